@@ -1,0 +1,58 @@
+import type { ModelConfig, TensorSpec } from '../config/model-config.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+
+/** What a backend needs to load one version of one model. Plain data: it crosses threads and processes. */
+export interface LoadSpec {
+  model: string;
+  version: string;
+  config: ModelConfig;
+  /** Absolute folder `<repo>/<model>/<version>`; '' for models without files (remote ones). */
+  directory: string;
+  /** Absolute folder `<repo>/<model>`. */
+  modelDirectory: string;
+  /** GPU of this instance, or -1. */
+  device: number;
+}
+
+/** What the runtime itself says of the model, batch dimension included where it has one. */
+export interface RuntimeSignature {
+  inputs: TensorSpec[];
+  outputs: TensorSpec[];
+}
+
+/**
+ * A loaded version. `execute` takes whole batches: tensors aligned to their element size, batch dimension first.
+ * It may keep no reference to the inputs' bytes after it settles, and gives the outputs' bytes away.
+ */
+export interface BackendModel {
+  readonly signature: RuntimeSignature;
+  /** Batches that may be in flight at once. */
+  readonly concurrency: number;
+  /** Estimated resident bytes, for the memory budget. */
+  readonly memoryBytes: number;
+  /** `outputs`: the requested names, empty = all. Throws SwitchyardError or an Error with a readable message. */
+  execute(inputs: Tensor[], options: ExecuteOptions): Tensor[] | Promise<Tensor[]>;
+  /** Decoupled models: any number of responses for one request. */
+  executeStream?(inputs: Tensor[], options: ExecuteOptions): AsyncIterable<Tensor[]>;
+  /** False while every replica of a remote model is away. Absent: always ready. */
+  ready?(): boolean;
+  unload(): Promise<void>;
+}
+
+export interface ExecuteOptions {
+  outputs: readonly string[];
+  /** monotonicMs() by which the answer is wanted; Infinity: none. */
+  deadline: number;
+  /** Only remote and process backends can make use of it. */
+  signal?: AbortSignal;
+  /** Request parameters, only when the batch is a single request. */
+  parameters?: Record<string, string | number | boolean>;
+}
+
+/** One per runtime, living in an executor thread (or in a child process behind the process backend). */
+export interface Backend {
+  readonly name: string;
+  /** True: execute blocks its thread, so such models get executors of the compute pool; false: they share I/O executors. */
+  readonly blocking: boolean;
+  load(spec: LoadSpec): Promise<BackendModel>;
+}

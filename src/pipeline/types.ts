@@ -1,0 +1,140 @@
+import type { ModelConfig } from '../config/model-config.ts';
+import type { SwitchyardError } from '../shared/errors.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+
+export type ParameterValue = string | number | bigint | boolean;
+/** Always a null-prototype object: names come from clients. */
+export type Parameters = Record<string, ParameterValue>;
+
+export interface RequestedOutput {
+  name: string;
+  /** v2 HTTP: answer this output as binary. */
+  binary: boolean;
+  /** Classification extension: top-k; 0 = off. */
+  classification: number;
+}
+
+/** A protocol-free inference request. The pipeline owns it, and the bytes of its tensors, from `infer` on. */
+export interface InferRequest {
+  model: string;
+  /** '' = chosen by the version policy (the latest ready one). */
+  version: string;
+  id: string;
+  inputs: Tensor[];
+  /** Empty = all outputs. */
+  outputs: RequestedOutput[];
+  parameters: Parameters | undefined;
+}
+
+export interface InferResponse {
+  model: string;
+  version: string;
+  id: string;
+  outputs: Tensor[];
+  parameters: Parameters | undefined;
+  /** Milliseconds per stage, for Server-Timing. Absent for responses that ran no batch (cache hits). */
+  timings: Timings | undefined;
+}
+
+export interface Timings {
+  queue: number;
+  computeInput: number;
+  computeInfer: number;
+  computeOutput: number;
+  /** Rows in the batch this request ran in. */
+  batchSize: number;
+}
+
+/** What the transport knows of the caller; filled by admission. */
+export interface RequestContext {
+  protocol: 'http' | 'grpc' | 'tfs-http' | 'tfs-grpc';
+  tenant: string;
+  /** monotonicMs() at the first byte. */
+  receivedAt: number;
+  /** monotonicMs() by which an answer is useful; Infinity: none. */
+  deadline: number;
+  /** 0 = the model's default level. */
+  priority: number;
+  /** W3C traceparent, '' = none. */
+  traceparent: string;
+}
+
+/** Exactly one terminal call: `onResponse(…, true)` or `onError`. Never called synchronously from inside `infer` with a
+ * half-initialised caller: implementations may rely on `infer` having returned only for `cancel`, not for the answer. */
+export interface ResponseObserver {
+  onResponse(response: InferResponse, final: boolean): void;
+  onError(error: SwitchyardError): void;
+}
+
+export interface Submission {
+  /** The client went away: frees the queue slot; no observer call follows. */
+  cancel(): void;
+}
+
+/** The protocol-free data plane behind every transport of a gateway thread. */
+export interface DataPlane {
+  infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission;
+}
+
+export type ModelState = 'UNKNOWN' | 'LOADING' | 'READY' | 'UNLOADING' | 'UNAVAILABLE';
+
+/** One loaded version as gateway threads see it. */
+export interface ServingVersion {
+  /** Unique for this load of this version; executors know the version by it. */
+  handle: number;
+  model: string;
+  version: string;
+  config: ModelConfig;
+  /** Executors that hold it. Empty for ensembles. */
+  executors: number[];
+  /** Row of the metrics blocks. */
+  metricsRow: number;
+}
+
+export interface VersionStatus {
+  version: string;
+  state: ModelState;
+  /** '' unless UNAVAILABLE (why) or UNLOADING. */
+  reason: string;
+}
+
+export interface ServingModel {
+  name: string;
+  /** Ready versions, highest first; the first one answers requests without a version. */
+  versions: ServingVersion[];
+  /** Every known version with its state, ascending; what the repository index shows. */
+  index: VersionStatus[];
+  /** Known but not loaded: a request for it loads it (load on demand). */
+  onDemand: boolean;
+}
+
+/** Immutable; swapped whole by the control thread. */
+export interface ServingTable {
+  generation: number;
+  models: Map<string, ServingModel>;
+}
+
+/** Durations in Triton's statistics: how often, and nanoseconds in all. */
+export interface StatDuration {
+  count: number;
+  ns: number;
+}
+
+export interface ModelStatistics {
+  name: string;
+  version: string;
+  /** Milliseconds since the epoch, 0 = never. */
+  lastInference: number;
+  inferenceCount: number;
+  executionCount: number;
+  inferenceStats: Record<
+    'success' | 'fail' | 'queue' | 'compute_input' | 'compute_infer' | 'compute_output' | 'cache_hit' | 'cache_miss',
+    StatDuration
+  >;
+  batchStats: {
+    batchSize: number;
+    computeInput: StatDuration;
+    computeInfer: StatDuration;
+    computeOutput: StatDuration;
+  }[];
+}

@@ -1,0 +1,34 @@
+import type { Admission } from '../admission/admission.ts';
+import type { DataPlane, ModelStatistics, ServingTable, VersionStatus } from '../pipeline/types.ts';
+
+/** Everything a transport of a gateway thread may ask for. One object per gateway thread, wired in gateway/thread.ts. */
+export interface GatewayServices {
+  dataPlane: DataPlane;
+  table(): ServingTable;
+  admission: Admission;
+  /** Summed over all threads; '' = all models / all versions. Throws not_found. */
+  statistics(model: string, version: string): ModelStatistics[];
+  control: ControlClient;
+  server: ServerInfo;
+}
+
+export interface ServerInfo {
+  /** 'switchyard', or 'triton' under the compatibility switch. */
+  name: string;
+  version: string;
+  live(): boolean;
+  /** False while starting and draining. */
+  ready(): boolean;
+  /** Body cap in bytes for HTTP and messages of gRPC. */
+  maxBodyBytes: number;
+}
+
+/** Calls answered by the control thread. Rejects with SwitchyardError. */
+export interface ControlClient {
+  repositoryIndex(readyOnly: boolean): Promise<{ name: string; versions: VersionStatus[] }[]>;
+  /** `files`: path inside the model's folder → bytes ("1/model.onnx"). `config`: Triton's ModelConfig as JSON, '' = none. */
+  loadModel(name: string, config: string, files: Map<string, Uint8Array>): Promise<void>;
+  unloadModel(name: string, unloadDependents: boolean): Promise<void>;
+  traceSettings(model: string, update: Record<string, unknown> | undefined): Promise<Record<string, unknown>>;
+  logSettings(update: Record<string, unknown> | undefined): Promise<Record<string, unknown>>;
+}

@@ -1,0 +1,177 @@
+import { Worker, type MessagePort } from 'node:worker_threads';
+import type { AdmissionConfig } from '../admission/admission-config.ts';
+import type { ControlMethod, GatewayCommand, GatewayEvent, GatewayThreadData, TableDelta } from '../gateway/messages.ts';
+import type { ServingModel, ServingTable } from '../pipeline/types.ts';
+import { toSwitchyardError } from '../shared/errors.ts';
+import { workerEntry } from './worker-entry.ts';
+
+export interface GatewayFleetDependencies {
+  call(method: ControlMethod, args: unknown[]): Promise<unknown>;
+  connect(executor: number, gateway: number): MessagePort | undefined;
+  executors(): number[];
+  onMetricsBlock(owner: string, buffer: SharedArrayBuffer): void;
+  onUsed(models: string[]): void;
+  /** A gateway thread ended by itself: nothing here can replace its connections, so the process restarts. */
+  onLost(message: string): void;
+}
+
+interface Gateway {
+  id: number;
+  worker: Worker;
+  generation: number;
+}
+
+/** The gateway threads: starts them, gives them tables and executors, answers their calls, drains them. */
+export class GatewayFleet {
+  private readonly gateways: Gateway[] = [];
+  private readonly dependencies: GatewayFleetDependencies;
+  private published = new Map<string, ServingModel>();
+  private generation = 0;
+  private waiters: { generation: number; resolve(): void }[] = [];
+  private stopping = false;
+
+  constructor(dependencies: GatewayFleetDependencies) {
+    this.dependencies = dependencies;
+  }
+
+  /** Starts the threads; resolves when each has its services, before any listens. */
+  async start(count: number, data: Omit<GatewayThreadData, 'id' | 'serveGrpc'>): Promise<void> {
+    await Promise.all(Array.from({ length: count }, (_, id) => this.spawn(id, { ...data, id, serveGrpc: id === 0 })));
+  }
+
+  /** Opens the ports. With several threads the first one's HTTP port is the one the others share. Returns both ports. */
+  async listen(): Promise<{ httpPort: number; grpcPort: number }> {
+    const ports = { httpPort: 0, grpcPort: 0 };
+    for (const gateway of this.gateways) {
+      const event = await this.ask(gateway, { kind: 'listen', httpPort: ports.httpPort }, 'listening');
+      if (ports.httpPort === 0) ports.httpPort = event.httpPort;
+      if (gateway.id === 0) ports.grpcPort = event.grpcPort;
+    }
+    return ports;
+  }
+
+  /** Sends what changed; resolves when every thread serves from the new table. */
+  async publish(table: ServingTable): Promise<void> {
+    const changed: ServingModel[] = [];
+    for (const [name, model] of table.models) if (this.published.get(name) !== model) changed.push(model);
+    const removed = [...this.published.keys()].filter((name) => !table.models.has(name));
+    this.published = new Map(table.models);
+    const delta: TableDelta = { generation: ++this.generation, changed, removed };
+    this.broadcast({ kind: 'table', delta });
+    if (this.gateways.length === 0) return;
+    const { generation } = delta;
+    await new Promise<void>((resolve) => {
+      this.waiters.push({ generation, resolve });
+      this.settleWaiters();
+    });
+  }
+
+  addExecutor(executor: number): void {
+    for (const gateway of this.gateways) this.connectTo(gateway, executor);
+  }
+
+  loseExecutor(executor: number): void {
+    this.broadcast({ kind: 'executorLost', executor });
+  }
+
+  setReady(ready: boolean): void {
+    this.broadcast({ kind: 'ready', ready });
+  }
+
+  updateAdmission(config: AdmissionConfig): void {
+    this.broadcast({ kind: 'admission', config });
+  }
+
+  setSampling(ratio: number): void {
+    this.broadcast({ kind: 'sampling', ratio });
+  }
+
+  shareMetrics(owner: string, buffers: SharedArrayBuffer[]): void {
+    this.broadcast({ kind: 'metricsBlocks', owner, buffers });
+  }
+
+  /** Stops accepting, lets requests in flight finish (at most `deadlineMs`), ends the threads. */
+  async drain(deadlineMs: number): Promise<void> {
+    this.stopping = true;
+    await Promise.all(this.gateways.map((gateway) => this.ask(gateway, { kind: 'drain', deadlineMs }, 'drained')));
+    await Promise.all(this.gateways.map((gateway) => gateway.worker.terminate()));
+  }
+
+  private async spawn(id: number, data: GatewayThreadData): Promise<void> {
+    const worker = new Worker(workerEntry(import.meta.url, '../gateway/thread'), { workerData: data, name: `gateway-${id}` });
+    const gateway: Gateway = { id, worker, generation: 0 };
+    worker.on('message', (event: GatewayEvent) => this.handle(gateway, event));
+    worker.on('error', (error) => this.lose(gateway, error.message));
+    worker.on('exit', () => this.lose(gateway, 'the thread ended'));
+    await new Promise<void>((resolve, reject) => {
+      const listener = (event: GatewayEvent): void => {
+        if (event.kind === 'started') resolve();
+        else if (event.kind === 'failed') reject(new Error(event.message));
+        else return;
+        worker.off('message', listener);
+      };
+      worker.on('message', listener);
+    });
+    this.gateways.push(gateway);
+    this.gateways.sort((a, b) => a.id - b.id);
+    for (const executor of this.dependencies.executors()) this.connectTo(gateway, executor);
+  }
+
+  private connectTo(gateway: Gateway, executor: number): void {
+    const port = this.dependencies.connect(executor, gateway.id);
+    if (port !== undefined) gateway.worker.postMessage({ kind: 'executor', executor, port } satisfies GatewayCommand, [port]);
+  }
+
+  private handle(gateway: Gateway, event: GatewayEvent): void {
+    if (event.kind === 'table') {
+      gateway.generation = event.generation;
+      this.settleWaiters();
+    } else if (event.kind === 'metrics') {
+      this.dependencies.onMetricsBlock(`gateway-${gateway.id}`, event.buffer);
+    } else if (event.kind === 'used') {
+      this.dependencies.onUsed(event.models);
+    } else if (event.kind === 'call') {
+      this.dependencies.call(event.method, event.args).then(
+        (value) => this.post(gateway, { kind: 'reply', call: event.call, value }),
+        (thrown: unknown) => {
+          const { code, message } = toSwitchyardError(thrown);
+          this.post(gateway, { kind: 'refusal', call: event.call, code, message });
+        },
+      );
+    }
+  }
+
+  private ask<K extends GatewayEvent['kind']>(gateway: Gateway, command: GatewayCommand, kind: K): Promise<Extract<GatewayEvent, { kind: K }>> {
+    return new Promise((resolve, reject) => {
+      const listener = (event: GatewayEvent): void => {
+        if (event.kind === kind) resolve(event as Extract<GatewayEvent, { kind: K }>);
+        else if (event.kind === 'failed') reject(new Error(event.message));
+        else return;
+        gateway.worker.off('message', listener);
+      };
+      gateway.worker.on('message', listener);
+      this.post(gateway, command);
+    });
+  }
+
+  private settleWaiters(): void {
+    const reached = Math.min(...this.gateways.map((gateway) => gateway.generation));
+    this.waiters = this.waiters.filter((waiter) => {
+      if (waiter.generation > reached) return true;
+      waiter.resolve();
+      return false;
+    });
+  }
+
+  private lose(gateway: Gateway, message: string): void {
+    if (!this.stopping) this.dependencies.onLost(`gateway thread ${gateway.id}: ${message}`);
+  }
+
+  private broadcast(command: GatewayCommand): void {
+    for (const gateway of this.gateways) this.post(gateway, command);
+  }
+
+  private post(gateway: Gateway, command: GatewayCommand): void {
+    gateway.worker.postMessage(command);
+  }
+}

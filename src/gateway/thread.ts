@@ -1,0 +1,153 @@
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { createAdmission } from '../admission/create-admission.ts';
+import { createResponseCache } from '../cache/response-cache.ts';
+import { pipelineCache } from '../pipeline/cache-step.ts';
+import { GatewayDataPlane } from '../pipeline/data-plane.ts';
+import { ExecutorLink } from '../pipeline/executor-link.ts';
+import type { ServingTable } from '../pipeline/types.ts';
+import { startGrpcServer } from '../server/grpc/server.ts';
+import { startHttpServer } from '../server/http/server.ts';
+import type { GatewayServices } from '../server/services.ts';
+import { createLogger } from '../telemetry/logging.ts';
+import { MetricsBlock } from '../telemetry/metrics-block.ts';
+import { MetricsView } from '../telemetry/metrics-view.ts';
+import { RequestTracer } from '../telemetry/tracing.ts';
+import { ThreadControlClient } from './control-client.ts';
+import type { GatewayCommand, GatewayEvent, GatewayThreadData } from './messages.ts';
+
+/** Entry of a gateway worker thread: builds one thread's services, wires them to the control thread, and serves. */
+const control = parentPort as MessagePort;
+const data = workerData as GatewayThreadData;
+const { config } = data;
+
+function post(event: GatewayEvent): void {
+  control.postMessage(event);
+}
+
+const USED_INTERVAL_MS = 1000;
+
+async function build() {
+  const log = createLogger({ level: config.telemetry.logLevel, thread: `gateway-${data.id}` });
+  const client = new ThreadControlClient(post);
+  const view = new MetricsView();
+  const metrics = new MetricsBlock((buffer) => post({ kind: 'metrics', buffer }));
+  const admission = await createAdmission(data.admission, { limits: data.limits, redisUrl: config.admission.redisUrl });
+  const { memoryBytes, ttlSeconds, redisUrl } = config.cache;
+  const cache =
+    memoryBytes > 0 || redisUrl !== undefined ? createResponseCache({ maxBytes: memoryBytes, ttlMs: ttlSeconds * 1000, redisUrl }) : undefined;
+  const tracer = new RequestTracer(config.telemetry.tracing);
+  const used = new Set<string>();
+  const dataPlane = new GatewayDataPlane(config.limits, {
+    metrics,
+    cache: cache === undefined ? undefined : pipelineCache(cache),
+    demand: (model) => client.demand(model),
+    onFinished: tracer.enabled ? (version, context, startedAt, timings, error) => tracer.record(version, context, startedAt, timings, error) : undefined,
+    onUsed: config.models.memoryBudgetBytes > 0 ? (model) => used.add(model) : undefined,
+  });
+  setInterval(() => {
+    if (used.size === 0) return;
+    post({ kind: 'used', models: [...used] });
+    used.clear();
+  }, USED_INTERVAL_MS).unref();
+
+  const state = { ready: false };
+  const services: GatewayServices = {
+    dataPlane,
+    table: () => dataPlane.currentTable(),
+    admission,
+    statistics: (model, version) => view.statistics(dataPlane.currentTable(), model, version),
+    control: client,
+    server: {
+      name: config.server.name,
+      version: data.version,
+      live: () => true,
+      ready: () => state.ready,
+      maxBodyBytes: config.server.maxBodyBytes,
+    },
+  };
+  return { log, view, client, admission, cache, tracer, dataPlane, state, services };
+}
+
+type Built = Awaited<ReturnType<typeof build>>;
+
+async function listen({ services, log }: Built, sharedHttpPort: number) {
+  const { server } = config;
+  const http = await startHttpServer(services, {
+    host: server.host,
+    port: sharedHttpPort !== 0 ? sharedHttpPort : server.httpPort,
+    tls: server.tls,
+    maxBodyBytes: server.maxBodyBytes,
+    maxConnectionsPerAddress: server.maxConnectionsPerAddress,
+    serverTiming: server.serverTiming,
+    exclusivePort: config.threads.gateways === 1,
+    log,
+  });
+  const grpc = data.serveGrpc
+    ? await startGrpcServer(services, { host: server.host, port: server.grpcPort, tls: server.tls, maxMessageBytes: server.maxBodyBytes })
+    : undefined;
+  post({ kind: 'listening', httpPort: http.port, grpcPort: grpc?.port ?? 0 });
+  return { http, grpc };
+}
+
+async function run(): Promise<void> {
+  const built = await build();
+  const { dataPlane, client, admission, tracer, view, state } = built;
+  let servers: Awaited<ReturnType<typeof listen>> | undefined;
+
+  async function drain(deadlineMs: number): Promise<void> {
+    const timeout = new Promise<void>((resolve) => setTimeout(resolve, deadlineMs).unref());
+    await Promise.race([Promise.all([servers?.http.close(), servers?.grpc?.drain(), dataPlane.idle()]), timeout]);
+    dataPlane.close();
+    await Promise.race([Promise.all([servers?.grpc?.close(), tracer.close(), admission.close(), built.cache?.close()]), timeout]);
+    post({ kind: 'drained' });
+  }
+
+  const fail = (error: unknown): void => post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+
+  control.on('message', (command: GatewayCommand) => {
+    switch (command.kind) {
+      case 'table': {
+        const models = new Map(dataPlane.currentTable().models);
+        for (const name of command.delta.removed) models.delete(name);
+        for (const model of command.delta.changed) models.set(model.name, model);
+        const table: ServingTable = { generation: command.delta.generation, models };
+        dataPlane.setTable(table);
+        post({ kind: 'table', generation: table.generation });
+        break;
+      }
+      case 'executor':
+        dataPlane.addExecutor(new ExecutorLink(command.executor, command.port, (link, frame) => dataPlane.onFrame(link, frame)));
+        break;
+      case 'executorLost':
+        dataPlane.loseExecutor(command.executor);
+        break;
+      case 'listen':
+        listen(built, command.httpPort).then((opened) => {
+          servers = opened;
+        }, fail);
+        break;
+      case 'ready':
+        state.ready = command.ready;
+        break;
+      case 'admission':
+        admission.update(command.config);
+        break;
+      case 'metricsBlocks':
+        view.set(command.owner, command.buffers);
+        break;
+      case 'sampling':
+        tracer.setRatio(command.ratio);
+        break;
+      case 'reply':
+      case 'refusal':
+        client.settle(command);
+        break;
+      case 'drain':
+        drain(command.deadlineMs).catch(fail);
+        break;
+    }
+  });
+  post({ kind: 'started' });
+}
+
+run().catch((error: unknown) => post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) }));

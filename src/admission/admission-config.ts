@@ -75,9 +75,7 @@ export interface AdmissionConfig {
 
 /** True when the configuration asks callers who they are. */
 export function hasCredentials(config: AdmissionConfig): boolean {
-  return (
-    (config.apiKeys?.length ?? 0) > 0 || (config.jwt?.length ?? 0) > 0 || (config.certificates?.length ?? 0) > 0
-  );
+  return (config.apiKeys?.length ?? 0) > 0 || (config.jwt?.length ?? 0) > 0 || (config.certificates?.length ?? 0) > 0;
 }
 
 /** True when the configuration limits anyone. */

@@ -1,5 +1,14 @@
 import { hash } from 'node:crypto';
-import { createLocalJWKSet, createRemoteJWKSet, decodeJwt, errors, type JSONWebKeySet, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose';
+import {
+  createLocalJWKSet,
+  createRemoteJWKSet,
+  decodeJwt,
+  errors,
+  type JSONWebKeySet,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  jwtVerify,
+} from 'jose';
 import { LRUCache } from 'lru-cache';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { Identity } from './admission.ts';
@@ -7,7 +16,19 @@ import type { JwtConfig } from './admission-config.ts';
 import { checkJwksUrl, isTenantName } from './validate-config.ts';
 
 /** Signatures by a public key only: a shared-secret algorithm would let anyone who reads the key set sign. */
-const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
+const ALGORITHMS = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+];
 const MAX_TOKEN_LENGTH = 16 * 1024;
 
 interface Verified {
@@ -48,7 +69,8 @@ export class JwtVerifier {
 
   /** Synchronous for a token verified before. Throws or rejects: unauthenticated; unavailable when the keys cannot be had. */
   verify(token: string): Identity | Promise<Identity> {
-    if (token.length > MAX_TOKEN_LENGTH) throw unauthenticated(`the token is longer than ${MAX_TOKEN_LENGTH} characters`);
+    if (token.length > MAX_TOKEN_LENGTH)
+      throw unauthenticated(`the token is longer than ${MAX_TOKEN_LENGTH} characters`);
     const digest = hash('sha256', token, 'base64url');
     const known = this.verified.get(digest);
     if (known !== undefined && this.now() < known.until) return known.identity;
@@ -103,7 +125,11 @@ function refusal(error: unknown): SwitchyardError {
   }
   if (error instanceof errors.JOSEAlgNotAllowed) return unauthenticated("the token's algorithm is not accepted", error);
   if (error instanceof errors.JWKSNoMatchingKey) return unauthenticated("the token's signing key is unknown", error);
-  if (error instanceof errors.JWSSignatureVerificationFailed || error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid) {
+  if (
+    error instanceof errors.JWSSignatureVerificationFailed ||
+    error instanceof errors.JWSInvalid ||
+    error instanceof errors.JWTInvalid
+  ) {
     return unauthenticated("the token's signature or form is not valid", error);
   }
   if (error instanceof errors.JWKSMultipleMatchingKeys) {
@@ -127,7 +153,9 @@ function identityOf(payload: JWTPayload, config: JwtConfig): Identity {
   else if (Array.isArray(rolesClaim)) roles = rolesClaim.filter((role): role is string => typeof role === 'string');
   const priority = config.priorityClaim === undefined ? 0 : payload[config.priorityClaim];
   if (priority !== undefined && !(Number.isSafeInteger(priority) && (priority as number) >= 0)) {
-    throw unauthenticated(`the token's claim ${JSON.stringify(config.priorityClaim)} must be a whole number, 0 or more`);
+    throw unauthenticated(
+      `the token's claim ${JSON.stringify(config.priorityClaim)} must be a whole number, 0 or more`,
+    );
   }
   return Object.freeze({ tenant, roles: Object.freeze(roles), maxPriority: (priority as number | undefined) ?? 0 });
 }

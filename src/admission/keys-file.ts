@@ -23,7 +23,9 @@ export function parseKeysFile(text: string): ApiKeyConfig[] {
     if (typeof item !== 'object' || item === null) throw invalidArgument(`keys file: keys[${i}] must be an object`);
     for (const field of Object.keys(item)) {
       if (!FIELDS.has(field)) {
-        throw invalidArgument(`keys file: keys[${i}] has the unknown field ${JSON.stringify(field)}; allowed: ${[...FIELDS].join(', ')}`);
+        throw invalidArgument(
+          `keys file: keys[${i}] has the unknown field ${JSON.stringify(field)}; allowed: ${[...FIELDS].join(', ')}`,
+        );
       }
     }
     return item as ApiKeyConfig;
@@ -56,7 +58,10 @@ export function watchKeysFile(
       if (read === reads) onError(toSwitchyardError(error));
     }
   };
-  const watcher: FSWatcher = watch(path, { ignoreInitial: true, awaitWriteFinish: { stabilityThreshold: 50, pollInterval: 20 } });
+  const watcher: FSWatcher = watch(path, {
+    ignoreInitial: true,
+    awaitWriteFinish: { stabilityThreshold: 50, pollInterval: 20 },
+  });
   watcher.on('add', () => void reread());
   watcher.on('change', () => void reread());
   return { close: () => watcher.close() };

@@ -3,15 +3,22 @@ import { hash } from 'node:crypto';
 /**
  * Counters of tenants in one SharedArrayBuffer that every gateway thread of the process works on with Atomics. No
  * locks: a thread that dies in the middle of an operation blocks nobody. Four 64-bit words per slot:
- * 0 key (0 = free), 1 theoretical arrival time of the rate limit in ns, 2 quota (day << 40 | count), 3 in flight (i32).
+ * 0 key (0 = free), 1 theoretical arrival time of the rate limit in ns, 2 quota (day × 2^38 + count), 3 in flight (i32).
  */
 const WORDS = 4;
 const MAX_PROBES = 64;
-const QUOTA_COUNT_BITS = 2 ** 40;
+/** Counts per day; a product with days since 2020 stays a safe integer for this century. */
+export const MAX_DAILY_QUOTA = 2 ** 38 - 1;
+const DAY_UNIT = 2 ** 38;
 
 /** A buffer for createLimitTable: made once by the control thread and given to every gateway thread. 32 bytes per slot. */
 export function allocateLimitTable(slots = 16384): SharedArrayBuffer {
   return new SharedArrayBuffer(slots * WORDS * 8);
+}
+
+/** UTC days since 2020-01-01. */
+export function quotaDay(epochMs: number): number {
+  return Math.floor(epochMs / 86_400_000) - 18_262;
 }
 
 export class LimitTable {
@@ -63,16 +70,16 @@ export class LimitTable {
     return wait > 0 ? wait : 0;
   }
 
-  /** Counts one request of the UTC day `day` unless `quota` are counted. A clock that steps back opens no new day. */
+  /** Counts one request of the day (see quotaDay) unless `quota` are counted. A clock that steps back opens no new day. */
   takeQuota(slot: number, day: number, quota: number): boolean {
     const index = slot * WORDS + 2;
     for (;;) {
       const seen = Atomics.load(this.wide, index);
       const packed = Number(seen);
-      const seenDay = Math.floor(packed / QUOTA_COUNT_BITS);
-      const count = day > seenDay ? 0 : packed % QUOTA_COUNT_BITS;
+      const seenDay = Math.floor(packed / DAY_UNIT);
+      const count = day > seenDay ? 0 : packed % DAY_UNIT;
       if (count >= quota) return false;
-      const next = BigInt(Math.max(day, seenDay) * QUOTA_COUNT_BITS + count + 1);
+      const next = BigInt(Math.max(day, seenDay) * DAY_UNIT + count + 1);
       if (Atomics.compareExchange(this.wide, index, seen, next) === seen) return true;
     }
   }
@@ -83,7 +90,7 @@ export class LimitTable {
     for (;;) {
       const seen = Atomics.load(this.wide, index);
       const packed = Number(seen);
-      if (Math.floor(packed / QUOTA_COUNT_BITS) !== day || packed % QUOTA_COUNT_BITS === 0) return;
+      if (Math.floor(packed / DAY_UNIT) !== day || packed % DAY_UNIT === 0) return;
       if (Atomics.compareExchange(this.wide, index, seen, BigInt(packed - 1)) === seen) return;
     }
   }

@@ -1,5 +1,6 @@
 import { invalidArgument } from '../shared/errors.ts';
 import type { AdmissionConfig, JwtConfig, LimitsConfig } from './admission-config.ts';
+import { MAX_DAILY_QUOTA } from './limit-table.ts';
 
 const TENANT = /^[A-Za-z0-9][\w.@:/-]{0,127}$/;
 
@@ -31,6 +32,12 @@ function checkLimits(limits: LimitsConfig | undefined, field: string): void {
   checkPositive(limits.burst, `${field}.burst`, true);
   checkPositive(limits.concurrency, `${field}.concurrency`, true);
   checkPositive(limits.dailyQuota, `${field}.dailyQuota`, true);
+  if ((limits.requestsPerSecond ?? 1) > 1e9) {
+    throw invalidArgument(`${field}.requestsPerSecond: ${limits.requestsPerSecond} is not allowed; at most 1e9`);
+  }
+  if ((limits.dailyQuota ?? 1) > MAX_DAILY_QUOTA) {
+    throw invalidArgument(`${field}.dailyQuota: ${limits.dailyQuota} is not allowed; at most ${MAX_DAILY_QUOTA}`);
+  }
   if ((limits.concurrency ?? 1) > 0x7fffffff) {
     throw invalidArgument(`${field}.concurrency: ${limits.concurrency} is not allowed; at most 2147483647`);
   }
@@ -49,7 +56,8 @@ function checkPriority(value: number | undefined, field: string): void {
 export function checkJwksUrl(url: string, field: string): URL {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   const loopback =
-    parsed !== undefined && (/^127(\.\d+){3}$/.test(parsed.hostname) || ['localhost', '[::1]'].includes(parsed.hostname));
+    parsed !== undefined &&
+    (/^127(\.\d+){3}$/.test(parsed.hostname) || ['localhost', '[::1]'].includes(parsed.hostname));
   if (parsed === undefined || !(parsed.protocol === 'https:' || (parsed.protocol === 'http:' && loopback))) {
     throw invalidArgument(`${field}: only https URLs, or http on a loopback address, may serve signing keys`);
   }

@@ -57,7 +57,7 @@ export class LimitTable {
     for (;;) {
       const seen = Atomics.load(this.wide, index);
       const arrival = Number(seen);
-      const next = (arrival > nowNs ? arrival : nowNs) + intervalNs;
+      const next = Math.max(arrival, nowNs) + intervalNs;
       if (next - nowNs > burstNs) return next - nowNs - burstNs;
       if (Atomics.compareExchange(this.wide, index, seen, BigInt(next)) === seen) return 0;
     }
@@ -67,7 +67,7 @@ export class LimitTable {
   peekToken(slot: number, nowNs: number, intervalNs: number, burstNs: number): number {
     const arrival = Number(Atomics.load(this.wide, slot * WORDS + 1));
     const wait = (arrival > nowNs ? arrival - nowNs : 0) + intervalNs - burstNs;
-    return wait > 0 ? wait : 0;
+    return Math.max(wait, 0);
   }
 
   /** Counts one request of the day (see quotaDay) unless `quota` are counted. A clock that steps back opens no new day. */

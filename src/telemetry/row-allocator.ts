@@ -24,6 +24,7 @@ export class RowAllocator {
   private readonly clear: (row: number) => void;
   private readonly now: Clock;
   private next = OVERFLOW_ROW + 1;
+  private overflowed = false;
 
   /** @param clear zeroes a row before it passes to another version @param graceMs longer than any drain */
   constructor(clear: (row: number) => void, maxRows = 8192, graceMs = 120_000, now: Clock = monotonicMs) {
@@ -38,7 +39,10 @@ export class RowAllocator {
     let entry = this.byName.get(key);
     if (entry === undefined) {
       const row = this.next < this.maxRows ? this.next++ : this.reclaim();
-      if (row === undefined) return OVERFLOW_ROW;
+      if (row === undefined) {
+        this.overflowed = true;
+        return OVERFLOW_ROW;
+      }
       entry = { row, model, version, holders: 0, releasedAt: 0 };
       this.byName.set(key, entry);
     }
@@ -56,7 +60,9 @@ export class RowAllocator {
 
   /** Named rows that have ever been used, released ones included until their row passes on. */
   names(): { row: number; model: string; version: string }[] {
-    return [...this.byName.values()].map(({ row, model, version }) => ({ row, model, version }));
+    const names = [...this.byName.values()].map(({ row, model, version }) => ({ row, model, version }));
+    if (this.overflowed) names.push({ row: OVERFLOW_ROW, model: 'other', version: '' });
+    return names;
   }
 
   /** Rows that may be in use: blocks need chunks up to here. */

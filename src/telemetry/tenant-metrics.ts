@@ -42,7 +42,8 @@ export class TenantNames {
   slotOf(tenant: string): number {
     const known = this.slots.get(tenant);
     if (known !== undefined) return known;
-    if (this.slots.size >= MAX_TENANTS) return OTHER_TENANT;
+    // A tenant that calls itself so would write the same series twice.
+    if (this.slots.size >= MAX_TENANTS || tenant === 'other' || tenant === '') return OTHER_TENANT;
     return this.find(tenant);
   }
 

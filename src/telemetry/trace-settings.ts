@@ -6,8 +6,10 @@ export interface TraceSettings {
   on: boolean;
   /** One request in so many is traced; 0: none but those whose caller traces. */
   rate: number;
-  /** Traces still to take; -1: no end. */
+  /** Traces to take in all; -1: no end. */
   count: number;
+  /** Where the shared counters hold what is left of `count`. */
+  counter: number;
 }
 
 /** Global settings and what single models override. */
@@ -16,7 +18,7 @@ export interface TraceSettingsState {
   models: ReadonlyMap<string, Partial<TraceSettings>>;
 }
 
-export const MODE = 'opentelemetry';
+const MODE = 'opentelemetry';
 const FIELDS = ['trace_level', 'trace_rate', 'trace_count', 'log_frequency', 'trace_file', 'trace_mode'];
 
 /** What holds for a model; '' = the global settings. */
@@ -140,8 +142,51 @@ export function updateTraceSettings(
     if (value === null) delete own[key];
     else own[key] = value;
   }
+  if (own.count === undefined) delete own.counter;
   const models = new Map(state.models);
   if (Object.keys(own).length === 0) models.delete(model);
   else models.set(model, own as Partial<TraceSettings>);
   return { ...state, models };
+}
+
+const MAX_COUNTERS = 1024;
+
+/** The control thread's trace settings; `state` goes to the gateway threads after each update, `counters` once. */
+export class TraceSettingsStore {
+  state: TraceSettingsState;
+  /** What is left of each trace_count, taken down by all gateway threads. */
+  readonly counters = new SharedArrayBuffer(MAX_COUNTERS * 4);
+  private readonly initial: TraceSettings;
+  private readonly slots = new Map<string, number>([['', 0]]);
+
+  constructor(initial: { on: boolean; rate: number; count: number }) {
+    this.initial = { ...initial, counter: 0 };
+    this.state = { global: this.initial, models: new Map() };
+    new Int32Array(this.counters)[0] = initial.count;
+  }
+
+  /** Answers the settings of the model ('' = global) after the update, if any. Throws as updateTraceSettings does. */
+  update(model: string, update: Readonly<Record<string, unknown>> | undefined): Record<string, unknown> {
+    if (update !== undefined) {
+      const next = updateTraceSettings(this.state, model, update, this.initial);
+      this.state = 'trace_count' in update ? this.recount(next, model) : next;
+    }
+    return describeTraceSettings(effectiveTraceSettings(this.state, model));
+  }
+
+  private recount(state: TraceSettingsState, model: string): TraceSettingsState {
+    const own = model === '' ? state.global : state.models.get(model);
+    if (own?.count === undefined) return state;
+    const slot = this.slots.get(model) ?? this.slots.size;
+    if (slot >= MAX_COUNTERS) {
+      throw new SwitchyardError(
+        'overloaded',
+        `trace_count: ${MAX_COUNTERS - 1} models have one already; clear some first`,
+      );
+    }
+    this.slots.set(model, slot);
+    Atomics.store(new Int32Array(this.counters), slot, own.count);
+    if (model === '') return state;
+    return { ...state, models: new Map(state.models).set(model, { ...own, counter: slot }) };
+  }
 }

@@ -56,21 +56,17 @@ export const NO_TRACING: RequestTracer = Object.freeze({
   close: async () => {},
 });
 
-/** Traces left of a model's (or the global) trace_count, shared by nobody: counted per thread. */
-interface Budget {
-  settings: TraceSettings;
-  left: number;
-}
-
 class OtlpTracer implements RequestTracer {
   private readonly provider: NodeTracerProvider;
   private readonly tracer: Tracer;
   private readonly random: () => number;
-  private global: Budget;
-  private models = new Map<string, Budget>();
+  private readonly counters: Int32Array;
+  private global: TraceSettings;
+  private models = new Map<string, TraceSettings>();
 
-  constructor(config: TracingConfig, state: TraceSettingsState, random: () => number) {
+  constructor(config: TracingConfig, state: TraceSettingsState, counters: SharedArrayBuffer, random: () => number) {
     this.random = random;
+    this.counters = new Int32Array(counters);
     this.provider = new NodeTracerProvider({
       resource: resourceFromAttributes({
         'service.name': 'switchyard',
@@ -92,32 +88,36 @@ class OtlpTracer implements RequestTracer {
       ],
     });
     this.tracer = this.provider.getTracer('switchyard');
-    this.global = { settings: state.global, left: state.global.count };
+    this.global = state.global;
     this.apply(state);
   }
 
   get enabled(): boolean {
-    return this.global.settings.on || this.models.size > 0;
+    return this.global.on || this.models.size > 0;
   }
 
   apply(state: TraceSettingsState): void {
-    this.global = renew(this.global, state.global);
-    const models = new Map<string, Budget>();
-    for (const model of state.models.keys()) {
-      models.set(model, renew(this.models.get(model), effectiveTraceSettings(state, model)));
-    }
+    this.global = state.global;
+    const models = new Map<string, TraceSettings>();
+    for (const model of state.models.keys()) models.set(model, effectiveTraceSettings(state, model));
     this.models = models;
   }
 
   sample(model: string, traceparent: string): boolean {
-    const budget = this.models.size > 0 ? (this.models.get(model) ?? this.global) : this.global;
-    if (!budget.settings.on || budget.left === 0) return false;
+    const settings = this.models.size > 0 ? (this.models.get(model) ?? this.global) : this.global;
+    if (!settings.on) return false;
     const flag = sampledFlag(traceparent);
     if (flag === 0) return false;
-    const { rate } = budget.settings;
-    if (flag === -1 && (rate === 0 || (rate > 1 && this.random() * rate >= 1))) return false;
-    if (budget.left > 0) budget.left--;
-    return true;
+    if (flag === -1 && (settings.rate === 0 || (settings.rate > 1 && this.random() * settings.rate >= 1))) return false;
+    return settings.count < 0 || this.takeOne(settings.counter);
+  }
+
+  private takeOne(counter: number): boolean {
+    for (;;) {
+      const left = Atomics.load(this.counters, counter);
+      if (left <= 0) return false;
+      if (Atomics.compareExchange(this.counters, counter, left, left - 1) === left) return true;
+    }
   }
 
   record(request: TracedRequest): void {
@@ -176,17 +176,15 @@ class OtlpTracer implements RequestTracer {
   }
 }
 
-/** A new trace_count starts a new budget; any other change keeps what is left. */
-function renew(budget: Budget | undefined, settings: TraceSettings): Budget {
-  const left = budget === undefined || budget.settings.count !== settings.count ? settings.count : budget.left;
-  return { settings, left };
-}
-
-/** The tracer of one thread. `config` undefined: tracing is off and costs nothing. */
+/**
+ * The tracer of one thread. `config` undefined: tracing is off and costs nothing. `state` and `counters` come from the
+ * control thread's TraceSettingsStore.
+ */
 export function createTracer(
   config: TracingConfig | undefined,
   state: TraceSettingsState,
+  counters: SharedArrayBuffer,
   random: () => number = Math.random,
 ): RequestTracer {
-  return config === undefined ? NO_TRACING : new OtlpTracer(config, state, random);
+  return config === undefined ? NO_TRACING : new OtlpTracer(config, state, counters, random);
 }

@@ -30,7 +30,9 @@ export function describeMachine(): Machine {
 /** First line of output whatever the exit status (wrk -v exits 1); 'absent' when the command does not exist. */
 function firstLine(command: string, args: string[]): string {
   try {
-    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')[0].trim();
+    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+      .split('\n')[0]
+      .trim();
   } catch (error) {
     const output = (error as { stdout?: string }).stdout;
     return output ? output.split('\n')[0].trim() : 'absent';

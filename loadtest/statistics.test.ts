@@ -26,11 +26,14 @@ test('a drift that halves both sides leaves the ratio alone', () => {
 
 test('the interval holds the estimate and stays within the data', () => {
   fc.assert(
-    fc.property(fc.array(fc.double({ min: 0.01, max: 100, noNaN: true }), { minLength: 1, maxLength: 12 }), (values) => {
-      const { value, low, high } = bootstrapMedian(values, 0.95, 200);
-      assert.ok(low <= value && value <= high);
-      assert.ok(low >= Math.min(...values) && high <= Math.max(...values));
-    }),
+    fc.property(
+      fc.array(fc.double({ min: 0.01, max: 100, noNaN: true }), { minLength: 1, maxLength: 12 }),
+      (values) => {
+        const { value, low, high } = bootstrapMedian(values, 0.95, 200);
+        assert.ok(low <= value && value <= high);
+        assert.ok(low >= Math.min(...values) && high <= Math.max(...values));
+      },
+    ),
     { numRuns: 50 },
   );
 });

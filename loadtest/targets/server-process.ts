@@ -13,11 +13,9 @@ const STOP_TIMEOUT_MS = 10_000;
 export class ServerProcess {
   readonly pid: number;
   readonly ports: Ports;
-  readonly #child: ChildProcess;
   #exited = false;
 
   private constructor(child: ChildProcess, ports: Ports) {
-    this.#child = child;
     this.pid = child.pid!;
     this.ports = ports;
     child.once('exit', () => {

@@ -1,5 +1,5 @@
 import { SwitchyardError } from '../shared/errors.ts';
-import { type DataType, ELEMENT_BYTES, elementCount, type Tensor } from '../tensor/tensor.ts';
+import { ELEMENT_BYTES, elementCount, type Tensor } from '../tensor/tensor.ts';
 import { skipElements } from './bytes-elements.ts';
 import { concat, copyIntoCorner, fillElements, padStrings } from './padding.ts';
 
@@ -100,12 +100,15 @@ function gatherDense(items: readonly (readonly Tensor[])[], j: number, rows: num
   }
   if (width === 0) {
     const pieces = items.map((item) => item[j].data);
-    const last = items[items.length - 1][j];
-    if (paddedRows > rows) pieces.push(...repeated(lastRow(last), paddedRows - rows));
+    if (paddedRows > rows && rows > 0) {
+      const last = items.findLast((item) => item[j].shape[0] > 0)?.[j] as Tensor;
+      pieces.push(...repeated(lastRow(last.data, last.shape, last.name), paddedRows - rows));
+    }
     tensor.data = concat(pieces);
     return tensor;
   }
-  const rowBytes = rows === 0 ? 0 : model.data.length / model.shape[0];
+  let rowBytes = width;
+  for (let k = 1; k < shape.length; k++) rowBytes *= shape[k];
   // Every byte below is written, so the buffer need not be cleared first.
   const data = Buffer.allocUnsafeSlow(rowBytes * paddedRows);
   let at = 0;
@@ -159,14 +162,14 @@ function gatherRagged(
   const shape = [paddedRows, ...dims.padded];
   if (datatype === 'BYTES') {
     const pieces = items.map((item) => padStrings(item[j], [item[j].shape[0], ...dims.padded]));
-    const last = items[items.length - 1][j].shape[0];
-    if (paddedRows > rows) {
-      const row = lastRow({ name, datatype, shape: [last, ...dims.padded], data: pieces[pieces.length - 1] });
+    if (paddedRows > rows && rows > 0) {
+      const last = items.findLastIndex((item) => item[j].shape[0] > 0);
+      const row = lastRow(pieces[last], [items[last][j].shape[0], ...dims.padded], name);
       pieces.push(...repeated(row, paddedRows - rows));
     }
     return { name, datatype, shape, data: concat(pieces) };
   }
-  const width = ELEMENT_BYTES[datatype as DataType];
+  const width = ELEMENT_BYTES[datatype];
   const rowBytes = elementCount(dims.padded) * width;
   const data = new Uint8Array(rowBytes * paddedRows);
   fillElements(data, datatype, padValue);
@@ -188,11 +191,11 @@ function repeatLastRow(data: Uint8Array, rows: number, paddedRows: number): void
   for (let row = rows; row < paddedRows; row++) data.copyWithin(row * rowBytes, start, start + rowBytes);
 }
 
-function lastRow(tensor: Tensor): Uint8Array {
-  const rows = tensor.shape[0];
-  const perRow = elementCount(tensor.shape) / rows;
-  const start = skipElements(tensor.data, 0, (rows - 1) * perRow, tensor.name);
-  return tensor.data.subarray(start, skipElements(tensor.data, start, perRow, tensor.name));
+/** The last row of a BYTES block. */
+function lastRow(data: Uint8Array, shape: readonly number[], name: string): Uint8Array {
+  const perRow = elementCount(shape) / shape[0];
+  const start = skipElements(data, 0, (shape[0] - 1) * perRow, name);
+  return data.subarray(start, skipElements(data, start, perRow, name));
 }
 
 function repeated(piece: Uint8Array, times: number): Uint8Array[] {

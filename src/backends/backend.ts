@@ -18,6 +18,9 @@ export interface LoadSpec {
 export interface RuntimeSignature {
   inputs: TensorSpec[];
   outputs: TensorSpec[];
+  /** What a remote server's own configuration says; absent where the runtime cannot tell. 0: no batch dimension. */
+  maxBatchSize?: number;
+  decoupled?: boolean;
 }
 
 /**

@@ -32,6 +32,15 @@ export class LaneSet<T extends QueueItem> {
     return this.#byShape.get(shapeKey);
   }
 
+  /** Any item that satisfies the predicate. */
+  findItem(predicate: (item: T) => boolean): T | undefined {
+    for (const lane of this.#heap) {
+      const found = lane.find(predicate);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
   push(item: T): void {
     let lane = this.find(item.shapeKey);
     if (lane === undefined) {

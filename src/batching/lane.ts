@@ -44,6 +44,15 @@ export class Lane<T extends QueueItem> {
     return this.#heap[0] === item && this.peek() === item;
   }
 
+  /** The first item that satisfies the predicate, in no particular order; for the rare cases that search. */
+  find(predicate: (item: T) => boolean): T | undefined {
+    for (let i = 0; i < this.#count; i++) {
+      const item = this.#ring[(this.#head + i) & this.#mask] as T;
+      if (predicate(item)) return item;
+    }
+    return this.#heap.find(predicate);
+  }
+
   peek(): T | undefined {
     const heap = this.#heap;
     if (heap.length === 0) return this.#count === 0 ? undefined : this.#ring[this.#head];

@@ -99,6 +99,16 @@ export class ModelQueue<T extends QueueItem> {
     return true;
   }
 
+  /** A waiting item that satisfies the predicate; linear, for cancellation. */
+  find(predicate: (item: T) => boolean): T | undefined {
+    for (const level of this.#levels) {
+      if (level.size === 0) continue;
+      const found = level.active.findItem(predicate) ?? level.delayed.findItem(predicate);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
   /** Frees the item's place at once; it will be in no batch and in no drop. Nothing happens if it already left. */
   cancel(item: T): void {
     if (item.slot < 0 || item.cancelled) return;

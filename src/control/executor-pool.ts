@@ -1,7 +1,9 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
-import { isBlocking } from '../backends/registry.ts';
+import { backendBlocks } from '../backends/registry.ts';
 import type { ExecutorCommand, ExecutorEvent } from '../executor/messages.ts';
+import type { ExecutorThreadData } from '../executor/thread.ts';
+import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import { workerEntry } from './worker-entry.ts';
 
 export interface ExecutorPoolOptions {
@@ -17,7 +19,8 @@ export interface ExecutorPoolEvents {
   onLost(id: number): void;
   /** A version is on other executors than before: the serving table must say so. */
   onRelocated(handle: number, executors: number[]): void;
-  onMetricsBlock(owner: string, buffer: SharedArrayBuffer): void;
+  /** Memory for the counters of a thread about to start. */
+  threadMetrics(thread: string): ThreadMetrics;
   onVersionCrash(handle: number, message: string): void;
 }
 
@@ -108,6 +111,12 @@ export class ExecutorPool {
     );
   }
 
+  addMetricsChunk({ thread, chunk }: MetricsChunk): void {
+    for (const executor of this.executors.values()) {
+      if (thread === `executor-${executor.id}`) this.post(executor, { kind: 'metricsChunk', chunk }, []);
+    }
+  }
+
   async stop(): Promise<void> {
     this.stopping = true;
     await Promise.all([...this.executors.values()].map((executor) => executor.worker.terminate()));
@@ -115,7 +124,7 @@ export class ExecutorPool {
   }
 
   private place(spec: LoadSpec): Executor[] {
-    if (spec.config.isolation === 'process' || !isBlocking(spec.config.backend)) {
+    if (spec.config.isolation === 'process' || !backendBlocks(spec.config.backend)) {
       const shared = [...this.executors.values()].find((executor) => !executor.compute);
       return [shared ?? this.spawn(false)];
     }
@@ -153,7 +162,7 @@ export class ExecutorPool {
 
   private spawn(compute: boolean): Executor {
     const id = this.nextExecutor++;
-    const worker = new Worker(workerEntry(import.meta.url, '../executor/thread'), { workerData: { id }, name: `executor-${id}` });
+    const worker = new Worker(workerEntry(import.meta.url, '../executor/thread'), { workerData: { metrics: this.events.threadMetrics(`executor-${id}`) } satisfies ExecutorThreadData, name: `executor-${id}` });
     let markReady: () => void = () => {};
     const ready = new Promise<void>((resolve) => {
       markReady = resolve;
@@ -161,7 +170,6 @@ export class ExecutorPool {
     const executor: Executor = { id, compute, worker, handles: new Set(), calls: new Map(), ready };
     worker.on('message', (event: ExecutorEvent) => {
       if (event.kind === 'ready') markReady();
-      else if (event.kind === 'metrics') this.events.onMetricsBlock(`executor-${id}`, event.buffer);
       else if (event.kind === 'crashed') this.events.onVersionCrash(event.handle, event.message);
       else this.settle(executor, event);
     });

@@ -2,6 +2,9 @@ import { Worker, type MessagePort } from 'node:worker_threads';
 import type { AdmissionConfig } from '../admission/admission-config.ts';
 import type { ControlMethod, GatewayCommand, GatewayEvent, GatewayThreadData, TableDelta } from '../gateway/messages.ts';
 import type { ServingModel, ServingTable } from '../pipeline/types.ts';
+import type { LogSettings } from '../telemetry/log-settings.ts';
+import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
+import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
 import { toSwitchyardError } from '../shared/errors.ts';
 import { workerEntry } from './worker-entry.ts';
 
@@ -9,7 +12,8 @@ export interface GatewayFleetDependencies {
   call(method: ControlMethod, args: unknown[]): Promise<unknown>;
   connect(executor: number, gateway: number): MessagePort | undefined;
   executors(): number[];
-  onMetricsBlock(owner: string, buffer: SharedArrayBuffer): void;
+  threadMetrics(thread: string): ThreadMetrics;
+  chunks(): MetricsChunk[];
   onUsed(models: string[]): void;
   /** A gateway thread ended by itself: nothing here can replace its connections, so the process restarts. */
   onLost(message: string): void;
@@ -35,8 +39,10 @@ export class GatewayFleet {
   }
 
   /** Starts the threads; resolves when each has its services, before any listens. */
-  async start(count: number, data: Omit<GatewayThreadData, 'id' | 'serveGrpc'>): Promise<void> {
-    await Promise.all(Array.from({ length: count }, (_, id) => this.spawn(id, { ...data, id, serveGrpc: id === 0 })));
+  async start(count: number, data: Omit<GatewayThreadData, 'id' | 'serveGrpc' | 'metrics' | 'chunks'>): Promise<void> {
+    const metrics = Array.from({ length: count }, (_, id) => this.dependencies.threadMetrics(`gateway-${id}`));
+    const chunks = this.dependencies.chunks();
+    await Promise.all(metrics.map((own, id) => this.spawn(id, { ...data, id, serveGrpc: id === 0, metrics: own, chunks })));
   }
 
   /** Opens the ports. With several threads the first one's HTTP port is the one the others share. Returns both ports. */
@@ -82,12 +88,16 @@ export class GatewayFleet {
     this.broadcast({ kind: 'admission', config });
   }
 
-  setSampling(ratio: number): void {
-    this.broadcast({ kind: 'sampling', ratio });
+  setTraceSettings(state: TraceSettingsState): void {
+    this.broadcast({ kind: 'traceSettings', state });
   }
 
-  shareMetrics(owner: string, buffers: SharedArrayBuffer[]): void {
-    this.broadcast({ kind: 'metricsBlocks', owner, buffers });
+  setLogSettings(settings: LogSettings): void {
+    this.broadcast({ kind: 'logSettings', settings });
+  }
+
+  addMetricsChunk(chunk: MetricsChunk): void {
+    this.broadcast({ kind: 'metricsChunk', chunk });
   }
 
   /** Stops accepting, lets requests in flight finish (at most `deadlineMs`), ends the threads. */
@@ -126,8 +136,6 @@ export class GatewayFleet {
     if (event.kind === 'table') {
       gateway.generation = event.generation;
       this.settleWaiters();
-    } else if (event.kind === 'metrics') {
-      this.dependencies.onMetricsBlock(`gateway-${gateway.id}`, event.buffer);
     } else if (event.kind === 'used') {
       this.dependencies.onUsed(event.models);
     } else if (event.kind === 'call') {

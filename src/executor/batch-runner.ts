@@ -3,18 +3,15 @@ import { gather } from '../batching/gather.ts';
 import { scatter } from '../batching/scatter.ts';
 import type { BatchDecision } from '../batching/types.ts';
 import { monotonicMs } from '../shared/clock.ts';
-import { SwitchyardError } from '../shared/errors.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
+import { ELEMENT_BYTES, type Tensor } from '../tensor/tensor.ts';
 import type { ExecutorItem, LoadedModel } from './loaded-model.ts';
 import type { Outbox, StageTimes } from './outbox.ts';
 
-/** Where executions are counted. `computing`: the thread itself did the work, so its wall time is CPU time. Implemented by this thread's metrics block. */
+/** Where executions are counted: this thread's metrics block. Milliseconds; seconds for CPU and GPU. */
 export interface ExecutionMetrics {
-  recordExecution(row: number, rows: number, inputMs: number, inferMs: number, outputMs: number, computing: boolean): void;
+  recordBatch(row: number, rows: number, inputMs: number, inferMs: number, outputMs: number, cpuSeconds: number, gpuSeconds: number): void;
 }
-
-/** After this many whole-batch failures in a row the model is taken for broken, and batches fail at once. */
-const BROKEN_AFTER = 3;
 
 /** Runs batches: gather → execute → scatter → reply, and finds the one poisoned item when a batch fails. */
 export class BatchRunner {
@@ -33,12 +30,8 @@ export class BatchRunner {
       return;
     }
     const failure = await this.execute(loaded, items, decision.rows, decision.paddedRows);
-    if (failure === undefined) {
-      if (loaded.failuresInRow > 0) loaded.failuresInRow = 0;
-      return;
-    }
-    const answered = await this.isolate(loaded, items, failure.error);
-    loaded.failuresInRow = answered ? 0 : loaded.failuresInRow + 1;
+    if (failure === undefined) loaded.poison.batchSucceeded();
+    else await this.rescue(loaded, items, toSwitchyardError(failure.error));
   }
 
   /** Runs these items as one batch and answers them. Returns what was thrown, with nothing answered, when it fails. */
@@ -54,16 +47,25 @@ export class BatchRunner {
     let inferStart = start;
     let inferEnd = start;
     try {
-      const gathered = gather(items, loaded.config.signature.inputs, loaded.batched, paddedRows);
+      const single = items.length === 1 && !loaded.batched;
+      const itemRows = items.map((item) => item.rows);
+      const gathered = single
+        ? { inputs: alignedAll(items[0].inputs), ragged: undefined }
+        : gather(
+            items.map((item) => item.inputs),
+            itemRows,
+            paddedRows,
+            loaded.inputRules(items[0].inputs),
+          );
       inferStart = monotonicMs();
-      const pending = loaded.model.execute(gathered.tensors, this.options(loaded, items));
+      const pending = loaded.model.execute(gathered.inputs, this.options(loaded, items));
       outputs = pending instanceof Promise ? await pending : pending;
       inferEnd = monotonicMs();
-      parts = scatter(outputs, gathered, loaded.config.name);
+      parts = single ? [outputs] : scatter(outputs, itemRows, paddedRows, gathered.ragged, loaded.config.signature.outputs);
     } catch (error) {
       return { error };
     } finally {
-      if (items.length === 1) loaded.pending.delete(items[0].id);
+      if (items.length === 1) loaded.running.delete(items[0].id);
     }
     loaded.latency.observe(paddedRows, inferEnd - start);
     const indices = outputs.map((output) => loaded.outputNames.indexOf(output.name));
@@ -75,46 +77,42 @@ export class BatchRunner {
     const times: StageTimes = { queue: 0, computeInput, computeInfer, computeOutput, batchSize: rows };
     for (let i = 0; i < items.length; i++) {
       const item = items[i];
-      if (item.cancelled) {
-        this.outbox.end(item.gateway, item.id);
-        continue;
-      }
       times.queue = start - item.enqueuedAt;
       this.outbox.ok(item.gateway, item.id, times, parts[i], indices, attach, true);
     }
-    this.metrics.recordExecution(loaded.metricsRow, rows, computeInput, computeInfer, computeOutput, loaded.blocking);
+    this.record(loaded, rows, computeInput, computeInfer, computeOutput);
     return undefined;
   }
 
-  /**
-   * One poisoned item must not take its batch mates along: the failed batch is halved until the culprits stand alone.
-   * A model that has failed whole batches several times running is taken for broken, and is not run again for each
-   * part. Returns whether any item was answered well.
-   */
-  private async isolate(loaded: LoadedModel, items: ExecutorItem[], error: unknown): Promise<boolean> {
-    if (items.length === 1 || !inputMayBeAtFault(error) || loaded.failuresInRow >= BROKEN_AFTER) {
-      for (const item of items) this.outbox.error(item.gateway, item.id, error);
-      return false;
+  /** One poisoned item must not take its batch mates along: the policy says which parts to run again by themselves. */
+  private async rescue(loaded: LoadedModel, items: ExecutorItem[], error: SwitchyardError): Promise<void> {
+    const search = loaded.poison.batchFailed(items.length, error);
+    if (search === undefined) {
+      this.answerAll(items, error);
+      return;
     }
-    const middle = items.length >> 1;
-    let answered = false;
-    for (const part of [items.slice(0, middle), items.slice(middle)]) {
-      const rows = part.reduce((sum, item) => sum + item.rows, 0);
-      const failure = await this.execute(loaded, part, rows, rows);
-      if (failure === undefined) answered = true;
-      else if (await this.isolate(loaded, part, failure.error)) answered = true;
+    for (let part = search.next(); part !== undefined; part = search.next()) {
+      const again = items.slice(part.start, part.end);
+      const rows = again.reduce((sum, item) => sum + item.rows, 0);
+      const failure = await this.execute(loaded, again, rows, rows);
+      if (failure === undefined) search.succeeded();
+      else for (const range of search.failed()) this.answerAll(items.slice(range.start, range.end), failure.error);
     }
-    return answered;
+    loaded.poison.rescueEnded(search, error);
+  }
+
+  private answerAll(items: ExecutorItem[], error: unknown): void {
+    for (const item of items) this.outbox.error(item.gateway, item.id, error);
   }
 
   private async stream(loaded: LoadedModel, item: ExecutorItem): Promise<void> {
     const start = monotonicMs();
     const times: StageTimes = { queue: start - item.enqueuedAt, computeInput: 0, computeInfer: 0, computeOutput: 0, batchSize: item.rows };
+    const options = this.options(loaded, [item]);
     try {
-      const gathered = gather([item], loaded.config.signature.inputs, loaded.batched, item.rows);
-      const responses = loaded.model.executeStream?.(gathered.tensors, this.options(loaded, [item])) ?? [];
+      const responses = loaded.model.executeStream?.(alignedAll(item.inputs), options) ?? [];
       for await (const outputs of responses) {
-        if (item.cancelled) break;
+        if (options.signal?.aborted) break;
         times.computeInfer = monotonicMs() - start;
         const indices = outputs.map((output) => loaded.outputNames.indexOf(output.name));
         this.outbox.ok(item.gateway, item.id, times, outputs, indices, false, false);
@@ -124,9 +122,15 @@ export class BatchRunner {
     } catch (error) {
       this.outbox.error(item.gateway, item.id, error);
     } finally {
-      loaded.pending.delete(item.id);
+      loaded.running.delete(item.id);
     }
-    this.metrics.recordExecution(loaded.metricsRow, item.rows, 0, monotonicMs() - start, 0, false);
+    this.record(loaded, item.rows, 0, monotonicMs() - start, 0);
+  }
+
+  /** A blocking model's wall time is its thread's CPU time, or its GPU's; work done elsewhere is not counted here. */
+  private record(loaded: LoadedModel, rows: number, inputMs: number, inferMs: number, outputMs: number): void {
+    const cpu = loaded.blocking && !loaded.onGpu ? (inputMs + inferMs + outputMs) / 1000 : 0;
+    this.metrics.recordBatch(loaded.metricsRow, rows, inputMs, inferMs, outputMs, cpu, loaded.onGpu ? inferMs / 1000 : 0);
   }
 
   private options(loaded: LoadedModel, items: ExecutorItem[]): ExecuteOptions {
@@ -134,22 +138,25 @@ export class BatchRunner {
     for (const item of items) if (item.deadline < deadline) deadline = item.deadline;
     const options: ExecuteOptions = { outputs: loaded.wantedOutputs(items[0].outputs), deadline };
     if (items.length === 1) options.parameters = items[0].parameters;
-    if (!loaded.blocking) {
+    if (!loaded.blocking || loaded.config.decoupled) {
       // Only a batch of one can be cancelled with its request; batch mates keep the others running.
       const abort = new AbortController();
       options.signal = abort.signal;
       if (items.length === 1) {
         items[0].abort = abort;
-        loaded.pending.set(items[0].id, items[0]);
+        loaded.running.set(items[0].id, items[0]);
       }
     }
     return options;
   }
 }
 
-/** Unavailable or late is the backend's state, not the input's: running the parts again would only add load. */
-function inputMayBeAtFault(error: unknown): boolean {
-  return !(error instanceof SwitchyardError) || error.code === 'invalid_argument' || error.code === 'internal';
+/** Tensors as a backend wants them: aligned to their element size. */
+function alignedAll(tensors: Tensor[]): Tensor[] {
+  return tensors.map((tensor) => {
+    const size = ELEMENT_BYTES[tensor.datatype];
+    return size > 1 && tensor.data.byteOffset % size !== 0 ? { ...tensor, data: tensor.data.slice() } : tensor;
+  });
 }
 
 function ownsItsBuffer(tensor: Tensor): boolean {

@@ -9,7 +9,8 @@ import { CANCEL, INFER } from './messages.ts';
 import { Outbox, type SendFrame } from './outbox.ts';
 
 export interface ExecutorDependencies {
-  backend(name: string): Promise<Backend>;
+  /** The backend for a version; `handle` names it in crash reports. */
+  backend(spec: LoadSpec, handle: number): Promise<Backend>;
   send: SendFrame;
   metrics: ExecutionMetrics;
   /** Takes every frame that has arrived meanwhile: called before each batch is formed, so that it is as full as can be. */
@@ -41,7 +42,7 @@ export class ExecutorCore {
   }
 
   async load(handle: number, spec: LoadSpec, metricsRow: number): Promise<{ signature: RuntimeSignature; memoryBytes: number }> {
-    const backend = await this.dependencies.backend(spec.config.backend);
+    const backend = await this.dependencies.backend(spec, handle);
     const model = await backend.load(spec);
     this.models.set(handle, new LoadedModel(handle, spec, model, backend.blocking, metricsRow));
     return { signature: model.signature, memoryBytes: model.memoryBytes };
@@ -144,18 +145,14 @@ export class ExecutorCore {
 
   private cancel(loaded: LoadedModel | undefined, gateway: number, id: number): void {
     if (loaded === undefined) return;
-    for (const item of loaded.queue) {
-      if (item.id === id && item.gateway === gateway) {
-        loaded.queue.cancel(item);
-        this.outbox.end(gateway, id);
-        return;
-      }
+    const waiting = loaded.queue.find((item) => item.id === id && item.gateway === gateway);
+    if (waiting !== undefined) {
+      loaded.queue.cancel(waiting);
+      this.outbox.end(gateway, id);
+      return;
     }
-    const running = loaded.pending.get(id);
-    if (running !== undefined && running.gateway === gateway) {
-      running.cancelled = true;
-      running.abort?.abort();
-    }
+    const running = loaded.running.get(id);
+    if (running !== undefined && running.gateway === gateway) running.abort?.abort();
   }
 
   /** Starts one batch of the most urgent model that may run. False: nothing can start now. */
@@ -170,7 +167,7 @@ export class ExecutorCore {
         continue;
       }
       if (loaded.blocking ? this.computing : loaded.inFlight >= loaded.model.concurrency) continue;
-      const deadline = Math.min(loaded.queue.earliestDeadline(), loaded.queue.oldestEnqueuedAt() + NO_DEADLINE_MS);
+      const deadline = loaded.queue.earliestDeadline();
       if (deadline < urgency && loaded.notBefore <= now) {
         urgency = deadline;
         chosen = loaded;
@@ -241,6 +238,3 @@ export class ExecutorCore {
     }, delay - 1);
   }
 }
-
-/** A request without a deadline is as urgent as one due this long after its arrival, so that none starves. */
-const NO_DEADLINE_MS = 1000;

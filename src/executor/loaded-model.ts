@@ -1,5 +1,7 @@
 import type { BackendModel, LoadSpec } from '../backends/backend.ts';
+import type { InputRule } from '../batching/gather.ts';
 import { LatencyModel } from '../batching/latency-model.ts';
+import { PoisonPolicy } from '../batching/poison.ts';
 import { ModelQueue } from '../batching/queue.ts';
 import type { QueueItem } from '../batching/types.ts';
 import type { ModelConfig } from '../config/model-config.ts';
@@ -28,14 +30,16 @@ export class LoadedModel {
   readonly latency = new LatencyModel();
   readonly queue: ModelQueue<ExecutorItem>;
   /** Requests running on a backend that can still be told to stop, by id. */
-  readonly pending = new Map<number, ExecutorItem>();
+  readonly running = new Map<number, ExecutorItem>();
+  readonly poison = new PoisonPolicy();
+  readonly onGpu: boolean;
   readonly outputNames: string[];
   readonly batched: boolean;
+  private readonly rules: (InputRule | undefined)[];
+  private readonly anyRagged: boolean;
   /** True when every dim of every input is fixed, so that all requests may share a batch. */
   readonly fixedShapes: boolean;
   inFlight = 0;
-  /** Batches in a row of which not one item could be answered. */
-  failuresInRow = 0;
   /** monotonicMs() before which the queue has said that it will not form a batch; reset by each arrival. */
   notBefore = 0;
   /** Resolves the unload once nothing is queued or running. */
@@ -49,8 +53,15 @@ export class LoadedModel {
     this.metricsRow = metricsRow;
     this.queue = new ModelQueue<ExecutorItem>(spec.config.batching, this.latency, {
       latencyTargetMs: spec.config.latencyTargetMs,
+      // A request without a deadline is as urgent as one due this long after its arrival, so that none starves.
+      patienceMs: 1000,
     });
     this.outputNames = spec.config.signature.outputs.map((output) => output.name);
+    this.onGpu = spec.device >= 0 || spec.config.instanceGroups.some((group) => group.kind === 'gpu');
+    this.rules = spec.config.signature.inputs.map((input) =>
+      input.ragged ? { ragged: true, padValue: input.padValue ?? 0 } : undefined,
+    );
+    this.anyRagged = this.rules.some((rule) => rule !== undefined);
     this.batched = spec.config.signature.maxBatchSize > 0;
     this.fixedShapes = spec.config.signature.inputs.every(
       (input) => !input.optional && input.datatype !== 'BYTES' && input.dims.every((dim) => dim >= 0),
@@ -76,10 +87,18 @@ export class LoadedModel {
     return key;
   }
 
+  /** How each of these inputs merges, in their order. */
+  inputRules(inputs: readonly Tensor[]): readonly (InputRule | undefined)[] {
+    if (!this.anyRagged) return NO_RULES;
+    const declared = this.config.signature.inputs;
+    return inputs.map((input) => this.rules[declared.findIndex((spec) => spec.name === input.name)]);
+  }
+
   wantedOutputs(mask: number): readonly string[] {
     if (mask === 0) return NO_NAMES;
     return this.outputNames.filter((_, index) => (mask & (1 << index)) !== 0);
   }
 }
 
+const NO_RULES: readonly undefined[] = [];
 const NO_NAMES: readonly string[] = [];

@@ -37,13 +37,13 @@ export type ExecutorCommand =
   | { kind: 'gateway'; gateway: number; port: MessagePort }
   | { kind: 'load'; call: number; handle: number; spec: LoadSpec; metricsRow: number }
   | { kind: 'unload'; call: number; handle: number }
+  /** More room for this thread's counters. */
+  | { kind: 'metricsChunk'; chunk: SharedArrayBuffer }
   | { kind: 'stop'; call: number };
 
 /** Executor → control thread. */
 export type ExecutorEvent =
   | { kind: 'ready' }
-  /** A new chunk of this thread's metrics block. */
-  | { kind: 'metrics'; buffer: SharedArrayBuffer }
   | { kind: 'loaded'; call: number; signature: RuntimeSignature; memoryBytes: number }
   | { kind: 'done'; call: number }
   | { kind: 'failed'; call: number; message: string }

@@ -1,21 +1,30 @@
-import { type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_threads';
-import { createBackend } from '../backends/registry.ts';
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { ProcessBackend } from '../backends/process/backend.ts';
+import { backendName, createBackend } from '../backends/registry.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
+import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import { ExecutorCore } from './core.ts';
 import type { Frame } from './frame.ts';
 import type { ExecutorCommand, ExecutorEvent } from './messages.ts';
 
 /** Entry of an executor worker thread: ports in, ports out; all decisions are ExecutorCore's. */
+export interface ExecutorThreadData {
+  metrics: ThreadMetrics;
+}
+
 const control = parentPort as MessagePort;
 const gateways: (MessagePort | undefined)[] = [];
-const metrics = new MetricsBlock((buffer) => event({ kind: 'metrics', buffer }));
+const metrics = new MetricsBlock((workerData as ExecutorThreadData).metrics.chunks);
 
 function event(message: ExecutorEvent): void {
   control.postMessage(message);
 }
 
 const core = new ExecutorCore({
-  backend: (name) => createBackend(name, { onCrash: (handle, message) => event({ kind: 'crashed', handle, message }) }),
+  backend: async (spec, handle) =>
+    spec.config.isolation === 'process'
+      ? new ProcessBackend(backendName(spec.config.backend), (crash) => event({ kind: 'crashed', handle, message: crash.reason }))
+      : createBackend(spec.config.backend),
   send: (gateway, frame, transfer) => gateways[gateway]?.postMessage(frame, transfer),
   metrics,
   drainPorts,
@@ -60,6 +69,9 @@ control.on('message', (command: ExecutorCommand) => {
           .load(command.handle, command.spec, command.metricsRow)
           .then((loaded) => ({ kind: 'loaded', call: command.call, ...loaded })),
       );
+      break;
+    case 'metricsChunk':
+      metrics.addChunk(command.chunk);
       break;
     case 'unload':
       answer(

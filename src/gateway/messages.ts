@@ -2,6 +2,9 @@ import type { MessagePort } from 'node:worker_threads';
 import type { AdmissionConfig } from '../admission/admission-config.ts';
 import type { Config } from '../config/schema.ts';
 import type { ServingModel } from '../pipeline/types.ts';
+import type { LogSettings } from '../telemetry/log-settings.ts';
+import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
+import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 
 /** What a gateway thread starts with. */
@@ -14,6 +17,13 @@ export interface GatewayThreadData {
   serveGrpc: boolean;
   admission: AdmissionConfig;
   limits: SharedArrayBuffer;
+  metrics: ThreadMetrics;
+  /** Every thread's chunks so far, for statistics. */
+  chunks: MetricsChunk[];
+  traceSettings: TraceSettingsState;
+  traceCounters: SharedArrayBuffer;
+  logSettings: LogSettings;
+  instanceId: string;
 }
 
 /** The serving table travels as what changed since the generation before. */
@@ -31,8 +41,9 @@ export type GatewayCommand =
   | { kind: 'listen'; httpPort: number }
   | { kind: 'ready'; ready: boolean }
   | { kind: 'admission'; config: AdmissionConfig }
-  | { kind: 'metricsBlocks'; owner: string; buffers: SharedArrayBuffer[] }
-  | { kind: 'sampling'; ratio: number }
+  | { kind: 'metricsChunk'; chunk: MetricsChunk }
+  | { kind: 'traceSettings'; state: TraceSettingsState }
+  | { kind: 'logSettings'; settings: LogSettings }
   | { kind: 'reply'; call: number; value: unknown }
   | { kind: 'refusal'; call: number; code: ErrorCode; message: string }
   | { kind: 'drain'; deadlineMs: number };
@@ -46,7 +57,6 @@ export type GatewayEvent =
   | { kind: 'listening'; httpPort: number; grpcPort: number }
   | { kind: 'failed'; message: string }
   | { kind: 'table'; generation: number }
-  | { kind: 'metrics'; buffer: SharedArrayBuffer }
   | { kind: 'call'; call: number; method: ControlMethod; args: unknown[] }
   | { kind: 'used'; models: string[] }
   | { kind: 'drained' };

@@ -9,10 +9,11 @@ import { startGrpcServer } from '../server/grpc/server.ts';
 import { startHttpServer } from '../server/http/server.ts';
 import type { GatewayServices } from '../server/services.ts';
 import { createLogger } from '../telemetry/logging.ts';
-import { MetricsBlock } from '../telemetry/metrics-block.ts';
-import { MetricsView } from '../telemetry/metrics-view.ts';
-import { RequestTracer } from '../telemetry/tracing.ts';
+import { MetricsReader } from '../telemetry/metrics-reader.ts';
+import { createTracer } from '../telemetry/tracing.ts';
 import { ThreadControlClient } from './control-client.ts';
+import { RequestRecorder } from './request-recorder.ts';
+import { statisticsOf } from './statistics.ts';
 import type { GatewayCommand, GatewayEvent, GatewayThreadData } from './messages.ts';
 
 /** Entry of a gateway worker thread: builds one thread's services, wires them to the control thread, and serves. */
@@ -27,21 +28,26 @@ function post(event: GatewayEvent): void {
 const USED_INTERVAL_MS = 1000;
 
 async function build() {
-  const log = createLogger({ level: config.telemetry.logLevel, thread: `gateway-${data.id}` });
+  const log = createLogger({ thread: `gateway-${data.id}`, settings: data.logSettings });
   const client = new ThreadControlClient(post);
-  const view = new MetricsView();
-  const metrics = new MetricsBlock((buffer) => post({ kind: 'metrics', buffer }));
+  const reader = new MetricsReader();
+  for (const { thread, chunk } of data.chunks) reader.addChunk(thread, chunk);
   const admission = await createAdmission(data.admission, { limits: data.limits, redisUrl: config.admission.redisUrl });
   const { memoryBytes, ttlSeconds, redisUrl } = config.cache;
   const cache =
     memoryBytes > 0 || redisUrl !== undefined ? createResponseCache({ maxBytes: memoryBytes, ttlMs: ttlSeconds * 1000, redisUrl }) : undefined;
-  const tracer = new RequestTracer(config.telemetry.tracing);
+  const { endpoint } = config.telemetry.tracing;
+  const tracer = createTracer(
+    endpoint === undefined ? undefined : { url: endpoint, serviceVersion: data.version, instanceId: data.instanceId },
+    data.traceSettings,
+    data.traceCounters,
+  );
+  const recorder = new RequestRecorder(data.metrics, tracer);
   const used = new Set<string>();
   const dataPlane = new GatewayDataPlane(config.limits, {
-    metrics,
+    metrics: recorder,
     cache: cache === undefined ? undefined : pipelineCache(cache),
     demand: (model) => client.demand(model),
-    onFinished: tracer.enabled ? (version, context, startedAt, timings, error) => tracer.record(version, context, startedAt, timings, error) : undefined,
     onUsed: config.models.memoryBudgetBytes > 0 ? (model) => used.add(model) : undefined,
   });
   setInterval(() => {
@@ -55,7 +61,7 @@ async function build() {
     dataPlane,
     table: () => dataPlane.currentTable(),
     admission,
-    statistics: (model, version) => view.statistics(dataPlane.currentTable(), model, version),
+    statistics: (model, version) => statisticsOf(reader, dataPlane.currentTable(), model, version),
     control: client,
     server: {
       name: config.server.name,
@@ -65,7 +71,7 @@ async function build() {
       maxBodyBytes: config.server.maxBodyBytes,
     },
   };
-  return { log, view, client, admission, cache, tracer, dataPlane, state, services };
+  return { log, reader, recorder, client, admission, cache, tracer, dataPlane, state, services };
 }
 
 type Built = Awaited<ReturnType<typeof build>>;
@@ -80,7 +86,7 @@ async function listen({ services, log }: Built, sharedHttpPort: number) {
     maxConnectionsPerAddress: server.maxConnectionsPerAddress,
     serverTiming: server.serverTiming,
     exclusivePort: config.threads.gateways === 1,
-    log,
+    log: log.logger,
   });
   const grpc = data.serveGrpc
     ? await startGrpcServer(services, { host: server.host, port: server.grpcPort, tls: server.tls, maxMessageBytes: server.maxBodyBytes })
@@ -91,7 +97,7 @@ async function listen({ services, log }: Built, sharedHttpPort: number) {
 
 async function run(): Promise<void> {
   const built = await build();
-  const { dataPlane, client, admission, tracer, view, state } = built;
+  const { dataPlane, client, admission, tracer, reader, recorder, log, state } = built;
   let servers: Awaited<ReturnType<typeof listen>> | undefined;
 
   async function drain(deadlineMs: number): Promise<void> {
@@ -132,11 +138,15 @@ async function run(): Promise<void> {
       case 'admission':
         admission.update(command.config);
         break;
-      case 'metricsBlocks':
-        view.set(command.owner, command.buffers);
+      case 'metricsChunk':
+        reader.addChunk(command.chunk.thread, command.chunk.chunk);
+        if (command.chunk.thread === `gateway-${data.id}`) recorder.block.addChunk(command.chunk.chunk);
         break;
-      case 'sampling':
-        tracer.setRatio(command.ratio);
+      case 'traceSettings':
+        tracer.apply(command.state);
+        break;
+      case 'logSettings':
+        log.apply(command.settings);
         break;
       case 'reply':
       case 'refusal':

@@ -13,7 +13,15 @@ export interface PipelineCache {
 
 export function pipelineCache(cache: ResponseCache): PipelineCache {
   return {
-    key: ({ context, version, request, outputs }) => cacheKey(context.tenant, version.model, version.version, version.config, request.inputs, outputs),
+    key: ({ context, version, request }) => 
+      cacheKey({
+        tenant: context.tenant,
+        model: version.model,
+        version: version.cacheIdentity,
+        inputs: request.inputs,
+        outputs: request.outputs,
+        parameters: request.parameters,
+      }),
     get: (key) => cache.get(key),
     set: (key, outputs) => cache.set(key, outputs),
   };

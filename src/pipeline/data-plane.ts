@@ -24,11 +24,11 @@ import { outputMask, validateRequest } from './validate.ts';
 
 /** Where requests are counted; this gateway thread's metrics block. */
 export interface RequestMetrics {
-  recordPending(row: number, delta: number): void;
-  recordSuccess(row: number, rows: number, totalMs: number, timings: Timings | undefined, tenant: string): void;
-  recordFailure(row: number, totalMs: number, error: SwitchyardError, tenant: string): void;
-  recordCacheHit(row: number, lookupMs: number): void;
-  recordCacheMiss(row: number, lookupMs: number): void;
+  pending(version: ServingVersion, delta: number): void;
+  success(pending: Pending, outputs: readonly Tensor[], timings: Timings | undefined): void;
+  failure(version: ServingVersion, request: InferRequest, context: RequestContext, error: SwitchyardError): void;
+  cacheHit(version: ServingVersion, lookupMs: number): void;
+  cacheMiss(version: ServingVersion, lookupMs: number): void;
 }
 
 export interface DataPlaneOptions {
@@ -45,8 +45,6 @@ export interface DataPlaneDependencies {
   demand(model: string): Promise<void>;
   /** A model was asked for: what eviction goes by. */
   onUsed?(model: string): void;
-  /** One finished request of a client, answered or failed: what taps (tracing, event log) read. */
-  onFinished?(version: ServingVersion, context: RequestContext, startedAt: number, timings: Timings | undefined, error: SwitchyardError | undefined): void;
 }
 
 const NO_SUBMISSION: Submission = { cancel() {} };
@@ -113,8 +111,7 @@ export class GatewayDataPlane implements DataPlane {
     } catch (thrown) {
       const error = toSwitchyardError(thrown);
       if (version !== undefined) {
-        this.dependencies.metrics.recordFailure(version.metricsRow, monotonicMs() - context.receivedAt, error, context.tenant);
-        this.dependencies.onFinished?.(version, context, context.receivedAt, undefined, error);
+        this.dependencies.metrics.failure(version, request, context, error);
       }
       observer.onError(error);
       return NO_SUBMISSION;
@@ -246,7 +243,7 @@ export class GatewayDataPlane implements DataPlane {
       executor: -1,
       rows,
       outputs,
-      submittedAt: context.receivedAt,
+      inputBytes: inputBytes(request),
       cacheKey: '',
       retried: false,
       replayable: false,
@@ -260,18 +257,17 @@ export class GatewayDataPlane implements DataPlane {
   private startCached(pending: Pending, cache: PipelineCache): Submission {
     const { metrics } = this.dependencies;
     const begun = monotonicMs();
-    const row = pending.version.metricsRow;
     pending.cacheKey = cache.key(pending);
     this.pending.add(pending);
     const proceed = (found: Tensor[] | undefined): void => {
       if (pending.state === STATE.DONE) return;
       if (found !== undefined) {
-        metrics.recordCacheHit(row, monotonicMs() - begun);
+        metrics.cacheHit(pending.version, monotonicMs() - begun);
         pending.cacheKey = '';
         this.succeed(pending, found, undefined, true);
         return;
       }
-      metrics.recordCacheMiss(row, monotonicMs() - begun);
+      metrics.cacheMiss(pending.version, monotonicMs() - begun);
       this.pending.remove(pending);
       try {
         this.enqueue(pending);
@@ -299,6 +295,7 @@ export class GatewayDataPlane implements DataPlane {
         predictedWaitMs: 0,
         deadlineLeftMs: context.deadline - monotonicMs(),
         priority: context.priority,
+        priorityLevels: version.config.batching.priorityLevels,
       });
       if (verdict !== null) {
         throw new SwitchyardError('overloaded', `The gateway is overloaded (${verdict.reason}); retry later`, { retryAfterMs: verdict.retryAfterMs });
@@ -308,7 +305,7 @@ export class GatewayDataPlane implements DataPlane {
     pending.replayable = version.executors.length > 1;
     pending.executor = link.id;
     this.pending.add(pending);
-    this.dependencies.metrics.recordPending(version.metricsRow, 1);
+    this.dependencies.metrics.pending(version, 1);
     link.send(pending);
   }
 
@@ -323,13 +320,12 @@ export class GatewayDataPlane implements DataPlane {
   }
 
   private succeed(pending: Pending, outputs: Tensor[], timings: Timings | undefined, final: boolean): void {
-    const { request, version, context } = pending;
+    const { request, version } = pending;
     if (final) {
       const cacheable = pending.cacheKey !== '' && !version.config.decoupled;
       if (cacheable) this.dependencies.cache?.set(pending.cacheKey, outputs);
       this.finish(pending);
-      this.dependencies.metrics.recordSuccess(version.metricsRow, pending.rows, monotonicMs() - pending.submittedAt, timings, context.tenant);
-      this.dependencies.onFinished?.(version, context, pending.submittedAt, timings, undefined);
+      this.dependencies.metrics.success(pending, outputs, timings);
     }
     const response: InferResponse = {
       model: version.model,
@@ -343,10 +339,8 @@ export class GatewayDataPlane implements DataPlane {
   }
 
   private fail(pending: Pending, error: SwitchyardError): void {
-    const { version, context } = pending;
     this.finish(pending);
-    this.dependencies.metrics.recordFailure(version.metricsRow, monotonicMs() - pending.submittedAt, error, context.tenant);
-    this.dependencies.onFinished?.(version, context, pending.submittedAt, undefined, error);
+    this.dependencies.metrics.failure(pending.version, pending.request, pending.context, error);
     pending.observer.onError(error);
   }
 
@@ -354,15 +348,13 @@ export class GatewayDataPlane implements DataPlane {
     if (pending.state === STATE.DONE) return;
     this.finish(pending);
     this.links.get(pending.executor)?.cancel(pending);
-    const error = new SwitchyardError('cancelled', 'The client went away');
-    this.dependencies.metrics.recordFailure(pending.version.metricsRow, monotonicMs() - pending.submittedAt, error, pending.context.tenant);
-    this.dependencies.onFinished?.(pending.version, pending.context, pending.submittedAt, undefined, error);
+    this.dependencies.metrics.failure(pending.version, pending.request, pending.context, new SwitchyardError('cancelled', 'The client went away'));
   }
 
   private finish(pending: Pending): void {
     pending.state = STATE.DONE;
     this.pending.remove(pending);
-    if (pending.executor >= 0) this.dependencies.metrics.recordPending(pending.version.metricsRow, -1);
+    if (pending.executor >= 0) this.dependencies.metrics.pending(pending.version, -1);
     if (this.pending.size === 0 && this.onIdle !== undefined) {
       this.onIdle();
       this.onIdle = undefined;
@@ -378,7 +370,7 @@ export class GatewayDataPlane implements DataPlane {
       this.links.get(pending.executor)?.cancel(pending);
       this.fail(
         pending,
-        new SwitchyardError('deadline_exceeded', `The deadline of the request to model '${pending.version.model}' passed after ${(now - pending.submittedAt).toFixed(0)} ms`),
+        new SwitchyardError('deadline_exceeded', `The deadline of the request to model '${pending.version.model}' passed after ${(now - pending.context.receivedAt).toFixed(0)} ms`),
       );
     });
   }
@@ -396,6 +388,12 @@ class PendingSubmission implements Submission {
   cancel(): void {
     this.plane.cancel(this.pending);
   }
+}
+
+function inputBytes(request: InferRequest): number {
+  let bytes = 0;
+  for (let i = 0; i < request.inputs.length; i++) bytes += request.inputs[i].data.byteLength;
+  return bytes;
 }
 
 function unavailableModel(model: ServingModel): SwitchyardError {

@@ -1,5 +1,3 @@
-import type { SwitchyardError } from '../shared/errors.ts';
-import type { Tensor } from '../tensor/tensor.ts';
 import type { InferRequest, RequestContext, ResponseObserver, ServingVersion } from './types.ts';
 
 /** Where a request is. It only moves forward; DONE means that the observer has had its terminal call or was cancelled. */
@@ -17,7 +15,8 @@ export interface Pending {
   executor: number;
   rows: number;
   outputs: number;
-  submittedAt: number;
+  /** Bytes of all inputs; the tensors themselves may have left with the frame. */
+  inputBytes: number;
   /** Where this answer is kept when the model caches. */
   cacheKey: string;
   /** Retried once already after its executor was lost. */
@@ -74,15 +73,3 @@ export class PendingTable {
 
 const SLOTS = 2 ** 20;
 const MAX_GENERATION = 2 ** 30;
-
-/** What an executor answered for one unit of work. */
-export interface ExecutorAnswer {
-  outputs: Tensor[];
-  queue: number;
-  computeInput: number;
-  computeInfer: number;
-  computeOutput: number;
-  batchSize: number;
-}
-
-export type ExecutorFailure = SwitchyardError;

@@ -1,0 +1,103 @@
+import { SwitchyardError } from '../../shared/errors.ts';
+import { type DataType, ELEMENT_BYTES, elementCount } from '../../tensor/tensor.ts';
+
+/** Typed values of a message as a tensor's raw little-endian bytes in fresh memory. A short list repeats its last value when `fill`. */
+export function packValues(
+  name: string,
+  datatype: DataType,
+  shape: readonly number[],
+  values: readonly (number | bigint | boolean)[],
+  fill: boolean,
+): Uint8Array {
+  const count = elementCount(shape);
+  const short = values.length < count && !(fill && values.length > 0);
+  if (count < 0 || short || values.length > count) {
+    throw new SwitchyardError(
+      'internal',
+      `the remote server sent ${values.length} values for output "${name}" of shape [${shape}]`,
+    );
+  }
+  const size = ELEMENT_BYTES[datatype];
+  const view = new DataView(new ArrayBuffer(count * size));
+  for (let i = 0; i < count; i++) put(view, i * size, datatype, values[Math.min(i, values.length - 1)]);
+  return new Uint8Array(view.buffer);
+}
+
+/** Byte strings as BYTES elements in fresh memory. */
+export function packStrings(
+  name: string,
+  shape: readonly number[],
+  elements: readonly Uint8Array[],
+  fill: boolean,
+): Uint8Array {
+  const count = elementCount(shape);
+  const short = elements.length < count && !(fill && elements.length > 0);
+  if (count < 0 || short || elements.length > count) {
+    throw new SwitchyardError(
+      'internal',
+      `the remote server sent ${elements.length} strings for output "${name}" of shape [${shape}]`,
+    );
+  }
+  let size = 0;
+  for (let i = 0; i < count; i++) size += 4 + elements[Math.min(i, elements.length - 1)].byteLength;
+  const bytes = new Uint8Array(size);
+  const view = new DataView(bytes.buffer);
+  let at = 0;
+  for (let i = 0; i < count; i++) {
+    const element = elements[Math.min(i, elements.length - 1)];
+    view.setUint32(at, element.byteLength, true);
+    bytes.set(element, at + 4);
+    at += 4 + element.byteLength;
+  }
+  return bytes;
+}
+
+/** BYTES elements as byte strings, views of `data`. Throws invalid_argument when lengths run past the end. */
+export function unpackStrings(name: string, data: Uint8Array): Uint8Array[] {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const elements: Uint8Array[] = [];
+  let at = 0;
+  while (at < data.byteLength) {
+    const length = at + 4 <= data.byteLength ? view.getUint32(at, true) : Number.POSITIVE_INFINITY;
+    if (length > data.byteLength - at - 4) {
+      throw new SwitchyardError(
+        'invalid_argument',
+        `input "${name}": element ${elements.length} runs past the end of the data`,
+      );
+    }
+    elements.push(data.subarray(at + 4, at + 4 + length));
+    at += 4 + length;
+  }
+  return elements;
+}
+
+function put(view: DataView, at: number, datatype: DataType, value: number | bigint | boolean): void {
+  switch (datatype) {
+    case 'BOOL':
+      return view.setUint8(at, value ? 1 : 0);
+    case 'UINT8':
+      return view.setUint8(at, Number(value));
+    case 'INT8':
+      return view.setInt8(at, Number(value));
+    case 'UINT16':
+    case 'FP16':
+    case 'BF16':
+      return view.setUint16(at, Number(value), true);
+    case 'INT16':
+      return view.setInt16(at, Number(value), true);
+    case 'UINT32':
+      return view.setUint32(at, Number(value), true);
+    case 'INT32':
+      return view.setInt32(at, Number(value), true);
+    case 'INT64':
+      return view.setBigInt64(at, BigInt(value), true);
+    case 'UINT64':
+      return view.setBigUint64(at, BigInt.asUintN(64, BigInt(value)), true);
+    case 'FP32':
+      return view.setFloat32(at, Number(value), true);
+    case 'FP64':
+      return view.setFloat64(at, Number(value), true);
+    case 'BYTES':
+      throw new SwitchyardError('internal', 'BYTES elements are packed by packStrings');
+  }
+}

@@ -5,7 +5,7 @@ import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { PipelineCache } from './cache-step.ts';
-import { EnsembleDriver } from './ensemble-driver.ts';
+import { EnsembleDriver, type StepRunner } from './ensemble-driver.ts';
 import type { ExecutorLink } from './executor-link.ts';
 import { type Pending, PendingTable, STATE } from './pending.ts';
 import type {
@@ -54,7 +54,7 @@ const SWEEP_MS = 5;
  * The life of every request of a gateway thread: resolve the version, validate, shed or queue, hand over to an
  * executor, answer exactly once. Runs on the gateway thread only; nothing in it blocks.
  */
-export class GatewayDataPlane implements DataPlane {
+export class GatewayDataPlane implements DataPlane, StepRunner {
   private table: ServingTable = { generation: 0, models: new Map() };
   private readonly links = new Map<number, ExecutorLink>();
   private readonly pending = new PendingTable();
@@ -67,7 +67,7 @@ export class GatewayDataPlane implements DataPlane {
   constructor(options: DataPlaneOptions, dependencies: DataPlaneDependencies) {
     this.options = options;
     this.dependencies = dependencies;
-    this.ensembles = new EnsembleDriver(this, (name, version) => this.findVersion(name, version), dependencies.metrics);
+    this.ensembles = new EnsembleDriver(this);
     this.sweeper = setInterval(() => this.sweepDeadlines(), SWEEP_MS);
     this.sweeper.unref();
   }
@@ -107,7 +107,7 @@ export class GatewayDataPlane implements DataPlane {
       version = this.resolve(request.model, request.version);
       this.dependencies.onUsed?.(request.model);
       if (version === undefined) return this.waitForModel(request, context, observer);
-      return this.start(version, request, context, observer);
+      return this.start(version, request, context, observer, false);
     } catch (thrown) {
       const error = toSwitchyardError(thrown);
       if (version !== undefined) {
@@ -208,7 +208,7 @@ export class GatewayDataPlane implements DataPlane {
         if (cancelled) return;
         try {
           const version = this.findVersion(request.model, request.version);
-          inner = this.start(version, request, context, observer);
+          inner = this.start(version, request, context, observer, false);
         } catch (error) {
           observer.onError(toSwitchyardError(error));
         }
@@ -225,14 +225,29 @@ export class GatewayDataPlane implements DataPlane {
     };
   }
 
-  private start(version: ServingVersion, request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
+  runStep(
+    version: ServingVersion,
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+    keepInputs: boolean,
+  ): Submission {
+    return this.start(version, request, context, observer, keepInputs);
+  }
+
+  private start(
+    version: ServingVersion,
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+    keepInputs: boolean,
+  ): Submission {
     const { config } = version;
     const rows = validateRequest(request, config);
     const outputs = outputMask(request, config);
     if (context.deadline === Number.POSITIVE_INFINITY && this.options.defaultTimeoutMs > 0) {
       context.deadline = context.receivedAt + this.options.defaultTimeoutMs;
     }
-    if (config.ensemble !== undefined) return this.ensembles.start(version, request, context, observer);
     const pending: Pending = {
       id: 0,
       state: STATE.QUEUED,
@@ -246,12 +261,37 @@ export class GatewayDataPlane implements DataPlane {
       inputBytes: inputBytes(request),
       cacheKey: '',
       retried: false,
-      replayable: false,
+      replayable: keepInputs || version.executors.length > 1,
     };
+    if (config.ensemble !== undefined) return this.startEnsemble(pending);
     const { cache } = this.dependencies;
     if (config.responseCache && cache !== undefined) return this.startCached(pending, cache);
     this.enqueue(pending);
     return new PendingSubmission(this, pending);
+  }
+
+  private startEnsemble(pending: Pending): Submission {
+    const { version, request, context } = pending;
+    this.pending.add(pending);
+    try {
+      const running = this.ensembles.start(version, request, context, {
+        done: (outputs) => {
+          if (pending.state !== STATE.DONE) this.succeed(pending, outputs, undefined, true);
+        },
+        failed: (error) => {
+          if (pending.state !== STATE.DONE) this.fail(pending, error);
+        },
+      });
+      return {
+        cancel: () => {
+          running.cancel();
+          this.cancel(pending);
+        },
+      };
+    } catch (error) {
+      this.finish(pending);
+      throw error;
+    }
   }
 
   private startCached(pending: Pending, cache: PipelineCache): Submission {
@@ -301,8 +341,6 @@ export class GatewayDataPlane implements DataPlane {
         throw new SwitchyardError('overloaded', `The gateway is overloaded (${verdict.reason}); retry later`, { retryAfterMs: verdict.retryAfterMs });
       }
     }
-    // Sending again needs the bytes to stay; keeping them is free unless a large buffer would have been given away.
-    pending.replayable = version.executors.length > 1;
     pending.executor = link.id;
     this.pending.add(pending);
     this.dependencies.metrics.pending(version, 1);

@@ -21,7 +21,7 @@ export interface Pending {
   cacheKey: string;
   /** Retried once already after its executor was lost. */
   retried: boolean;
-  /** The inputs' bytes are still here, so that the request can be sent again. */
+  /** The inputs' bytes stay here when it is sent, because it may have to be sent again or another step reads them. */
   replayable: boolean;
 }
 

@@ -44,7 +44,7 @@ export async function checkModel(model: BackendModel, config: ModelConfig): Prom
 /** Runs the model's warm-up requests; executors call this after loading. Rejects when a configured one fails. */
 export async function warmUp(execute: Execute, config: ModelConfig): Promise<void> {
   const configured = config.warmup.length > 0;
-  for (const request of warmupRequests(config.warmup, config.signature, (file) => readFileSync(file))) {
+  for (const request of warmupRequests(config.warmup, config.signature, (file) => new Uint8Array(readFileSync(file)))) {
     try {
       for (let i = 0; i < request.count; i++) await execute(request.inputs);
     } catch (error) {

@@ -74,29 +74,40 @@ export function unpackStrings(name: string, data: Uint8Array): Uint8Array[] {
 function put(view: DataView, at: number, datatype: DataType, value: number | bigint | boolean): void {
   switch (datatype) {
     case 'BOOL':
-      return view.setUint8(at, value ? 1 : 0);
+      view.setUint8(at, value ? 1 : 0);
+      break;
     case 'UINT8':
-      return view.setUint8(at, Number(value));
+      view.setUint8(at, Number(value));
+      break;
     case 'INT8':
-      return view.setInt8(at, Number(value));
+      view.setInt8(at, Number(value));
+      break;
     case 'UINT16':
     case 'FP16':
     case 'BF16':
-      return view.setUint16(at, Number(value), true);
+      view.setUint16(at, Number(value), true);
+      break;
     case 'INT16':
-      return view.setInt16(at, Number(value), true);
+      view.setInt16(at, Number(value), true);
+      break;
     case 'UINT32':
-      return view.setUint32(at, Number(value), true);
+      view.setUint32(at, Number(value), true);
+      break;
     case 'INT32':
-      return view.setInt32(at, Number(value), true);
+      view.setInt32(at, Number(value), true);
+      break;
     case 'INT64':
-      return view.setBigInt64(at, BigInt(value), true);
+      view.setBigInt64(at, BigInt(value), true);
+      break;
     case 'UINT64':
-      return view.setBigUint64(at, BigInt.asUintN(64, BigInt(value)), true);
+      view.setBigUint64(at, BigInt.asUintN(64, BigInt(value)), true);
+      break;
     case 'FP32':
-      return view.setFloat32(at, Number(value), true);
+      view.setFloat32(at, Number(value), true);
+      break;
     case 'FP64':
-      return view.setFloat64(at, Number(value), true);
+      view.setFloat64(at, Number(value), true);
+      break;
     case 'BYTES':
       throw new SwitchyardError('internal', 'BYTES elements are packed by packStrings');
   }

@@ -39,6 +39,12 @@ export async function readKeysFile(path: string): Promise<ApiKeyConfig[]> {
   return parseKeysFile(await readFile(path, 'utf8'));
 }
 
+export interface KeysFileWatch {
+  /** Resolves when changes are being seen. */
+  readonly ready: Promise<void>;
+  close(): Promise<void>;
+}
+
 /**
  * Calls `onKeys` whenever the file's content changed and is valid, `onError` when it is not (the last good keys stay in
  * use). For the control thread, which merges the keys into the configuration it pushes to the gateway threads.
@@ -47,7 +53,7 @@ export function watchKeysFile(
   path: string,
   onKeys: (keys: ApiKeyConfig[]) => void,
   onError: (error: SwitchyardError) => void,
-): { close(): Promise<void> } {
+): KeysFileWatch {
   let reads = 0;
   const reread = async () => {
     const read = ++reads;
@@ -64,5 +70,6 @@ export function watchKeysFile(
   });
   watcher.on('add', () => void reread());
   watcher.on('change', () => void reread());
-  return { close: () => watcher.close() };
+  const ready = new Promise<void>((resolve) => watcher.once('ready', () => resolve()));
+  return { ready, close: () => watcher.close() };
 }

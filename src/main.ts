@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { allocateLimitTable } from './admission/limit-table.ts';
 import { startAdminServer } from './admin/server.ts';
+import { allocateLimitTable } from './admission/limit-table.ts';
 import { EXIT_CONFIG, mustQuarantine, recentCrashes, recordCrashes } from './cli/supervisor.ts';
 import { ConfigError, loadConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
@@ -13,8 +13,9 @@ import { ExecutorPool } from './control/executor-pool.ts';
 import { GatewayFleet } from './control/gateway-fleet.ts';
 import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
-import { ChildPreflight } from './models/preflight/launcher.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
+import { ChildPreflight } from './models/preflight/launcher.ts';
+import { quarantineNewest } from './models/verdicts.ts';
 import { monotonicMs } from './shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
 import { createLogger } from './telemetry/logging.ts';
@@ -37,7 +38,10 @@ export interface RunningServer {
   drain(): Promise<void>;
 }
 
-const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string })
+  .version;
+
+const CRASH_REASON = 'the gateway process crashed three times within a minute after this version came';
 
 /** Composition root: builds the whole program on the control thread and starts it. Rejects with ConfigError or a start-up failure. */
 export async function startServer(options: ServeOptions, onFatal: (message: string) => void): Promise<RunningServer> {
@@ -45,7 +49,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const config = loadConfig(options.configFile, options.overrides);
   const baseDir = options.configFile === undefined ? process.cwd() : dirname(resolve(options.configFile));
   const dataDir = resolve(config.dataDir);
-  const { logger } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
+  const { logger, apply } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
   logger.level = config.telemetry.logLevel;
   const admission = readAdmissionConfig(config.admission, baseDir);
   const traceSettings = new TraceSettingsStore({
@@ -60,7 +64,10 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     fleet.addMetricsChunk(chunk);
   });
   const pool: ExecutorPool = new ExecutorPool(
-    { compute: config.threads.executors, defaultInstances: config.models.defaultInstances ?? Math.min(4, config.threads.executors) },
+    {
+      compute: config.threads.executors,
+      defaultInstances: config.models.defaultInstances ?? Math.min(4, config.threads.executors),
+    },
     {
       onExecutor: (id) => fleet.addExecutor(id),
       onLost: (id) => {
@@ -122,15 +129,15 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       log: (level, message, fields) => logger[level](fields, message),
     },
   );
-  const control = new ControlPlane(manager, traceSettings, fleet);
+  const control = new ControlPlane(manager, traceSettings, fleet, { ...DEFAULT_LOG_SETTINGS }, apply);
 
   await gatewaysStarted;
   if (mustQuarantine(recentCrashes(dataDir, Date.now()))) {
-    logger.error('the gateway process crashed three times within a minute: quarantining the newest model version');
-    await manager.quarantineNewest('the gateway process crashed three times within a minute');
+    const set = await quarantineNewest(dataDir, CRASH_REASON, Date.now(), Number.POSITIVE_INFINITY);
+    logger.error({ quarantined: set }, CRASH_REASON);
     recordCrashes(dataDir, []);
   }
-  const reloader = new ConfigReloader(options, config, baseDir, fleet, logger);
+  const reloader = new ConfigReloader(options, config, baseDir, (next) => fleet.updateAdmission(next), logger);
   const [ports, metrics, admin] = await Promise.all([
     fleet.listen(),
     startMetricsServer(hub, config.server),
@@ -140,17 +147,23 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   fleet.setReady(true);
   reloader.watch();
   logger.info(
-    { http: ports.httpPort, grpc: ports.grpcPort, metrics: metrics.port, admin: admin.port, ms: Math.round(performance.now() - startedAt) },
+    {
+      http: ports.httpPort,
+      grpc: ports.grpcPort,
+      metrics: metrics.port,
+      admin: admin.port,
+      ms: Math.round(performance.now() - startedAt),
+    },
     'ready',
   );
   let draining: Promise<void> | undefined;
   const drain = async (): Promise<void> => {
     fleet.setReady(false);
-    reloader.close();
+    await reloader.close();
     await manager.stop();
     await fleet.drain(config.server.drainSeconds * 1000);
     await pool.stop();
-    await Promise.all([metrics.close(), admin.close()]);
+    await Promise.all([metrics.close(1000), admin.close(1000)]);
   };
   return {
     httpPort: ports.httpPort,
@@ -167,10 +180,13 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
 
 async function main(): Promise<void> {
   const options = JSON.parse(process.argv[2] ?? '{}') as ServeOptions;
-  const server = await startServer({ configFile: options.configFile, overrides: options.overrides ?? {} }, (message) => {
-    process.stderr.write(`${JSON.stringify({ level: 60, time: Date.now(), msg: message })}\n`);
-    process.exit(1);
-  });
+  const server = await startServer(
+    { configFile: options.configFile, overrides: options.overrides ?? {} },
+    (message) => {
+      process.stderr.write(`${JSON.stringify({ level: 60, time: Date.now(), msg: message })}\n`);
+      process.exit(1);
+    },
+  );
   const stop = (): void => {
     server.drain().then(
       () => process.exit(0),
@@ -187,7 +203,9 @@ async function main(): Promise<void> {
 if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${process.argv[1]}`).href) {
   main().catch((error: unknown) => {
     const message = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`${error instanceof ConfigError ? message : JSON.stringify({ level: 60, time: Date.now(), msg: message })}\n`);
+    process.stderr.write(
+      `${error instanceof ConfigError ? message : JSON.stringify({ level: 60, time: Date.now(), msg: message })}\n`,
+    );
     process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);
   });
 }

@@ -9,6 +9,7 @@ type Factory = () => Promise<Backend>;
  */
 const FACTORIES: Readonly<Record<string, Factory>> = {
   onnxruntime: async () => new (await import('./onnx/backend.ts')).OnnxBackend(),
+  javascript: async () => (await import('./javascript/backend.ts')).javascriptBackend,
   triton: async () => new (await import('./v2grpc/backend.ts')).V2GrpcBackend('triton'),
   kserve: async () => new (await import('./v2grpc/backend.ts')).V2GrpcBackend('kserve'),
   tfserving: async () => new (await import('./tfserving/backend.ts')).TfServingBackend(),
@@ -37,6 +38,12 @@ export function backendName(name: string): string {
     `backend "${name}" does not exist; there are ${Object.keys(FACTORIES).join(', ')}. ` +
       'Serve other formats through a triton, kserve or tfserving backend, or export the model to ONNX',
   );
+}
+
+/** Whether a backend computes in the thread that calls it, known without loading its runtime. */
+export function backendBlocks(name: string): boolean {
+  const canonical = backendName(name);
+  return canonical === 'onnxruntime' || canonical === 'javascript';
 }
 
 /** Makes the backend for `name` (canonical or alias). Each call makes a new one. */

@@ -1,4 +1,4 @@
-import { fork, type ChildProcess } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +20,9 @@ export function recentCrashes(dataDir: string, now: number): number[] {
   if (!existsSync(file)) return [];
   try {
     const times = JSON.parse(readFileSync(file, 'utf8')) as unknown;
-    return Array.isArray(times) ? times.filter((time): time is number => typeof time === 'number' && now - time < WINDOW_MS) : [];
+    return Array.isArray(times)
+      ? times.filter((time): time is number => typeof time === 'number' && now - time < WINDOW_MS)
+      : [];
   } catch {
     return [];
   }

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { isMap, isSeq, LineCounter, parseDocument, type Document, type Node } from 'yaml';
+import { type Document, isMap, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { type Config, configSchema } from './schema.ts';
 
@@ -54,7 +54,10 @@ export function parseConfig(text: string, file: string, overrides: Record<string
 
 function describe(issue: z.core.$ZodIssue, document: Document, lines: LineCounter, file: string): string[] {
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => `${place([...issue.path, key], document, lines, file)}: unknown setting '${[...issue.path, key].join('.')}'`);
+    return issue.keys.map(
+      (key) =>
+        `${place([...issue.path, key], document, lines, file)}: unknown setting '${[...issue.path, key].join('.')}'`,
+    );
   }
   const where = issue.path.join('.');
   return [`${place(issue.path, document, lines, file)}: ${where === '' ? 'configuration' : where}: ${issue.message}`];
@@ -66,7 +69,9 @@ function place(path: readonly PropertyKey[], document: Document, lines: LineCoun
   let offset = node?.range?.[0] ?? 0;
   for (const step of path) {
     if (isMap(node)) {
-      const pair = node.items.find((item) => String((item.key as { value?: unknown })?.value ?? item.key) === String(step));
+      const pair = node.items.find(
+        (item) => String((item.key as { value?: unknown })?.value ?? item.key) === String(step),
+      );
       if (pair === undefined) break;
       offset = (pair.key as Node).range?.[0] ?? offset;
       node = pair.value as Node | null;
@@ -80,7 +85,8 @@ function place(path: readonly PropertyKey[], document: Document, lines: LineCoun
 }
 
 function merge(base: unknown, over: Record<string, unknown>): unknown {
-  if (typeof base !== 'object' || base === null || Array.isArray(base)) return Object.keys(over).length === 0 ? base : over;
+  if (typeof base !== 'object' || base === null || Array.isArray(base))
+    return Object.keys(over).length === 0 ? base : over;
   const merged: Record<string, unknown> = { ...base };
   for (const [key, value] of Object.entries(over)) {
     if (value === undefined) continue;

@@ -19,7 +19,10 @@ const cores = availableParallelism();
 export const configSchema = z.strictObject({
   server: z
     .strictObject({
-      name: z.enum(['switchyard', 'triton']).default('switchyard').describe("'triton' answers as NVIDIA's examples assert"),
+      name: z
+        .enum(['switchyard', 'triton'])
+        .default('switchyard')
+        .describe("'triton' answers as NVIDIA's examples assert"),
       host: z.string().default('127.0.0.1').describe('Address of the HTTP, gRPC and metrics ports'),
       httpPort: port.default(8000),
       grpcPort: port.default(8001),
@@ -53,15 +56,27 @@ export const configSchema = z.strictObject({
       mode: z.enum(['none', 'poll', 'explicit']).default('poll'),
       pollSeconds: positive.default(2),
       load: z.array(z.string()).default([]).describe("Models to load at start in explicit mode; '*' = all"),
-      memoryBudgetBytes: z.number().int().min(0).default(0).describe('Loaded models beyond it are evicted, least recently used first; 0 = no limit'),
+      memoryBudgetBytes: z
+        .number()
+        .int()
+        .min(0)
+        .default(0)
+        .describe('Loaded models beyond it are evicted, least recently used first; 0 = no limit'),
       preflightTimeoutMs: positive.default(60_000),
-      defaultInstances: count.optional().describe('Executors per model without instance_group; default: all, at most 4'),
+      defaultInstances: count
+        .optional()
+        .describe('Executors per model without instance_group; default: all, at most 4'),
     })
     .prefault({}),
   admission: admissionSchema,
   cache: z
     .strictObject({
-      memoryBytes: z.number().int().min(0).default(64 * 1024 * 1024).describe('Per gateway thread'),
+      memoryBytes: z
+        .number()
+        .int()
+        .min(0)
+        .default(64 * 1024 * 1024)
+        .describe('Per gateway thread'),
       ttlSeconds: positive.default(300),
       redisUrl: z.string().optional(),
     })

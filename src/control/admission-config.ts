@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { parse } from 'yaml';
 import type { AdmissionConfig, ApiKeyConfig } from '../admission/admission-config.ts';
-import type { Config } from '../config/schema.ts';
 import { ConfigError } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
 
 /** Turns the configuration's admission section into what gateway threads take, reading the files it names. */
 export function readAdmissionConfig(section: Config['admission'], baseDir: string): AdmissionConfig {
@@ -13,7 +13,9 @@ export function readAdmissionConfig(section: Config['admission'], baseDir: strin
     ...rest,
     apiKeys: [...(rest.apiKeys ?? []), ...keys],
     jwt: jwt?.map(({ jwksFile, ...issuer }) =>
-      jwksFile === undefined ? issuer : { ...issuer, jwks: readObject(resolve(baseDir, jwksFile), 'admission.jwt.jwksFile') },
+      jwksFile === undefined
+        ? issuer
+        : { ...issuer, jwks: readObject(resolve(baseDir, jwksFile), 'admission.jwt.jwksFile') },
     ),
   };
 }
@@ -32,7 +34,8 @@ function readList<T>(file: string, setting: string): T[] {
 
 function readObject(file: string, setting: string): { keys: Record<string, unknown>[] } {
   const value = readYaml(file, setting) as { keys?: unknown } | null;
-  if (!Array.isArray(value?.keys)) throw new ConfigError([`${file}:1:1: ${setting}: must hold a JSON Web Key Set with "keys"`]);
+  if (!Array.isArray(value?.keys))
+    throw new ConfigError([`${file}:1:1: ${setting}: must hold a JSON Web Key Set with "keys"`]);
   return { keys: value.keys as Record<string, unknown>[] };
 }
 

@@ -162,7 +162,10 @@ export class ExecutorPool {
 
   private spawn(compute: boolean): Executor {
     const id = this.nextExecutor++;
-    const worker = new Worker(workerEntry(import.meta.url, '../executor/thread'), { workerData: { metrics: this.events.threadMetrics(`executor-${id}`) } satisfies ExecutorThreadData, name: `executor-${id}` });
+    const worker = new Worker(workerEntry(import.meta.url, '../executor/thread'), {
+      workerData: { metrics: this.events.threadMetrics(`executor-${id}`) } satisfies ExecutorThreadData,
+      name: `executor-${id}`,
+    });
     let markReady: () => void = () => {};
     const ready = new Promise<void>((resolve) => {
       markReady = resolve;

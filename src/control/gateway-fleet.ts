@@ -1,11 +1,17 @@
-import { Worker, type MessagePort } from 'node:worker_threads';
+import { type MessagePort, Worker } from 'node:worker_threads';
 import type { AdmissionConfig } from '../admission/admission-config.ts';
-import type { ControlMethod, GatewayCommand, GatewayEvent, GatewayThreadData, TableDelta } from '../gateway/messages.ts';
+import type {
+  ControlMethod,
+  GatewayCommand,
+  GatewayEvent,
+  GatewayThreadData,
+  TableDelta,
+} from '../gateway/messages.ts';
 import type { ServingModel, ServingTable } from '../pipeline/types.ts';
+import { toSwitchyardError } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
-import { toSwitchyardError } from '../shared/errors.ts';
 import { workerEntry } from './worker-entry.ts';
 
 export interface GatewayFleetDependencies {
@@ -29,7 +35,8 @@ interface Gateway {
 export class GatewayFleet {
   private readonly gateways: Gateway[] = [];
   private readonly dependencies: GatewayFleetDependencies;
-  private published = new Map<string, ServingModel>();
+  /** What each model looked like when it was last sent. */
+  private published = new Map<string, string>();
   private generation = 0;
   private waiters: { generation: number; resolve(): void }[] = [];
   private stopping = false;
@@ -42,7 +49,9 @@ export class GatewayFleet {
   async start(count: number, data: Omit<GatewayThreadData, 'id' | 'serveGrpc' | 'metrics' | 'chunks'>): Promise<void> {
     const metrics = Array.from({ length: count }, (_, id) => this.dependencies.threadMetrics(`gateway-${id}`));
     const chunks = this.dependencies.chunks();
-    await Promise.all(metrics.map((own, id) => this.spawn(id, { ...data, id, serveGrpc: id === 0, metrics: own, chunks })));
+    await Promise.all(
+      metrics.map((own, id) => this.spawn(id, { ...data, id, serveGrpc: id === 0, metrics: own, chunks })),
+    );
   }
 
   /** Opens the ports. With several threads the first one's HTTP port is the one the others share. Returns both ports. */
@@ -59,9 +68,14 @@ export class GatewayFleet {
   /** Sends what changed; resolves when every thread serves from the new table. */
   async publish(table: ServingTable): Promise<void> {
     const changed: ServingModel[] = [];
-    for (const [name, model] of table.models) if (this.published.get(name) !== model) changed.push(model);
+    const prints = new Map<string, string>();
+    for (const [name, model] of table.models) {
+      const print = fingerprint(model);
+      prints.set(name, print);
+      if (this.published.get(name) !== print) changed.push(model);
+    }
     const removed = [...this.published.keys()].filter((name) => !table.models.has(name));
-    this.published = new Map(table.models);
+    this.published = prints;
     const delta: TableDelta = { generation: ++this.generation, changed, removed };
     this.broadcast({ kind: 'table', delta });
     if (this.gateways.length === 0) return;
@@ -108,7 +122,10 @@ export class GatewayFleet {
   }
 
   private async spawn(id: number, data: GatewayThreadData): Promise<void> {
-    const worker = new Worker(workerEntry(import.meta.url, '../gateway/thread'), { workerData: data, name: `gateway-${id}` });
+    const worker = new Worker(workerEntry(import.meta.url, '../gateway/thread'), {
+      workerData: data,
+      name: `gateway-${id}`,
+    });
     const gateway: Gateway = { id, worker, generation: 0 };
     worker.on('message', (event: GatewayEvent) => this.handle(gateway, event));
     worker.on('error', (error) => this.lose(gateway, error.message));
@@ -129,7 +146,8 @@ export class GatewayFleet {
 
   private connectTo(gateway: Gateway, executor: number): void {
     const port = this.dependencies.connect(executor, gateway.id);
-    if (port !== undefined) gateway.worker.postMessage({ kind: 'executor', executor, port } satisfies GatewayCommand, [port]);
+    if (port !== undefined)
+      gateway.worker.postMessage({ kind: 'executor', executor, port } satisfies GatewayCommand, [port]);
   }
 
   private handle(gateway: Gateway, event: GatewayEvent): void {
@@ -149,7 +167,11 @@ export class GatewayFleet {
     }
   }
 
-  private ask<K extends GatewayEvent['kind']>(gateway: Gateway, command: GatewayCommand, kind: K): Promise<Extract<GatewayEvent, { kind: K }>> {
+  private ask<K extends GatewayEvent['kind']>(
+    gateway: Gateway,
+    command: GatewayCommand,
+    kind: K,
+  ): Promise<Extract<GatewayEvent, { kind: K }>> {
     return new Promise((resolve, reject) => {
       const listener = (event: GatewayEvent): void => {
         if (event.kind === kind) resolve(event as Extract<GatewayEvent, { kind: K }>);
@@ -182,4 +204,11 @@ export class GatewayFleet {
   private post(gateway: Gateway, command: GatewayCommand): void {
     gateway.worker.postMessage(command);
   }
+}
+
+/** Equal for equal entries: a handle stands for its configuration. */
+function fingerprint(model: ServingModel): string {
+  const versions = model.versions.map(({ handle, executors }) => `${handle}:${executors.join()}`);
+  const index = model.index.map(({ version, state, reason }) => `${version}:${state}:${reason}`);
+  return `${model.onDemand} ${versions.join()} ${index.join()}`;
 }

@@ -10,7 +10,15 @@ import type { Outbox, StageTimes } from './outbox.ts';
 
 /** Where executions are counted: this thread's metrics block. Milliseconds; seconds for CPU and GPU. */
 export interface ExecutionMetrics {
-  recordBatch(row: number, rows: number, inputMs: number, inferMs: number, outputMs: number, cpuSeconds: number, gpuSeconds: number): void;
+  recordBatch(
+    row: number,
+    rows: number,
+    inputMs: number,
+    inferMs: number,
+    outputMs: number,
+    cpuSeconds: number,
+    gpuSeconds: number,
+  ): void;
 }
 
 /** Runs batches: gather → execute → scatter → reply, and finds the one poisoned item when a batch fails. */
@@ -61,7 +69,9 @@ export class BatchRunner {
       const pending = loaded.model.execute(gathered.inputs, this.options(loaded, items));
       outputs = pending instanceof Promise ? await pending : pending;
       inferEnd = monotonicMs();
-      parts = single ? [outputs] : scatter(outputs, itemRows, paddedRows, gathered.ragged, loaded.config.signature.outputs);
+      parts = single
+        ? [outputs]
+        : scatter(outputs, itemRows, paddedRows, gathered.ragged, loaded.config.signature.outputs);
     } catch (error) {
       return { error };
     } finally {
@@ -107,7 +117,13 @@ export class BatchRunner {
 
   private async stream(loaded: LoadedModel, item: ExecutorItem): Promise<void> {
     const start = monotonicMs();
-    const times: StageTimes = { queue: start - item.enqueuedAt, computeInput: 0, computeInfer: 0, computeOutput: 0, batchSize: item.rows };
+    const times: StageTimes = {
+      queue: start - item.enqueuedAt,
+      computeInput: 0,
+      computeInfer: 0,
+      computeOutput: 0,
+      batchSize: item.rows,
+    };
     const options = this.options(loaded, [item]);
     try {
       const responses = loaded.model.executeStream?.(alignedAll(item.inputs), options) ?? [];
@@ -130,7 +146,15 @@ export class BatchRunner {
   /** A blocking model's wall time is its thread's CPU time, or its GPU's; work done elsewhere is not counted here. */
   private record(loaded: LoadedModel, rows: number, inputMs: number, inferMs: number, outputMs: number): void {
     const cpu = loaded.blocking && !loaded.onGpu ? (inputMs + inferMs + outputMs) / 1000 : 0;
-    this.metrics.recordBatch(loaded.metricsRow, rows, inputMs, inferMs, outputMs, cpu, loaded.onGpu ? inferMs / 1000 : 0);
+    this.metrics.recordBatch(
+      loaded.metricsRow,
+      rows,
+      inputMs,
+      inferMs,
+      outputMs,
+      cpu,
+      loaded.onGpu ? inferMs / 1000 : 0,
+    );
   }
 
   private options(loaded: LoadedModel, items: ExecutorItem[]): ExecuteOptions {

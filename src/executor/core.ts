@@ -1,4 +1,4 @@
-import type { Backend, LoadSpec, RuntimeSignature } from '../backends/backend.ts';
+import type { Backend, BackendModel, LoadSpec, RuntimeSignature } from '../backends/backend.ts';
 import type { DropReason } from '../batching/types.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
@@ -11,6 +11,8 @@ import { Outbox, type SendFrame } from './outbox.ts';
 export interface ExecutorDependencies {
   /** The backend for a version; `handle` names it in crash reports. */
   backend(spec: LoadSpec, handle: number): Promise<Backend>;
+  /** Runs the version's warm-up requests before it takes any other. */
+  warmUp(model: BackendModel, spec: LoadSpec): Promise<void>;
   send: SendFrame;
   metrics: ExecutionMetrics;
   /** Takes every frame that has arrived meanwhile: called before each batch is formed, so that it is as full as can be. */
@@ -41,9 +43,19 @@ export class ExecutorCore {
     this.runner = new BatchRunner(this.outbox, dependencies.metrics);
   }
 
-  async load(handle: number, spec: LoadSpec, metricsRow: number): Promise<{ signature: RuntimeSignature; memoryBytes: number }> {
+  async load(
+    handle: number,
+    spec: LoadSpec,
+    metricsRow: number,
+  ): Promise<{ signature: RuntimeSignature; memoryBytes: number }> {
     const backend = await this.dependencies.backend(spec, handle);
     const model = await backend.load(spec);
+    try {
+      await this.dependencies.warmUp(model, spec);
+    } catch (error) {
+      await model.unload();
+      throw error;
+    }
     this.models.set(handle, new LoadedModel(handle, spec, model, backend.blocking, metricsRow));
     return { signature: model.signature, memoryBytes: model.memoryBytes };
   }
@@ -107,7 +119,11 @@ export class ExecutorCore {
     const count = reader.next();
     if (loaded === undefined) {
       for (let i = 0; i < count; i++) reader.skipTensor();
-      this.outbox.error(gateway, id, new SwitchyardError('unavailable', 'The model version was unloaded; retry the request'));
+      this.outbox.error(
+        gateway,
+        id,
+        new SwitchyardError('unavailable', 'The model version was unloaded; retry the request'),
+      );
       return;
     }
     const inputs = new Array(count);
@@ -133,9 +149,13 @@ export class ExecutorCore {
       this.outbox.error(
         gateway,
         id,
-        new SwitchyardError('overloaded', `Exceeds maximum queue size of model '${loaded.config.name}' (${limit}); retry later`, {
-          retryAfterMs: 1000,
-        }),
+        new SwitchyardError(
+          'overloaded',
+          `Exceeds maximum queue size of model '${loaded.config.name}' (${limit}); retry later`,
+          {
+            retryAfterMs: 1000,
+          },
+        ),
       );
       return;
     }

@@ -39,7 +39,15 @@ export class Outbox {
    * `tensors` in the order of `indices`, their places in the signature's outputs. `buffers[i]` ≥ 0: that tensor's
    * bytes lie in an attached buffer; otherwise they are copied.
    */
-  ok(gateway: number, id: number, times: StageTimes, tensors: Tensor[], indices: readonly number[], attach: boolean, final: boolean): void {
+  ok(
+    gateway: number,
+    id: number,
+    times: StageTimes,
+    tensors: Tensor[],
+    indices: readonly number[],
+    attach: boolean,
+    final: boolean,
+  ): void {
     const writer = this.writer(gateway);
     writer.reserve(8);
     writer.push(final ? REPLY_OK : REPLY_PARTIAL);

@@ -1,6 +1,7 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { ProcessBackend } from '../backends/process/backend.ts';
 import { backendName, createBackend } from '../backends/registry.ts';
+import { warmUp } from '../models/preflight-check.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import { ExecutorCore } from './core.ts';
@@ -23,8 +24,12 @@ function event(message: ExecutorEvent): void {
 const core = new ExecutorCore({
   backend: async (spec, handle) =>
     spec.config.isolation === 'process'
-      ? new ProcessBackend(backendName(spec.config.backend), (crash) => event({ kind: 'crashed', handle, message: crash.reason }))
+      ? new ProcessBackend(backendName(spec.config.backend), (crash) =>
+          event({ kind: 'crashed', handle, message: crash.reason }),
+        )
       : createBackend(spec.config.backend),
+  warmUp: (model, spec) =>
+    warmUp((inputs) => model.execute(inputs, { outputs: [], deadline: Number.POSITIVE_INFINITY }), spec.config),
   send: (gateway, frame, transfer) => gateways[gateway]?.postMessage(frame, transfer),
   metrics,
   drainPorts,

@@ -1,5 +1,5 @@
-import { SwitchyardError } from '../shared/errors.ts';
 import type { ControlClient } from '../server/services.ts';
+import { SwitchyardError } from '../shared/errors.ts';
 import type { ControlMethod, GatewayCommand, GatewayEvent } from './messages.ts';
 
 /** Calls to the control thread by message, with their answers. */

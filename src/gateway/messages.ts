@@ -2,10 +2,10 @@ import type { MessagePort } from 'node:worker_threads';
 import type { AdmissionConfig } from '../admission/admission-config.ts';
 import type { Config } from '../config/schema.ts';
 import type { ServingModel } from '../pipeline/types.ts';
+import type { ErrorCode } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
-import type { ErrorCode } from '../shared/errors.ts';
 
 /** What a gateway thread starts with. */
 export interface GatewayThreadData {
@@ -49,7 +49,13 @@ export type GatewayCommand =
   | { kind: 'drain'; deadlineMs: number };
 
 /** Calls a gateway thread makes to the control thread. */
-export type ControlMethod = 'repositoryIndex' | 'loadModel' | 'unloadModel' | 'traceSettings' | 'logSettings' | 'demand';
+export type ControlMethod =
+  | 'repositoryIndex'
+  | 'loadModel'
+  | 'unloadModel'
+  | 'traceSettings'
+  | 'logSettings'
+  | 'demand';
 
 /** Gateway thread → control thread. */
 export type GatewayEvent =

@@ -1,13 +1,13 @@
+import type { RequestMetrics } from '../pipeline/data-plane.ts';
+import type { Pending } from '../pipeline/pending.ts';
+import type { InferRequest, RequestContext, ServingVersion, Timings } from '../pipeline/types.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import type { SwitchyardError } from '../shared/errors.ts';
-import type { Pending } from '../pipeline/pending.ts';
-import type { RequestMetrics } from '../pipeline/data-plane.ts';
-import type { InferRequest, RequestContext, ServingVersion, Timings } from '../pipeline/types.ts';
-import type { Tensor } from '../tensor/tensor.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import { TenantBlock, TenantNames } from '../telemetry/tenant-metrics.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { RequestTracer } from '../telemetry/tracing.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 
 /** Counts and traces what happened to each request of this gateway thread. */
 export class RequestRecorder implements RequestMetrics {
@@ -39,9 +39,19 @@ export class RequestRecorder implements RequestMetrics {
     const now = monotonicMs();
     this.block.recordSuccess(version.metricsRow, now - context.receivedAt, timings, bytesIn, bytesOut, this.epochMs);
     // A request's share of its batch, by rows. Only the thread pools of this machine count as CPU or GPU time.
-    const busy = timings === undefined || timings.batchSize === 0 ? 0 : (timings.computeInfer * pending.rows) / timings.batchSize / 1000;
+    const busy =
+      timings === undefined || timings.batchSize === 0
+        ? 0
+        : (timings.computeInfer * pending.rows) / timings.batchSize / 1000;
     const gpu = version.config.instanceGroups.some((group) => group.kind === 'gpu');
-    this.tenants.record(this.tenantNames.slotOf(context.tenant), true, bytesIn, bytesOut, gpu ? 0 : busy, gpu ? busy : 0);
+    this.tenants.record(
+      this.tenantNames.slotOf(context.tenant),
+      true,
+      bytesIn,
+      bytesOut,
+      gpu ? 0 : busy,
+      gpu ? busy : 0,
+    );
     if (this.tracer.enabled) this.trace(version, request, context, now, timings, undefined);
   }
 

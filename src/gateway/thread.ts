@@ -12,9 +12,9 @@ import { createLogger } from '../telemetry/logging.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { createTracer } from '../telemetry/tracing.ts';
 import { ThreadControlClient } from './control-client.ts';
+import type { GatewayCommand, GatewayEvent, GatewayThreadData } from './messages.ts';
 import { RequestRecorder } from './request-recorder.ts';
 import { statisticsOf } from './statistics.ts';
-import type { GatewayCommand, GatewayEvent, GatewayThreadData } from './messages.ts';
 
 /** Entry of a gateway worker thread: builds one thread's services, wires them to the control thread, and serves. */
 const control = parentPort as MessagePort;
@@ -35,7 +35,9 @@ async function build() {
   const admission = await createAdmission(data.admission, { limits: data.limits, redisUrl: config.admission.redisUrl });
   const { memoryBytes, ttlSeconds, redisUrl } = config.cache;
   const cache =
-    memoryBytes > 0 || redisUrl !== undefined ? createResponseCache({ maxBytes: memoryBytes, ttlMs: ttlSeconds * 1000, redisUrl }) : undefined;
+    memoryBytes > 0 || redisUrl !== undefined
+      ? createResponseCache({ maxBytes: memoryBytes, ttlMs: ttlSeconds * 1000, redisUrl })
+      : undefined;
   const { endpoint } = config.telemetry.tracing;
   const tracer = createTracer(
     endpoint === undefined ? undefined : { url: endpoint, serviceVersion: data.version, instanceId: data.instanceId },
@@ -89,7 +91,12 @@ async function listen({ services, log }: Built, sharedHttpPort: number) {
     log: log.logger,
   });
   const grpc = data.serveGrpc
-    ? await startGrpcServer(services, { host: server.host, port: server.grpcPort, tls: server.tls, maxMessageBytes: server.maxBodyBytes })
+    ? await startGrpcServer(services, {
+        host: server.host,
+        port: server.grpcPort,
+        tls: server.tls,
+        maxMessageBytes: server.maxBodyBytes,
+      })
     : undefined;
   post({ kind: 'listening', httpPort: http.port, grpcPort: grpc?.port ?? 0 });
   return { http, grpc };
@@ -104,11 +111,15 @@ async function run(): Promise<void> {
     const timeout = new Promise<void>((resolve) => setTimeout(resolve, deadlineMs).unref());
     await Promise.race([Promise.all([servers?.http.close(), servers?.grpc?.drain(), dataPlane.idle()]), timeout]);
     dataPlane.close();
-    await Promise.race([Promise.all([servers?.grpc?.close(), tracer.close(), admission.close(), built.cache?.close()]), timeout]);
+    await Promise.race([
+      Promise.all([servers?.grpc?.close(), tracer.close(), admission.close(), built.cache?.close()]),
+      timeout,
+    ]);
     post({ kind: 'drained' });
   }
 
-  const fail = (error: unknown): void => post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+  const fail = (error: unknown): void =>
+    post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
 
   control.on('message', (command: GatewayCommand) => {
     switch (command.kind) {
@@ -122,7 +133,9 @@ async function run(): Promise<void> {
         break;
       }
       case 'executor':
-        dataPlane.addExecutor(new ExecutorLink(command.executor, command.port, (link, frame) => dataPlane.onFrame(link, frame)));
+        dataPlane.addExecutor(
+          new ExecutorLink(command.executor, command.port, (link, frame) => dataPlane.onFrame(link, frame)),
+        );
         break;
       case 'executorLost':
         dataPlane.loseExecutor(command.executor);
@@ -160,4 +173,6 @@ async function run(): Promise<void> {
   post({ kind: 'started' });
 }
 
-run().catch((error: unknown) => post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) }));
+run().catch((error: unknown) =>
+  post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) }),
+);

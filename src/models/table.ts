@@ -27,8 +27,8 @@ export function buildTable(entries: ReadonlyMap<string, ModelEntry>, generation:
 }
 
 function servingVersion(model: string, loaded: LoadedVersion): ServingVersion {
-  const { handle, version, config, executors, metricsRow } = loaded;
-  return { handle, model, version, config, executors, metricsRow };
+  const { handle, version, config, executors, metricsRow, key } = loaded;
+  return { handle, model, version, config, executors, metricsRow, cacheIdentity: key };
 }
 
 /** Name → what keeps an ensemble from serving; absent: nothing, or it is not a loaded ensemble. */

@@ -1,5 +1,5 @@
-import type { ResponseCache } from '../cache/response-cache.ts';
 import { cacheKey } from '../cache/cache-key.ts';
+import type { ResponseCache } from '../cache/response-cache.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Pending } from './pending.ts';
 
@@ -13,7 +13,7 @@ export interface PipelineCache {
 
 export function pipelineCache(cache: ResponseCache): PipelineCache {
   return {
-    key: ({ context, version, request }) => 
+    key: ({ context, version, request }) =>
       cacheKey({
         tenant: context.tenant,
         model: version.model,

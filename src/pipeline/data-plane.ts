@@ -92,7 +92,13 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       if (pending.executor !== id || pending.state !== STATE.QUEUED) return;
       const other = pending.retried || !pending.replayable ? undefined : this.leastLoaded(pending.version);
       if (other === undefined) {
-        this.fail(pending, new SwitchyardError('unavailable', `An executor of model '${pending.version.model}' ended unexpectedly; retry the request`));
+        this.fail(
+          pending,
+          new SwitchyardError(
+            'unavailable',
+            `An executor of model '${pending.version.model}' ended unexpectedly; retry the request`,
+          ),
+        );
         return;
       }
       pending.retried = true;
@@ -146,7 +152,8 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
         const text = frame.texts[reader.next()];
         const retryAfterMs = reader.next();
         link.outstanding--;
-        if (pending !== undefined) this.fail(pending, new SwitchyardError(code, text, retryAfterMs > 0 ? { retryAfterMs } : {}));
+        if (pending !== undefined)
+          this.fail(pending, new SwitchyardError(code, text, retryAfterMs > 0 ? { retryAfterMs } : {}));
         continue;
       }
       if (kind === REPLY_END) {
@@ -326,7 +333,11 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     const { version, context } = pending;
     const link = this.leastLoaded(version);
     if (link === undefined) {
-      throw new SwitchyardError('unavailable', `No executor of model '${version.model}' is running; retry in a moment`, { retryAfterMs: 1000 });
+      throw new SwitchyardError(
+        'unavailable',
+        `No executor of model '${version.model}' is running; retry in a moment`,
+        { retryAfterMs: 1000 },
+      );
     }
     if (link.outstanding >= this.options.maxOutstanding >> 1) {
       const verdict = decideShed({
@@ -338,7 +349,9 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
         priorityLevels: version.config.batching.priorityLevels,
       });
       if (verdict !== null) {
-        throw new SwitchyardError('overloaded', `The gateway is overloaded (${verdict.reason}); retry later`, { retryAfterMs: verdict.retryAfterMs });
+        throw new SwitchyardError('overloaded', `The gateway is overloaded (${verdict.reason}); retry later`, {
+          retryAfterMs: verdict.retryAfterMs,
+        });
       }
     }
     pending.executor = link.id;
@@ -386,7 +399,12 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     if (pending.state === STATE.DONE) return;
     this.finish(pending);
     this.links.get(pending.executor)?.cancel(pending);
-    this.dependencies.metrics.failure(pending.version, pending.request, pending.context, new SwitchyardError('cancelled', 'The client went away'));
+    this.dependencies.metrics.failure(
+      pending.version,
+      pending.request,
+      pending.context,
+      new SwitchyardError('cancelled', 'The client went away'),
+    );
   }
 
   private finish(pending: Pending): void {
@@ -408,7 +426,10 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       this.links.get(pending.executor)?.cancel(pending);
       this.fail(
         pending,
-        new SwitchyardError('deadline_exceeded', `The deadline of the request to model '${pending.version.model}' passed after ${(now - pending.context.receivedAt).toFixed(0)} ms`),
+        new SwitchyardError(
+          'deadline_exceeded',
+          `The deadline of the request to model '${pending.version.model}' passed after ${(now - pending.context.receivedAt).toFixed(0)} ms`,
+        ),
       );
     });
   }
@@ -435,6 +456,11 @@ function inputBytes(request: InferRequest): number {
 }
 
 function unavailableModel(model: ServingModel): SwitchyardError {
-  const states = model.index.map((status) => `version ${status.version} is ${status.state}${status.reason === '' ? '' : `: ${status.reason}`}`);
-  return new SwitchyardError('unavailable', `Request for model '${model.name}' cannot be served: it is not ready (${states.join('; ') || 'no version found'})`);
+  const states = model.index.map(
+    (status) => `version ${status.version} is ${status.state}${status.reason === '' ? '' : `: ${status.reason}`}`,
+  );
+  return new SwitchyardError(
+    'unavailable',
+    `Request for model '${model.name}' cannot be served: it is not ready (${states.join('; ') || 'no version found'})`,
+  );
 }

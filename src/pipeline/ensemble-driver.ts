@@ -1,14 +1,27 @@
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
-import { EnsembleRun, type EnsembleProgress, type ReadyStep } from './ensemble.ts';
+import { type EnsembleProgress, EnsembleRun, type ReadyStep } from './ensemble.ts';
 import { type EnsemblePlan, planEnsemble } from './ensemble-plan.ts';
-import type { InferRequest, InferResponse, RequestContext, ResponseObserver, ServingVersion, Submission } from './types.ts';
+import type {
+  InferRequest,
+  InferResponse,
+  RequestContext,
+  ResponseObserver,
+  ServingVersion,
+  Submission,
+} from './types.ts';
 
 /** What the driver needs of the data plane: to run one step as a request of its own. */
 export interface StepRunner {
   /** The version that serves this step now. Throws not_found, unavailable. */
   findVersion(model: string, version: string): ServingVersion;
   /** `keepInputs`: the inputs' bytes are wanted again, so they must be copied and not given away. */
-  runStep(version: ServingVersion, request: InferRequest, context: RequestContext, observer: ResponseObserver, keepInputs: boolean): Submission;
+  runStep(
+    version: ServingVersion,
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+    keepInputs: boolean,
+  ): Submission;
 }
 
 /** How the ensemble's answer reaches the client. */
@@ -32,13 +45,22 @@ export class EnsembleDriver {
   }
 
   /** Throws overloaded when the ensemble's bound on requests in flight is reached, and whatever its first steps throw. */
-  start(version: ServingVersion, request: InferRequest, context: RequestContext, observer: EnsembleObserver): Submission {
+  start(
+    version: ServingVersion,
+    request: InferRequest,
+    context: RequestContext,
+    observer: EnsembleObserver,
+  ): Submission {
     const { config } = version;
     const running = this.inFlight.get(version) ?? 0;
     if (config.maxInflight > 0 && running >= config.maxInflight) {
-      throw new SwitchyardError('overloaded', `Ensemble '${config.name}' has ${running} requests in flight, its limit; retry later`, {
-        retryAfterMs: 1000,
-      });
+      throw new SwitchyardError(
+        'overloaded',
+        `Ensemble '${config.name}' has ${running} requests in flight, its limit; retry later`,
+        {
+          retryAfterMs: 1000,
+        },
+      );
     }
     let plan = this.plans.get(version);
     if (plan === undefined) {
@@ -132,7 +154,13 @@ class RunningEnsemble implements Submission {
         },
         onError: (error) => {
           this.steps.delete(step.step);
-          this.fail(new SwitchyardError(error.code, `in ensemble '${this.request.model}', step '${step.modelName}': ${error.message}`, { retryAfterMs: error.retryAfterMs }));
+          this.fail(
+            new SwitchyardError(
+              error.code,
+              `in ensemble '${this.request.model}', step '${step.modelName}': ${error.message}`,
+              { retryAfterMs: error.retryAfterMs },
+            ),
+          );
         },
       },
       step.shared,

@@ -77,7 +77,9 @@ function effectivePriority(pending: Pending): number {
   return asked === 0 ? batching.defaultPriorityLevel : Math.min(asked, batching.priorityLevels);
 }
 
-function plainParameters(parameters: NonNullable<Pending['request']['parameters']>): Record<string, string | number | boolean> {
+function plainParameters(
+  parameters: NonNullable<Pending['request']['parameters']>,
+): Record<string, string | number | boolean> {
   const plain: Record<string, string | number | boolean> = Object.create(null);
   for (const name of Object.keys(parameters)) {
     const value = parameters[name];

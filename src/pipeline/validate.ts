@@ -93,7 +93,9 @@ function checkInput(tensor: Tensor, spec: TensorSpec, config: ModelConfig): void
   }
   const count = elementCount(shape);
   if (count < 0) {
-    throw invalidArgument(`shape [${shape.join(',')}] of input '${spec.name}' must be at most ${MAX_RANK} non-negative integers with a product below 2^53`);
+    throw invalidArgument(
+      `shape [${shape.join(',')}] of input '${spec.name}' must be at most ${MAX_RANK} non-negative integers with a product below 2^53`,
+    );
   }
   const size = ELEMENT_BYTES[spec.datatype];
   if (size > 0 && tensor.data.byteLength !== count * size) {
@@ -106,7 +108,9 @@ function checkInput(tensor: Tensor, spec: TensorSpec, config: ModelConfig): void
 function checkMissing(inputs: Tensor[], declared: TensorSpec[], model: string): void {
   for (const spec of declared) {
     if (!spec.optional && !inputs.some((tensor) => tensor.name === spec.name)) {
-      throw invalidArgument(`expected ${declared.length} inputs but got ${inputs.length} inputs for model '${model}': input '${spec.name}' is missing`);
+      throw invalidArgument(
+        `expected ${declared.length} inputs but got ${inputs.length} inputs for model '${model}': input '${spec.name}' is missing`,
+      );
     }
   }
 }

@@ -33,23 +33,23 @@ export function scanBytesElement(cursor: JsonCursor, sink: ElementSink, base64: 
       target[out++] = c;
       continue;
     }
-    const escape = buf[pos++];
-    if (escape === 0x75) {
-      let code = hex4(cursor, pos, stop);
+    const kind = buf[pos++];
+    if (kind === 0x75) {
+      let point = hex4(cursor, pos, stop);
       pos += 4;
-      if (code >= 0xd800 && code <= 0xdfff) {
-        const pairs = code < 0xdc00 && buf[pos] === BACKSLASH && buf[pos + 1] === 0x75;
+      if (point >= 0xd800 && point <= 0xdfff) {
+        const pairs = point < 0xdc00 && buf[pos] === BACKSLASH && buf[pos + 1] === 0x75;
         const second = pairs ? hex4(cursor, pos + 2, stop) : 0;
         if (second < 0xdc00 || second > 0xdfff) {
           cursor.pos = pos - 6;
           throw cursor.fail(`input '${sink.name}' holds half of a surrogate pair; send such bytes as a binary tensor`);
         }
         pos += 6;
-        code = 0x10000 + ((code - 0xd800) << 10) + (second - 0xdc00);
+        point = 0x10000 + ((point - 0xd800) << 10) + (second - 0xdc00);
       }
-      out = putUtf8(target, out, code);
+      out = putUtf8(target, out, point);
     } else {
-      target[out++] = simpleEscape(cursor, escape, pos);
+      target[out++] = simpleEscape(cursor, kind, pos);
     }
   }
   sink.closeBytes(out);

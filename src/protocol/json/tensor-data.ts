@@ -68,11 +68,11 @@ export function scanElements(cursor: JsonCursor, sink: ElementSink, forms: Eleme
       let fraction = 0;
       if (digit === -2) {
         const point = at + 1;
-        do {
-          digit = buf[++at] - 0x30;
-          if (digit < 0 || digit > 9) break;
+        digit = buf[++at] - 0x30;
+        while (digit >= 0 && digit <= 9) {
           mantissa = (mantissa * 10 + digit) | 0;
-        } while (true);
+          digit = buf[++at] - 0x30;
+        }
         fraction = at - point;
         if (fraction === 0) plain = false;
         digits += fraction;

@@ -45,7 +45,7 @@ test('one poisoned item fails alone, in about twice log2 re-runs', () => {
 test('a client that sends a handful of bad items in a row harms nobody else', () => {
   const bad = new Set([0, 1, 2, 3, 4, 5, 6, 7]);
   const { fate } = rescue(new PoisonPolicy(), 64, bad) ?? assert.fail();
-  fate.forEach((how, i) => assert.equal(how, bad.has(i) ? 'failed' : 'ran', `item ${i}`));
+  for (const [i, how] of fate.entries()) assert.equal(how, bad.has(i) ? 'failed' : 'ran', `item ${i}`);
 });
 
 test('every item is settled once, poisoned ones never run, and the re-runs are bounded', () => {
@@ -56,7 +56,7 @@ test('every item is settled once, poisoned ones never run, and the re-runs are b
       fc.constantFrom(0, 4, 9),
       (items, bad, limit) => {
         const { fate, runs } = rescue(new PoisonPolicy(limit), items, new Set(bad)) ?? assert.fail();
-        fate.forEach((how, i) => assert.ok(how === 'failed' || (how === 'ran' && !bad.includes(i))));
+        for (const [i, how] of fate.entries()) assert.ok(how === 'failed' || (how === 'ran' && !bad.includes(i)));
         const budget = limit > 0 ? limit : Math.min(2 * items, 8 + 4 * Math.ceil(Math.log2(items)));
         assert.ok(runs <= budget + 4, `${runs} runs for a budget of ${budget}`);
       },

@@ -1,6 +1,6 @@
 const SMOOTHING = 0.05;
-/** A size not seen for so many batches no longer speaks for the model. */
-const FORGET_AFTER = 4096;
+/** A size not seen for so many batches counts half against its neighbours, and starts anew when it is seen again. */
+const STALE_AFTER = 4096;
 /** Samples beyond this many deviations are cut once a size is known: one pause must not close the gates. */
 const OUTLIER_DEVIATIONS = 5;
 
@@ -38,7 +38,7 @@ export class LatencyModel {
     const at = ++this.#observations;
     this.#stale = true;
     const bucket = this.#buckets[index];
-    if (bucket === undefined || at - bucket.lastSeen > FORGET_AFTER) {
+    if (bucket === undefined || at - bucket.lastSeen > STALE_AFTER) {
       this.#buckets[index] = { rows, mean: ms, variance: 0, count: 1, lastSeen: at };
       return;
     }
@@ -106,16 +106,14 @@ export class LatencyModel {
     return values[low] + ((values[high] - values[low]) * (rows - size[low])) / (size[high] - size[low]);
   }
 
-  /** Pools neighbours whose means fall with the size (isotonic regression, weighted by what each has seen). */
+  /** Pools neighbours whose means fall with the size (isotonic regression, weighted by what each has seen and how lately). */
   #rebuild(): void {
     this.#stale = false;
-    const seen: Bucket[] = [];
-    for (const bucket of this.#buckets) {
-      if (bucket !== undefined && this.#observations - bucket.lastSeen <= FORGET_AFTER) seen.push(bucket);
-    }
+    const seen = this.#buckets.filter((bucket) => bucket !== undefined);
     const pools: { mean: number; weight: number; members: number }[] = [];
     for (const bucket of seen) {
-      let pool = { mean: bucket.mean, weight: Math.min(bucket.count, 1 / SMOOTHING), members: 1 };
+      const age = (this.#observations - bucket.lastSeen) / STALE_AFTER;
+      let pool = { mean: bucket.mean, weight: Math.min(bucket.count, 1 / SMOOTHING) / (1 + age), members: 1 };
       for (let before = pools.at(-1); before !== undefined && before.mean > pool.mean; before = pools.at(-1)) {
         pools.pop();
         const weight = before.weight + pool.weight;

@@ -57,7 +57,7 @@ export function toScriptInputs(inputs: readonly Tensor[]): Record<string, Script
 
 function typedView(datatype: Exclude<DataType, 'BYTES'>, data: Uint8Array): NumericArray {
   const width = ELEMENT_BYTES[datatype];
-  const aligned = data.byteOffset % width === 0 ? data : Uint8Array.from(data);
+  const aligned = data.byteOffset % width === 0 ? data : new Uint8Array(data);
   return new ARRAY_TYPES[datatype](aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.length / width);
 }
 
@@ -126,7 +126,7 @@ function numericBytes(data: unknown, datatype: Exclude<DataType, 'BYTES'>, label
   if (!(data instanceof expected)) {
     throw wrong(label, `has data of type ${describe(data)}; ${datatype} is given as ${expected.name}`);
   }
-  return Uint8Array.from(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
 }
 
 function joinElements(data: unknown, label: string): Uint8Array {

@@ -8,7 +8,7 @@ export interface ReplicaPolicy {
   /** A replica that behaves this long has one earlier ejection forgotten. */
   forgiveIntervalMs: number;
   slowStartMs: number;
-  /** Share of a full replica's load at the beginning of slow start. */
+  /** Share of the draws a replica takes part in at the beginning of slow start. */
   slowStartFloor: number;
 }
 
@@ -69,19 +69,23 @@ export class ReplicaSet {
   }
 
   /**
-   * The less loaded of two replicas drawn at random from those that are neither ejected nor unhealthy. When none is
-   * left all of them count: trying is better than refusing on hearsay.
+   * The less loaded of two replicas drawn at random from those that are neither ejected nor unhealthy. One in slow start
+   * takes part in a growing share of the draws. When no replica is left all of them count: trying is better than
+   * refusing on hearsay.
    * @param avoid a replica that just failed this call; chosen only when it is the only one
    */
   pick(avoid?: Replica): Replica {
     const now = this.#clock();
-    let usable = this.replicas.filter((replica) => replica !== avoid && this.#usable(replica, now));
-    if (usable.length === 0) usable = this.replicas.filter((replica) => replica !== avoid);
-    if (usable.length === 0) return this.replicas[0];
-    if (usable.length === 1) return usable[0];
-    const first = Math.floor(this.#random() * usable.length);
-    const second = (first + 1 + Math.floor(this.#random() * (usable.length - 1))) % usable.length;
-    return this.#load(usable[second], now) < this.#load(usable[first], now) ? usable[second] : usable[first];
+    let candidates = this.replicas.filter((replica) => replica !== avoid && this.#usable(replica, now));
+    if (candidates.length === 0) candidates = this.replicas.filter((replica) => replica !== avoid);
+    if (candidates.length > 1) {
+      const warm = candidates.filter((replica) => this.#joins(replica, now));
+      if (warm.length > 0) candidates = warm;
+    }
+    if (candidates.length < 2) return candidates[0] ?? this.replicas[0];
+    const first = Math.floor(this.#random() * candidates.length);
+    const second = (first + 1 + Math.floor(this.#random() * (candidates.length - 1))) % candidates.length;
+    return candidates[second].inflight < candidates[first].inflight ? candidates[second] : candidates[first];
   }
 
   started(replica: Replica): void {
@@ -145,10 +149,8 @@ export class ReplicaSet {
     return replica.healthy && replica.ejectedUntil <= now;
   }
 
-  /** Calls in flight as if at full weight; the one about to start counts, so that a cold replica shows its weight. */
-  #load(replica: Replica, now: number): number {
-    const { slowStartMs, slowStartFloor } = this.#policy;
-    const share = Math.max(slowStartFloor, Math.min(1, (now - replica.slowStartAt) / slowStartMs));
-    return (replica.inflight + 1) / share;
+  #joins(replica: Replica, now: number): boolean {
+    const share = (now - replica.slowStartAt) / this.#policy.slowStartMs;
+    return share >= 1 || this.#random() < Math.max(this.#policy.slowStartFloor, share);
   }
 }

@@ -1,3 +1,4 @@
+import { status as grpcStatus } from '@grpc/grpc-js';
 import { type ErrorCode, SwitchyardError } from '../../shared/errors.ts';
 
 /** Index is the gRPC status a remote server answered with. */
@@ -40,9 +41,14 @@ export function fromStatus(status: number, details: string): SwitchyardError {
     }
   }
   if (code === 'deadline_exceeded') return new SwitchyardError(code, 'the remote server did not answer in time');
-  return new SwitchyardError(code, remote(details));
+  return new SwitchyardError(code, details === '' ? wordless(status) : remote(details));
 }
 
 function remote(details: string): string {
   return `the remote server answered: ${details}`;
+}
+
+/** Triton sends some refusals of a tensor's shape with a status alone. */
+function wordless(status: number): string {
+  return `the remote server answered ${grpcStatus[status] ?? status} without a message; compare the tensors with its metadata`;
 }

@@ -58,9 +58,9 @@ test('statistics: threads add up, cache hits stay out of the compute counts', ()
   const { blocks, reader } = threads(3, 2);
   const row = 300;
   blocks[0].recordSuccess(row, 4, TIMINGS, 100, 10, 1000);
-  blocks[1].recordSuccess(row, 6, TIMINGS, 100, 10, 3000);
+  blocks[1].recordSuccess(row, 6, TIMINGS, 100, 10, 2000);
   blocks[1].recordCacheHit(row, 0.1);
-  blocks[1].recordSuccess(row, 0.5, undefined, 100, 10, 2000);
+  blocks[1].recordSuccess(row, 0.5, undefined, 100, 10, 3000);
   blocks[0].recordCacheMiss(row, 0.2);
   blocks[0].recordFailure(row, 'internal', 3, 5);
   blocks[2].recordBatch(row, 4, 0.25, 2, 0.5, 0.002, 0.001);

@@ -83,9 +83,9 @@ test('phases arrive at the collector as children of the request, one after the o
     ['queue', 'compute_input', 'compute_infer', 'compute_output'],
   );
   const ms = (span: OtlpSpan) => Number(BigInt(span.endTimeUnixNano) - BigInt(span.startTimeUnixNano)) / 1e6;
-  [4, 1, 8, 2].forEach((length, i) =>
-    assert.ok(Math.abs(ms(phases[i]) - length) < 0.01, `${phases[i].name} ${ms(phases[i])}`),
-  );
+  for (const [i, length] of [4, 1, 8, 2].entries()) {
+    assert.ok(Math.abs(ms(phases[i]) - length) < 0.01, `${phases[i].name} ${ms(phases[i])}`);
+  }
   assert.ok(Math.abs(ms(root) - 20) < 0.01);
   for (const [i, phase] of phases.entries()) {
     const previous = i === 0 ? root.startTimeUnixNano : phases[i - 1].endTimeUnixNano;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SwitchyardError } from '../shared/errors.ts';
-import type { Credentials, Identity } from './admission.ts';
+import type { Admission, Credentials, Identity } from './admission.ts';
 import type { AdmissionConfig } from './admission-config.ts';
 import { hashApiKey } from './api-keys.ts';
 import { createAdmission } from './create-admission.ts';
@@ -19,6 +19,11 @@ function failsWith(code: string, pattern = /./) {
     if (code === 'overloaded') assert.ok(error.retryAfterMs! > 0);
     return true;
   };
+}
+
+/** Admits, and checks that no promise was needed for it. */
+function admitNow(admission: Admission, identity: Identity, model: string): void {
+  assert.equal(admission.admit(identity, model), undefined);
 }
 
 test('nothing configured: off, anonymous may infer and control', async () => {
@@ -103,13 +108,13 @@ test('concurrency: refused at the limit, free again after release, exact over tw
   const limits = allocateLimitTable(64);
   const [one, two] = [await createAdmission(config, { limits }), await createAdmission(config, { limits })];
   const acme: Identity = { tenant: 'acme', roles: ['infer'], maxPriority: 0 };
-  one.admit(acme, 'm');
-  two.admit(acme, 'm');
+  admitNow(one, acme, 'm');
+  admitNow(two, acme, 'm');
   assert.throws(() => one.admit(acme, 'm'), failsWith('overloaded', /concurrency limit \(2\) of tenant "acme"/));
   assert.throws(() => two.admit(acme, 'm'), failsWith('overloaded'));
-  one.admit({ ...acme, tenant: 'other' }, 'm');
+  admitNow(one, { ...acme, tenant: 'other' }, 'm');
   two.release(acme, 'm');
-  one.admit(acme, 'm');
+  admitNow(one, acme, 'm');
 });
 
 test('rate and quota: the burst passes, the rest is refused and gives back its place and its quota', async () => {
@@ -117,14 +122,14 @@ test('rate and quota: the burst passes, the rest is refused and gives back its p
     tenants: { acme: { limits: { requestsPerSecond: 0.001, burst: 2, concurrency: 5, dailyQuota: 3 } } },
   });
   const acme: Identity = { tenant: 'acme', roles: [], maxPriority: 0 };
-  admission.admit(acme, 'm');
-  admission.admit(acme, 'm');
+  admitNow(admission, acme, 'm');
+  admitNow(admission, acme, 'm');
   for (let i = 0; i < 10; i++) assert.throws(() => admission.admit(acme, 'm'), failsWith('overloaded', /rate limit/));
   admission.update({ tenants: { acme: { limits: { concurrency: 5, dailyQuota: 3 } } } });
-  admission.admit(acme, 'm');
+  admitNow(admission, acme, 'm');
   assert.throws(() => admission.admit(acme, 'm'), failsWith('overloaded', /daily quota \(3\)/));
   admission.update({ tenants: { acme: { limits: { concurrency: 4 } } } });
-  admission.admit(acme, 'm');
+  admitNow(admission, acme, 'm');
   assert.throws(() => admission.admit(acme, 'm'), failsWith('overloaded', /concurrency/));
 });
 
@@ -134,15 +139,15 @@ test("a model's limits hold beside the tenant's, and taking them away leaves no 
   };
   const admission = await createAdmission(config);
   const acme: Identity = { tenant: 'acme', roles: [], maxPriority: 0 };
-  admission.admit(acme, 'heavy');
+  admitNow(admission, acme, 'heavy');
   assert.throws(() => admission.admit(acme, 'heavy'), failsWith('overloaded', /on model "heavy"/));
-  admission.admit(acme, 'light');
-  admission.admit(acme, 'light');
+  admitNow(admission, acme, 'light');
+  admitNow(admission, acme, 'light');
   assert.throws(() => admission.admit(acme, 'light'), failsWith('overloaded'));
   admission.update({ tenants: { acme: { limits: { concurrency: 3 } } } });
   admission.release(acme, 'heavy');
   admission.update(config);
-  admission.admit(acme, 'heavy');
+  admitNow(admission, acme, 'heavy');
 });
 
 test('models outside the list are denied; default limits reach tenants that are not listed', async () => {
@@ -153,7 +158,7 @@ test('models outside the list are denied; default limits reach tenants that are 
   const acme: Identity = { tenant: 'acme', roles: [], maxPriority: 0 };
   assert.throws(() => admission.admit(acme, 'secret'), failsWith('permission_denied', /"acme".*"secret"/));
   const stranger: Identity = { ...acme, tenant: 'toString' };
-  admission.admit(stranger, 'secret');
+  admitNow(admission, stranger, 'secret');
   assert.throws(() => admission.admit(stranger, 'secret'), failsWith('overloaded'));
 });
 

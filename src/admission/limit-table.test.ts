@@ -24,6 +24,12 @@ interface Outcome {
 
 const WORKERS = 3;
 
+// tsx's loader does not reach worker threads by itself.
+const BOOT = `import(${JSON.stringify(import.meta.resolve('tsx/esm/api'))}).then(({ register }) => {
+  register();
+  return import(${JSON.stringify(import.meta.url)});
+})`;
+
 function work(job: Job): Outcome {
   const table = new LimitTable(job.table);
   const probe = new Int32Array(job.probe);
@@ -55,7 +61,7 @@ async function race(
   const probe = new SharedArrayBuffer(16);
   const flags = new Int32Array(probe);
   const outcomes = Array.from({ length: WORKERS }, () => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: { ...job, table, probe } });
+    const worker = new Worker(BOOT, { eval: true, workerData: { ...job, table, probe } });
     return new Promise<Outcome>((resolve, reject) => worker.once('message', resolve).once('error', reject));
   });
   while (Atomics.load(flags, 0) < WORKERS) await new Promise((resolve) => setTimeout(resolve, 5));

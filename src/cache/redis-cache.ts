@@ -25,6 +25,8 @@ export class RedisCache implements ResponseCache {
       enableOfflineQueue: false,
       commandTimeout: TIMEOUT_MS,
       connectTimeout: 1000,
+      // A connection that has died without a word is given up, not waited on for ever.
+      socketTimeout: 2000,
       maxRetriesPerRequest: 0,
       retryStrategy: (attempt) => Math.min(100 * attempt, 2000),
     });

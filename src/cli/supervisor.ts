@@ -39,11 +39,11 @@ export function recordCrashes(dataDir: string, times: readonly number[]): void {
 }
 
 /**
- * Runs the server as a child process and starts it again when it crashes. The crash times are left in the data
+ * Runs the server as a child process and, with `restart`, starts it again when it crashes. The crash times are left in the data
  * directory: a server that starts after three within a minute quarantines the newest model version. Resolves with the
  * exit code once the child ended by itself or was told to.
  */
-export function supervise(args: string[], dataDir: string): Promise<number> {
+export function supervise(args: string[], dataDir: string, restart = true): Promise<number> {
   const entry = fileURLToPath(new URL(`../main${extname(fileURLToPath(import.meta.url))}`, import.meta.url));
   return new Promise((resolve) => {
     let child: ChildProcess;
@@ -58,8 +58,8 @@ export function supervise(args: string[], dataDir: string): Promise<number> {
     const start = (): void => {
       child = fork(entry, args, { stdio: 'inherit' });
       child.on('exit', (code, signal) => {
-        if (stopping || code === 0 || code === EXIT_CONFIG) {
-          resolve(code ?? 0);
+        if (!restart || stopping || code === 0 || code === EXIT_CONFIG) {
+          resolve(code ?? (stopping ? 0 : 1));
           return;
         }
         const now = Date.now();

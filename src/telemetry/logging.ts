@@ -33,7 +33,7 @@ const REDACTED = SECRETS.flatMap((field) => [`["${field}"]`, `*["${field}"]`, `*
 
 /** Replaces the folders of absolute paths by …: logs leave the machine, its layout should not. */
 export function scrubPaths(text: string): string {
-  return text.replace(/(?:file:\/\/)?(?<![\w./:])\/(?:[^\s/:'"()]+\/)+/g, '…/');
+  return text.replace(/(?:file:\/\/|(?<![\w./:]))\/(?:[^\s/:'"()]+\/)+/g, '…/');
 }
 
 function describeError(error: unknown): unknown {

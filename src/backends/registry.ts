@@ -9,6 +9,7 @@ type Factory = () => Promise<Backend>;
  */
 const FACTORIES: Readonly<Record<string, Factory>> = {
   onnxruntime: async () => new (await import('./onnx/backend.ts')).OnnxBackend(),
+  javascript: async () => (await import('./javascript/backend.ts')).javascriptBackend,
   triton: async () => new (await import('./v2grpc/backend.ts')).V2GrpcBackend('triton'),
   kserve: async () => new (await import('./v2grpc/backend.ts')).V2GrpcBackend('kserve'),
   tfserving: async () => new (await import('./tfserving/backend.ts')).TfServingBackend(),

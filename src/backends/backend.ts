@@ -18,8 +18,9 @@ export interface LoadSpec {
 export interface RuntimeSignature {
   inputs: TensorSpec[];
   outputs: TensorSpec[];
-  /** What a remote server's own configuration says; absent where the runtime cannot tell. 0: no batch dimension. */
+  /** Where the runtime knows it (remote servers): the largest batch it takes, 0 = it does not batch. */
   maxBatchSize?: number;
+  /** Where the runtime knows it: any number of responses for one request. */
   decoupled?: boolean;
 }
 

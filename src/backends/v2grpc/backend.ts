@@ -26,7 +26,7 @@ export class V2GrpcBackend implements Backend {
     const replicas = await RemoteReplicas.open(spec);
     const { model, version } = replicas.settings;
     try {
-      const { signature } = await replicas.first((channels) =>
+      const signature = await replicas.first((channels) =>
         describeModel(channels, model, version, DESCRIBE_TIMEOUT_MS),
       );
       replicas.watch((channels, timeoutMs) => modelReady(channels, model, version, timeoutMs));

@@ -9,7 +9,6 @@ import {
   encodeIndexRequest,
   encodeModelRequest,
   type IndexEntry,
-  type ModelMetadata,
   type RemoteConfig,
 } from './model-codec.ts';
 
@@ -19,35 +18,24 @@ const SERVICE = '/inference.GRPCInferenceService';
 export const MODEL_INFER = `${SERVICE}/ModelInfer`;
 export const MODEL_STREAM_INFER = `${SERVICE}/ModelStreamInfer`;
 
-/** A remote model as described by its server. */
-export interface Description {
-  metadata: ModelMetadata;
-  config: RemoteConfig;
-  signature: RuntimeSignature;
-}
-
-/** Reads metadata and configuration. Servers without ModelConfig (it is Triton's extension) have no known batch size. */
+/** Reads metadata and configuration. The batch size is unknown of servers without ModelConfig, Triton's extension. */
 export async function describeModel(
   channels: ReplicaChannels,
   name: string,
   version: string,
   timeoutMs: number,
-): Promise<Description> {
+): Promise<RuntimeSignature> {
   const request = encodeModelRequest(name, version);
   const metadata = decodeMetadata(await channels.unary(`${SERVICE}/ModelMetadata`, request, timeoutMs));
-  let config: RemoteConfig = { maxBatchSize: 0, decoupled: false, backend: '', optional: [] };
+  let config: RemoteConfig | undefined;
   try {
     config = decodeConfig(await channels.unary(`${SERVICE}/ModelConfig`, request, timeoutMs));
   } catch (error) {
     if (!(error instanceof SwitchyardError) || error.code !== 'unsupported') throw error;
   }
-  for (const input of metadata.inputs) if (config.optional.includes(input.name)) input.optional = true;
-  const { maxBatchSize, decoupled } = config;
-  return {
-    metadata,
-    config,
-    signature: { inputs: metadata.inputs, outputs: metadata.outputs, maxBatchSize, decoupled },
-  };
+  for (const input of metadata.inputs) if (config?.optional.includes(input.name)) input.optional = true;
+  const { inputs, outputs } = metadata;
+  return { inputs, outputs, maxBatchSize: config?.maxBatchSize, decoupled: config?.decoupled };
 }
 
 export async function modelReady(

@@ -48,8 +48,8 @@ async function discoverOn(channels: ReplicaChannels): Promise<DiscoveredModel[]>
   }
   const models: DiscoveredModel[] = [];
   for (const [name, list] of versions) {
-    const { signature, config } = await describeModel(channels, name, '', TIMEOUT_MS);
-    const { maxBatchSize, decoupled } = config;
+    const signature = await describeModel(channels, name, '', TIMEOUT_MS);
+    const { maxBatchSize = 0, decoupled = false } = signature;
     const strip = maxBatchSize > 0 ? 1 : 0;
     const inner = (specs: typeof signature.inputs) => specs.map((spec) => ({ ...spec, dims: spec.dims.slice(strip) }));
     models.push({

@@ -24,38 +24,19 @@ export function decodeReady(bytes: Uint8Array): boolean {
   return ready;
 }
 
+/** Shapes as served: batch dimension included where the model batches. */
 export interface ModelMetadata {
-  name: string;
-  versions: string[];
-  platform: string;
-  /** Shapes as served: batch dimension included where the model batches. */
   inputs: TensorSpec[];
   outputs: TensorSpec[];
 }
 
 export function decodeMetadata(bytes: Uint8Array): ModelMetadata {
   const reader = new Reader(bytes);
-  const metadata: ModelMetadata = { name: '', versions: [], platform: '', inputs: [], outputs: [] };
+  const metadata: ModelMetadata = { inputs: [], outputs: [] };
   while (reader.next()) {
-    switch (reader.field) {
-      case 1:
-        metadata.name = reader.string();
-        break;
-      case 2:
-        metadata.versions.push(reader.string());
-        break;
-      case 3:
-        metadata.platform = reader.string();
-        break;
-      case 4:
-        metadata.inputs.push(readTensor(reader.message()));
-        break;
-      case 5:
-        metadata.outputs.push(readTensor(reader.message()));
-        break;
-      default:
-        reader.skip();
-    }
+    if (reader.field === 4) metadata.inputs.push(readTensor(reader.message()));
+    else if (reader.field === 5) metadata.outputs.push(readTensor(reader.message()));
+    else reader.skip();
   }
   return metadata;
 }
@@ -75,7 +56,6 @@ function readTensor(reader: Reader): TensorSpec {
 export interface RemoteConfig {
   maxBatchSize: number;
   decoupled: boolean;
-  backend: string;
   /** Names of inputs that a request may leave out. */
   optional: string[];
 }
@@ -83,7 +63,7 @@ export interface RemoteConfig {
 /** A ModelConfigResponse. */
 export function decodeConfig(bytes: Uint8Array): RemoteConfig {
   const response = new Reader(bytes);
-  const config: RemoteConfig = { maxBatchSize: 0, decoupled: false, backend: '', optional: [] };
+  const config: RemoteConfig = { maxBatchSize: 0, decoupled: false, optional: [] };
   while (response.next()) {
     if (response.field === 1) readConfig(response.message(), config);
     else response.skip();
@@ -99,9 +79,6 @@ function readConfig(reader: Reader, config: RemoteConfig): void {
         break;
       case 5:
         readInput(reader.message(), config);
-        break;
-      case 17:
-        config.backend = reader.string();
         break;
       case 19:
         config.decoupled = decodeReady(reader.bytes());

@@ -223,6 +223,8 @@ export const EXTENSIONS: readonly string[] = [
   'max_inflight',
   'preflight',
   'preflight_compare',
+  'hang_timeout_ms',
+  'load_timeout_ms',
   'pinned',
 ];
 export const EXTENSION_PREFIX = 'switchyard.';

@@ -1,13 +1,19 @@
 """KServe's own Python clients: v2 and v1 over REST, v2 over gRPC."""
 
 import asyncio
+import sys
 
 import grpc
 import httpx
 import numpy as np
 import pytest
+
+# The SDK's import reads the command line as a model server's; pytest's own is not one.
+arguments, sys.argv = sys.argv, sys.argv[:1]
 from kserve import InferInput, InferRequest
 from kserve.inference_client import InferenceGRPCClient, InferenceRESTClient, RESTConfig
+
+sys.argv = arguments
 
 A = np.arange(16, dtype=np.int32).reshape(1, 16)
 B = np.full((1, 16), 3, np.int32)

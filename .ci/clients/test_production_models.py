@@ -14,7 +14,7 @@ def local(models_folder, model):
 
 SAMPLES = {
     "python": b"import os\n\n\ndef main():\n    for name in os.listdir('.'):\n        print(name)\n\n\nmain()\n" * 8,
-    "json": b'{"name": "switchyard", "list": [1, 2, 3], "nested": {"a": null}}\n' * 8,
+    "json": b'{\n  "name": "switchyard",\n  "list": [1, 2, 3],\n  "nested": {"a": null, "b": [true, false, "text"]}\n}\n',
     "html": b"<!doctype html>\n<html><head><title>t</title></head><body><p>text</p></body></html>\n" * 8,
     "shell": b"#!/bin/bash\nset -eu\nfor f in *.txt; do\n  echo \"$f\"\ndone\n" * 8,
 }

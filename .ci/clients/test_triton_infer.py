@@ -200,7 +200,7 @@ REFUSALS = {
     ),
     "wrong shape": (
         "simple", "", lambda t: simple_inputs(t, np.ones((1, 15), np.int32), np.ones((1, 15), np.int32)),
-        "INPUT0", ("400",), "INVALID_ARGUMENT",
+        "INPUT", ("400",), "INVALID_ARGUMENT",
     ),
     "batch too large": (
         "simple", "", lambda t: simple_inputs(t, np.ones((9, 16), np.int32), np.ones((9, 16), np.int32)),

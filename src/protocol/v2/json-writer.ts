@@ -1,0 +1,105 @@
+import type { InferRequest, InferResponse, RequestedOutput } from '../../pipeline/types.ts';
+import { invalidArgument } from '../../shared/errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { elementCount } from '../../tensor/tensor.ts';
+import { type JsonOutput, threadOutput } from '../json/output.ts';
+import { elementPrinter } from '../json/tensor-print.ts';
+import { binaryByDefault } from './json-scanner.ts';
+
+export interface EncodedResponse {
+  /** Bytes of the JSON part, for Inference-Header-Content-Length; -1 when nothing binary follows it. */
+  jsonLength: number;
+  /** Valid until the next body is encoded on this thread: write it out, or copy it, before that. */
+  body: Uint8Array;
+}
+
+/**
+ * The body of a v2 infer response, in the order of `response.outputs`. An output is binary where the request asked for
+ * it. Throws invalid_argument for outputs that have no JSON form and were not asked for as binary: FP16, BF16 and
+ * BYTES that are not UTF-8.
+ */
+export function encodeInferResponse(response: InferResponse, request: InferRequest): EncodedResponse {
+  const out = threadOutput;
+  out.begin();
+  out.raw('{"model_name":');
+  out.string(response.model);
+  out.raw(',"model_version":');
+  out.string(response.version);
+  const id = response.id === '' ? request.id : response.id;
+  if (id !== '') {
+    out.raw(',"id":');
+    out.string(id);
+  }
+  if (response.parameters !== undefined) {
+    out.raw(',"parameters":');
+    out.parameters(response.parameters);
+  }
+  out.raw(',"outputs":[');
+  const outputs = response.outputs;
+  const byDefault =
+    request.outputs.length === 0 && request.parameters !== undefined && binaryByDefault(request.parameters);
+  let anyBinary = false;
+  for (let i = 0; i < outputs.length; i++) {
+    if (i > 0) out.byte(0x2c);
+    if (byDefault || wantsBinary(request.outputs, outputs[i].name)) {
+      anyBinary = true;
+      writeBinaryHead(out, outputs[i]);
+    } else {
+      writeJson(out, outputs[i]);
+    }
+  }
+  out.raw(']}');
+  const jsonLength = anyBinary ? out.pos : -1;
+  if (anyBinary) {
+    for (let i = 0; i < outputs.length; i++) {
+      if (byDefault || wantsBinary(request.outputs, outputs[i].name)) out.bytes(outputs[i].data);
+    }
+  }
+  return { jsonLength, body: out.view() };
+}
+
+/** `{"error":"…"}`, the body of every HTTP error. Valid until the next body is encoded on this thread. */
+export function encodeError(message: string): Uint8Array {
+  const out = threadOutput;
+  out.begin();
+  out.raw('{"error":');
+  out.string(message);
+  out.byte(0x7d);
+  return out.view();
+}
+
+function wantsBinary(requested: readonly RequestedOutput[], name: string): boolean {
+  for (let i = 0; i < requested.length; i++) {
+    if (requested[i].name === name) return requested[i].binary;
+  }
+  return false;
+}
+
+function writeHead(out: JsonOutput, tensor: Tensor): void {
+  out.raw('{"name":');
+  out.string(tensor.name);
+  out.raw(',"datatype":"');
+  out.raw(tensor.datatype);
+  out.raw('","shape":');
+  out.shape(tensor.shape);
+}
+
+// The C++ client takes an output that has parameters for a binary one, so only binary outputs have them.
+function writeBinaryHead(out: JsonOutput, tensor: Tensor): void {
+  writeHead(out, tensor);
+  out.raw(',"parameters":{"binary_data_size":');
+  out.integer(tensor.data.length);
+  out.raw('}}');
+}
+
+function writeJson(out: JsonOutput, tensor: Tensor): void {
+  if (tensor.datatype === 'FP16' || tensor.datatype === 'BF16') {
+    throw invalidArgument(
+      `output '${tensor.name}' is ${tensor.datatype}, which has no JSON form; ask for it with binary_data: true`,
+    );
+  }
+  writeHead(out, tensor);
+  out.raw(',"data":[');
+  elementPrinter(tensor).print(out, 0, elementCount(tensor.shape));
+  out.raw(']}');
+}

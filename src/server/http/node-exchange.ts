@@ -1,0 +1,150 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { BodyBuffer } from './body.ts';
+import type { HttpExchange, RequestListener } from './socket.ts';
+import { errorBody, JSON_HEADERS } from './status.ts';
+
+/** What an exchange needs of its server. */
+export interface NodeExchangeOwner {
+  isClosing(): boolean;
+  finished(exchange: NodeExchange): void;
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** One request on node:http. */
+export class NodeExchange implements HttpExchange {
+  /** performance.now() at the head, for the body's byte rate. */
+  readonly startedAt = performance.now();
+  private readonly req: IncomingMessage;
+  private readonly res: ServerResponse;
+  private readonly owner: NodeExchangeOwner;
+  private readonly contentLength: number;
+  private listener: RequestListener | undefined;
+  private body: BodyBuffer | undefined;
+  private bodyComplete = false;
+  private streaming = false;
+  private answered = false;
+  private gone = false;
+
+  constructor(owner: NodeExchangeOwner, req: IncomingMessage, res: ServerResponse, contentLength: number) {
+    this.owner = owner;
+    this.req = req;
+    this.res = res;
+    this.contentLength = contentLength;
+    res.on('close', () => this.onClose());
+    // An error ends in 'close'; without a listener it would end the process.
+    res.on('error', () => {});
+    req.on('error', () => {});
+  }
+
+  get finished(): boolean {
+    return this.answered || this.gone;
+  }
+
+  /** Bytes of a body that is still arriving; -1: none is. */
+  get receiving(): number {
+    if (this.finished || this.bodyComplete || this.contentLength <= 0) return -1;
+    return this.body?.received ?? 0;
+  }
+
+  receive(listener: RequestListener): void {
+    if (this.finished) return;
+    this.listener = listener;
+    this.req.on('data', (chunk: Buffer) => this.onChunk(chunk));
+    this.req.on('end', () => this.onEnd());
+  }
+
+  private onChunk(chunk: Buffer): void {
+    if (this.finished) return;
+    this.body ??= new BodyBuffer(Math.max(this.contentLength, 0));
+    if (!this.body.add(chunk)) this.refuse(400, 'the body is longer than its Content-Length');
+  }
+
+  private onEnd(): void {
+    this.bodyComplete = true;
+    if (this.finished || !this.req.complete) return;
+    const body = this.body?.take() ?? NOTHING;
+    this.body = undefined;
+    try {
+      this.listener?.onBody(body, true);
+    } catch {
+      this.fail();
+    }
+  }
+
+  respond(status: number, headers: string, body: string | Uint8Array, close = false): void {
+    if (this.finished || this.streaming) return;
+    this.answered = true;
+    const content = typeof body === 'string' ? Buffer.from(body) : Buffer.from(body);
+    const lines = splitHeaders(headers);
+    lines.push('Content-Length', String(content.byteLength));
+    const last = close || this.owner.isClosing();
+    if (last) lines.push('Connection', 'close');
+    this.res.writeHead(status, lines);
+    this.res.end(this.req.method === 'HEAD' ? undefined : content);
+  }
+
+  startStream(status: number, headers: string): void {
+    if (this.finished || this.streaming) return;
+    this.streaming = true;
+    const lines = splitHeaders(headers);
+    if (this.owner.isClosing()) lines.push('Connection', 'close');
+    this.res.on('drain', () => this.listener?.onWritable?.());
+    this.res.writeHead(status, lines);
+    this.res.flushHeaders();
+  }
+
+  write(chunk: string | Uint8Array): boolean {
+    if (this.finished || !this.streaming || chunk.length === 0) return true;
+    return this.res.write(typeof chunk === 'string' ? chunk : Buffer.from(chunk));
+  }
+
+  endStream(): void {
+    if (this.finished || !this.streaming) return;
+    this.answered = true;
+    this.res.end();
+  }
+
+  destroy(): void {
+    if (this.gone) return;
+    this.listener = undefined;
+    this.res.destroy();
+  }
+
+  refuse(status: number, message: string): void {
+    const listener = this.listener;
+    this.listener = undefined;
+    this.respond(status, JSON_HEADERS, errorBody(message), true);
+    listener?.onAbort();
+  }
+
+  fail(): void {
+    if (this.streaming) this.destroy();
+    else this.respond(500, JSON_HEADERS, errorBody('internal error'));
+  }
+
+  settle(): void {
+    if (!this.finished && this.listener === undefined && !this.streaming) {
+      this.respond(500, JSON_HEADERS, errorBody('internal error: the request was not answered'));
+    }
+  }
+
+  private onClose(): void {
+    if (this.gone) return;
+    const complete = this.res.writableFinished;
+    this.gone = true;
+    this.owner.finished(this);
+    if (!complete) this.listener?.onAbort();
+  }
+}
+
+/** A header block as the flat list writeHead takes. */
+function splitHeaders(block: string): string[] {
+  const list: string[] = [];
+  if (block === '') return list;
+  for (const line of block.split('\r\n')) {
+    const colon = line.indexOf(':');
+    list.push(line.slice(0, colon), line.slice(colon + 1).trim());
+  }
+  return list;
+}

@@ -1,0 +1,72 @@
+import { createServer } from 'node:net';
+import { listenNode } from './node.ts';
+import type { HttpHandler, HttpServer, ListenOptions } from './socket.ts';
+
+/** The part of a pino logger this folder uses. */
+export interface Warner {
+  warn(fields: Record<string, unknown>, message: string): void;
+}
+
+export type HttpLibrary = 'auto' | 'uws' | 'node';
+
+let warned = false;
+
+/** Reads SWITCHYARD_HTTP: 'uws' and 'node' force a socket library, '' and 'auto' prefer uWS. Throws on anything else. */
+export function httpLibrary(value: string | undefined): HttpLibrary {
+  switch (value) {
+    case undefined:
+    case '':
+    case 'auto':
+      return 'auto';
+    case 'uws':
+    case 'node':
+      return value;
+    default:
+      throw new Error(`SWITCHYARD_HTTP is "${value}"; allowed are uws, node and auto`);
+  }
+}
+
+/**
+ * Opens a port with uWebSockets.js where its binary loads, else with node:http and one warning per thread. A listener
+ * that demands client certificates always gets node:https, the only one of the two that can enforce them.
+ */
+export async function listen(
+  options: ListenOptions,
+  handler: HttpHandler,
+  library: HttpLibrary,
+  log: Warner,
+): Promise<HttpServer> {
+  if (library === 'node') return listenNode(options, handler);
+  if (options.tls?.caFile !== undefined && library === 'auto') return listenNode(options, handler);
+  const uws = await import('./uws.ts');
+  try {
+    await uws.loadUws();
+  } catch (error) {
+    if (library === 'uws') throw error;
+    if (!warned) {
+      warned = true;
+      log.warn(
+        { reason: error instanceof Error ? error.message.split('\n').pop() : String(error) },
+        'uWebSockets.js has no binary for this platform, serving through node:http (slower, one gateway thread). ' +
+          'Install the upstream release for this Node version as described in docs/install.md, or set SWITCHYARD_HTTP=node',
+      );
+    }
+    return listenNode(options, handler);
+  }
+  return uws.listenUws(options, handler);
+}
+
+/**
+ * Rejects when someone listens on the port. uWS shares ports (SO_REUSEPORT) among its threads, and so would share one
+ * with another process of the same user in silence; the first thread asks before the others listen.
+ */
+export function assertPortFree(host: string, port: number): Promise<void> {
+  if (port === 0) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', (error: NodeJS.ErrnoException) =>
+      reject(new Error(`cannot listen on ${host}:${port}: ${error.code ?? error.message}`)),
+    );
+    probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve()));
+  });
+}

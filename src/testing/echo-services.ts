@@ -11,46 +11,19 @@ import type {
 } from '../pipeline/types.ts';
 import type { GatewayServices } from '../server/services.ts';
 import { SwitchyardError } from '../shared/errors.ts';
+import { modelConfig } from './models.ts';
 
 /** A model with one FP32 input and output 'x' of any length. */
 export function echoConfig(name: string): ModelConfig {
-  return {
+  return modelConfig({
     name,
     backend: 'echo',
-    platform: '',
     signature: {
       inputs: [{ name: 'x', datatype: 'FP32', dims: [-1] }],
       outputs: [{ name: 'x', datatype: 'FP32', dims: [-1], labels: ['zero', 'one', 'two'] }],
       maxBatchSize: 8,
     },
-    batching: {
-      enabled: false,
-      maxBatchSize: 8,
-      preferredBatchSizes: [],
-      maxQueueDelayMicros: 0,
-      preserveOrdering: false,
-      priorityLevels: 0,
-      defaultPriorityLevel: 0,
-      defaultQueuePolicy: {
-        timeoutAction: 'REJECT',
-        defaultTimeoutMicros: 0,
-        allowTimeoutOverride: false,
-        maxQueueSize: 0,
-      },
-      priorityQueuePolicy: new Map(),
-      allowedBatchSizes: [],
-    },
-    instanceGroups: [{ kind: 'cpu', count: 1, gpus: [] }],
-    ensemble: undefined,
-    maxInflight: 0,
-    versionPolicy: { kind: 'latest', count: 1 },
     versionLabels: { stable: '1' },
-    responseCache: false,
-    decoupled: false,
-    isolation: 'thread',
-    warmup: [],
-    parameters: {},
-    latencyTargetMs: 0,
     raw: {
       name,
       backend: 'echo',
@@ -60,7 +33,7 @@ export function echoConfig(name: string): ModelConfig {
       model_transaction_policy: { decoupled: false },
       parameters: { flavour: { string_value: 'plain' } },
     },
-  };
+  });
 }
 
 function echo(request: InferRequest, outputs = request.inputs): InferResponse {

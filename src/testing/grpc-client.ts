@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { Client, type ClientOptions, credentials, type Metadata, type ServiceError } from '@grpc/grpc-js';
 import type { ServiceDefinition } from '@grpc/proto-loader';
 
@@ -57,4 +58,49 @@ export class TestClient {
   close(): void {
     this.client.close();
   }
+}
+
+/** Message limit of the servers under test. */
+export const MAX_MESSAGE = 32 << 20;
+
+export interface InferResponse {
+  model_name: string;
+  id: string;
+  parameters: Record<string, Record<string, unknown>>;
+  outputs: { name: string; datatype: string; shape: string[] }[];
+  raw_output_contents: Buffer[];
+}
+
+export interface StreamResponse {
+  error_message: string;
+  infer_response: InferResponse;
+}
+
+export function floats(values: number[]): Buffer {
+  return Buffer.from(Float32Array.from(values).buffer);
+}
+
+/** A ModelInferRequest of one FP32 row. */
+export function inferRequest(model: string, values: number[] = [1, 2, 3], rest: object = {}): object {
+  return {
+    model_name: model,
+    id: 'r1',
+    inputs: [{ name: 'x', datatype: 'FP32', shape: [1, values.length] }],
+    raw_input_contents: [floats(values)],
+    ...rest,
+  };
+}
+
+/** The error a call must fail with. */
+export async function status(call: Promise<unknown>): Promise<{ code: number; details: string; metadata: Metadata }> {
+  try {
+    await call;
+  } catch (error) {
+    return error as ServiceError;
+  }
+  return assert.fail('the call succeeded');
+}
+
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 }

@@ -26,7 +26,7 @@ export interface GrpcTls {
   clientCertificates?: 'none' | 'request' | 'require';
 }
 
-export interface GrpcHttp2Options {
+interface GrpcHttp2Options {
   maxMessageBytes: number;
   tls?: GrpcTls;
   /** Calls one connection may have open. */

@@ -88,7 +88,7 @@ export class MessageAssembler {
 }
 
 /** Throws overloaded, RESOURCE_EXHAUSTED on the wire as gRPC clients know it, for a message over the limit. */
-export function refuseLonger(bytes: number, limit: number): void {
+function refuseLonger(bytes: number, limit: number): void {
   if (bytes > limit) {
     throw new SwitchyardError(
       'payload_too_large',

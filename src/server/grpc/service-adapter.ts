@@ -17,7 +17,7 @@ export interface MethodDefinition {
 }
 
 /** What handlers may fail with: our errors, or grpc-js's plain { code, details }. */
-export type CallFailure = Error | { code?: number; details?: string; message?: string };
+type CallFailure = Error | { code?: number; details?: string; message?: string };
 export type UnaryCallback = (error: CallFailure | null, value?: unknown) => void;
 
 /** A unary or server-streaming request as handlers in grpc-js's style see it. Emits 'cancelled'. */
@@ -46,7 +46,7 @@ export class UnaryCall extends EventEmitter {
  * `write` returns false while the client lags. Emits 'cancelled'. An 'error' with code and details ends the call with
  * that status.
  */
-export class StreamCall extends Duplex {
+class StreamCall extends Duplex {
   request: unknown;
   readonly grpc: GrpcCall;
   cancelled = false;

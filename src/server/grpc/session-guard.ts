@@ -1,8 +1,8 @@
 import { constants, type ServerHttp2Session } from 'node:http2';
 
 /** Calls a client may drop unanswered in one burst, and how many per second it earns back. */
-export const RESET_BURST = 500;
-export const RESETS_PER_SECOND = 100;
+const RESET_BURST = 500;
+const RESETS_PER_SECOND = 100;
 
 /** Bytes of frames other than DATA a session may send in one sweep, and what each new call adds to that. */
 const FREE_CONTROL_BYTES = 1 << 20;

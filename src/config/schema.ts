@@ -34,6 +34,10 @@ export const configSchema = z.strictObject({
       maxBodyBytes: count.default(256 * 1024 * 1024),
       maxConnectionsPerAddress: count.default(4096),
       serverTiming: z.boolean().default(true).describe('Server-Timing header on answers'),
+      overloadStatus: z
+        .union([z.literal(429), z.literal(503)])
+        .default(429)
+        .describe('HTTP status of refused load; Triton answers 503'),
       drainSeconds: positive.default(30),
       supervise: z.boolean().default(true).describe('Restart the gateway process after a crash'),
     })

@@ -7,7 +7,8 @@ import { GatewayDataPlane } from '../pipeline/data-plane.ts';
 import { ExecutorLink } from '../pipeline/executor-link.ts';
 import type { ServingTable } from '../pipeline/types.ts';
 import { startGrpcServer } from '../server/grpc/start-grpc-server.ts';
-import { startHttpServer } from '../server/http/server.ts';
+import { assertPortFree, httpLibrary } from '../server/http/open.ts';
+import { startHttpServer } from '../server/http/start.ts';
 import type { GatewayServices } from '../server/services.ts';
 import { createLogger } from '../telemetry/logging.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
@@ -92,13 +93,15 @@ type Built = Awaited<ReturnType<typeof build>>;
 
 async function listen({ services, log }: Built, sharedHttpPort: number) {
   const { server } = config;
+  // uWS shares ports among threads, and would share one with a stranger's process in silence.
+  if (sharedHttpPort === 0) await assertPortFree(server.host, server.httpPort);
   const http = await startHttpServer(services, {
     host: server.host,
     port: sharedHttpPort !== 0 ? sharedHttpPort : server.httpPort,
     tls: server.tls,
-    maxBodyBytes: server.maxBodyBytes,
     maxConnectionsPerAddress: server.maxConnectionsPerAddress,
-    serverTiming: server.serverTiming,
+    settings: { serverTiming: server.serverTiming, overloadStatus: server.overloadStatus },
+    library: httpLibrary(process.env.SWITCHYARD_HTTP),
     exclusivePort: config.threads.gateways === 1,
     log: log.logger,
   });
@@ -121,7 +124,7 @@ async function run(): Promise<void> {
 
   async function drain(deadlineMs: number): Promise<void> {
     const timeout = new Promise<void>((resolve) => setTimeout(resolve, deadlineMs).unref());
-    await Promise.race([Promise.all([servers?.http.close(), servers?.grpc?.drain(), dataPlane.idle()]), timeout]);
+    await Promise.race([Promise.all([servers?.http.close(deadlineMs), servers?.grpc?.drain(), dataPlane.idle()]), timeout]);
     dataPlane.close();
     await Promise.race([
       Promise.all([servers?.grpc?.close(), tracer.close(), admission.close(), built.cache?.close()]),

@@ -1,1 +1,0 @@
-export async function startAdminServer(..._a: any[]): Promise<any> { return { port: 0, close: async () => {} }; }

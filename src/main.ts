@@ -14,7 +14,7 @@ import { GatewayFleet } from './control/gateway-fleet.ts';
 import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
-import { ChildPreflight } from './models/preflight/launcher.ts';
+import { PreflightLauncher } from './models/preflight/launcher.ts';
 import { quarantineNewest } from './models/verdicts.ts';
 import { monotonicMs } from './shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
@@ -119,7 +119,10 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
         load: (spec, handle) => pool.load(spec, handle, hub.acquire(spec.model, spec.version)),
         unload: (handle) => pool.unload(handle),
       },
-      preflight: new ChildPreflight({ timeoutMs: config.models.preflightTimeoutMs }),
+      preflight: new PreflightLauncher({
+        timeoutMs: config.models.preflightTimeoutMs,
+        onCrash: (spec, reason, stderr) => logger.error({ model: spec.model, version: spec.version, reason, stderr }, 'a version crashed in preflight'),
+      }),
       publish: async (table) => {
         await gatewaysStarted;
         await fleet.publish(table);

@@ -38,9 +38,13 @@ run() {
   export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   export TRITON_PYTHON_PACKAGES="$home/packages"
   export PYTHONDONTWRITEBYTECODE=1
+  # A Triton that was killed leaves its workers' shared memory behind; the next one on the same port takes it away.
+  local region=switchyard_triton_${TRITON_GRPC_PORT:-18001}
+  rm -f /dev/shm/"${region}"_*
   exec "$server/bin/tritonserver" \
     --model-repository="$here/triton/models" \
     --backend-directory="$server/backends" \
+    --backend-config=python,shm-region-prefix-name="${region}_" \
     --http-address=127.0.0.1 --http-port="${TRITON_HTTP_PORT:-18000}" \
     --grpc-address=127.0.0.1 --grpc-port="${TRITON_GRPC_PORT:-18001}" \
     --metrics-address=127.0.0.1 --metrics-port="${TRITON_METRICS_PORT:-18002}" \

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { createAdmission } from '../admission/create-admission.ts';
 import { createResponseCache } from '../cache/response-cache.ts';
@@ -5,7 +6,7 @@ import { pipelineCache } from '../pipeline/cache-step.ts';
 import { GatewayDataPlane } from '../pipeline/data-plane.ts';
 import { ExecutorLink } from '../pipeline/executor-link.ts';
 import type { ServingTable } from '../pipeline/types.ts';
-import { startGrpcServer } from '../server/grpc/server.ts';
+import { startGrpcServer } from '../server/grpc/start-grpc-server.ts';
 import { startHttpServer } from '../server/http/server.ts';
 import type { GatewayServices } from '../server/services.ts';
 import { createLogger } from '../telemetry/logging.ts';
@@ -74,6 +75,17 @@ async function build() {
     },
   };
   return { log, reader, recorder, client, admission, cache, tracer, dataPlane, state, services };
+}
+
+/** Node's TLS takes the PEM texts where uWS takes file names. */
+function grpcTls(tls: typeof config.server.tls) {
+  if (tls === undefined) return undefined;
+  return {
+    cert: readFileSync(tls.certFile),
+    key: readFileSync(tls.keyFile),
+    ca: tls.caFile === undefined ? undefined : readFileSync(tls.caFile),
+    clientCertificates: tls.caFile === undefined ? ('none' as const) : tls.requireClientCertificate ? ('require' as const) : ('request' as const),
+  };
 }
 
 type Built = Awaited<ReturnType<typeof build>>;

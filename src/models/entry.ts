@@ -41,7 +41,7 @@ export interface ModelEntry {
   estimate: number;
   /** Clock time of the last load. */
   loadedAt: number;
-  /** It was loaded from a load request's files, which lie in our own data directory. */
+  /** Its files came with a load request and lie in our own data directory. */
   overridden: boolean;
 }
 

@@ -1,25 +1,26 @@
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ServingTable, VersionStatus } from '../pipeline/types.ts';
 import { type Clock, monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
-import { chooseVictims, estimateMemory, fitAtStart } from './budget.ts';
+import { estimateMemory, fitAtStart } from './budget.ts';
 import { DEFAULT_MAX_BATCH_SIZE } from './config/complete.ts';
 import { ensembleDependencies } from './config/ensemble.ts';
-import { readExtensions } from './config/extensions.ts';
 import { readModelConfig } from './config/read.ts';
-import { createEntry, type LoadedVersion, type ModelEntry, residentBytes } from './entry.ts';
-import { planVersions, recordCrash, type WantedVersion } from './lifecycle.ts';
+import { createEntry, type LoadedVersion, type ModelEntry } from './entry.ts';
+import { recordCrash } from './lifecycle.ts';
 import { type ExecutorPool, type Preflight, VersionLoader } from './loader.ts';
 import { diffSnapshots, Poller } from './poller.ts';
+import { Reconciler } from './reconciler.ts';
 import { DigestCache } from './repository/digest.ts';
 import { checkModelName } from './repository/names.ts';
-import { materialiseOverride, removeOverrides } from './repository/overrides.ts';
+import { checkOverrideFiles, materialiseOverride, removeOverrides } from './repository/overrides.ts';
 import { type RepositorySnapshot, type ScannedModel, scanModel, scanRepositories } from './repository/scan.ts';
+import { Residency } from './residency.ts';
 import { Coalesced } from './serial.ts';
-import { type ModelSource, type ReadSource, readSource } from './source.ts';
+import type { ModelSource } from './source.ts';
 import { buildTable, ensembleProblems, versionIndex } from './table.ts';
 import { type JsonTable, type Quarantined, quarantineTable, verdictTable } from './verdicts.ts';
-import { chooseVersions } from './version-policy.ts';
 
 export interface ModelManagerOptions {
   /** Absolute paths. */
@@ -74,12 +75,13 @@ export class ModelManager {
   private readonly entries = new Map<string, ModelEntry>();
   private readonly quarantine: JsonTable<Quarantined>;
   private readonly digests: DigestCache;
-  private readonly loader: VersionLoader;
+  private readonly reconciler: Reconciler;
+  private readonly residency: Residency;
   private readonly publisher: Coalesced;
+  private readonly scanner: Coalesced;
   private readonly poller: Poller | undefined;
   private readonly verdicts: ReturnType<typeof verdictTable>;
   private readonly crashes = new Map<string, number[]>();
-  private readonly evictions = new Set<Promise<void>>();
   private snapshot: RepositorySnapshot = { models: new Map(), warnings: [] };
   private looking: Promise<void> | undefined;
   private generation = 0;
@@ -99,7 +101,7 @@ export class ModelManager {
       defaultMaxBatchSize: options.defaultMaxBatchSize ?? DEFAULT_MAX_BATCH_SIZE,
       runtimeId: options.runtimeId ?? '',
     };
-    this.loader = new VersionLoader(loaderOptions, {
+    const loader = new VersionLoader(loaderOptions, {
       pool: deps.pool,
       preflight: deps.preflight,
       verdicts: this.verdicts,
@@ -109,6 +111,24 @@ export class ModelManager {
     this.publisher = new Coalesced(() => {
       this.current = buildTable(this.entries, ++this.generation);
       return deps.publish(this.current);
+    });
+    this.scanner = new Coalesced(() => this.addNewModels());
+    this.reconciler = new Reconciler({
+      loader,
+      pool: deps.pool,
+      quarantine: this.quarantine,
+      publish: () => this.publisher.request(),
+      source: { gpus: options.gpus ?? 0, defaultIsolation: options.defaultIsolation ?? 'thread' },
+      pinned: options.pinned ?? [],
+      clock: this.clock,
+      log: deps.log,
+    });
+    this.residency = new Residency(this.budget, {
+      entries: this.entries,
+      lastUsed: deps.lastUsed,
+      enqueue: (entry) => this.enqueue(entry),
+      clock: this.clock,
+      log: deps.log,
     });
     this.poller =
       options.controlMode === 'poll'
@@ -124,6 +144,7 @@ export class ModelManager {
   /** Scans, loads what should be in memory, publishes. Resolves when every model is ready or has its reason. */
   async start(): Promise<void> {
     await Promise.all([this.quarantine.load(), this.verdicts.load(), this.digests.load()]);
+    await rm(join(this.options.dataDir, 'overrides'), { recursive: true, force: true });
     this.snapshot = await scanRepositories(this.options.repositories);
     for (const warning of this.snapshot.warnings) this.deps.log('warn', warning, {});
     for (const scanned of this.snapshot.models.values()) this.addEntry(scanned);
@@ -148,6 +169,7 @@ export class ModelManager {
   /** Ends polling and waits for operations in progress; loaded models stay as they are. */
   async stop(): Promise<void> {
     await this.poller?.stop();
+    this.reconciler.stop();
     await Promise.all([...this.entries.values()].map((entry) => entry.serial.run(async () => {})));
     await this.digests.save();
   }
@@ -162,6 +184,7 @@ export class ModelManager {
 
   /** Every known model with its versions, states and reasons. */
   async repositoryIndex(readyOnly: boolean): Promise<{ name: string; versions: VersionStatus[] }[]> {
+    if (this.options.controlMode === 'explicit') await this.scanner.request();
     const problems = ensembleProblems(this.entries);
     const list = [...this.entries.values()].map((entry) => ({
       name: entry.name,
@@ -183,12 +206,15 @@ export class ModelManager {
     this.requireExplicit('load');
     checkModelName(name);
     if (configJson !== '') readModelConfig(configJson, `${name}/config.json`);
-    const directory = files.size > 0 ? await materialiseOverride(this.options.dataDir, name, files) : '';
-    const scanned = directory === '' ? await this.findModel(name) : await scanModel(name, directory);
-    if (scanned === undefined)
+    if (files.size > 0) checkOverrideFiles(files);
+    else await this.scanner.request();
+    const found = this.snapshot.models.get(name);
+    if (found === undefined && files.size === 0) {
       throw new SwitchyardError('not_found', `failed to load '${name}', no model repository holds it`);
-    const entry = this.entries.get(name) ?? this.addEntry(scanned);
-    const failure = await entry.serial.run(() => this.loadNow(entry, { scanned, configJson }, directory !== ''));
+    }
+    const entry = this.entries.get(name) ?? this.addEntry(found ?? emptyModel(name));
+    if (files.size === 0) await this.loadDependencies({ scanned: found!, configJson });
+    const failure = await entry.serial.run(() => this.loadNow(entry, configJson, files));
     if (failure !== '') throw new SwitchyardError('failed_precondition', `failed to load '${name}', ${failure}`);
   }
 
@@ -210,7 +236,7 @@ export class ModelManager {
         return target?.serial.run(async () => {
           target.wanted = false;
           target.resident = false;
-          await this.reconcile(target);
+          await this.apply(target);
         });
       }),
     );
@@ -226,9 +252,8 @@ export class ModelManager {
     await entry.serial.run(async () => {
       if (!entry.wanted) throw new SwitchyardError('unavailable', `model "${name}" is unloaded`);
       if (!entry.resident) {
-        await this.makeRoom(entry);
-        entry.resident = true;
-        await this.reconcile(entry);
+        await this.residency.admit(entry);
+        await this.apply(entry);
       }
       if (entry.loaded.length === 0)
         throw new SwitchyardError('unavailable', `model "${name}" is not ready: ${failureOf(entry)}`);
@@ -283,9 +308,10 @@ export class ModelManager {
     return entry;
   }
 
-  private async findModel(name: string): Promise<ScannedModel | undefined> {
+  /** Models put into a repository since the last look become known (explicit mode: unloaded). */
+  private async addNewModels(): Promise<void> {
     this.snapshot = await scanRepositories(this.options.repositories, this.snapshot);
-    return this.snapshot.models.get(name);
+    for (const scanned of this.snapshot.models.values()) if (!this.entries.has(scanned.name)) this.addEntry(scanned);
   }
 
   /** Marks models and all they compose as wanted, reading their configurations. Returns them, each once. */
@@ -293,7 +319,7 @@ export class ModelManager {
     const seen = new Set<ModelEntry>(roots);
     for (const entry of seen) {
       entry.wanted = true;
-      const source = await this.readEntry(entry);
+      const source = await this.reconciler.readEntry(entry);
       for (const name of source ? ensembleDependencies(source.config) : []) {
         const dependency = this.entries.get(name);
         if (dependency) seen.add(dependency);
@@ -302,49 +328,52 @@ export class ModelManager {
     return [...seen];
   }
 
-  private async loadNow(entry: ModelEntry, source: ModelSource, overridden: boolean): Promise<string> {
+  /** Runs inside the entry's queue. Returns why the load failed, '' = it did not; then the old source is back. */
+  private async loadNow(
+    entry: ModelEntry,
+    configJson: string,
+    files: ReadonlyMap<string, Uint8Array>,
+  ): Promise<string> {
+    const { name } = entry;
     const before = { source: entry.source, overridden: entry.overridden };
-    entry.source = source;
-    entry.overridden = overridden || (before.overridden && entry.loaded.length > 0);
-    entry.estimate = estimateOf(source.scanned);
+    const directory = files.size > 0 ? await materialiseOverride(this.options.dataDir, name, files) : '';
+    const scanned = directory === '' ? this.snapshot.models.get(name)! : await scanModel(name, directory);
+    entry.source = { scanned, configJson };
+    entry.overridden = directory !== '';
+    entry.estimate = estimateOf(scanned);
     entry.failures.clear();
-    const stale = [...this.quarantine.entries()].filter(([, row]) => row.model === entry.name).map(([key]) => key);
-    await this.quarantine.delete(stale);
+    const rows = [...this.quarantine.entries()].filter(([, row]) => row.model === name);
+    await this.quarantine.delete(rows.map(([key]) => key));
     entry.wanted = true;
-    if (!entry.resident) {
-      await this.makeRoom(entry);
-      entry.resident = true;
+    if (!entry.resident) await this.residency.admit(entry);
+    await this.apply(entry);
+    let failure = '';
+    if (entry.problem !== '' || entry.failures.size > 0 || entry.loaded.length === 0) failure = failureOf(entry);
+    else failure = ensembleProblems(this.entries).get(name) ?? '';
+    if (failure !== '' && entry.loaded.length > 0 && entry.loaded[0].config.ensemble === undefined) {
+      Object.assign(entry, before);
+      await this.reconciler.readEntry(entry);
     }
-    const config = (await this.readEntry(entry))?.config;
-    if (config?.ensemble) await this.loadDependencies(entry, config.name);
-    await this.reconcile(entry);
-    const failed = entry.problem !== '' || entry.failures.size > 0;
-    const failure =
-      failed || entry.loaded.length === 0 ? failureOf(entry) : (ensembleProblems(this.entries).get(entry.name) ?? '');
-    if (failure !== '' && entry.loaded.length > 0 && failed) {
-      entry.source = before.source;
-      entry.overridden = before.overridden;
-      await this.readEntry(entry);
-    } else if (entry.overridden) {
-      const keep = overridden ? source.scanned.directory : '';
-      entry.overridden = overridden;
-      await removeOverrides(this.options.dataDir, entry.name, keep);
+    if (before.overridden || directory !== '') {
+      await removeOverrides(this.options.dataDir, name, entry.overridden ? entry.source.scanned.directory : '');
     }
     return failure;
   }
 
-  private async loadDependencies(root: ModelEntry, name: string): Promise<void> {
-    const all = await this.wantWithDependencies([root]);
-    const rest = all.filter((entry) => entry.name !== name);
+  /** Loads what an ensemble composes, before it and outside of its queue: two ensembles may name each other. */
+  private async loadDependencies(source: ModelSource): Promise<void> {
+    const probe = createEntry(source);
+    const all = await this.wantWithDependencies([probe]);
     await Promise.all(
-      rest.map((entry) =>
-        entry.serial.run(async () => {
-          if (entry.resident) return;
-          await this.makeRoom(entry);
-          entry.resident = true;
-          await this.reconcile(entry);
-        }),
-      ),
+      all
+        .filter((entry) => entry !== probe && entry.name !== probe.name)
+        .map((entry) =>
+          entry.serial.run(async () => {
+            if (entry.resident) return;
+            await this.residency.admit(entry);
+            await this.apply(entry);
+          }),
+        ),
     );
   }
 
@@ -366,7 +395,7 @@ export class ModelManager {
     for (const name of diff.added) {
       const entry = this.entries.get(name) ?? this.addEntry(after.models.get(name)!);
       await this.wantWithDependencies([entry]);
-      entry.resident = this.budget === 0 || entry.pinned || this.usedBytes() + entry.estimate <= this.budget;
+      entry.resident = this.residency.fits(entry);
       if (entry.resident) entry.reserved = entry.estimate;
       work.push(this.enqueue(entry));
     }
@@ -377,7 +406,7 @@ export class ModelManager {
           entry.source = { scanned: after.models.get(name)!, configJson: '' };
           entry.estimate = estimateOf(entry.source.scanned);
           entry.failures.clear();
-          await this.reconcile(entry);
+          await this.apply(entry);
         }),
       );
     }
@@ -387,7 +416,7 @@ export class ModelManager {
         entry.serial.run(async () => {
           entry.wanted = false;
           entry.resident = false;
-          await this.reconcile(entry);
+          await this.apply(entry);
           this.entries.delete(name);
           await this.publisher.request();
         }),
@@ -397,210 +426,27 @@ export class ModelManager {
     await this.digests.save();
   }
 
+  private async apply(entry: ModelEntry): Promise<void> {
+    await this.reconciler.reconcile(entry);
+    this.residency.shrink(entry);
+  }
+
   private enqueue(entry: ModelEntry): Promise<void> {
-    return entry.serial.run(() => this.reconcile(entry));
+    return entry.serial.run(() => this.apply(entry));
   }
+}
 
-  /** Makes what is loaded of one model equal to what is wanted. Rejects only when the table cannot be published. */
-  private async reconcile(entry: ModelEntry): Promise<void> {
-    const source = await this.readEntry(entry);
-    if (!entry.wanted || !entry.resident) {
-      await this.drop(entry, entry.loaded);
-    } else if (source === undefined) {
-      this.deps.log('error', `model "${entry.name}" cannot be served: ${entry.problem}`, { model: entry.name });
-      await this.publisher.request();
-    } else {
-      const drop = await this.loadWanted(entry, source);
-      await this.drop(
-        entry,
-        entry.loaded.filter((version) => drop.includes(version.handle)),
-      );
-    }
-    entry.reserved = 0;
-    this.shrink(entry);
-  }
-
-  /** Reads a model's configuration; what is wrong with it becomes the model's problem. */
-  private async readEntry(entry: ModelEntry): Promise<ReadSource | undefined> {
-    try {
-      const source = await readSource(entry.source, {
-        gpus: this.options.gpus ?? 0,
-        defaultIsolation: this.options.defaultIsolation ?? 'thread',
-      });
-      entry.config = source.config;
-      entry.pinned =
-        readExtensions(source.config.parameters).pinned || (this.options.pinned ?? []).includes(entry.name);
-      entry.problem = '';
-      return source;
-    } catch (error) {
-      entry.problem = toSwitchyardError(error).message;
-      return undefined;
-    }
-  }
-
-  /** Loads until nothing wanted is missing that could be loaded. Returns the handles that are not wanted any more. */
-  private async loadWanted(entry: ModelEntry, source: ReadSource): Promise<number[]> {
-    const names = source.versions.map((version) => version.version);
-    const keys = new Map<string, string>();
-    const keyOf = async (version: string): Promise<string> => {
-      const key =
-        keys.get(version) ?? (await this.loader.keyOf(source.versions.find((v) => v.version === version)!, source));
-      keys.set(version, key);
-      return key;
-    };
-    while (true) {
-      const { bad, skipped } = await this.findBad(entry, names, keyOf);
-      const wanted: WantedVersion[] = [];
-      for (const version of chooseVersions(names, source.config.versionPolicy, skipped)) {
-        wanted.push({ version, key: await keyOf(version) });
-      }
-      const banned = new Set([...this.quarantine.entries()].map(([key]) => key));
-      const plan = planVersions(wanted, entry.loaded, bad, banned);
-      if (plan.load.length === 0) return plan.drop;
-      for (const { version, key } of plan.load) await this.loadOne(entry, source, version, key);
-    }
-  }
-
-  /** Keys not to try, and the versions to pass over because nothing good of them is loaded either. */
-  private async findBad(
-    entry: ModelEntry,
-    names: readonly string[],
-    keyOf: (version: string) => Promise<string>,
-  ): Promise<{ bad: Set<string>; skipped: Set<string> }> {
-    const bad = new Set<string>();
-    const skipped = new Set<string>();
-    entry.quarantined.clear();
-    const rows = [...this.quarantine.entries()].filter(([, row]) => row.model === entry.name);
-    for (const version of names) {
-      const failure = entry.failures.get(version);
-      const row = rows.find(([, { version: quarantined }]) => quarantined === version);
-      if (failure === undefined && row === undefined) continue;
-      let key: string;
-      try {
-        key = await keyOf(version);
-      } catch {
-        continue;
-      }
-      const quarantined = rows.find(([banned]) => banned === key);
-      if (quarantined) entry.quarantined.set(version, quarantined[1].reason);
-      if (failure?.key !== key && !quarantined) {
-        entry.failures.delete(version);
-        continue;
-      }
-      bad.add(key);
-      const other = entry.loaded.some((loaded) => loaded.version === version && loaded.key !== key);
-      if (!other) skipped.add(version);
-    }
-    return { bad, skipped };
-  }
-
-  private async loadOne(entry: ModelEntry, source: ReadSource, version: string, key: string): Promise<void> {
-    entry.loading.add(version);
-    try {
-      const scanned = source.versions.find((candidate) => candidate.version === version)!;
-      const loaded = await this.loader.load(entry, scanned, key, source.config);
-      entry.loaded.push(loaded);
-      entry.loadedAt = this.clock();
-      entry.failures.delete(version);
-      this.deps.log('info', `model "${entry.name}" version ${version} is loaded`, {
-        model: entry.name,
-        version,
-        handle: loaded.handle,
-      });
-    } catch (error) {
-      const reason = toSwitchyardError(error).message;
-      entry.failures.set(version, { key, reason });
-      this.deps.log('error', `model "${entry.name}" version ${version} failed to load: ${reason}`, {
-        model: entry.name,
-        version,
-      });
-    } finally {
-      entry.loading.delete(version);
-    }
-  }
-
-  /** Takes versions out of the table, waits until every gateway knows, then drains and unloads them. */
-  private async drop(entry: ModelEntry, versions: readonly LoadedVersion[]): Promise<void> {
-    const handles = new Set(versions.map((version) => version.handle));
-    entry.loaded = entry.loaded.filter((version) => !handles.has(version.handle));
-    for (const { version } of versions) entry.draining.add(version);
-    await this.publisher.request();
-    if (versions.length === 0) return;
-    await Promise.all(
-      versions
-        .filter((version) => version.config.backend !== 'ensemble')
-        .map((version) =>
-          this.deps.pool.unload(version.handle).catch((error: unknown) => {
-            const reason = toSwitchyardError(error).message;
-            this.deps.log('error', `unloading version ${version.version} failed: ${reason}`, { model: entry.name });
-          }),
-        ),
-    );
-    for (const { version } of versions) entry.draining.delete(version);
-    await this.publisher.request();
-  }
-
-  private usedBytes(): number {
-    let used = 0;
-    for (const entry of this.entries.values()) used += residentBytes(entry);
-    return used;
-  }
-
-  /** Models that may be evicted now: loaded, unpinned, and with no operation of their own in progress. */
-  private candidates(except: ModelEntry): { name: string; bytes: number; lastUsed: number }[] {
-    return [...this.entries.values()]
-      .filter((entry) => entry !== except && entry.resident && !entry.pinned && !entry.serial.busy)
-      .map((entry) => ({
-        name: entry.name,
-        bytes: residentBytes(entry),
-        lastUsed: Math.max(this.deps.lastUsed(entry.name), entry.loadedAt),
-      }));
-  }
-
-  /** Reserves memory for a model and waits for the evictions it takes. Throws unavailable when it cannot fit. */
-  private async makeRoom(entry: ModelEntry): Promise<void> {
-    if (this.budget === 0) return;
-    const bytes = entry.estimate;
-    if (bytes > this.budget) {
-      const message = `model "${entry.name}" needs about ${bytes} bytes, more than the memory budget of ${this.budget}; raise the budget`;
-      throw new SwitchyardError('unavailable', message);
-    }
-    const victims = chooseVictims(this.candidates(entry), this.usedBytes() + bytes - this.budget);
-    if (victims === undefined) {
-      const message = `no memory is free for model "${entry.name}": the models in memory are pinned or being changed; try again`;
-      throw new SwitchyardError('unavailable', message, { retryAfterMs: 1000 });
-    }
-    this.evict(victims);
-    // Counted from here on, although `resident` follows only when the memory is really free.
-    entry.resident = true;
-    entry.reserved = bytes;
-    await Promise.all(this.evictions);
-  }
-
-  /** Evicts others if a model turned out larger than its estimate. */
-  private shrink(entry: ModelEntry): void {
-    const excess = this.usedBytes() - this.budget;
-    if (this.budget === 0 || excess <= 0) return;
-    const candidates = this.candidates(entry);
-    const all = candidates.map((candidate) => candidate.name);
-    this.evict(chooseVictims(candidates, excess) ?? all);
-  }
-
-  private evict(names: readonly string[]): void {
-    for (const name of names) {
-      const entry = this.entries.get(name)!;
-      entry.resident = false;
-      this.deps.log('info', `model "${name}" is evicted; its next request loads it again`, { model: name });
-      const done: Promise<void> = this.enqueue(entry)
-        .catch((error: unknown) => {
-          this.deps.log('error', `evicting model "${name}" failed: ${toSwitchyardError(error).message}`, {
-            model: name,
-          });
-        })
-        .finally(() => this.evictions.delete(done));
-      this.evictions.add(done);
-    }
-  }
+/** Stands for a model that exists only in a load request. */
+function emptyModel(name: string): ScannedModel {
+  return {
+    name,
+    directory: '',
+    configFile: '',
+    versions: [],
+    files: [],
+    fingerprint: '',
+    error: 'is in no model repository',
+  };
 }
 
 function estimateOf(scanned: ScannedModel): number {

@@ -84,6 +84,7 @@ export function versionIndex(entry: ModelEntry, ensemble: string): VersionStatus
     if (quarantine !== undefined) return unavailable(`quarantined: ${quarantine}`);
     const failure = entry.failures.get(version);
     if (failure) return unavailable(failure.reason);
+    if (entry.resident && entry.loaded.length === 0) return { version, state: 'LOADING', reason: '' };
     return unavailable(entry.resident ? 'not chosen by version_policy' : ON_DEMAND_REASON);
   });
 }

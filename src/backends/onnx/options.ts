@@ -1,4 +1,4 @@
-import type { InferenceSession } from 'onnxruntime-common';
+import type { InferenceSession } from 'onnxruntime-node';
 import { SwitchyardError } from '../../shared/errors.ts';
 
 type Provider = { name: string; deviceId?: number };

@@ -1,6 +1,25 @@
 import { SwitchyardError } from '../../shared/errors.ts';
 import { type DataType, ELEMENT_BYTES, elementCount } from '../../tensor/tensor.ts';
 
+/** No gRPC message is larger; a list that repeats its last value must not grow past it either. */
+const MAX_OUTPUT_BYTES = 2 ** 31;
+
+/**
+ * A copy of an output's raw bytes in memory of its own.
+ * @throws SwitchyardError internal when they do not fill the shape
+ */
+export function ownBytes(name: string, datatype: DataType, shape: readonly number[], bytes: Uint8Array): Uint8Array {
+  const count = elementCount(shape);
+  const size = ELEMENT_BYTES[datatype];
+  if (count < 0 || (size > 0 && bytes.byteLength !== count * size)) {
+    throw new SwitchyardError(
+      'internal',
+      `the remote server sent ${bytes.byteLength} bytes for output "${name}" of ${datatype} and shape [${shape}]`,
+    );
+  }
+  return new Uint8Array(bytes);
+}
+
 /** Typed values of a message as a tensor's raw little-endian bytes in fresh memory. A short list repeats its last value when `fill`. */
 export function packValues(
   name: string,
@@ -11,13 +30,13 @@ export function packValues(
 ): Uint8Array {
   const count = elementCount(shape);
   const short = values.length < count && !(fill && values.length > 0);
-  if (count < 0 || short || values.length > count) {
+  const size = ELEMENT_BYTES[datatype];
+  if (count < 0 || count * size > MAX_OUTPUT_BYTES || short || values.length > count) {
     throw new SwitchyardError(
       'internal',
       `the remote server sent ${values.length} values for output "${name}" of shape [${shape}]`,
     );
   }
-  const size = ELEMENT_BYTES[datatype];
   const view = new DataView(new ArrayBuffer(count * size));
   for (let i = 0; i < count; i++) put(view, i * size, datatype, values[Math.min(i, values.length - 1)]);
   return new Uint8Array(view.buffer);
@@ -32,7 +51,7 @@ export function packStrings(
 ): Uint8Array {
   const count = elementCount(shape);
   const short = elements.length < count && !(fill && elements.length > 0);
-  if (count < 0 || short || elements.length > count) {
+  if (count < 0 || count * 4 > MAX_OUTPUT_BYTES || short || elements.length > count) {
     throw new SwitchyardError(
       'internal',
       `the remote server sent ${elements.length} strings for output "${name}" of shape [${shape}]`,

@@ -1,7 +1,7 @@
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { DataType, Tensor } from '../../tensor/tensor.ts';
 import { type Reader, Writer } from '../remote/protobuf.ts';
-import { packStrings, packValues, unpackStrings } from '../remote/values.ts';
+import { ownBytes, packStrings, packValues, unpackStrings } from '../remote/values.ts';
 
 /** tensorflow.DataType numbers. */
 const TF_TYPES: Readonly<Record<DataType, number>> = {
@@ -94,7 +94,7 @@ function pack(
   strings: Uint8Array[],
 ): Uint8Array {
   if (datatype === 'BYTES') return packStrings(name, shape, strings, true);
-  if (content !== undefined && content.byteLength > 0) return new Uint8Array(content);
+  if (content !== undefined && content.byteLength > 0) return ownBytes(name, datatype, shape, content);
   // No list at all stands for zeros.
   return packValues(name, datatype, shape, values.length === 0 && !shape.includes(0) ? [0] : values, true);
 }

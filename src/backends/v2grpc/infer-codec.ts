@@ -1,7 +1,7 @@
 import { SwitchyardError } from '../../shared/errors.ts';
 import { DATA_TYPES, type DataType, type Tensor } from '../../tensor/tensor.ts';
 import { Reader, Writer } from '../remote/protobuf.ts';
-import { packStrings, packValues } from '../remote/values.ts';
+import { ownBytes, packStrings, packValues } from '../remote/values.ts';
 
 export type CallParameters = Record<string, string | number | boolean>;
 
@@ -70,7 +70,8 @@ export function decodeInferResponse(bytes: Uint8Array): InferAnswer {
   }
   for (let i = 0; i < outputs.length; i++) {
     const output = outputs[i];
-    output.data = raw.length > 0 ? new Uint8Array(raw[i]) : fromContents(output, contents[i]);
+    const { name, datatype, shape } = output;
+    output.data = raw.length > 0 ? ownBytes(name, datatype, shape, raw[i]) : fromContents(output, contents[i]);
   }
   return { outputs, final };
 }

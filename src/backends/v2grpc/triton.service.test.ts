@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonicMs } from '../../shared/clock.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { modelConfig } from '../../testing/load-spec.ts';
-import { freeTritonPorts, startTriton, stopTriton, type TritonPorts } from '../../testing/triton.ts';
+import { freeTritonPorts, startTriton, stopTriton, sweepTriton, type TritonPorts } from '../../testing/triton.ts';
 import type { BackendModel, LoadSpec } from '../backend.ts';
 import { V2GrpcBackend } from './backend.ts';
 import { discoverModels } from './discover.ts';
@@ -216,6 +216,7 @@ test('kill -9 of one replica costs no request, and it serves again after its res
     assert.ok((await inferences(ports)) > 0, 'the replica is back');
   } finally {
     await stopTriton(triton, 'SIGKILL');
+    await sweepTriton(ports);
   }
 });
 
@@ -235,5 +236,6 @@ test('while the only replica is away requests fail at once and the model is not 
     assert.equal(await sum(model), 3);
   } finally {
     await stopTriton(triton, 'SIGKILL');
+    await sweepTriton(ports);
   }
 });

@@ -13,7 +13,7 @@ export class StringCache {
   get(bytes: Buffer, start: number, end: number): string {
     const length = end - start;
     if (length === 0) return '';
-    if (length > LONGEST) return bytes.utf8Slice(start, end);
+    if (length > LONGEST) return bytes.toString('utf8', start, end);
     let hash = length;
     for (let i = start; i < end; i++) hash = (Math.imul(hash, 31) + bytes[i]) | 0;
     const slot = (hash ^ (hash >>> 15)) & (SLOTS - 1);
@@ -23,7 +23,7 @@ export class StringCache {
       while (i < length && key[i] === bytes[start + i]) i++;
       if (i === length) return this.values[slot];
     }
-    const value = bytes.utf8Slice(start, end);
+    const value = bytes.toString('utf8', start, end);
     const copy = Buffer.allocUnsafeSlow(length);
     bytes.copy(copy, 0, start, end);
     this.keys[slot] = copy;

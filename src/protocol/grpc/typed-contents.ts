@@ -1,6 +1,7 @@
-import { invalidArgument, type SwitchyardError } from '../../shared/errors.ts';
+import { invalidArgument } from '../../shared/errors.ts';
 import type { DataType } from '../../tensor/tensor.ts';
-import { countVarints, WIRE_BYTES, type WireReader } from './wire-reader.ts';
+import { copyElements, countElements, elementWire } from './packed-elements.ts';
+import { WIRE_BYTES, WIRE_VARINT, type WireReader } from './wire-reader.ts';
 
 const FIELD_NAMES = [
   '',
@@ -32,22 +33,6 @@ const FIELD_OF: Readonly<Record<DataType, number>> = {
   BF16: 0,
 };
 
-const RANGES: Readonly<Partial<Record<DataType, readonly [number, number]>>> = {
-  INT8: [-128, 127],
-  INT16: [-32768, 32767],
-  UINT8: [0, 255],
-  UINT16: [0, 65535],
-};
-
-/** Bytes of one element in the typed field, on the wire; 0: a varint or a byte string. */
-function wireWidth(field: number): number {
-  return field === 6 ? 4 : field === 7 ? 8 : 0;
-}
-
-function wrongCount(name: string, found: number, count: number): SwitchyardError {
-  return invalidArgument(`input '${name}': its shape takes ${count} elements, its contents hold ${found}`);
-}
-
 /**
  * Turns an InferTensorContents message, which lies at [start, end) of the reader's bytes, into little-endian bytes of
  * `count` elements. Two walks: the first counts, so that nothing is allocated for contents that do not fit their shape.
@@ -64,54 +49,45 @@ export function typedContents(
 ): Uint8Array {
   const field = FIELD_OF[datatype];
   if (field === 0) throw invalidArgument(`input '${name}': ${datatype} travels only in raw_input_contents`);
-  const resume = reader.pos;
-  const outer = reader.end;
+  const where = `input '${name}': ${FIELD_NAMES[field]}`;
   reader.pos = start;
   reader.end = end;
   let found = 0;
-  let byteTotal = 0;
-  let chunks = 0;
-  let chunkStart = 0;
+  let stringBytes = 0;
+  let runs = 0;
+  let runEnd = 0;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     const number = tag >>> 3;
-    if (number >= 1 && number <= 8 && number !== field) {
-      throw invalidArgument(
-        `input '${name}': ${datatype} travels in ${FIELD_NAMES[field]} or raw_input_contents, not in ${FIELD_NAMES[number]}`,
-      );
-    }
-    if (number !== field || (tag & 7) !== WIRE_BYTES) {
-      if (number === field) {
-        found++;
-        chunks = 2;
+    if (number !== field) {
+      if (number < FIELD_NAMES.length) {
+        throw invalidArgument(`${where} or raw_input_contents carries ${datatype}, not ${FIELD_NAMES[number]}`);
       }
       reader.skip(tag);
       continue;
     }
-    const length = reader.length();
-    const from = reader.pos;
-    reader.pos += length;
     if (field === 8) {
+      if ((tag & 7) !== WIRE_BYTES) throw invalidArgument(`${where} has wire type ${tag & 7}`);
+      stringBytes += reader.view().length;
       found++;
-      byteTotal += length;
       continue;
     }
-    const width = wireWidth(field);
-    if (width > 0) {
-      if (length % width !== 0) throw invalidArgument(`input '${name}': ${FIELD_NAMES[field]} ends inside an element`);
-      found += length / width;
-    } else found += countVarints(reader.bytes, from, reader.pos);
-    chunks++;
-    chunkStart = from;
+    found += countElements(reader, tag, datatype, where);
+    runs += (tag & 7) === WIRE_BYTES ? 1 : 2;
+    runEnd = reader.pos;
   }
-  if (found !== count) throw wrongCount(name, found, count);
-  let data: Uint8Array;
-  if (field === 8) data = joinStrings(reader, start, byteTotal + 4 * count);
-  else if (wireWidth(field) > 0 && chunks === 1) {
-    data = reader.bytes.subarray(chunkStart, chunkStart + count * elementBytes);
-  } else data = convert(reader, start, field, Buffer.allocUnsafe(count * elementBytes), elementBytes, name, datatype);
-  reader.pos = resume;
-  reader.end = outer;
-  return data;
+  if (found !== count) throw invalidArgument(`input '${name}': its shape takes ${count} elements, got ${found}`);
+  if (field === 8) return joinStrings(reader, start, stringBytes + 4 * count);
+  if (runs === 1 && elementWire(datatype) !== WIRE_VARINT) {
+    return reader.bytes.subarray(runEnd - count * elementBytes, runEnd);
+  }
+  const out = Buffer.allocUnsafe(count * elementBytes);
+  let at = 0;
+  reader.pos = start;
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag >>> 3 === field) at = copyElements(reader, tag, datatype, elementBytes, out, at, where);
+    else reader.skip(tag);
+  }
+  return out;
 }
 
 function joinStrings(reader: WireReader, start: number, size: number): Buffer {
@@ -119,7 +95,7 @@ function joinStrings(reader: WireReader, start: number, size: number): Buffer {
   let at = 0;
   reader.pos = start;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
-    if (tag !== ((8 << 3) | WIRE_BYTES)) {
+    if (tag >>> 3 !== 8) {
       reader.skip(tag);
       continue;
     }
@@ -130,71 +106,4 @@ function joinStrings(reader: WireReader, start: number, size: number): Buffer {
     reader.pos += length;
   }
   return out;
-}
-
-function convert(
-  reader: WireReader,
-  start: number,
-  field: number,
-  out: Buffer,
-  elementBytes: number,
-  name: string,
-  datatype: DataType,
-): Buffer {
-  let at = 0;
-  reader.pos = start;
-  const outer = reader.end;
-  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
-    if (tag >>> 3 !== field) {
-      reader.skip(tag);
-      continue;
-    }
-    const packed = (tag & 7) === WIRE_BYTES;
-    if (!packed && (tag & 7) !== (field === 6 ? 5 : field === 7 ? 1 : 0)) {
-      throw invalidArgument(`input '${name}': ${FIELD_NAMES[field]} has wire type ${tag & 7}`);
-    }
-    if (packed) {
-      const length = reader.length();
-      reader.end = reader.pos + length;
-    }
-    do {
-      if (packed && reader.pos === reader.end) break;
-      at = element(reader, field, out, at, elementBytes, name, datatype);
-    } while (packed);
-    reader.end = outer;
-  }
-  return out;
-}
-
-/** Reads one element at the cursor and writes it at `at`; returns the offset behind it. */
-function element(
-  reader: WireReader,
-  field: number,
-  out: Buffer,
-  at: number,
-  elementBytes: number,
-  name: string,
-  datatype: DataType,
-): number {
-  if (field === 6) return out.writeFloatLE(reader.float(), at);
-  if (field === 7) return out.writeDoubleLE(reader.double(), at);
-  reader.long();
-  if (elementBytes === 8) {
-    out.writeInt32LE(reader.lo, at);
-    return out.writeInt32LE(reader.hi, at + 4);
-  }
-  if (elementBytes === 4) return out.writeInt32LE(reader.lo, at);
-  if (field === 1) {
-    out[at] = reader.lo !== 0 || reader.hi !== 0 ? 1 : 0;
-    return at + 1;
-  }
-  const value = field === 2 ? reader.lo : reader.lo >>> 0;
-  const range = RANGES[datatype]!;
-  if (value < range[0] || value > range[1]) {
-    throw invalidArgument(`input '${name}': ${value} is outside ${datatype}; allowed are ${range[0]} to ${range[1]}`);
-  }
-  out[at] = value & 0xff;
-  if (elementBytes === 1) return at + 1;
-  out[at + 1] = (value >> 8) & 0xff;
-  return at + 2;
 }

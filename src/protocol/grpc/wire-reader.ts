@@ -114,7 +114,7 @@ export class WireReader {
     const length = this.length();
     const start = this.pos;
     this.pos = start + length;
-    return length === 0 ? '' : this.bytes.utf8Slice(start, this.pos);
+    return length === 0 ? '' : this.bytes.toString('utf8', start, this.pos);
   }
 
   double(): number {

@@ -90,7 +90,7 @@ export class WireWriter {
       let pos = this.pos;
       for (let i = 0; i < size; i++) bytes[pos++] = text.charCodeAt(i);
       this.pos = pos;
-    } else this.pos += bytes.utf8Write(text, this.pos, size);
+    } else this.pos += bytes.write(text, this.pos, size, 'utf8');
   }
 
   /** A length-delimited field's tag and length; the content follows. */

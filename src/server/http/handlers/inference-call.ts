@@ -1,0 +1,271 @@
+import type { Identity } from '../../../admission/admission.ts';
+import type {
+  InferRequest,
+  InferResponse,
+  RequestContext,
+  ResponseObserver,
+  Submission,
+} from '../../../pipeline/types.ts';
+import { monotonicMs } from '../../../shared/clock.ts';
+import { invalidArgument, type SwitchyardError } from '../../../shared/errors.ts';
+import { decompress, type Encoding, requestEncoding } from '../compression.ts';
+import { parseLength } from '../head.ts';
+import type { HttpExchange, RequestHead, RequestListener } from '../socket.ts';
+import { respondError } from './answers.ts';
+import type { Route } from './routes.ts';
+import type { HttpGateway } from './settings.ts';
+
+/** Where a call stands. It only ever moves forward; DONE is final, whatever arrives after it is dropped. */
+const ADMITTING = 0;
+const RECEIVING = 1;
+const RUNNING = 2;
+const DONE = 3;
+
+const ANONYMOUS: Identity = { tenant: '', roles: [], maxPriority: 0 };
+
+/**
+ * One inference request over HTTP, whatever its protocol: admission, body, decoding, data plane, answer. It is the
+ * body's listener and the data plane's observer itself, so a request costs one object. Whatever ends it, `finish`
+ * runs once and gives back what admission granted.
+ */
+export abstract class InferenceCall implements RequestListener, ResponseObserver {
+  protected readonly gateway: HttpGateway;
+  protected readonly exchange: HttpExchange;
+  protected readonly model: string;
+  protected readonly version: string;
+  protected readonly acceptEncoding: string;
+  private readonly receivedAt = monotonicMs();
+  private deadline: number;
+  private headerPriority = 0;
+  private readonly traceparent: string;
+  private readonly encoding: Encoding | '';
+  private identity = ANONYMOUS;
+  private admitted = false;
+  private state = ADMITTING;
+  private body: Uint8Array | undefined;
+  private submission: Submission | undefined;
+
+  /** Throws SwitchyardError for headers that are not understood. */
+  constructor(gateway: HttpGateway, exchange: HttpExchange, route: Route, head: RequestHead) {
+    this.gateway = gateway;
+    this.exchange = exchange;
+    this.model = route.model;
+    this.version = route.version;
+    this.acceptEncoding = head.acceptEncoding;
+    this.traceparent = head.traceparent;
+    this.encoding = head.contentEncoding === '' ? '' : requestEncoding(head.contentEncoding);
+    this.deadline = head.timeoutMs === '' ? Infinity : this.receivedAt + readTimeout(head.timeoutMs);
+    if (head.priority !== '') this.headerPriority = readPriority(head.priority);
+  }
+
+  protected abstract readonly protocol: RequestContext['protocol'];
+
+  /**
+   * Decodes the body. Throws SwitchyardError.
+   * @param owned false: the bytes are gone when this returns, nothing of the request may alias them.
+   */
+  protected abstract decode(body: Uint8Array): InferRequest;
+
+  /** Whether what `decode` returns may alias the body; then the body is copied out of the socket first. */
+  protected abstract readonly aliasesBody: boolean;
+
+  /** Answers through `exchange`. Throws SwitchyardError when the response has no form in this protocol. */
+  protected abstract answer(response: InferResponse, final: boolean): void;
+
+  /** Must be called inside `onRequest`, while `head` is valid. */
+  start(head: RequestHead): void {
+    const admission = this.gateway.services.admission;
+    if (!admission.enabled) {
+      this.state = RECEIVING;
+      this.exchange.receive(this);
+      return;
+    }
+    try {
+      const identity = admission.authenticate({
+        authorization: head.authorization,
+        apiKey: head.apiKey,
+        certificateName: head.certificateName(),
+      });
+      if (identity instanceof Promise) {
+        identity.then(
+          (known) => this.admit(known),
+          (error) => this.fail(error),
+        );
+      } else {
+        this.admit(identity);
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+    // Answered already: the socket skips the body by itself.
+    if (!this.isDone()) this.exchange.receive(this);
+  }
+
+  private admit(identity: Identity): void {
+    if (this.isDone()) return;
+    this.identity = identity;
+    try {
+      const pending = this.gateway.services.admission.admit(identity, this.model);
+      if (pending === undefined) this.onAdmitted();
+      else
+        pending.then(
+          () => this.onAdmitted(),
+          (error) => this.fail(error),
+        );
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  private onAdmitted(): void {
+    if (this.isDone()) {
+      this.gateway.services.admission.release(this.identity, this.model);
+      return;
+    }
+    this.admitted = true;
+    this.state = RECEIVING;
+    const body = this.body;
+    if (body !== undefined) {
+      this.body = undefined;
+      this.open(body, true);
+    }
+  }
+
+  onBody(body: Uint8Array, owned: boolean): void {
+    if (this.state === RECEIVING) this.open(body, owned);
+    else if (this.state === ADMITTING) this.body = owned ? body : copy(body);
+  }
+
+  private open(body: Uint8Array, owned: boolean): void {
+    if (this.encoding === '') {
+      this.submit(owned || !this.aliasesBody ? body : copy(body));
+      return;
+    }
+    const max = this.gateway.services.server.maxBodyBytes;
+    decompress(this.encoding, owned ? body : copy(body), max, (error, plain) => {
+      if (this.isDone()) return;
+      if (error !== undefined) this.fail(error);
+      else this.submit(plain);
+    });
+  }
+
+  private submit(body: Uint8Array): void {
+    try {
+      const request = this.decode(body);
+      const context = this.context(request);
+      this.state = RUNNING;
+      this.submission = this.gateway.services.dataPlane.infer(request, context, this);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  private context(request: InferRequest): RequestContext {
+    let deadline = this.deadline;
+    let priority = this.headerPriority;
+    const parameters = request.parameters;
+    if (parameters !== undefined) {
+      if (parameters.timeout !== undefined) {
+        const micros = readNumber('timeout', parameters.timeout);
+        if (micros > 0) deadline = Math.min(deadline, this.receivedAt + micros / 1000);
+      }
+      if (parameters.priority !== undefined) priority = readNumber('priority', parameters.priority);
+    }
+    // Level 1 is the highest, so a tenant's highest level is a lower bound on the number.
+    if (priority > 0 && priority < this.identity.maxPriority) priority = this.identity.maxPriority;
+    return {
+      protocol: this.protocol,
+      tenant: this.identity.tenant,
+      receivedAt: this.receivedAt,
+      deadline,
+      priority,
+      traceparent: this.traceparent,
+    };
+  }
+
+  onResponse(response: InferResponse, final: boolean): void {
+    if (this.isDone()) return;
+    try {
+      this.answer(response, final);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  onError(error: SwitchyardError): void {
+    this.fail(error);
+  }
+
+  onAbort(): void {
+    this.cancel();
+  }
+
+  /** Ends the call without an answer: the work is no longer wanted. */
+  protected cancel(): void {
+    if (this.isDone()) return;
+    const submission = this.submission;
+    this.finish();
+    submission?.cancel();
+  }
+
+  protected isDone(): boolean {
+    return this.state === DONE;
+  }
+
+  /** Ends the call with an error answer. */
+  protected fail(error: unknown): void {
+    if (this.isDone()) return;
+    this.finish();
+    this.answerError(error);
+  }
+
+  protected answerError(error: unknown): void {
+    respondError(this.exchange, error, this.gateway.settings);
+  }
+
+  /** Ends the call; the answer is the caller's. */
+  protected finish(): void {
+    if (this.isDone()) return;
+    this.state = DONE;
+    this.submission = undefined;
+    this.body = undefined;
+    if (this.admitted) {
+      this.admitted = false;
+      this.gateway.services.admission.release(this.identity, this.model);
+    }
+  }
+}
+
+function copy(body: Uint8Array): Uint8Array {
+  const owned = Buffer.allocUnsafeSlow(body.byteLength);
+  owned.set(body);
+  return owned;
+}
+
+function readTimeout(text: string): number {
+  const ms = Number(text);
+  if (!(ms > 0) || !/^[\d.]{1,15}$/.test(text)) {
+    throw invalidArgument(
+      `the request timeout header is ${JSON.stringify(text.slice(0, 40))}; it must be milliseconds above 0`,
+    );
+  }
+  return ms;
+}
+
+function readPriority(text: string): number {
+  const priority = parseLength(text);
+  if (priority < 0) {
+    throw invalidArgument(
+      `header X-Switchyard-Priority is ${JSON.stringify(text.slice(0, 40))}; it must be a whole number, 1 is the highest`,
+    );
+  }
+  return priority;
+}
+
+function readNumber(name: string, value: unknown): number {
+  const number = typeof value === 'number' || typeof value === 'bigint' || typeof value === 'string' ? Number(value) : -1;
+  if (!(number >= 0) || !Number.isSafeInteger(number)) {
+    throw invalidArgument(`parameter "${name}" is ${String(value).slice(0, 40)}; it must be a whole number from 0 on`);
+  }
+  return number;
+}

@@ -4,7 +4,7 @@ import { type HttpExchange, type HttpServer, headerBlock, type RequestHead } fro
 import { invalidArgument, SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import { AccessPolicy, checkAdminBinding } from './access.ts';
 import { MAX_BODY_BYTES, parseJsonBody } from './body.ts';
-import type { AdminReply, AdminRoute } from './route.ts';
+import type { AdminRoute } from './route.ts';
 import { type Match, matchRoute } from './router.ts';
 import { ADMIN_ROUTES } from './routes.ts';
 import type { AdminServices } from './services.ts';

@@ -144,7 +144,10 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const [ports, metrics, admin] = await Promise.all([
     fleet.listen(),
     startMetricsServer(hub, config.server),
-    startAdminServer({ config: () => reloader.current, control, manager, hub, reloader, version }, config.server),
+    startAdminServer(
+      { config: () => reloader.current, control, manager, hub, reloader, pool, fleet, version, logger },
+      config.server,
+    ),
   ]);
   await manager.start();
   fleet.setReady(true);

@@ -1,5 +1,7 @@
 import type { Backend, BackendModel, LoadSpec, RuntimeSignature } from '../backends/backend.ts';
 import type { DropReason } from '../batching/types.ts';
+import { isRemote } from '../models/config/backends.ts';
+import { completeConfig } from '../models/config/complete.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { BatchRunner, type ExecutionMetrics } from './batch-runner.ts';
@@ -51,6 +53,8 @@ export class ExecutorCore {
     const backend = await this.dependencies.backend(spec, handle);
     const model = await backend.load(spec);
     try {
+      // Nothing proved a remote model before: only now is it known what its tensors are.
+      if (isRemote(spec.config.backend)) spec.config = completeConfig(spec.config, model.signature);
       await this.dependencies.warmUp(model, spec);
     } catch (error) {
       await model.unload();
@@ -190,7 +194,11 @@ export class ExecutorCore {
       }
       if (loaded.blocking ? this.computing : loaded.inFlight >= loaded.model.concurrency) {
         // What waits for a slow backend still times out in time.
-        if (!loaded.blocking) this.wakeLater(loaded.queue.expire(now, (item, reason) => this.drop(loaded, item, reason)), now);
+        if (!loaded.blocking)
+          this.wakeLater(
+            loaded.queue.expire(now, (item, reason) => this.drop(loaded, item, reason)),
+            now,
+          );
         continue;
       }
       const deadline = loaded.queue.earliestDeadline();

@@ -208,7 +208,11 @@ test('every fixture model loads or says why', async () => {
   const response = await fetch(server.url('/v2/repository/index'), { method: 'POST' });
   const index = (await response.json()) as { name: string; state: string; reason: string }[];
   const unready = index.filter((entry) => entry.state !== 'READY');
-  assert.deepEqual(unready.map((entry) => entry.name), ['external_escape', 'identity_bf16'].filter((name) => unready.some((entry) => entry.name === name)));
+  // Files outside the folder, a type the runtime lacks, rows that are not independent of their batch.
+  assert.deepEqual(
+    unready.map((entry) => entry.name),
+    ['external_escape', 'identity_bf16', 'slow'],
+  );
   for (const entry of unready) assert.notEqual(entry.reason, '', entry.name);
   await stop(server);
 });

@@ -5,7 +5,6 @@ import type { ServerInfo } from '../../server/services.ts';
 /** Extensions of the v2 protocol that this server answers, by their names in Triton's documentation. */
 export const EXTENSIONS: readonly string[] = [
   'classification',
-  'sequence',
   'model_repository',
   'model_repository(unload_dependents)',
   'schedule_policy',

@@ -144,7 +144,9 @@ export class ExecutorCore {
       parameters,
       abort: undefined,
     };
-    if (!loaded.queue.enqueue(item, now)) {
+    // The request's own timeout; the queue heeds it where the policy allows the override.
+    const timeoutMs = deadline === Number.POSITIVE_INFINITY ? 0 : Math.max(deadline - now, 0.001);
+    if (!loaded.queue.enqueue(item, now, timeoutMs)) {
       const limit = loaded.config.batching.defaultQueuePolicy.maxQueueSize;
       this.outbox.error(
         gateway,
@@ -186,7 +188,11 @@ export class ExecutorCore {
         this.checkDrained(loaded);
         continue;
       }
-      if (loaded.blocking ? this.computing : loaded.inFlight >= loaded.model.concurrency) continue;
+      if (loaded.blocking ? this.computing : loaded.inFlight >= loaded.model.concurrency) {
+        // What waits for a slow backend still times out in time.
+        if (!loaded.blocking) this.wakeLater(loaded.queue.expire(now, (item, reason) => this.drop(loaded, item, reason)), now);
+        continue;
+      }
       const deadline = loaded.queue.earliestDeadline();
       if (deadline < urgency && loaded.notBefore <= now) {
         urgency = deadline;

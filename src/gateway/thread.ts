@@ -106,7 +106,7 @@ async function listen({ services, log }: Built, sharedHttpPort: number) {
     ? await startGrpcServer(services, {
         host: server.host,
         port: server.grpcPort,
-        tls: server.tls,
+        tls: grpcTls(server.tls),
         maxMessageBytes: server.maxBodyBytes,
       })
     : undefined;

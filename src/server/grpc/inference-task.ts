@@ -55,8 +55,12 @@ export abstract class InferenceTask implements ResponseObserver {
         return;
       }
       const identity = admission.authenticate(credentialsOf(this.call));
-      if (identity instanceof Promise) identity.then((known) => this.admit(known), this.failed);
-      else this.admit(identity);
+      if (identity instanceof Promise) {
+        identity.then(
+          (known) => this.admit(known),
+          (error: unknown) => this.failed(error),
+        );
+      } else this.admit(identity);
     } catch (error) {
       this.failed(error);
     }
@@ -89,7 +93,9 @@ export abstract class InferenceTask implements ResponseObserver {
     this.refuse(error);
   }
 
-  private readonly failed = (error: unknown): void => this.onError(toSwitchyardError(error));
+  private failed(error: unknown): void {
+    this.onError(toSwitchyardError(error));
+  }
 
   private admit(identity: Identity): void {
     if (this.ended) return;
@@ -97,7 +103,12 @@ export abstract class InferenceTask implements ResponseObserver {
       const model = this.model();
       const pending = this.services.admission.admit(identity, model);
       if (pending === undefined) this.admitted(identity, model);
-      else pending.then(() => this.admitted(identity, model), this.failed);
+      else {
+        pending.then(
+          () => this.admitted(identity, model),
+          (error: unknown) => this.failed(error),
+        );
+      }
     } catch (error) {
       this.failed(error);
     }

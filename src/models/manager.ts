@@ -127,7 +127,6 @@ export class ModelManager {
       entries: this.entries,
       lastUsed: deps.lastUsed,
       enqueue: (entry) => this.enqueue(entry),
-      clock: this.clock,
       log: deps.log,
     });
     this.poller =
@@ -215,6 +214,7 @@ export class ModelManager {
     const entry = this.entries.get(name) ?? this.addEntry(found ?? emptyModel(name));
     if (files.size === 0) await this.loadDependencies({ scanned: found!, configJson });
     const failure = await entry.serial.run(() => this.loadNow(entry, configJson, files));
+    await this.digests.save();
     if (failure !== '') throw new SwitchyardError('failed_precondition', `failed to load '${name}', ${failure}`);
   }
 

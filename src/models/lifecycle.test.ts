@@ -99,6 +99,30 @@ test('coalesced calls always wait for a run that began after them', async () => 
   assert.ok(runs < 40, `${runs} runs`);
 });
 
+test('a slow run is followed by a rest, whose callers share the next run', async () => {
+  let runs = 0;
+  const coalesced = new Coalesced(async () => {
+    runs++;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  });
+  await coalesced.request();
+  const later: Promise<void>[] = [];
+  for (let i = 0; i < 5; i++) {
+    later.push(coalesced.request());
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await Promise.all(later);
+  assert.equal(runs, 2);
+});
+
+test('a failing run fails its callers and nobody after them', async () => {
+  let fail = true;
+  const coalesced = new Coalesced(() => (fail ? Promise.reject(new Error('no')) : Promise.resolve()));
+  await assert.rejects(coalesced.request());
+  fail = false;
+  await coalesced.request();
+});
+
 test('serial runs in order past failures; a semaphore bounds its width', async () => {
   const serial = new Serial();
   const order: number[] = [];

@@ -406,6 +406,20 @@ test('a thousand models at start publish a few tables, and beyond the budget cos
   assert.ok(world.publishes <= 100, `${world.publishes} tables`);
 });
 
+test('a data directory that cannot be written costs no model and no quarantine', async () => {
+  await put('m/1/model.onnx');
+  await put('m/2/model.onnx', onnx('2'));
+  await writeFile(join(root, 'data'), 'a file where a folder belongs');
+  const warnings: string[] = [];
+  const manager = manage({}, { log: (level, message) => void (level === 'warn' && warnings.push(message)) });
+  await manager.start();
+  assert.equal(world.serving(), 'm:2');
+  const { handle } = world.table.models.get('m')!.versions[0];
+  for (const when of [1, 2, 3]) await manager.versionCrashed(handle, when);
+  assert.equal(world.serving(), 'm:1');
+  assert.ok(warnings.some((warning) => warning.includes('keeping the quarantine failed on disk')));
+});
+
 test('any mixture of concurrent operations keeps the rules and ends within the budget', async () => {
   const names = ['a', 'b', 'c', 'd'];
   const operation = fc.record({

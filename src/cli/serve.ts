@@ -54,15 +54,27 @@ export function addServe(program: Command): void {
     .command('serve')
     .description('serve models over HTTP and gRPC')
     .addOption(new Option('--config <file>', 'switchyard.yaml').env('SWITCHYARD_CONFIG'))
-    .addOption(new Option('--model-repository <dir>', 'folder of models, repeatable').env('SWITCHYARD_MODEL_REPOSITORY').argParser(list))
+    .addOption(
+      new Option('--model-repository <dir>', 'folder of models, repeatable')
+        .env('SWITCHYARD_MODEL_REPOSITORY')
+        .argParser(list),
+    )
     .addOption(new Option('--host <address>', 'address of the HTTP, gRPC and metrics ports').env('SWITCHYARD_HOST'))
     .addOption(new Option('--http-port <port>').env('SWITCHYARD_HTTP_PORT').argParser(port))
     .addOption(new Option('--grpc-port <port>').env('SWITCHYARD_GRPC_PORT').argParser(port))
     .addOption(new Option('--metrics-port <port>').env('SWITCHYARD_METRICS_PORT').argParser(port))
     .addOption(new Option('--admin-port <port>').env('SWITCHYARD_ADMIN_PORT').argParser(port))
     .addOption(new Option('--data-dir <dir>', 'verdicts, quarantine and uploaded models').env('SWITCHYARD_DATA_DIR'))
-    .addOption(new Option('--model-control-mode <mode>').env('SWITCHYARD_MODEL_CONTROL_MODE').choices(['none', 'poll', 'explicit']))
-    .addOption(new Option('--load-model <name>', 'model to load at start in explicit mode, repeatable').env('SWITCHYARD_LOAD_MODEL').argParser(list))
+    .addOption(
+      new Option('--model-control-mode <mode>')
+        .env('SWITCHYARD_MODEL_CONTROL_MODE')
+        .choices(['none', 'poll', 'explicit']),
+    )
+    .addOption(
+      new Option('--load-model <name>', 'model to load at start in explicit mode, repeatable')
+        .env('SWITCHYARD_LOAD_MODEL')
+        .argParser(list),
+    )
     .addOption(new Option('--log-level <level>').env('SWITCHYARD_LOG_LEVEL'))
     .option('--no-supervise', 'do not restart the gateway process after a crash')
     .action(async (flags: ServeFlags) => {

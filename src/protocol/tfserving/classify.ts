@@ -9,6 +9,9 @@ import { skipValue } from '../json/skip.ts';
 import { elementPrinter } from '../json/tensor-print.ts';
 import { readNamedRow, requireRows, StackedInput } from './predict-request.ts';
 
+/** Bytes of context that may be read for all examples together: a few bytes of examples must not multiply a large one. */
+const CONTEXT_LIMIT = 64 * 1024 * 1024;
+
 /**
  * Decodes the body of TF Serving's `:classify` and `:regress`: `examples`, objects of features, and an optional
  * `context` whose features go to every example that does not have them. Each feature is an input of the model; a scalar
@@ -22,6 +25,7 @@ export function decodeExamples(
 ): InferRequest {
   const cursor = new JsonCursor(body, body.length);
   let contextAt = -1;
+  let contextBytes = 0;
   let examplesAt = -1;
   cursor.expect(0x7b);
   let open = !cursor.empty(0x7d);
@@ -31,6 +35,7 @@ export function decodeExamples(
     if (key === 'context') contextAt = cursor.pos;
     else if (key === 'examples') examplesAt = cursor.pos;
     skipValue(cursor);
+    if (key === 'context') contextBytes = cursor.pos - contextAt;
     open = cursor.more(0x7d);
   }
   cursor.finish();
@@ -44,6 +49,11 @@ export function decodeExamples(
     if (cursor.peek() === 0x7b && cursor.buf[cursor.pos + 1] === 0x7d) cursor.pos += 2;
     else readNamedRow(cursor, signature, stacks, true);
     rows++;
+    if (rows * contextBytes > CONTEXT_LIMIT) {
+      throw invalidArgument(
+        `'context' of ${contextBytes} bytes, repeated for ${rows} examples or more, is beyond ${CONTEXT_LIMIT} bytes`,
+      );
+    }
     if (contextAt >= 0) addContext(cursor, contextAt, signature, stacks, rows);
     requireRows(stacks, rows);
   } while (cursor.more(0x5d));

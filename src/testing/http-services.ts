@@ -208,7 +208,7 @@ export function fakeServices(maxBodyBytes = 1 << 20): FakeServices {
 
 function addModel(table: ServingTable, name: string, signature: ModelSignature): void {
   const config = modelConfig(name, signature);
-  const version = { handle: 1, model: name, version: '1', config, executors: [0], metricsRow: 0 };
+  const version = { handle: 1, model: name, version: '1', config, executors: [0], cacheIdentity: '1', metricsRow: 0 };
   table.models.set(name, {
     name,
     versions: [version],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TensorSpec } from '../../config/model-config.ts';
 import { decodeBytes } from '../../tensor/bytes.ts';
-import { examplesToTensors, type Feature } from './examples.ts';
+import { type ExampleInput, examplesToTensors, type Feature } from './examples.ts';
 
 function floats(...value: number[]): Feature {
   return { kind: 'float_list', float_list: { value } };

@@ -34,6 +34,8 @@ export interface RunningServer {
   metricsPort: number;
   adminPort: number;
   config: Config;
+  /** Reads the configuration again; a bad one is logged and the last good one goes on. */
+  reload(): void;
   /** Unready, stop accepting, finish what is in flight, flush, end the threads. */
   drain(): Promise<void>;
 }
@@ -121,7 +123,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       },
       preflight: new PreflightLauncher({
         timeoutMs: config.models.preflightTimeoutMs,
-        onCrash: (spec, reason, stderr) => logger.error({ model: spec.model, version: spec.version, reason, stderr }, 'a version crashed in preflight'),
+        onCrash: (spec, reason, stderr) =>
+          logger.error({ model: spec.model, version: spec.version, reason, stderr }, 'a version crashed in preflight'),
       }),
       publish: async (table) => {
         await gatewaysStarted;
@@ -177,6 +180,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     metricsPort: metrics.port,
     adminPort: admin.port,
     config,
+    reload: () => void reloader.reload(),
     drain: () => {
       draining ??= drain();
       return draining;
@@ -201,6 +205,7 @@ async function main(): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  process.on('SIGHUP', () => server.reload());
   // A gateway without its supervisor would hold the ports for nobody.
   process.on('disconnect', stop);
   process.send?.({ kind: 'ready' });
@@ -212,6 +217,8 @@ if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${proce
     process.stderr.write(
       `${error instanceof ConfigError ? message : JSON.stringify({ level: 60, time: Date.now(), msg: message })}\n`,
     );
-    process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);
+    // A taken port or an unreadable certificate stays so: only a process that dies by itself is worth starting again,
+    // and only such a death may count against a model version.
+    process.exit(EXIT_CONFIG);
   });
 }

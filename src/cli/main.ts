@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 import { run } from './program.ts';
 
+// The reader of a pipe may have had enough, as `| head` does.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
 process.exitCode = await run(
   process.argv.slice(2),
   {

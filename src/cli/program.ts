@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBench } from './bench.ts';
 import { explain } from './failure.ts';
@@ -7,6 +8,11 @@ import { addModels } from './models.ts';
 import { addServe, type Serve } from './serve.ts';
 import { addValidate } from './validate.ts';
 
+function packageVersion(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
 /**
  * Runs one command line (without the program's own name) and resolves with the exit code; failures are one line on
  * `output.err`. What a verb needs beyond its flags is imported when it runs: `serve` must start fast.
@@ -14,6 +20,7 @@ import { addValidate } from './validate.ts';
 export async function run(args: readonly string[], output: Output, serve: Serve): Promise<number> {
   const program = new Command('switchyard')
     .description('A high-throughput model-serving gateway')
+    .version(packageVersion())
     .addHelpText('after', EXIT_HELP)
     .showHelpAfterError('(see --help)')
     .exitOverride()

@@ -50,8 +50,9 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
     while (true) {
       const due = interval === 0 ? performance.now() : start + interval * next++;
       if (due >= end || performance.now() >= end) return;
-      const early = due - performance.now();
-      if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
+      // Timers may fire a little early, and a request sent before it is due would look faster than it was.
+      for (let early = due - performance.now(); early > 0; early = due - performance.now())
+        await new Promise((resolve) => setTimeout(resolve, early));
       const outcome = await sendOne(options, agent, secure);
       if (outcome === '') latencies.push(performance.now() - due);
       else {

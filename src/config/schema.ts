@@ -13,6 +13,22 @@ const tls = z.strictObject({
   requireClientCertificate: z.boolean().default(false),
 });
 
+const remote = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9][\w.-]{0,63}$/, 'allowed: 1 to 64 letters, digits, "_", "." and "-"')
+    .describe('Names its generated repository'),
+  url: z
+    .string()
+    .regex(
+      /^(grpcs?:\/\/)?[\w.:[\]-]+:\d{1,5}(\s*,\s*(grpcs?:\/\/)?[\w.:[\]-]+:\d{1,5})*$/,
+      'allowed: host:port, grpc://host:port or grpcs://host:port of each replica, comma-separated',
+    )
+    .describe('gRPC address of each replica, comma-separated'),
+  backend: z.enum(['triton', 'kserve']).default('triton'),
+  refreshSeconds: positive.max(86_400).default(10).describe('How often the models are looked up again'),
+});
+
 const cores = availableParallelism();
 
 /** switchyard.yaml. Published as config/schema.json; every field has a default, so that an empty file is valid. */
@@ -67,6 +83,11 @@ export const configSchema = z.strictObject({
         .default(0)
         .describe('Loaded models beyond it are evicted, least recently used first; 0 = no limit'),
       preflightTimeoutMs: positive.default(60_000),
+      remotes: z
+        .array(remote)
+        .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, 'two remotes have the same name')
+        .default([])
+        .describe('v2 gRPC servers whose every model is served as ours'),
       defaultInstances: count
         .optional()
         .describe('Executors per model without instance_group; default: all, at most 4'),

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { startAdminServer } from './admin/server.ts';
 import { allocateLimitTable } from './admission/limit-table.ts';
@@ -35,12 +36,19 @@ export interface RunningServer {
   metricsPort: number;
   adminPort: number;
   config: Config;
+  /** Reads the configuration again; a bad one is logged and the last good one goes on. */
+  reload(): void;
   /** Unready, stop accepting, finish what is in flight, flush, end the threads. */
   drain(): Promise<void>;
 }
 
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string })
   .version;
+
+function dependencyVersion(name: string): string {
+  const file = createRequire(import.meta.url).resolve(`${name}/package.json`);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
 
 const CRASH_REASON = 'the gateway process crashed three times within a minute after this version came';
 
@@ -123,6 +131,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       pollIntervalMs: config.models.pollSeconds * 1000,
       startupModels: config.models.load,
       memoryBudgetBytes: config.models.memoryBudgetBytes,
+      runtimeId: `onnxruntime ${dependencyVersion('onnxruntime-node')}`,
     },
     {
       pool: {
@@ -131,7 +140,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       },
       preflight: new PreflightLauncher({
         timeoutMs: config.models.preflightTimeoutMs,
-        onCrash: (spec, reason, stderr) => logger.error({ model: spec.model, version: spec.version, reason, stderr }, 'a version crashed in preflight'),
+        onCrash: (spec, reason, stderr) =>
+          logger.error({ model: spec.model, version: spec.version, reason, stderr }, 'a version crashed in preflight'),
       }),
       publish: async (table) => {
         await gatewaysStarted;
@@ -189,6 +199,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     metricsPort: metrics.port,
     adminPort: admin.port,
     config,
+    reload: () => void reloader.reload(),
     drain: () => {
       draining ??= drain();
       return draining;
@@ -213,6 +224,7 @@ async function main(): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  process.on('SIGHUP', () => server.reload());
   // A gateway without its supervisor would hold the ports for nobody.
   process.on('disconnect', stop);
   process.send?.({ kind: 'ready' });
@@ -224,6 +236,8 @@ if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${proce
     process.stderr.write(
       `${error instanceof ConfigError ? message : JSON.stringify({ level: 60, time: Date.now(), msg: message })}\n`,
     );
-    process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);
+    // A taken port or an unreadable certificate stays so: only a process that dies by itself is worth starting again,
+    // and only such a death may count against a model version.
+    process.exit(EXIT_CONFIG);
   });
 }

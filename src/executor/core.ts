@@ -1,7 +1,6 @@
 import type { Backend, BackendModel, LoadSpec, RuntimeSignature } from '../backends/backend.ts';
 import type { DropReason } from '../batching/types.ts';
-import { isRemote } from '../models/config/backends.ts';
-import { completeConfig } from '../models/config/complete.ts';
+import type { ModelConfig } from '../config/model-config.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { BatchRunner, type ExecutionMetrics } from './batch-runner.ts';
@@ -13,6 +12,8 @@ import { Outbox, type SendFrame } from './outbox.ts';
 export interface ExecutorDependencies {
   /** The backend for a version; `handle` names it in crash reports. */
   backend(spec: LoadSpec, handle: number): Promise<Backend>;
+  /** The configuration with what only the loaded model can tell. */
+  complete(config: ModelConfig, signature: RuntimeSignature): ModelConfig;
   /** Runs the version's warm-up requests before it takes any other. */
   warmUp(model: BackendModel, spec: LoadSpec): Promise<void>;
   send: SendFrame;
@@ -52,15 +53,15 @@ export class ExecutorCore {
   ): Promise<{ signature: RuntimeSignature; memoryBytes: number }> {
     const backend = await this.dependencies.backend(spec, handle);
     const model = await backend.load(spec);
+    // Without a preflight's word (remote models) the tensors are known only now.
+    const complete: LoadSpec = { ...spec, config: this.dependencies.complete(spec.config, model.signature) };
     try {
-      // Nothing proved a remote model before: only now is it known what its tensors are.
-      if (isRemote(spec.config.backend)) spec.config = completeConfig(spec.config, model.signature);
-      await this.dependencies.warmUp(model, spec);
+      await this.dependencies.warmUp(model, complete);
     } catch (error) {
       await model.unload();
       throw error;
     }
-    this.models.set(handle, new LoadedModel(handle, spec, model, backend.blocking, metricsRow));
+    this.models.set(handle, new LoadedModel(handle, complete, model, backend.blocking, metricsRow));
     return { signature: model.signature, memoryBytes: model.memoryBytes };
   }
 

@@ -2,6 +2,7 @@ import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from '
 import { ProcessBackend } from '../backends/process/backend.ts';
 import { backendName, createBackend } from '../backends/registry.ts';
 import { isRemote } from '../models/config/backends.ts';
+import { completeConfig } from '../models/config/complete.ts';
 import { warmUp } from '../models/preflight-check.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
@@ -29,6 +30,7 @@ const core = new ExecutorCore({
           event({ kind: 'crashed', handle, message: crash.reason }),
         )
       : createBackend(spec.config.backend),
+  complete: (config, signature) => completeConfig(config, signature),
   warmUp: async (model, spec) => {
     // Made-up requests are no business of another server.
     if (isRemote(spec.config.backend) && spec.config.warmup.length === 0) return;

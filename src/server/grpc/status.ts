@@ -1,10 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http2';
 import type { SwitchyardError } from '../../shared/errors.ts';
 
-export const GRPC_OK = 0;
-export const GRPC_CANCELLED = 1;
 export const GRPC_UNKNOWN = 2;
-export const GRPC_INTERNAL = 13;
 
 /** Longest grpc-message in characters: trailers must fit any client's header list. */
 const LONGEST_MESSAGE = 2048;
@@ -13,7 +10,6 @@ const LONGEST_MESSAGE = 2048;
 export const RESPONSE_HEADERS: OutgoingHttpHeaders = {
   ':status': 200,
   'content-type': 'application/grpc+proto',
-  'grpc-accept-encoding': 'identity,deflate,gzip',
 };
 
 export const OK_TRAILERS: OutgoingHttpHeaders = { 'grpc-status': '0' };

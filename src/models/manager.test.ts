@@ -361,59 +361,76 @@ async function untilLoads(model: string, count: number): Promise<void> {
   assert.equal(loadsOf(model), count);
 }
 
-test('a version whose server is away is tried again, less and less often, and served when it is back', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+/** Timers that a test moves by hand. */
+class Timers {
+  private now = 0;
+  private readonly tasks = new Set<{ at: number; run: () => void }>();
+
+  readonly later = (ms: number, run: () => void): (() => void) => {
+    const task = { at: this.now + ms, run };
+    this.tasks.add(task);
+    return () => this.tasks.delete(task);
+  };
+
+  tick(ms: number): void {
+    this.now += ms;
+    for (const task of this.tasks) if (task.at <= this.now && this.tasks.delete(task)) task.run();
+  }
+}
+
+test('a version whose server is away is tried again, less and less often, and served when it is back', async () => {
+  const timers = new Timers();
   await put('far/config.yaml', 'backend: triton\nparameters: {url: "127.0.0.1:1"}\n');
   world.failLoad.set('far/1', AWAY);
-  const manager = manage({ controlMode: 'none' });
+  const manager = manage({ controlMode: 'none' }, { later: timers.later });
   await manager.start();
   assert.deepEqual(await index(manager, 'far'), ['1 UNAVAILABLE the remote server cannot be reached']);
   let loads = 1;
   for (const wait of [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]) {
-    t.mock.timers.tick(wait - 1);
+    timers.tick(wait - 1);
     await untilLoads('far', loads);
-    t.mock.timers.tick(1);
+    timers.tick(1);
     await untilLoads('far', ++loads);
   }
   world.failLoad.clear();
-  t.mock.timers.tick(30_000);
+  timers.tick(30_000);
   await untilLoads('far', ++loads);
   assert.equal(world.serving(), 'far:1');
-  t.mock.timers.tick(120_000);
+  timers.tick(120_000);
   await untilLoads('far', loads);
   await manager.stop();
 });
 
-test('a failure that may pass is retried for local models too; bad content is not, and nothing is after the end', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+test('a failure that may pass is retried for local models too; bad content is not, and nothing is after the end', async () => {
+  const timers = new Timers();
   await put('passing/1/model.onnx', onnx('passing'));
   await put('bad/1/model.onnx', onnx('bad'));
   world.failLoad.set('passing/1', AWAY);
   world.failLoad.set('bad/1', 'no such operator');
-  const manager = manage({ controlMode: 'none' });
+  const manager = manage({ controlMode: 'none' }, { later: timers.later });
   await manager.start();
-  t.mock.timers.tick(1000);
+  timers.tick(1000);
   await untilLoads('passing', 2);
-  t.mock.timers.tick(2000);
+  timers.tick(2000);
   await untilLoads('passing', 3);
   assert.equal(loadsOf('bad'), 1);
   await manager.stop();
-  t.mock.timers.tick(60_000);
+  timers.tick(60_000);
   await untilLoads('passing', 3);
 });
 
-test('a model unloaded while its server is away is not tried again', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+test('a model unloaded while its server is away is not tried again', async () => {
+  const timers = new Timers();
   await put('far/config.yaml', 'backend: triton\nparameters: {url: "127.0.0.1:1"}\n');
   world.failLoad.set('far/1', AWAY);
-  const manager = manage({ controlMode: 'explicit' });
+  const manager = manage({ controlMode: 'explicit' }, { later: timers.later });
   await manager.start();
   await assert.rejects(manager.load('far', '', new Map()), {
     code: 'failed_precondition',
     message: /cannot be reached/,
   });
   await manager.unload('far', false);
-  t.mock.timers.tick(60_000);
+  timers.tick(60_000);
   await untilLoads('far', 1);
   await manager.stop();
 });

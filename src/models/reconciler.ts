@@ -21,8 +21,17 @@ export interface ReconcilerParts {
   /** Models never evicted, by the server's configuration. */
   pinned: readonly string[];
   clock: Clock;
+  later: Later;
   log: Log;
 }
+
+/** Runs a task after some milliseconds, without keeping the process for it. Returns what calls it off. */
+export type Later = (ms: number, task: () => void) => () => void;
+
+export const laterByTimer: Later = (ms, task) => {
+  const timer = setTimeout(task, ms).unref();
+  return () => clearTimeout(timer);
+};
 
 /** Key of a version whose files vanished or cannot be read. */
 const UNREADABLE = 'unreadable';
@@ -32,7 +41,7 @@ const RETRY_MS = { first: 1000, longest: 30_000 };
 /** Carries out what lifecycle.ts plans for one model. Callers run it inside the entry's own serial queue. */
 export class Reconciler {
   private readonly parts: ReconcilerParts;
-  private readonly retries = new Map<string, { timer: NodeJS.Timeout; wait: number }>();
+  private readonly retries = new Map<string, { callOff: () => void; wait: number }>();
   private stopped = false;
 
   constructor(parts: ReconcilerParts) {
@@ -42,7 +51,7 @@ export class Reconciler {
   /** Ends retries. */
   stop(): void {
     this.stopped = true;
-    for (const { timer } of this.retries.values()) clearTimeout(timer);
+    for (const { callOff } of this.retries.values()) callOff();
     this.retries.clear();
   }
 
@@ -186,21 +195,20 @@ export class Reconciler {
   /** Tries versions whose failure may pass again, less and less often: a server that is away comes back by itself. */
   private retryPassing(entry: ModelEntry): void {
     const pending = this.retries.get(entry.name);
-    clearTimeout(pending?.timer);
+    pending?.callOff();
     const passing = [...entry.failures.values()].some((failure) => failure.passing);
     if (!passing || !entry.wanted || !entry.resident || this.stopped) {
       this.retries.delete(entry.name);
       return;
     }
     const wait = Math.min(RETRY_MS.longest, pending ? pending.wait * 2 : RETRY_MS.first);
-    const timer = setTimeout(() => {
+    const callOff = this.parts.later(wait, () => {
       const again = entry.serial.run(async () => {
         for (const [version, { passing }] of entry.failures) if (passing) entry.failures.delete(version);
         await this.reconcile(entry);
       });
       again.catch((error: unknown) => this.parts.log('error', toSwitchyardError(error).message, { model: entry.name }));
-    }, wait);
-    timer.unref();
-    this.retries.set(entry.name, { timer, wait });
+    });
+    this.retries.set(entry.name, { callOff, wait });
   }
 }

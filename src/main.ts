@@ -131,6 +131,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       pollIntervalMs: config.models.pollSeconds * 1000,
       startupModels: config.models.load,
       memoryBudgetBytes: config.models.memoryBudgetBytes,
+      remoteHosts: config.models.remoteHosts,
       runtimeId: `onnxruntime ${dependencyVersion('onnxruntime-node')}`,
     },
     {

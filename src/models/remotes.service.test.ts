@@ -20,7 +20,7 @@ after(async () => {
 
 let servers = 0;
 /** A gateway over one remote and a local model `double`. */
-async function serve(address: string): Promise<ServerProcess> {
+async function serve(address: string, dataDir?: string): Promise<ServerProcess> {
   const root = join(scratch, String(servers++));
   mkdirSync(join(root, 'models', 'double', '1'), { recursive: true });
   writeFileSync(
@@ -35,7 +35,7 @@ async function serve(address: string): Promise<ServerProcess> {
     join(root, 'switchyard.yaml'),
     `models:\n  repositories: [models]\n  pollSeconds: 0.2\n  remotes:\n    - {name: big, url: "${address}", refreshSeconds: 0.5}\n`,
   );
-  const server = await ServerProcess.start(['--config', join(root, 'switchyard.yaml')]);
+  const server = await ServerProcess.start(['--config', join(root, 'switchyard.yaml')], { dataDir });
   running.add(server);
   return server;
 }
@@ -137,14 +137,25 @@ test('kill -9 of the Triton: its models answer 503 at once, a local one is unmov
   }
 });
 
-test('a Triton that is away when we start is served once it comes', async () => {
+test('a Triton that is away when we start is served once it comes, also when its models are known from before', async () => {
   const ports = await freeTritonPorts();
-  const server = await serve(`127.0.0.1:${ports.grpc}`);
+  const dataDir = join(scratch, 'data');
+  let server = await serve(`127.0.0.1:${ports.grpc}`, dataDir);
   assert.deepEqual([...(await index(server)).keys()], ['double/1']);
   assert.equal((await infer(server, 'double', x)).status, 200);
-  const triton = await startTriton(ports);
+  let triton = await startTriton(ports);
   try {
-    await until('its models are found', async () => (await infer(server, 'add_sub', pair)).status === 200);
+    const served = async () => (await infer(server, 'add_sub', pair)).status === 200;
+    await until('its models are found', served);
+    await stopTriton(triton, 'SIGKILL');
+    running.delete(server);
+    await server.stop();
+    server = await serve(`127.0.0.1:${ports.grpc}`, dataDir);
+    assert.equal((await index(server)).get('add_sub/1'), 'UNAVAILABLE');
+    assert.equal((await infer(server, 'add_sub', pair)).status, 503);
+    assert.equal((await infer(server, 'double', x)).status, 200);
+    triton = await startTriton(ports);
+    await until('its known models are loaded', served);
   } finally {
     await stopTriton(triton, 'SIGKILL');
     await sweepTriton(ports);

@@ -35,6 +35,8 @@ export interface RunningServer {
   metricsPort: number;
   adminPort: number;
   config: Config;
+  /** Reads the configuration again; a bad one is logged and the last good one goes on. */
+  reload(): void;
   /** Unready, stop accepting, finish what is in flight, flush, end the threads. */
   drain(): Promise<void>;
 }
@@ -185,6 +187,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     metricsPort: metrics.port,
     adminPort: admin.port,
     config,
+    reload: () => void reloader.reload(),
     drain: () => {
       draining ??= drain();
       return draining;
@@ -209,6 +212,7 @@ async function main(): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  process.on('SIGHUP', () => server.reload());
   // A gateway without its supervisor would hold the ports for nobody.
   process.on('disconnect', stop);
   process.send?.({ kind: 'ready' });
@@ -220,6 +224,8 @@ if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${proce
     process.stderr.write(
       `${error instanceof ConfigError ? message : JSON.stringify({ level: 60, time: Date.now(), msg: message })}\n`,
     );
-    process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);
+    // A taken port or an unreadable certificate stays so: only a process that dies by itself is worth starting again,
+    // and only such a death may count against a model version.
+    process.exit(EXIT_CONFIG);
   });
 }

@@ -40,10 +40,3 @@ export function asObject(value: unknown, what: string, known?: readonly string[]
   }
   return value as Record<string, unknown>;
 }
-
-/** Bytes of a base64 text. Throws invalid_argument naming `what`. */
-export function decodeBase64(value: unknown, what: string): Uint8Array {
-  if (typeof value !== 'string' || value.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(value))
-    throw invalidArgument(`${what} must be base64 text with padding`);
-  return Buffer.from(value, 'base64');
-}

@@ -1,13 +1,13 @@
 import { statisticsOf } from '../../gateway/statistics.ts';
 import type { VersionStatus } from '../../pipeline/types.ts';
 import { statisticsBody } from '../../protocol/v2/metadata.ts';
+import { readLoadParameters } from '../../server/http/handlers/repository.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
-import { asObject, decodeBase64 } from '../body.ts';
+import { asObject } from '../body.ts';
 import { PAGING_QUERY, page } from '../paging.ts';
 import type { AdminRequest, AdminRoute } from '../route.ts';
 
 const STATES = ['UNKNOWN', 'LOADING', 'READY', 'UNLOADING', 'UNAVAILABLE'];
-const FILE_PREFIX = 'file:';
 
 const VERSION = {
   type: 'object',
@@ -73,21 +73,7 @@ async function get({ services, params }: AdminRequest): Promise<object> {
 async function load({ services, params, body }: AdminRequest): Promise<object> {
   const request = body === undefined ? {} : asObject(body, 'the body', ['parameters']);
   const parameters = request.parameters === undefined ? {} : asObject(request.parameters, 'parameters');
-  const files = new Map<string, Uint8Array>();
-  let config = '';
-  for (const [key, value] of Object.entries(parameters)) {
-    if (key === 'config') {
-      if (typeof value !== 'string')
-        throw invalidArgument("parameters.config must be a string holding the model's JSON");
-      config = value;
-    } else if (key.startsWith(FILE_PREFIX)) {
-      files.set(key.slice(FILE_PREFIX.length), decodeBase64(value, `parameters[${JSON.stringify(key.slice(0, 200))}]`));
-    } else {
-      throw invalidArgument(
-        `parameters has the unknown field ${JSON.stringify(key.slice(0, 100))}; known are config and file:<version>/<file>`,
-      );
-    }
-  }
+  const { config, files } = readLoadParameters(parameters);
   await services.control.call('loadModel', [params.name, config, files]);
   return get({ services, params, body: undefined, query: new URLSearchParams() });
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
 import { startAdminServer } from './admin/server.ts';
 import { allocateLimitTable } from './admission/limit-table.ts';
@@ -42,6 +43,11 @@ export interface RunningServer {
 
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string })
   .version;
+
+function dependencyVersion(name: string): string {
+  const file = createRequire(import.meta.url).resolve(`${name}/package.json`);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
 
 const CRASH_REASON = 'the gateway process crashed three times within a minute after this version came';
 
@@ -115,6 +121,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       pollIntervalMs: config.models.pollSeconds * 1000,
       startupModels: config.models.load,
       memoryBudgetBytes: config.models.memoryBudgetBytes,
+      runtimeId: `onnxruntime ${dependencyVersion('onnxruntime-node')}`,
     },
     {
       pool: {

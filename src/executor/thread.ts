@@ -1,6 +1,7 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { ProcessBackend } from '../backends/process/backend.ts';
 import { backendName, createBackend } from '../backends/registry.ts';
+import { completeConfig } from '../models/config/complete.ts';
 import { warmUp } from '../models/preflight-check.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
@@ -28,6 +29,7 @@ const core = new ExecutorCore({
           event({ kind: 'crashed', handle, message: crash.reason }),
         )
       : createBackend(spec.config.backend),
+  complete: (config, signature) => completeConfig(config, signature),
   warmUp: (model, spec) =>
     warmUp((inputs) => model.execute(inputs, { outputs: [], deadline: Number.POSITIVE_INFINITY }), spec.config),
   send: (gateway, frame, transfer) => gateways[gateway]?.postMessage(frame, transfer),

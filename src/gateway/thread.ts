@@ -85,7 +85,12 @@ function grpcTls(tls: typeof config.server.tls) {
     cert: readFileSync(tls.certFile),
     key: readFileSync(tls.keyFile),
     ca: tls.caFile === undefined ? undefined : readFileSync(tls.caFile),
-    clientCertificates: tls.caFile === undefined ? ('none' as const) : tls.requireClientCertificate ? ('require' as const) : ('request' as const),
+    clientCertificates:
+      tls.caFile === undefined
+        ? ('none' as const)
+        : tls.requireClientCertificate
+          ? ('require' as const)
+          : ('request' as const),
   };
 }
 
@@ -124,7 +129,10 @@ async function run(): Promise<void> {
 
   async function drain(deadlineMs: number): Promise<void> {
     const timeout = new Promise<void>((resolve) => setTimeout(resolve, deadlineMs).unref());
-    await Promise.race([Promise.all([servers?.http.close(deadlineMs), servers?.grpc?.drain(), dataPlane.idle()]), timeout]);
+    await Promise.race([
+      Promise.all([servers?.http.close(deadlineMs), servers?.grpc?.drain(), dataPlane.idle()]),
+      timeout,
+    ]);
     dataPlane.close();
     await Promise.race([
       Promise.all([servers?.grpc?.close(), tracer.close(), admission.close(), built.cache?.close()]),

@@ -95,7 +95,11 @@ export class Reconciler {
       }
       const banned = new Set([...this.parts.quarantine.entries()].map(([key]) => key));
       const plan = planVersions(wanted, entry.loaded, bad, banned);
-      if (plan.load.length === 0) return plan.drop;
+      if (plan.load.length === 0) {
+        // Nothing of the new source works: what serves, serves on, unless it is what is quarantined.
+        if (wanted.length > 0 || skipped.size === 0) return plan.drop;
+        return entry.loaded.filter((version) => banned.has(version.key)).map((version) => version.handle);
+      }
       for (const { version, key } of plan.load) await this.loadOne(entry, source, version, key);
     }
   }

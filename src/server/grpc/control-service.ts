@@ -1,3 +1,4 @@
+import { repositoryIndexBody } from '../../protocol/v2/metadata.ts';
 import { invalidArgument } from '../../shared/errors.ts';
 import type { GatewayServices } from '../services.ts';
 import { type Access, guard, type Handlers } from './guarded.ts';
@@ -33,7 +34,7 @@ export function controlHandlers(services: GatewayServices): Handlers {
   const changes = <T>(handler: (request: T) => unknown) => guard<T>(services, 'control', handler);
   return {
     RepositoryIndex: guard<{ ready: boolean }>(services, 'caller', async (request) => ({
-      models: flatten(await control.repositoryIndex(request.ready)),
+      models: repositoryIndexBody(await control.repositoryIndex(request.ready)),
     })),
     RepositoryModelLoad: changes<LoadRequest>(async (request) => {
       const { config, files } = loadParameters(request.parameters);
@@ -77,15 +78,6 @@ function settingsHandler<V, T extends { settings: Record<string, V> }>(
     const changes = Object.keys((call.request as T).settings).length > 0;
     (changes ? changing : reading)(call, callback);
   };
-}
-
-function flatten(models: Awaited<ReturnType<GatewayServices['control']['repositoryIndex']>>): object[] {
-  const rows: object[] = [];
-  for (const model of models) {
-    if (model.versions.length === 0) rows.push({ name: model.name });
-    for (const { version, state, reason } of model.versions) rows.push({ name: model.name, version, state, reason });
-  }
-  return rows;
 }
 
 function loadParameters(parameters: LoadRequest['parameters']): { config: string; files: Map<string, Uint8Array> } {

@@ -34,6 +34,9 @@ export interface CallLimits {
   receiving: Set<GrpcCall>;
 }
 
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
+const TRAILERS_ONLY = { endStream: true, sendDate: false };
+
 /** One gRPC call on one HTTP/2 stream: framing in, framing and trailers out. */
 export class GrpcCall {
   readonly stream: ServerHttp2Stream;
@@ -127,6 +130,16 @@ export class GrpcCall {
   /** Bytes written that have not left yet. */
   get unsentBytes(): number {
     return this.stream.writableLength + (this.outbox === undefined ? 0 : this.outbox.bytes);
+  }
+
+  /** True while a message has arrived in part. */
+  get partial(): boolean {
+    return this.assembler !== undefined && !this.finished;
+  }
+
+  /** True while nothing of a message has arrived. */
+  get silent(): boolean {
+    return this.messages === 0 && this.assembler === undefined && !this.finished;
   }
 
   /** Ends the call with status OK, or with the given trailers. */
@@ -311,7 +324,7 @@ export class GrpcCall {
       this.answerEncoding === 'identity'
         ? RESPONSE_HEADERS
         : { ...RESPONSE_HEADERS, 'grpc-encoding': this.answerEncoding };
-    this.stream.respond(headers, { waitForTrailers: true });
+    this.stream.respond(headers, WITH_TRAILERS);
   }
 
   private send(frame: Buffer): boolean {
@@ -348,7 +361,7 @@ export class GrpcCall {
     if (stream.destroyed) return;
     if (!this.headersSent) {
       this.headersSent = true;
-      stream.respond({ ...RESPONSE_HEADERS, ...this.trailers }, { endStream: true });
+      stream.respond({ ...RESPONSE_HEADERS, ...this.trailers }, TRAILERS_ONLY);
       // The client may still be sending: this asks it to stop, and reads on meanwhile to keep the connection's window.
       if (!stream.readableEnded) {
         stream.resume();

@@ -75,6 +75,9 @@ export class GrpcHttp2Server {
         initialWindowSize: STREAM_WINDOW,
         maxConcurrentStreams: options.maxConcurrentStreams ?? 1024,
         maxHeaderListSize: 16384,
+        // DATA frames stay at 16 KiB: a message that aliases the chunk it came in is then smaller than what the pipeline
+        // gives away to other threads, buffer and all.
+        maxFrameSize: 16384,
       },
       maxHeaderListPairs: 128,
       // Megabytes. Answers go through in slices, so this much is reached only by a client that misbehaves.
@@ -215,13 +218,20 @@ export class GrpcHttp2Server {
     stream.on('wantTrailers', onWantTrailers);
     try {
       call.open(timeout);
+      if (this.draining) call.receiver?.goingAway?.();
     } catch (error) {
       call.abort(toSwitchyardError(error));
     }
-    stream.on('end', onEnd);
-    if (method.kind === 'stream') stream.on('drain', onDrain);
-    stream.on('data', onData);
-    if (this.draining) call.receiver?.goingAway?.();
+    if (method.kind === 'stream') {
+      stream.on('drain', onDrain);
+      stream.on('end', onEnd);
+      stream.on('data', onData);
+      return;
+    }
+    // A unary message nearly always comes in one piece and its end adds nothing: listening for it costs more than the
+    // decoding. Messages in pieces listen from their first one, calls without any are found by the sweep.
+    stream.on('data', onUnaryData);
+    if (stream.endAfterHeaders) call.onEnd();
   }
 
   private startUnknown(
@@ -273,6 +283,7 @@ export class GrpcHttp2Server {
   private sweep(): void {
     const now = monotonicMs();
     for (const guard of this.guards.values()) if (guard.sweep(now) !== '') guard.expel();
+    for (const call of this.calls) if (call.silent && call.stream.readableEnded) call.onEnd();
     for (const call of this.limits.receiving) {
       if (call.lastProgress === 0) call.lastProgress = now;
       else if (now - call.lastProgress > STALL_MS) {
@@ -316,13 +327,23 @@ function goAway(session: ServerHttp2Session): void {
 
 function refuse(stream: ServerHttp2Stream, error: SwitchyardError): void {
   if (stream.destroyed || stream.headersSent) return;
-  stream.respond({ ...RESPONSE_HEADERS, ...errorTrailers(error) }, { endStream: true });
+  stream.respond(
+    { ...RESPONSE_HEADERS, 'grpc-accept-encoding': 'identity,deflate,gzip', ...errorTrailers(error) },
+    { endStream: true },
+  );
   stream.resume();
 }
 
 function onData(this: CallStream, chunk: Buffer): void {
   this.guard!.onData(chunk.length);
   this[CALL]!.onData(chunk);
+}
+
+function onUnaryData(this: CallStream, chunk: Buffer): void {
+  const call = this[CALL]!;
+  this.guard!.onData(chunk.length);
+  call.onData(chunk);
+  if (call.partial && this.listenerCount('end') === 0) this.on('end', onEnd);
 }
 
 function onEnd(this: CallStream): void {

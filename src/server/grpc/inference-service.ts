@@ -1,22 +1,8 @@
-import type { TensorSpec } from '../../config/model-config.ts';
-import type { ModelStatistics, ServingVersion, StatDuration } from '../../pipeline/types.ts';
+import { modelConfigBody, modelMetadata, serverMetadata, statisticsBody } from '../../protocol/v2/metadata.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayServices } from '../services.ts';
 import { type Access, guard, type Handlers } from './guarded.ts';
 import { findModel, findVersion } from './lookup.ts';
-
-const EXTENSIONS = [
-  'classification',
-  'model_repository',
-  'model_repository(unload_dependents)',
-  'schedule_policy',
-  'model_configuration',
-  'binary_tensor_data',
-  'parameters',
-  'statistics',
-  'trace',
-  'logging',
-];
 
 interface Named {
   name: string;
@@ -32,14 +18,12 @@ export function inferenceHandlers(services: GatewayServices): Handlers {
     ServerLive: open(() => ({ live: server.live() })),
     ServerReady: open(() => ({ ready: server.ready() })),
     ModelReady: open<Named>((request) => ({ ready: isReady(services, request) })),
-    ServerMetadata: known(() => ({ name: server.name, version: server.version, extensions: EXTENSIONS })),
+    ServerMetadata: known(() => serverMetadata(server)),
     ModelMetadata: known<Named>((request) => metadata(services, request)),
     ModelConfig: known<Named>((request) => ({
-      config: findVersion(services.table(), request.name, request.version).config.raw,
+      config: modelConfigBody(findVersion(services.table(), request.name, request.version).config),
     })),
-    ModelStatistics: known<Named>((request) => ({
-      model_stats: services.statistics(request.name, request.version).map(statistics),
-    })),
+    ModelStatistics: known<Named>((request) => statisticsBody(services.statistics(request.name, request.version))),
     ...sharedMemoryHandlers(services),
   };
 }
@@ -54,43 +38,8 @@ function isReady(services: GatewayServices, request: Named): boolean {
 function metadata(services: GatewayServices, request: Named): object {
   const table = services.table();
   const chosen = findVersion(table, request.name, request.version);
-  const all = findModel(table, request.name).versions.map((candidate) => candidate.version);
-  const { config } = chosen;
-  return {
-    name: request.name,
-    versions: request.version === '' ? all.reverse() : [chosen.version],
-    platform: config.platform === '' ? config.backend : config.platform,
-    inputs: config.signature.inputs.map((spec) => tensorMetadata(spec, chosen)),
-    outputs: config.signature.outputs.map((spec) => tensorMetadata(spec, chosen)),
-  };
-}
-
-function tensorMetadata(spec: TensorSpec, version: ServingVersion): object {
-  const batched = version.config.signature.maxBatchSize > 0;
-  return { name: spec.name, datatype: spec.datatype, shape: batched ? [-1, ...spec.dims] : spec.dims };
-}
-
-function statistics(stats: ModelStatistics): object {
-  const inference: Record<string, object> = {};
-  for (const [name, duration] of Object.entries(stats.inferenceStats)) inference[name] = wire(duration);
-  return {
-    name: stats.name,
-    version: stats.version,
-    last_inference: Math.floor(stats.lastInference),
-    inference_count: stats.inferenceCount,
-    execution_count: stats.executionCount,
-    inference_stats: inference,
-    batch_stats: stats.batchStats.map((batch) => ({
-      batch_size: batch.batchSize,
-      compute_input: wire(batch.computeInput),
-      compute_infer: wire(batch.computeInfer),
-      compute_output: wire(batch.computeOutput),
-    })),
-  };
-}
-
-function wire(duration: StatDuration): StatDuration {
-  return { count: duration.count, ns: Math.round(duration.ns) };
+  const whole = modelMetadata(findModel(table, request.name), chosen.config);
+  return request.version === '' ? whole : { ...whole, versions: [chosen.version] };
 }
 
 /** Shared memory is not offered: there is nothing to list or to let go, and registering says so. */

@@ -13,7 +13,6 @@ const LONGEST_MESSAGE = 2048;
 export const RESPONSE_HEADERS: OutgoingHttpHeaders = {
   ':status': 200,
   'content-type': 'application/grpc+proto',
-  'grpc-accept-encoding': 'identity,deflate,gzip',
 };
 
 export const OK_TRAILERS: OutgoingHttpHeaders = { 'grpc-status': '0' };

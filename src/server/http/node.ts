@@ -42,6 +42,8 @@ export class NodeServer implements HttpServer {
   private readonly open = new Set<NodeExchange>();
   private readonly perAddress = new Map<string, number>();
   private readonly options: ListenOptions;
+  /** Connections whose last answer is given: further requests on them are not served. */
+  private readonly condemned = new WeakSet<Socket>();
   private draining = false;
   private idle: (() => void) | undefined;
   private rateTimer: NodeJS.Timeout | undefined;
@@ -77,6 +79,8 @@ export class NodeServer implements HttpServer {
   }
 
   private serve(head: NodeHead, handler: HttpHandler, req: IncomingMessage, res: ServerResponse): void {
+    // Parsed out of bytes that arrived behind a connection's last answer: framed by nobody we trust.
+    if (this.condemned.has(req.socket)) return;
     head.reset();
     const raw = req.rawHeaders;
     for (let i = 0; i < raw.length; i += 2) head.add(raw[i].toLowerCase(), raw[i + 1]);
@@ -128,6 +132,10 @@ export class NodeServer implements HttpServer {
 
   isClosing(): boolean {
     return this.draining || (this.options.closing?.() ?? false);
+  }
+
+  condemn(socket: Socket): void {
+    this.condemned.add(socket);
   }
 
   finished(exchange: NodeExchange): void {

@@ -18,6 +18,10 @@ export interface LoadSpec {
 export interface RuntimeSignature {
   inputs: TensorSpec[];
   outputs: TensorSpec[];
+  /** Where the runtime knows it (remote servers): the largest batch it takes, 0 = it does not batch. */
+  maxBatchSize?: number;
+  /** Where the runtime knows it: any number of responses for one request. */
+  decoupled?: boolean;
 }
 
 /**

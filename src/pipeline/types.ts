@@ -87,6 +87,8 @@ export interface ServingVersion {
   config: ModelConfig;
   /** Executors that hold it. Empty for ensembles. */
   executors: number[];
+  /** The version by content (digest of files and configuration): what cached answers belong to. */
+  cacheIdentity: string;
   /** Row of the metrics blocks. */
   metricsRow: number;
 }

@@ -186,6 +186,9 @@ export function fakeServices(maxBodyBytes = 1 << 20): FakeServices {
       async loadModel(name, config, files) {
         calls.push(['load', name, config, files]);
         if (name === 'unloadable') throw new SwitchyardError('failed_precondition', 'failed to load');
+      },
+      async demand(name) {
+        calls.push(['demand', name]);
         if (name === 'sleeping') addModel(table, name, signatures.echo);
       },
       async unloadModel(name, unloadDependents) {
@@ -213,7 +216,7 @@ export function fakeServices(maxBodyBytes = 1 << 20): FakeServices {
 
 function addModel(table: ServingTable, name: string, signature: ModelSignature): void {
   const config = modelConfig(name, signature);
-  const version = { handle: 1, model: name, version: '1', config, executors: [0], metricsRow: 0 };
+  const version = { handle: 1, model: name, version: '1', config, executors: [0], cacheIdentity: '1', metricsRow: 0 };
   table.models.set(name, {
     name,
     versions: [version],

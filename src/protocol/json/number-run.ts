@@ -1,8 +1,7 @@
 import { PENDING } from './element-sink.ts';
-import { POWERS } from './number.ts';
+import { POWERS, scaleDecimal } from './number.ts';
 
 const powers = Float64Array.from(POWERS);
-const TWO_53 = 2 ** 53;
 
 const MINUS = 0x2d;
 const COMMA = 0x2c;
@@ -56,17 +55,13 @@ export function scanNumberRun(buf: Uint8Array, start: number, fill: number): num
     if (digit === 0x35 || digit === 0x15) break;
     let value = mantissa;
     if (digits > (zero ? 10 : 9)) {
-      // The integer overflowed: once more in a double, exact up to 2^53.
-      if (fraction > 22) break;
-      value = 0;
-      for (let i = first; i < at; i++) {
-        const c = buf[i] - 0x30;
-        if (c !== POINT) value = value * 10 + c;
-      }
-      if (value > TWO_53) break;
+      // The integer overflowed: once more with two of them.
+      value = wideNumber(buf, first, at, fraction);
+      if (value < 0) break;
+    } else {
+      // Both sides of the division are exact, so it rounds correctly.
+      value /= powers[fraction];
     }
-    // Both sides of the division are exact, so it rounds correctly.
-    value /= powers[fraction];
     PENDING[n++] = negative ? -value : value;
     pos = at;
     if (digit !== COMMA - 0x30) {
@@ -77,4 +72,27 @@ export function scanNumberRun(buf: Uint8Array, start: number, fill: number): num
   }
   runFill = n;
   return pos;
+}
+
+/** The decimal in [first, end), which has `fraction` digits after its point; -1 where parseNumber must decide. */
+function wideNumber(buf: Uint8Array, first: number, end: number, fraction: number): number {
+  if (fraction > 22) return -1;
+  let at = first;
+  while (buf[at] === 0x30 || buf[at] === 0x2e) at++;
+  let high = 0;
+  let low = 0;
+  let digits = 0;
+  for (; at < end && digits < 9; at++) {
+    const digit = buf[at] - 0x30;
+    if (digit === POINT) continue;
+    high = (high * 10 + digit) | 0;
+    digits++;
+  }
+  for (; at < end; at++) {
+    const digit = buf[at] - 0x30;
+    if (digit === POINT) continue;
+    low = (low * 10 + digit) | 0;
+    digits++;
+  }
+  return digits > 18 ? -1 : scaleDecimal(high, low, digits, -fraction);
 }

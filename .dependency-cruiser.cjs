@@ -1,0 +1,54 @@
+/**
+ * docs/architecture.md's table of folders as rules. A folder may import itself, shared/, the config types and what is
+ * listed here; tests and src/testing may import anything.
+ */
+const allowed = {
+  shared: [],
+  tensor: [],
+  config: ['tensor'],
+  protocol: ['tensor', 'pipeline/types', 'server/services'],
+  admission: [],
+  batching: ['tensor'],
+  backends: ['tensor'],
+  cache: ['tensor', 'pipeline/types'],
+  telemetry: ['pipeline/types'],
+  executor: ['backends', 'batching', 'models', 'tensor', 'telemetry'],
+  pipeline: ['admission', 'batching', 'cache', 'executor/frame', 'executor/messages', 'tensor'],
+  models: ['backends', 'batching', 'pipeline/types', 'tensor'],
+  'server/http': ['protocol', 'pipeline', 'server/services', 'admission', 'telemetry', 'tensor'],
+  'server/grpc': ['protocol', 'pipeline', 'server/services', 'admission', 'tensor'],
+  gateway: ['admission', 'cache', 'pipeline', 'server', 'telemetry', 'tensor'],
+  control: ['admission', 'backends', 'executor', 'gateway', 'models', 'pipeline/types', 'server/http', 'telemetry'],
+  admin: ['control', 'gateway', 'models', 'pipeline/types', 'protocol', 'server/http', 'telemetry'],
+  client: ['pipeline/types', 'tensor'],
+<<<<<<< HEAD
+  cli: ['client', 'control/validate', 'main'],
+=======
+  cli: ['admin/access', 'admission', 'client', 'control/admission-config', 'models', 'main'],
+>>>>>>> main
+};
+
+const rules = Object.entries(allowed).map(([folder, others]) => {
+  const reachable = [folder, 'shared', 'config', ...others].map((path) => `^src/${path}`);
+  return {
+    name: `${folder.replace('/', '-')}-imports`,
+    severity: 'error',
+    from: { path: `^src/${folder}/`, pathNot: '\\.test\\.ts$' },
+    to: { path: '^src/', pathNot: reachable },
+  };
+});
+
+module.exports = {
+  forbidden: [
+    ...rules,
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    {
+      name: 'one-file-touches-uws',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/server/http/uws[^/]*\\.ts$' },
+      to: { path: 'uWebSockets\\.js' },
+    },
+    { name: 'no-test-code-in-the-program', severity: 'error', from: { path: '^src/', pathNot: '(\\.test\\.ts$|^src/testing/)' }, to: { path: '(\\.test\\.ts$|^src/testing/)' } },
+  ],
+  options: { doNotFollow: { path: 'node_modules' }, tsPreCompilationDeps: true, tsConfig: { fileName: 'tsconfig.json' }, enhancedResolveOptions: { extensions: ['.ts', '.js'] } },
+};

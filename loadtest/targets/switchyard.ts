@@ -1,0 +1,67 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeOnnxRepository } from '../mlp-model.ts';
+import { v2Binary, v2Json, v2Output } from '../payloads.ts';
+import type { Target } from './target.ts';
+
+export interface SwitchyardOptions {
+  /** Distinguishes several of them in one scenario. */
+  name?: string;
+  /** Model names written to the repository; the workload's own by default. */
+  models?: readonly string[];
+  /** Model the request template names. */
+  model?: string;
+  /** Extra lines of config.pbtxt. */
+  extraConfig?: string;
+  /** More arguments of `serve`. */
+  args?: readonly string[];
+}
+
+const ROOT = join(import.meta.dirname, '..', '..');
+
+/** This checkout's own build: `npm run build` first. */
+export function switchyard(options: SwitchyardOptions = {}): Target {
+  const name = options.name ?? 'switchyard';
+  return {
+    name,
+    role: 'subject',
+    wires: ['json', 'binary', 'grpc'],
+    idle: 'run',
+    computes: true,
+    readyPath: '/v2/health/ready',
+    async prepare(workload) {
+      writeOnnxRepository(join(workload.scratch, name, 'models'), workload.mlp, {
+        maxBatchSize: workload.maxBatchSize,
+        names: options.models ?? [workload.model],
+        extra: options.extraConfig,
+      });
+      mkdirSync(join(workload.scratch, name, 'data'), { recursive: true });
+    },
+    launch: (workload, ports) => ({
+      command: process.execPath,
+      args: [
+        join(ROOT, 'dist', 'cli', 'main.js'),
+        'serve',
+        '--model-repository',
+        join(workload.scratch, name, 'models'),
+        '--data-dir',
+        join(workload.scratch, name, 'data'),
+        '--http-port',
+        String(ports.http),
+        '--grpc-port',
+        String(ports.grpc),
+        '--metrics-port',
+        String(ports.metrics),
+        '--admin-port',
+        String(ports.admin),
+        ...(options.args ?? []),
+      ],
+      cwd: join(workload.scratch, name),
+    }),
+    request: (wire, workload) => {
+      const model = options.model ?? workload.model;
+      return wire === 'json' ? v2Json(model, workload.row) : v2Binary(model, workload.row);
+    },
+    output: v2Output,
+  };
+}

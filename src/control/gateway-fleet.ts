@@ -1,0 +1,222 @@
+import { type MessagePort, Worker } from 'node:worker_threads';
+import type { AdmissionConfig } from '../admission/admission-config.ts';
+import type {
+  ControlMethod,
+  GatewayCommand,
+  GatewayEvent,
+  GatewayThreadData,
+  TableDelta,
+} from '../gateway/messages.ts';
+import type { ServingModel, ServingTable } from '../pipeline/types.ts';
+import { toSwitchyardError } from '../shared/errors.ts';
+import type { LogSettings } from '../telemetry/log-settings.ts';
+import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
+import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
+import { workerEntry } from './worker-entry.ts';
+
+export interface GatewayFleetDependencies {
+  call(method: ControlMethod, args: unknown[]): Promise<unknown>;
+  connect(executor: number, gateway: number): MessagePort | undefined;
+  executors(): number[];
+  threadMetrics(thread: string): ThreadMetrics;
+  chunks(): MetricsChunk[];
+  onUsed(models: string[]): void;
+  /** A gateway thread ended by itself: nothing here can replace its connections, so the process restarts. */
+  onLost(message: string): void;
+}
+
+interface Gateway {
+  id: number;
+  worker: Worker;
+  generation: number;
+}
+
+/** The gateway threads: starts them, gives them tables and executors, answers their calls, drains them. */
+export class GatewayFleet {
+  /** What the readiness probes answer. */
+  ready = false;
+  private readonly gateways: Gateway[] = [];
+  private readonly dependencies: GatewayFleetDependencies;
+  /** What each model looked like when it was last sent. */
+  private published = new Map<string, string>();
+  private generation = 0;
+  private waiters: { generation: number; resolve(): void }[] = [];
+  private stopping = false;
+
+  constructor(dependencies: GatewayFleetDependencies) {
+    this.dependencies = dependencies;
+  }
+
+  /** Starts the threads; resolves when each has its services, before any listens. */
+  async start(count: number, data: Omit<GatewayThreadData, 'id' | 'serveGrpc' | 'metrics' | 'chunks'>): Promise<void> {
+    const metrics = Array.from({ length: count }, (_, id) => this.dependencies.threadMetrics(`gateway-${id}`));
+    const chunks = this.dependencies.chunks();
+    await Promise.all(
+      metrics.map((own, id) => this.spawn(id, { ...data, id, serveGrpc: id === 0, metrics: own, chunks })),
+    );
+  }
+
+  /** Opens the ports. With several threads the first one's HTTP port is the one the others share. Returns both ports. */
+  async listen(): Promise<{ httpPort: number; grpcPort: number }> {
+    const ports = { httpPort: 0, grpcPort: 0 };
+    for (const gateway of this.gateways) {
+      const event = await this.ask(gateway, { kind: 'listen', httpPort: ports.httpPort }, 'listening');
+      if (ports.httpPort === 0) ports.httpPort = event.httpPort;
+      if (gateway.id === 0) ports.grpcPort = event.grpcPort;
+    }
+    return ports;
+  }
+
+  /** Sends what changed; resolves when every thread serves from the new table. */
+  async publish(table: ServingTable): Promise<void> {
+    const changed: ServingModel[] = [];
+    const prints = new Map<string, string>();
+    for (const [name, model] of table.models) {
+      const print = fingerprint(model);
+      prints.set(name, print);
+      if (this.published.get(name) !== print) changed.push(model);
+    }
+    const removed = [...this.published.keys()].filter((name) => !table.models.has(name));
+    this.published = prints;
+    const delta: TableDelta = { generation: ++this.generation, changed, removed };
+    this.broadcast({ kind: 'table', delta });
+    if (this.gateways.length === 0) return;
+    const { generation } = delta;
+    await new Promise<void>((resolve) => {
+      this.waiters.push({ generation, resolve });
+      this.settleWaiters();
+    });
+  }
+
+  addExecutor(executor: number): void {
+    for (const gateway of this.gateways) this.connectTo(gateway, executor);
+  }
+
+  loseExecutor(executor: number): void {
+    this.broadcast({ kind: 'executorLost', executor });
+  }
+
+  /** Ids of the gateway threads, ascending. */
+  ids(): number[] {
+    return this.gateways.map((gateway) => gateway.id);
+  }
+
+  setReady(ready: boolean): void {
+    this.ready = ready;
+    this.broadcast({ kind: 'ready', ready });
+  }
+
+  updateAdmission(config: AdmissionConfig): void {
+    this.broadcast({ kind: 'admission', config });
+  }
+
+  setTraceSettings(state: TraceSettingsState): void {
+    this.broadcast({ kind: 'traceSettings', state });
+  }
+
+  setLogSettings(settings: LogSettings): void {
+    this.broadcast({ kind: 'logSettings', settings });
+  }
+
+  addMetricsChunk(chunk: MetricsChunk): void {
+    this.broadcast({ kind: 'metricsChunk', chunk });
+  }
+
+  /** Stops accepting, lets requests in flight finish (at most `deadlineMs`), ends the threads. */
+  async drain(deadlineMs: number): Promise<void> {
+    this.stopping = true;
+    await Promise.all(this.gateways.map((gateway) => this.ask(gateway, { kind: 'drain', deadlineMs }, 'drained')));
+    await Promise.all(this.gateways.map((gateway) => gateway.worker.terminate()));
+  }
+
+  private async spawn(id: number, data: GatewayThreadData): Promise<void> {
+    const worker = new Worker(workerEntry(import.meta.url, '../gateway/thread'), {
+      workerData: data,
+      name: `gateway-${id}`,
+    });
+    const gateway: Gateway = { id, worker, generation: 0 };
+    worker.on('message', (event: GatewayEvent) => this.handle(gateway, event));
+    worker.on('error', (error) => this.lose(gateway, error.message));
+    worker.on('exit', () => this.lose(gateway, 'the thread ended'));
+    await new Promise<void>((resolve, reject) => {
+      const listener = (event: GatewayEvent): void => {
+        if (event.kind === 'started') resolve();
+        else if (event.kind === 'failed') reject(new Error(event.message));
+        else return;
+        worker.off('message', listener);
+      };
+      worker.on('message', listener);
+    });
+    this.gateways.push(gateway);
+    this.gateways.sort((a, b) => a.id - b.id);
+    for (const executor of this.dependencies.executors()) this.connectTo(gateway, executor);
+  }
+
+  private connectTo(gateway: Gateway, executor: number): void {
+    const port = this.dependencies.connect(executor, gateway.id);
+    if (port !== undefined)
+      gateway.worker.postMessage({ kind: 'executor', executor, port } satisfies GatewayCommand, [port]);
+  }
+
+  private handle(gateway: Gateway, event: GatewayEvent): void {
+    if (event.kind === 'table') {
+      gateway.generation = event.generation;
+      this.settleWaiters();
+    } else if (event.kind === 'used') {
+      this.dependencies.onUsed(event.models);
+    } else if (event.kind === 'call') {
+      this.dependencies.call(event.method, event.args).then(
+        (value) => this.post(gateway, { kind: 'reply', call: event.call, value }),
+        (thrown: unknown) => {
+          const { code, message } = toSwitchyardError(thrown);
+          this.post(gateway, { kind: 'refusal', call: event.call, code, message });
+        },
+      );
+    }
+  }
+
+  private ask<K extends GatewayEvent['kind']>(
+    gateway: Gateway,
+    command: GatewayCommand,
+    kind: K,
+  ): Promise<Extract<GatewayEvent, { kind: K }>> {
+    return new Promise((resolve, reject) => {
+      const listener = (event: GatewayEvent): void => {
+        if (event.kind === kind) resolve(event as Extract<GatewayEvent, { kind: K }>);
+        else if (event.kind === 'failed') reject(new Error(event.message));
+        else return;
+        gateway.worker.off('message', listener);
+      };
+      gateway.worker.on('message', listener);
+      this.post(gateway, command);
+    });
+  }
+
+  private settleWaiters(): void {
+    const reached = Math.min(...this.gateways.map((gateway) => gateway.generation));
+    this.waiters = this.waiters.filter((waiter) => {
+      if (waiter.generation > reached) return true;
+      waiter.resolve();
+      return false;
+    });
+  }
+
+  private lose(gateway: Gateway, message: string): void {
+    if (!this.stopping) this.dependencies.onLost(`gateway thread ${gateway.id}: ${message}`);
+  }
+
+  private broadcast(command: GatewayCommand): void {
+    for (const gateway of this.gateways) this.post(gateway, command);
+  }
+
+  private post(gateway: Gateway, command: GatewayCommand): void {
+    gateway.worker.postMessage(command);
+  }
+}
+
+/** Equal for equal entries: a handle stands for its configuration. */
+function fingerprint(model: ServingModel): string {
+  const versions = model.versions.map(({ handle, executors }) => `${handle}:${executors.join()}`);
+  const index = model.index.map(({ version, state, reason }) => `${version}:${state}:${reason}`);
+  return `${model.onDemand} ${versions.join()} ${index.join()}`;
+}

@@ -1,0 +1,188 @@
+import type { ExecuteOptions } from '../backends/backend.ts';
+import { gather } from '../batching/gather.ts';
+import { scatter } from '../batching/scatter.ts';
+import type { BatchDecision } from '../batching/types.ts';
+import { monotonicMs } from '../shared/clock.ts';
+import { type SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
+import { ELEMENT_BYTES, type Tensor } from '../tensor/tensor.ts';
+import type { ExecutorItem, LoadedModel } from './loaded-model.ts';
+import type { Outbox, StageTimes } from './outbox.ts';
+
+/** Where executions are counted: this thread's metrics block. Milliseconds; seconds for CPU and GPU. */
+export interface ExecutionMetrics {
+  recordBatch(
+    row: number,
+    rows: number,
+    inputMs: number,
+    inferMs: number,
+    outputMs: number,
+    cpuSeconds: number,
+    gpuSeconds: number,
+  ): void;
+}
+
+/** Runs batches: gather → execute → scatter → reply, and finds the one poisoned item when a batch fails. */
+export class BatchRunner {
+  private readonly outbox: Outbox;
+  private readonly metrics: ExecutionMetrics;
+
+  constructor(outbox: Outbox, metrics: ExecutionMetrics) {
+    this.outbox = outbox;
+    this.metrics = metrics;
+  }
+
+  async run(loaded: LoadedModel, decision: BatchDecision<ExecutorItem>): Promise<void> {
+    const items = decision.batch;
+    if (loaded.config.decoupled && loaded.model.executeStream !== undefined) {
+      for (const item of items) await this.stream(loaded, item);
+      return;
+    }
+    const failure = await this.execute(loaded, items, decision.rows, decision.paddedRows);
+    if (failure === undefined) loaded.poison.batchSucceeded();
+    else await this.rescue(loaded, items, toSwitchyardError(failure.error));
+  }
+
+  /** Runs these items as one batch and answers them. Returns what was thrown, with nothing answered, when it fails. */
+  private async execute(
+    loaded: LoadedModel,
+    items: ExecutorItem[],
+    rows: number,
+    paddedRows: number,
+  ): Promise<{ error: unknown } | undefined> {
+    const start = monotonicMs();
+    let outputs: Tensor[];
+    let parts: Tensor[][];
+    let inferStart = start;
+    let inferEnd = start;
+    try {
+      const single = items.length === 1 && !loaded.batched;
+      const itemRows = items.map((item) => item.rows);
+      const gathered = single
+        ? { inputs: alignedAll(items[0].inputs), ragged: undefined }
+        : gather(
+            items.map((item) => item.inputs),
+            itemRows,
+            paddedRows,
+            loaded.inputRules(items[0].inputs),
+          );
+      inferStart = monotonicMs();
+      const pending = loaded.model.execute(gathered.inputs, this.options(loaded, items));
+      outputs = pending instanceof Promise ? await pending : pending;
+      inferEnd = monotonicMs();
+      parts = single
+        ? [outputs]
+        : scatter(outputs, itemRows, paddedRows, gathered.ragged, loaded.config.signature.outputs);
+    } catch (error) {
+      return { error };
+    } finally {
+      if (items.length === 1) loaded.running.delete(items[0].id);
+    }
+    loaded.latency.observe(paddedRows, inferEnd - start);
+    const indices = outputs.map((output) => loaded.outputNames.indexOf(output.name));
+    // Output buffers may leave this thread whole when every request of the batch goes to the same gateway thread.
+    const attach = outputs.every(ownsItsBuffer) && items.every((item) => item.gateway === items[0].gateway);
+    const computeInput = inferStart - start;
+    const computeInfer = inferEnd - inferStart;
+    const computeOutput = monotonicMs() - inferEnd;
+    const times: StageTimes = { queue: 0, computeInput, computeInfer, computeOutput, batchSize: rows };
+    for (let i = 0; i < items.length; i++) {
+      const item = items[i];
+      times.queue = start - item.enqueuedAt;
+      this.outbox.ok(item.gateway, item.id, times, parts[i], indices, attach, true);
+    }
+    this.record(loaded, rows, computeInput, computeInfer, computeOutput);
+    return undefined;
+  }
+
+  /** One poisoned item must not take its batch mates along: the policy says which parts to run again by themselves. */
+  private async rescue(loaded: LoadedModel, items: ExecutorItem[], error: SwitchyardError): Promise<void> {
+    const search = loaded.poison.batchFailed(items.length, error);
+    if (search === undefined) {
+      this.answerAll(items, error);
+      return;
+    }
+    for (let part = search.next(); part !== undefined; part = search.next()) {
+      const again = items.slice(part.start, part.end);
+      const rows = again.reduce((sum, item) => sum + item.rows, 0);
+      const failure = await this.execute(loaded, again, rows, rows);
+      if (failure === undefined) search.succeeded();
+      else for (const range of search.failed()) this.answerAll(items.slice(range.start, range.end), failure.error);
+    }
+    loaded.poison.rescueEnded(search, error);
+  }
+
+  private answerAll(items: ExecutorItem[], error: unknown): void {
+    for (const item of items) this.outbox.error(item.gateway, item.id, error);
+  }
+
+  private async stream(loaded: LoadedModel, item: ExecutorItem): Promise<void> {
+    const start = monotonicMs();
+    const times: StageTimes = {
+      queue: start - item.enqueuedAt,
+      computeInput: 0,
+      computeInfer: 0,
+      computeOutput: 0,
+      batchSize: item.rows,
+    };
+    const options = this.options(loaded, [item]);
+    try {
+      const responses = loaded.model.executeStream?.(alignedAll(item.inputs), options) ?? [];
+      for await (const outputs of responses) {
+        if (options.signal?.aborted) break;
+        times.computeInfer = monotonicMs() - start;
+        const indices = outputs.map((output) => loaded.outputNames.indexOf(output.name));
+        this.outbox.ok(item.gateway, item.id, times, outputs, indices, false, false);
+        this.outbox.flush();
+      }
+      this.outbox.end(item.gateway, item.id);
+    } catch (error) {
+      this.outbox.error(item.gateway, item.id, error);
+    } finally {
+      loaded.running.delete(item.id);
+    }
+    this.record(loaded, item.rows, 0, monotonicMs() - start, 0);
+  }
+
+  /** A blocking model's wall time is its thread's CPU time, or its GPU's; work done elsewhere is not counted here. */
+  private record(loaded: LoadedModel, rows: number, inputMs: number, inferMs: number, outputMs: number): void {
+    const cpu = loaded.blocking && !loaded.onGpu ? (inputMs + inferMs + outputMs) / 1000 : 0;
+    this.metrics.recordBatch(
+      loaded.metricsRow,
+      rows,
+      inputMs,
+      inferMs,
+      outputMs,
+      cpu,
+      loaded.onGpu ? inferMs / 1000 : 0,
+    );
+  }
+
+  private options(loaded: LoadedModel, items: ExecutorItem[]): ExecuteOptions {
+    let deadline = Number.POSITIVE_INFINITY;
+    for (const item of items) if (item.deadline < deadline) deadline = item.deadline;
+    const options: ExecuteOptions = { outputs: loaded.wantedOutputs(items[0].outputs), deadline };
+    if (items.length === 1) options.parameters = items[0].parameters;
+    if (!loaded.blocking || loaded.config.decoupled) {
+      // Only a batch of one can be cancelled with its request; batch mates keep the others running.
+      const abort = new AbortController();
+      options.signal = abort.signal;
+      if (items.length === 1) {
+        items[0].abort = abort;
+        loaded.running.set(items[0].id, items[0]);
+      }
+    }
+    return options;
+  }
+}
+
+/** Tensors as a backend wants them: aligned to their element size. */
+function alignedAll(tensors: Tensor[]): Tensor[] {
+  return tensors.map((tensor) => {
+    const size = ELEMENT_BYTES[tensor.datatype];
+    return size > 1 && tensor.data.byteOffset % size !== 0 ? { ...tensor, data: tensor.data.slice() } : tensor;
+  });
+}
+
+function ownsItsBuffer(tensor: Tensor): boolean {
+  return tensor.data.buffer instanceof ArrayBuffer && tensor.data.byteLength === tensor.data.buffer.byteLength;
+}

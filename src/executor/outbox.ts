@@ -1,0 +1,101 @@
+import { toSwitchyardError } from '../shared/errors.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { type Frame, FrameWriter } from './frame.ts';
+import { ERROR_CODES, REPLY_END, REPLY_ERROR, REPLY_OK, REPLY_PARTIAL } from './messages.ts';
+
+export type SendFrame = (gateway: number, frame: Frame, transfer: ArrayBuffer[]) => void;
+
+export interface StageTimes {
+  queue: number;
+  computeInput: number;
+  computeInfer: number;
+  computeOutput: number;
+  batchSize: number;
+}
+
+/** Replies wait here until the executor has nothing better to do, but no longer than this. */
+const STALE_MS = 0.25;
+
+/** Collects replies, one frame per gateway thread, so that many small batches cost few messages. */
+export class Outbox {
+  private readonly writers: FrameWriter[] = [];
+  private readonly send: SendFrame;
+  private oldest = Number.POSITIVE_INFINITY;
+
+  constructor(send: SendFrame) {
+    this.send = send;
+  }
+
+  writer(gateway: number): FrameWriter {
+    let writer = this.writers[gateway];
+    if (writer === undefined) {
+      writer = new FrameWriter();
+      this.writers[gateway] = writer;
+    }
+    return writer;
+  }
+
+  /**
+   * `tensors` in the order of `indices`, their places in the signature's outputs. `buffers[i]` ≥ 0: that tensor's
+   * bytes lie in an attached buffer; otherwise they are copied.
+   */
+  ok(
+    gateway: number,
+    id: number,
+    times: StageTimes,
+    tensors: Tensor[],
+    indices: readonly number[],
+    attach: boolean,
+    final: boolean,
+  ): void {
+    const writer = this.writer(gateway);
+    writer.reserve(8);
+    writer.push(final ? REPLY_OK : REPLY_PARTIAL);
+    writer.push(id);
+    writer.push(times.queue);
+    writer.push(times.computeInput);
+    writer.push(times.computeInfer);
+    writer.push(times.computeOutput);
+    writer.push(times.batchSize);
+    writer.push(tensors.length);
+    for (let i = 0; i < tensors.length; i++) {
+      const tensor = tensors[i];
+      if (attach) writer.pushPlacedTensor(indices[i], tensor, writer.attach(tensor.data.buffer as ArrayBuffer));
+      else writer.pushTensor(indices[i], tensor, false);
+    }
+  }
+
+  end(gateway: number, id: number): void {
+    const writer = this.writer(gateway);
+    writer.reserve(2);
+    writer.push(REPLY_END);
+    writer.push(id);
+  }
+
+  error(gateway: number, id: number, thrown: unknown): void {
+    const error = toSwitchyardError(thrown);
+    const writer = this.writer(gateway);
+    writer.reserve(5);
+    writer.push(REPLY_ERROR);
+    writer.push(id);
+    writer.push(Math.max(0, ERROR_CODES.indexOf(error.code)));
+    writer.push(writer.pushText(error.message));
+    writer.push(error.retryAfterMs ?? 0);
+  }
+
+  /** Sends when the first unsent reply has waited long enough. */
+  flushIfStale(now: number): void {
+    if (this.oldest === Number.POSITIVE_INFINITY) this.oldest = now;
+    else if (now - this.oldest >= STALE_MS) this.flush();
+  }
+
+  flush(): void {
+    this.oldest = Number.POSITIVE_INFINITY;
+    for (let gateway = 0; gateway < this.writers.length; gateway++) {
+      const writer = this.writers[gateway];
+      if (writer === undefined || writer.empty) continue;
+      const { frame, transfer } = writer.take();
+      this.send(gateway, frame, transfer);
+    }
+  }
+}

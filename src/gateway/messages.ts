@@ -1,0 +1,68 @@
+import type { MessagePort } from 'node:worker_threads';
+import type { AdmissionConfig } from '../admission/admission-config.ts';
+import type { Config } from '../config/schema.ts';
+import type { ServingModel } from '../pipeline/types.ts';
+import type { ErrorCode } from '../shared/errors.ts';
+import type { LogSettings } from '../telemetry/log-settings.ts';
+import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
+import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
+
+/** What a gateway thread starts with. */
+export interface GatewayThreadData {
+  id: number;
+  config: Config;
+  /** Version of the program, for the server metadata. */
+  version: string;
+  /** gRPC listens on one thread: Node's own sockets cannot share a port among threads. */
+  serveGrpc: boolean;
+  admission: AdmissionConfig;
+  limits: SharedArrayBuffer;
+  metrics: ThreadMetrics;
+  /** Every thread's chunks so far, for statistics. */
+  chunks: MetricsChunk[];
+  traceSettings: TraceSettingsState;
+  traceCounters: SharedArrayBuffer;
+  logSettings: LogSettings;
+  instanceId: string;
+}
+
+/** The serving table travels as what changed since the generation before. */
+export interface TableDelta {
+  generation: number;
+  changed: ServingModel[];
+  removed: string[];
+}
+
+/** Control thread → gateway thread. */
+export type GatewayCommand =
+  | { kind: 'table'; delta: TableDelta }
+  | { kind: 'executor'; executor: number; port: MessagePort }
+  | { kind: 'executorLost'; executor: number }
+  | { kind: 'listen'; httpPort: number }
+  | { kind: 'ready'; ready: boolean }
+  | { kind: 'admission'; config: AdmissionConfig }
+  | { kind: 'metricsChunk'; chunk: MetricsChunk }
+  | { kind: 'traceSettings'; state: TraceSettingsState }
+  | { kind: 'logSettings'; settings: LogSettings }
+  | { kind: 'reply'; call: number; value: unknown }
+  | { kind: 'refusal'; call: number; code: ErrorCode; message: string }
+  | { kind: 'drain'; deadlineMs: number };
+
+/** Calls a gateway thread makes to the control thread. */
+export type ControlMethod =
+  | 'repositoryIndex'
+  | 'loadModel'
+  | 'unloadModel'
+  | 'traceSettings'
+  | 'logSettings'
+  | 'demand';
+
+/** Gateway thread → control thread. */
+export type GatewayEvent =
+  | { kind: 'started' }
+  | { kind: 'listening'; httpPort: number; grpcPort: number }
+  | { kind: 'failed'; message: string }
+  | { kind: 'table'; generation: number }
+  | { kind: 'call'; call: number; method: ControlMethod; args: unknown[] }
+  | { kind: 'used'; models: string[] }
+  | { kind: 'drained' };

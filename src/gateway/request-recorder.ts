@@ -1,0 +1,123 @@
+import type { RequestMetrics } from '../pipeline/data-plane.ts';
+import type { Pending } from '../pipeline/pending.ts';
+import type { InferRequest, RequestContext, ServingVersion, Timings } from '../pipeline/types.ts';
+import { monotonicMs } from '../shared/clock.ts';
+import type { SwitchyardError } from '../shared/errors.ts';
+import type { Logger } from '../telemetry/logging.ts';
+import { MetricsBlock } from '../telemetry/metrics-block.ts';
+import { TenantBlock, TenantNames } from '../telemetry/tenant-metrics.ts';
+import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
+import type { RequestTracer } from '../telemetry/tracing.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+
+/** Counts and traces what happened to each request of this gateway thread. */
+export class RequestRecorder implements RequestMetrics {
+  readonly block: MetricsBlock;
+  private readonly tenants: TenantBlock;
+  private readonly tenantNames: TenantNames;
+  private readonly tracer: RequestTracer;
+  private readonly log: Logger;
+  private lastLogged = 0;
+  private unlogged = 0;
+  /** Wall time, good to 10 ms: a last-inference stamp needs no clock call per request. */
+  private epochMs = Date.now();
+
+  constructor(metrics: ThreadMetrics, tracer: RequestTracer, log: Logger) {
+    this.log = log;
+    this.block = new MetricsBlock(metrics.chunks);
+    this.tenants = new TenantBlock(metrics.tenants);
+    this.tenantNames = new TenantNames(metrics.tenantNames);
+    this.tracer = tracer;
+    setInterval(() => {
+      this.epochMs = Date.now();
+    }, 10).unref();
+  }
+
+  pending(version: ServingVersion, delta: number): void {
+    this.block.addPending(version.metricsRow, delta);
+  }
+
+  success(pending: Pending, outputs: readonly Tensor[], timings: Timings | undefined): void {
+    const { version, context, request } = pending;
+    const bytesIn = pending.inputBytes;
+    const bytesOut = byteLength(outputs);
+    const now = monotonicMs();
+    this.block.recordSuccess(version.metricsRow, now - context.receivedAt, timings, bytesIn, bytesOut, this.epochMs);
+    // A request's share of its batch, by rows. Only the thread pools of this machine count as CPU or GPU time.
+    const busy =
+      timings === undefined || timings.batchSize === 0
+        ? 0
+        : (timings.computeInfer * pending.rows) / timings.batchSize / 1000;
+    const gpu = version.config.instanceGroups.some((group) => group.kind === 'gpu');
+    this.tenants.record(
+      this.tenantNames.slotOf(context.tenant),
+      true,
+      bytesIn,
+      bytesOut,
+      gpu ? 0 : busy,
+      gpu ? busy : 0,
+    );
+    if (this.tracer.enabled) this.trace(version, request, context, now, timings, undefined);
+  }
+
+  failure(version: ServingVersion, request: InferRequest, context: RequestContext, error: SwitchyardError): void {
+    const now = monotonicMs();
+    this.block.recordFailure(version.metricsRow, error.code, now - context.receivedAt, 0);
+    this.tenants.record(this.tenantNames.slotOf(context.tenant), false, 0, 0, 0, 0);
+    if (error.code === 'internal') this.logInternal(version, error);
+    if (this.tracer.enabled) this.trace(version, request, context, now, undefined, error);
+  }
+
+  /** The server's own failures reach the log, at most one line a second however many there are. */
+  private logInternal(version: ServingVersion, error: SwitchyardError): void {
+    if (this.epochMs - this.lastLogged < 1000) {
+      this.unlogged++;
+      return;
+    }
+    const { model, version: number } = version;
+    this.log.error(
+      { model, version: number, reason: error.message, unlogged: this.unlogged },
+      'a request failed inside the server',
+    );
+    this.lastLogged = this.epochMs;
+    this.unlogged = 0;
+  }
+
+  cacheHit(version: ServingVersion, lookupMs: number): void {
+    this.block.recordCacheHit(version.metricsRow, lookupMs);
+  }
+
+  cacheMiss(version: ServingVersion, lookupMs: number): void {
+    this.block.recordCacheMiss(version.metricsRow, lookupMs);
+  }
+
+  private trace(
+    version: ServingVersion,
+    request: InferRequest,
+    context: RequestContext,
+    endedAt: number,
+    timings: Timings | undefined,
+    error: SwitchyardError | undefined,
+  ): void {
+    if (!this.tracer.sample(version.model, context.traceparent)) return;
+    this.tracer.record({
+      protocol: context.protocol,
+      tenant: context.tenant,
+      model: version.model,
+      version: version.version,
+      requestId: request.id,
+      traceparent: context.traceparent,
+      receivedAt: context.receivedAt,
+      queuedAt: 0,
+      endedAt,
+      timings,
+      error: error?.code,
+    });
+  }
+}
+
+function byteLength(tensors: readonly Tensor[]): number {
+  let bytes = 0;
+  for (let i = 0; i < tensors.length; i++) bytes += tensors[i].data.byteLength;
+  return bytes;
+}

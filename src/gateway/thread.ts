@@ -1,0 +1,202 @@
+import { readFileSync } from 'node:fs';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { createAdmission } from '../admission/create-admission.ts';
+import { createResponseCache } from '../cache/response-cache.ts';
+import { pipelineCache } from '../pipeline/cache-step.ts';
+import { GatewayDataPlane } from '../pipeline/data-plane.ts';
+import { ExecutorLink } from '../pipeline/executor-link.ts';
+import type { ServingTable } from '../pipeline/types.ts';
+import { startGrpcServer } from '../server/grpc/start-grpc-server.ts';
+import { assertPortFree, httpLibrary } from '../server/http/open.ts';
+import { startHttpServer } from '../server/http/start.ts';
+import type { GatewayServices } from '../server/services.ts';
+import { createLogger } from '../telemetry/logging.ts';
+import { MetricsReader } from '../telemetry/metrics-reader.ts';
+import { createTracer } from '../telemetry/tracing.ts';
+import { ThreadControlClient } from './control-client.ts';
+import type { GatewayCommand, GatewayEvent, GatewayThreadData } from './messages.ts';
+import { RequestRecorder } from './request-recorder.ts';
+import { statisticsOf } from './statistics.ts';
+
+/** Entry of a gateway worker thread: builds one thread's services, wires them to the control thread, and serves. */
+const control = parentPort as MessagePort;
+const data = workerData as GatewayThreadData;
+const { config } = data;
+
+function post(event: GatewayEvent): void {
+  control.postMessage(event);
+}
+
+const USED_INTERVAL_MS = 1000;
+
+async function build() {
+  const log = createLogger({ thread: `gateway-${data.id}`, settings: data.logSettings });
+  log.logger.level = config.telemetry.logLevel;
+  const client = new ThreadControlClient(post);
+  const reader = new MetricsReader();
+  for (const { thread, chunk } of data.chunks) reader.addChunk(thread, chunk);
+  const admission = await createAdmission(data.admission, { limits: data.limits, redisUrl: config.admission.redisUrl });
+  const { memoryBytes, ttlSeconds, redisUrl } = config.cache;
+  const cache =
+    memoryBytes > 0 || redisUrl !== undefined
+      ? createResponseCache({ maxBytes: memoryBytes, ttlMs: ttlSeconds * 1000, redisUrl })
+      : undefined;
+  const { endpoint } = config.telemetry.tracing;
+  const tracer = createTracer(
+    endpoint === undefined ? undefined : { url: endpoint, serviceVersion: data.version, instanceId: data.instanceId },
+    data.traceSettings,
+    data.traceCounters,
+  );
+  const recorder = new RequestRecorder(data.metrics, tracer, log.logger);
+  const used = new Set<string>();
+  const dataPlane = new GatewayDataPlane(config.limits, {
+    metrics: recorder,
+    cache: cache === undefined ? undefined : pipelineCache(cache),
+    demand: (model) => client.demand(model),
+    onUsed: config.models.memoryBudgetBytes > 0 ? (model) => used.add(model) : undefined,
+  });
+  setInterval(() => {
+    if (used.size === 0) return;
+    post({ kind: 'used', models: [...used] });
+    used.clear();
+  }, USED_INTERVAL_MS).unref();
+
+  const state = { ready: false };
+  const services: GatewayServices = {
+    dataPlane,
+    table: () => dataPlane.currentTable(),
+    admission,
+    statistics: (model, version) => statisticsOf(reader, dataPlane.currentTable(), model, version),
+    control: client,
+    server: {
+      name: config.server.name,
+      version: data.version,
+      live: () => true,
+      ready: () => state.ready,
+      maxBodyBytes: config.server.maxBodyBytes,
+    },
+  };
+  return { log, reader, recorder, client, admission, cache, tracer, dataPlane, state, services };
+}
+
+/** Node's TLS takes the PEM texts where uWS takes file names. */
+function grpcTls(tls: typeof config.server.tls) {
+  if (tls === undefined) return undefined;
+  return {
+    cert: readFileSync(tls.certFile),
+    key: readFileSync(tls.keyFile),
+    ca: tls.caFile === undefined ? undefined : readFileSync(tls.caFile),
+    clientCertificates:
+      tls.caFile === undefined
+        ? ('none' as const)
+        : tls.requireClientCertificate
+          ? ('require' as const)
+          : ('request' as const),
+  };
+}
+
+type Built = Awaited<ReturnType<typeof build>>;
+
+async function listen({ services, log }: Built, sharedHttpPort: number) {
+  const { server } = config;
+  // uWS shares ports among threads, and would share one with a stranger's process in silence.
+  if (sharedHttpPort === 0) await assertPortFree(server.host, server.httpPort);
+  const http = await startHttpServer(services, {
+    host: server.host,
+    port: sharedHttpPort !== 0 ? sharedHttpPort : server.httpPort,
+    tls: server.tls,
+    maxConnectionsPerAddress: server.maxConnectionsPerAddress,
+    settings: { serverTiming: server.serverTiming, overloadStatus: server.overloadStatus },
+    library: httpLibrary(process.env.SWITCHYARD_HTTP),
+    exclusivePort: config.threads.gateways === 1,
+    log: log.logger,
+  });
+  const grpc = data.serveGrpc
+    ? await startGrpcServer(services, {
+        host: server.host,
+        port: server.grpcPort,
+        tls: grpcTls(server.tls),
+        maxMessageBytes: server.maxBodyBytes,
+      })
+    : undefined;
+  post({ kind: 'listening', httpPort: http.port, grpcPort: grpc?.port ?? 0 });
+  return { http, grpc };
+}
+
+async function run(): Promise<void> {
+  const built = await build();
+  const { dataPlane, client, admission, tracer, reader, recorder, log, state } = built;
+  let servers: Awaited<ReturnType<typeof listen>> | undefined;
+
+  async function drain(deadlineMs: number): Promise<void> {
+    const timeout = new Promise<void>((resolve) => setTimeout(resolve, deadlineMs).unref());
+    await Promise.race([
+      Promise.all([servers?.http.close(deadlineMs), servers?.grpc?.drain(), dataPlane.idle()]),
+      timeout,
+    ]);
+    dataPlane.close();
+    await Promise.race([
+      Promise.all([servers?.grpc?.close(), tracer.close(), admission.close(), built.cache?.close()]),
+      timeout,
+    ]);
+    post({ kind: 'drained' });
+  }
+
+  const fail = (error: unknown): void =>
+    post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+
+  control.on('message', (command: GatewayCommand) => {
+    switch (command.kind) {
+      case 'table': {
+        const models = new Map(dataPlane.currentTable().models);
+        for (const name of command.delta.removed) models.delete(name);
+        for (const model of command.delta.changed) models.set(model.name, model);
+        const table: ServingTable = { generation: command.delta.generation, models };
+        dataPlane.setTable(table);
+        post({ kind: 'table', generation: table.generation });
+        break;
+      }
+      case 'executor':
+        dataPlane.addExecutor(
+          new ExecutorLink(command.executor, command.port, (link, frame) => dataPlane.onFrame(link, frame)),
+        );
+        break;
+      case 'executorLost':
+        dataPlane.loseExecutor(command.executor);
+        break;
+      case 'listen':
+        listen(built, command.httpPort).then((opened) => {
+          servers = opened;
+        }, fail);
+        break;
+      case 'ready':
+        state.ready = command.ready;
+        break;
+      case 'admission':
+        admission.update(command.config);
+        break;
+      case 'metricsChunk':
+        reader.addChunk(command.chunk.thread, command.chunk.chunk);
+        if (command.chunk.thread === `gateway-${data.id}`) recorder.block.addChunk(command.chunk.chunk);
+        break;
+      case 'traceSettings':
+        tracer.apply(command.state);
+        break;
+      case 'logSettings':
+        log.apply(command.settings);
+        break;
+      case 'reply':
+      case 'refusal':
+        client.settle(command);
+        break;
+      case 'drain':
+        drain(command.deadlineMs).catch(fail);
+        break;
+    }
+  });
+  post({ kind: 'started' });
+}
+
+run().catch((error: unknown) =>
+  post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) }),
+);

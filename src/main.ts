@@ -1,0 +1,265 @@
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { startAdminServer } from './admin/server.ts';
+import { allocateLimitTable } from './admission/limit-table.ts';
+import { EXIT_CONFIG, mustQuarantine, recentCrashes, recordCrashes } from './cli/supervisor.ts';
+import { ConfigError, loadConfig } from './config/load.ts';
+import type { Config } from './config/schema.ts';
+import { readAdmissionConfig } from './control/admission-config.ts';
+import { ConfigReloader } from './control/config-reloader.ts';
+import { ControlPlane } from './control/control-plane.ts';
+import { ExecutorPool } from './control/executor-pool.ts';
+import { GatewayFleet } from './control/gateway-fleet.ts';
+import { MetricsHub } from './control/metrics-hub.ts';
+import { startMetricsServer } from './control/metrics-server.ts';
+import { createModelManager, type ModelManager } from './models/manager.ts';
+import { PreflightLauncher } from './models/preflight/launcher.ts';
+import { RemoteMirrors } from './models/remotes.ts';
+import { quarantineNewest } from './models/verdicts.ts';
+import { httpLibrary } from './server/http/open.ts';
+import { loadUws } from './server/http/uws.ts';
+import { monotonicMs } from './shared/clock.ts';
+import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
+import { createLogger } from './telemetry/logging.ts';
+import { TraceSettingsStore } from './telemetry/trace-settings.ts';
+
+/** What `switchyard serve` hands to the process that serves, as its only argument (JSON). */
+export interface ServeOptions {
+  configFile: string | undefined;
+  /** From flags and environment; they win over the file, also when it is read again. */
+  overrides: Record<string, unknown>;
+}
+
+export interface RunningServer {
+  httpPort: number;
+  grpcPort: number;
+  metricsPort: number;
+  adminPort: number;
+  config: Config;
+  /** Reads the configuration again; a bad one is logged and the last good one goes on. */
+  reload(): void;
+  /** Unready, stop accepting, finish what is in flight, flush, end the threads. */
+  drain(): Promise<void>;
+}
+
+const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string })
+  .version;
+
+function dependencyVersion(name: string): string {
+  const file = createRequire(import.meta.url).resolve(`${name}/package.json`);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+/** Like every file that the configuration names, relative to it. */
+function resolveTlsFiles({ server: { tls } }: Config, baseDir: string): void {
+  if (tls === undefined) return;
+  tls.certFile = resolve(baseDir, tls.certFile);
+  tls.keyFile = resolve(baseDir, tls.keyFile);
+  if (tls.caFile !== undefined) tls.caFile = resolve(baseDir, tls.caFile);
+}
+
+/** Several threads can share the HTTP port only through uWebSockets.js, which cannot check client certificates. */
+async function gatewayThreads({ threads, server }: Config): Promise<number> {
+  if (threads.gateways === 1) return 1;
+  if (server.tls?.caFile !== undefined || httpLibrary(process.env.SWITCHYARD_HTTP) === 'node') return 1;
+  return loadUws().then(
+    () => threads.gateways,
+    () => 1,
+  );
+}
+
+const CRASH_REASON = 'the gateway process crashed three times within a minute after this version came';
+
+/** Composition root: builds the whole program on the control thread and starts it. Rejects with ConfigError or a start-up failure. */
+export async function startServer(options: ServeOptions, onFatal: (message: string) => void): Promise<RunningServer> {
+  const startedAt = performance.now();
+  const config = loadConfig(options.configFile, options.overrides);
+  const baseDir = options.configFile === undefined ? process.cwd() : dirname(resolve(options.configFile));
+  resolveTlsFiles(config, baseDir);
+  config.threads.gateways = await gatewayThreads(config);
+  const dataDir = resolve(config.dataDir);
+  const { logger, apply } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
+  logger.level = config.telemetry.logLevel;
+  const admission = readAdmissionConfig(config.admission, baseDir);
+  const traceSettings = new TraceSettingsStore({
+    on: config.telemetry.tracing.endpoint !== undefined,
+    rate: Math.max(1, Math.round(1 / Math.max(config.telemetry.tracing.sampleRatio, 1e-9))),
+    count: -1,
+  });
+
+  const lastUsed = new Map<string, number>();
+  const hub = new MetricsHub((chunk) => {
+    pool.addMetricsChunk(chunk);
+    fleet.addMetricsChunk(chunk);
+  });
+  const pool: ExecutorPool = new ExecutorPool(
+    {
+      compute: config.threads.executors,
+      defaultInstances: config.models.defaultInstances ?? Math.min(4, config.threads.executors),
+    },
+    {
+      onExecutor: (id) => fleet.addExecutor(id),
+      onLost: (id) => {
+        logger.error({ executor: id }, 'an executor thread ended; its models move to a new one');
+        fleet.loseExecutor(id);
+      },
+      onRelocated: (handle, executors) => void manager.executorsChanged(handle, executors),
+      onVersionCrash: (handle, message) => {
+        logger.error({ handle, reason: message }, 'a model version crashed');
+        void manager.versionCrashed(handle, monotonicMs());
+      },
+      threadMetrics: (thread) => hub.thread(thread),
+    },
+  );
+  const fleet: GatewayFleet = new GatewayFleet({
+    call: (method, args) => control.call(method, args),
+    connect: (executor, gateway) => pool.connect(executor, gateway),
+    executors: () => pool.ids(),
+    threadMetrics: (thread) => hub.thread(thread),
+    chunks: () => hub.chunks(),
+    onUsed: (models) => {
+      const now = monotonicMs();
+      for (const model of models) lastUsed.set(model, now);
+    },
+    onLost: onFatal,
+  });
+  pool.start();
+  const gatewaysStarted = fleet.start(config.threads.gateways, {
+    config,
+    version,
+    admission,
+    limits: allocateLimitTable(),
+    traceSettings: traceSettings.state,
+    traceCounters: traceSettings.counters,
+    logSettings: { ...DEFAULT_LOG_SETTINGS },
+    instanceId: randomUUID(),
+  });
+  const remotes = new RemoteMirrors(
+    config.models.remotes.map((remote) => ({ ...remote, refreshMs: remote.refreshSeconds * 1000 })),
+    join(dataDir, 'remotes'),
+    {
+      discover: async (url) => (await import('./backends/v2grpc/discover.ts')).discoverModels(url),
+      log: (level, message, fields) => logger[level](fields, message),
+    },
+  );
+  const repositories = config.models.repositories.map((repository) => resolve(baseDir, repository));
+  const manager: ModelManager = createModelManager(
+    {
+      repositories: [...repositories, ...remotes.repositories],
+      dataDir,
+      controlMode: config.models.mode,
+      pollIntervalMs: config.models.pollSeconds * 1000,
+      startupModels: config.models.load,
+      memoryBudgetBytes: config.models.memoryBudgetBytes,
+      runtimeId: `onnxruntime ${dependencyVersion('onnxruntime-node')}`,
+    },
+    {
+      pool: {
+        load: (spec, handle) => pool.load(spec, handle, hub.acquire(spec.model, spec.version)),
+        unload: (handle) => pool.unload(handle),
+      },
+      preflight: new PreflightLauncher({
+        timeoutMs: config.models.preflightTimeoutMs,
+        onCrash: (spec, reason, stderr) =>
+          logger.error({ model: spec.model, version: spec.version, reason, stderr }, 'a version crashed in preflight'),
+      }),
+      publish: async (table) => {
+        await gatewaysStarted;
+        await fleet.publish(table);
+      },
+      lastUsed: (model) => lastUsed.get(model) ?? 0,
+      metricsRow: (model, modelVersion) => hub.acquire(model, modelVersion),
+      log: (level, message, fields) => logger[level](fields, message),
+    },
+  );
+  const control = new ControlPlane(manager, traceSettings, fleet, { ...DEFAULT_LOG_SETTINGS }, apply);
+
+  await gatewaysStarted;
+  if (mustQuarantine(recentCrashes(dataDir, Date.now()))) {
+    const set = await quarantineNewest(dataDir, CRASH_REASON, Date.now(), Number.POSITIVE_INFINITY);
+    logger.error({ quarantined: set }, CRASH_REASON);
+    recordCrashes(dataDir, []);
+  }
+  const reloader = new ConfigReloader(options, config, baseDir, (next) => fleet.updateAdmission(next), logger);
+  const [ports, metrics, admin] = await Promise.all([
+    fleet.listen(),
+    startMetricsServer(hub, config.server),
+    startAdminServer(
+      { config: () => reloader.current, control, manager, hub, reloader, pool, fleet, version, logger },
+      config.server,
+    ),
+  ]);
+  await remotes.start();
+  await manager.start();
+  fleet.setReady(true);
+  reloader.watch();
+  logger.info(
+    {
+      http: ports.httpPort,
+      grpc: ports.grpcPort,
+      metrics: metrics.port,
+      admin: admin.port,
+      ms: Math.round(performance.now() - startedAt),
+    },
+    'ready',
+  );
+  let draining: Promise<void> | undefined;
+  const drain = async (): Promise<void> => {
+    fleet.setReady(false);
+    await reloader.close();
+    remotes.stop();
+    await manager.stop();
+    await fleet.drain(config.server.drainSeconds * 1000);
+    await pool.stop();
+    await Promise.all([metrics.close(1000), admin.close(1000)]);
+  };
+  return {
+    httpPort: ports.httpPort,
+    grpcPort: ports.grpcPort,
+    metricsPort: metrics.port,
+    adminPort: admin.port,
+    config,
+    reload: () => void reloader.reload(),
+    drain: () => {
+      draining ??= drain();
+      return draining;
+    },
+  };
+}
+
+async function main(): Promise<void> {
+  const options = JSON.parse(process.argv[2] ?? '{}') as ServeOptions;
+  const server = await startServer(
+    { configFile: options.configFile, overrides: options.overrides ?? {} },
+    (message) => {
+      process.stderr.write(`${JSON.stringify({ level: 60, time: Date.now(), msg: message })}\n`);
+      process.exit(1);
+    },
+  );
+  const stop = (): void => {
+    server.drain().then(
+      () => process.exit(0),
+      () => process.exit(1),
+    );
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+  process.on('SIGHUP', () => server.reload());
+  // A gateway without its supervisor would hold the ports for nobody.
+  process.on('disconnect', stop);
+  process.send?.({ kind: 'ready' });
+}
+
+if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${process.argv[1]}`).href) {
+  main().catch((error: unknown) => {
+    const message = error instanceof Error ? error.message : String(error);
+    process.stderr.write(
+      `${error instanceof ConfigError ? message : JSON.stringify({ level: 60, time: Date.now(), msg: message })}\n`,
+    );
+    // A taken port or an unreadable certificate stays so: only a process that dies by itself is worth starting again,
+    // and only such a death may count against a model version.
+    process.exit(EXIT_CONFIG);
+  });
+}

@@ -1,0 +1,166 @@
+import { join } from 'node:path';
+import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
+import type { ModelConfig } from '../config/model-config.ts';
+import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
+import { isRemote } from './config/backends.ts';
+import { completeConfig, completeEnsemble } from './config/complete.ts';
+import { readExtensions } from './config/extensions.ts';
+import { asRawModel } from './config/raw-types.ts';
+import type { LoadedVersion, ModelEntry } from './entry.ts';
+import { type DigestCache, digestOf } from './repository/digest.ts';
+import { checkExternalData } from './repository/onnx-external.ts';
+import type { ScannedVersion } from './repository/scan.ts';
+import { Semaphore } from './serial.ts';
+import type { ReadSource } from './source.ts';
+import type { JsonTable, Verdict } from './verdicts.ts';
+
+/** The threads and processes that run models; implemented by the executor side. */
+export interface ExecutorPool {
+  /** Loads and warms up; resolves when every chosen executor holds it. On rejection nothing stays loaded. */
+  load(
+    spec: LoadSpec,
+    handle: number,
+  ): Promise<{ executors: number[]; signature: RuntimeSignature; memoryBytes: number }>;
+  /** Resolves when requests accepted for the handle are answered and its memory is given back. */
+  unload(handle: number): Promise<void>;
+}
+
+export interface PreflightReport {
+  signature: RuntimeSignature;
+  memoryBytes: number;
+  warmupMs: number;
+}
+
+/** Proves a version in a process of its own. Rejects with a reason fit for the repository index. */
+export interface Preflight {
+  run(spec: LoadSpec): Promise<PreflightReport>;
+}
+
+export interface LoaderOptions {
+  preflight: boolean;
+  /** Versions being proven or loaded at once. */
+  parallelLoads: number;
+  defaultMaxBatchSize: number;
+  /** Names the runtimes' versions: a verdict holds only for the runtime that gave it. */
+  runtimeId: string;
+}
+
+/** Turns one version of a model into a loaded one: guard, prove (or recall the proof), complete, load. */
+export class VersionLoader {
+  private readonly options: LoaderOptions;
+  private readonly pool: ExecutorPool;
+  private readonly preflight: Preflight;
+  private readonly verdicts: JsonTable<Verdict>;
+  private readonly digests: DigestCache;
+  private readonly slots: Semaphore;
+  private readonly metricsRow: (model: string, version: string) => number;
+  private nextHandle = 1;
+
+  constructor(
+    options: LoaderOptions,
+    parts: {
+      pool: ExecutorPool;
+      preflight: Preflight;
+      verdicts: JsonTable<Verdict>;
+      digests: DigestCache;
+      metricsRow: (model: string, version: string) => number;
+    },
+  ) {
+    this.options = options;
+    this.pool = parts.pool;
+    this.preflight = parts.preflight;
+    this.verdicts = parts.verdicts;
+    this.digests = parts.digests;
+    this.metricsRow = parts.metricsRow;
+    this.slots = new Semaphore(options.parallelLoads);
+  }
+
+  /** Digest of all that a version is made of: its files, its configuration and the runtime. */
+  async keyOf(version: ScannedVersion, source: ReadSource): Promise<string> {
+    const content = await this.digests.ofFiles(version.directory, version.files);
+    return digestOf([version.version, content, source.configDigest, this.options.runtimeId]);
+  }
+
+  /** Loads a version that is not loaded. Rejects with a readable reason; then nothing of it stays. */
+  load(entry: ModelEntry, version: ScannedVersion, key: string, config: ModelConfig): Promise<LoadedVersion> {
+    if (config.backend === 'ensemble') return Promise.resolve().then(() => this.ensemble(version, key, config));
+    return this.slots.run(() => this.loadFiles(entry, version, key, config));
+  }
+
+  private ensemble(version: ScannedVersion, key: string, config: ModelConfig): LoadedVersion {
+    const metricsRow = this.metricsRow(config.name, version.version);
+    const complete = completeEnsemble(config);
+    return {
+      version: version.version,
+      key,
+      handle: this.nextHandle++,
+      config: complete,
+      executors: [],
+      memoryBytes: 0,
+      metricsRow,
+    };
+  }
+
+  private async loadFiles(
+    entry: ModelEntry,
+    version: ScannedVersion,
+    key: string,
+    config: ModelConfig,
+  ): Promise<LoadedVersion> {
+    const spec: LoadSpec = {
+      model: config.name,
+      version: version.version,
+      config,
+      directory: version.directory,
+      modelDirectory: entry.source.scanned.directory,
+      device: -1,
+    };
+    guardFiles(version, config);
+    const verdict = this.verdicts.get(key) ?? (await this.prove(spec, key));
+    if (verdict) spec.config = completeConfig(config, verdict.signature, this.options.defaultMaxBatchSize);
+    const handle = this.nextHandle++;
+    const loaded = await this.pool.load(spec, handle);
+    try {
+      return {
+        version: version.version,
+        key,
+        handle,
+        config: completeConfig(spec.config, loaded.signature, this.options.defaultMaxBatchSize),
+        executors: loaded.executors,
+        memoryBytes: loaded.memoryBytes,
+        metricsRow: this.metricsRow(config.name, version.version),
+      };
+    } catch (error) {
+      await this.pool.unload(handle);
+      throw error;
+    }
+  }
+
+  /** Remote models run nothing here, so there is nothing to prove; others are proven once for each content. */
+  private async prove(spec: LoadSpec, key: string): Promise<Verdict | undefined> {
+    const { config, model, version } = spec;
+    if (!this.options.preflight || isRemote(config.backend) || !readExtensions(config.parameters).preflight)
+      return undefined;
+    let report: PreflightReport;
+    try {
+      report = await this.preflight.run(spec);
+    } catch (error) {
+      const { code, message } = toSwitchyardError(error);
+      throw new SwitchyardError(code, `preflight failed: ${message}`, { cause: error });
+    }
+    const verdict: Verdict = { model, version, ...report, provenAt: Date.now() };
+    // Not awaited: a verdict that is lost costs another preflight, a slow disk must not hold up loading.
+    this.verdicts.set(key, verdict).catch(() => undefined);
+    return verdict;
+  }
+}
+
+/** Checks what can be known without a runtime: the model file is there, and its external data stays in its folder. */
+function guardFiles(version: ScannedVersion, config: ModelConfig): void {
+  if (config.backend !== 'onnxruntime') return;
+  const name = asRawModel(config.raw).default_model_filename || 'model.onnx';
+  if (!version.files.some((file) => file.path === name)) {
+    throw new SwitchyardError('failed_precondition', `version ${version.version} has no file "${name}"`);
+  }
+  checkExternalData(join(version.directory, name));
+}

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import type { LoadSpec } from '../../backends/backend.ts';
+import type { ModelConfig } from '../../config/model-config.ts';
+import { fixtureSpec, modelConfig } from '../../testing/load-spec.ts';
+import { PreflightLauncher } from './launcher.ts';
+
+const root = await mkdtemp(join(tmpdir(), 'switchyard-preflight-'));
+after(() => rm(root, { recursive: true }));
+
+/** A javascript model `name`, version 3, with the given module source. */
+async function script(name: string, source: string, parameters: Record<string, string> = {}): Promise<LoadSpec> {
+  const modelDirectory = join(root, name);
+  const directory = join(modelDirectory, '3');
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, 'model.mjs'), source);
+  const signature: ModelConfig['signature'] = {
+    inputs: [{ name: 'X', datatype: 'FP32', dims: [2] }],
+    outputs: [{ name: 'Y', datatype: 'FP32', dims: [2] }],
+    maxBatchSize: 4,
+  };
+  const raw = {
+    name,
+    backend: 'javascript',
+    max_batch_size: 4,
+    input: [{ name: 'X', data_type: 'TYPE_FP32', dims: [2] }],
+    output: [{ name: 'Y', data_type: 'TYPE_FP32', dims: [2] }],
+  };
+  const config = modelConfig(name, 'javascript', { signature, raw, parameters });
+  return { model: name, version: '3', config, directory, modelDirectory, device: -1 };
+}
+
+const onnx = (name: string): LoadSpec => fixtureSpec(name, { raw: { name, backend: 'onnxruntime' } });
+
+test('a good model passes, with its signature, size and warm-up time', async () => {
+  const report = await new PreflightLauncher().run(onnx('simple'));
+  assert.deepEqual(
+    report.signature.inputs.map((input) => input.name),
+    ['INPUT0', 'INPUT1'],
+  );
+  assert.ok(report.memoryBytes > 0);
+  assert.ok(report.warmupMs >= 0);
+});
+
+test('a model that does not load is refused with the reason', async () => {
+  await assert.rejects(new PreflightLauncher().run(onnx('identity_bf16')), { code: 'unsupported', message: /BF16/ });
+});
+
+test('a crash while loading names the signal and the version; the end of stderr goes to the log only', async () => {
+  const crashes: string[][] = [];
+  const launcher = new PreflightLauncher({ onCrash: (spec, reason, tail) => crashes.push([spec.model, reason, tail]) });
+  const spec = await script(
+    'segfault',
+    "process.stderr.write('inner secret\\n'); process.kill(process.pid, 'SIGSEGV'); await new Promise(() => {});",
+  );
+  await assert.rejects(launcher.run(spec), {
+    code: 'failed_precondition',
+    message: 'crashed with SIGSEGV while loading version 3',
+  });
+  assert.deepEqual(crashes.length, 1);
+  assert.deepEqual(crashes[0].slice(0, 2), ['segfault', 'crashed with SIGSEGV while loading version 3']);
+  assert.match(crashes[0][2], /inner secret/);
+});
+
+test('an abort during warm-up and a quiet exit are told apart', async () => {
+  const abort = await script('abort', 'export function execute() { process.abort(); }');
+  await assert.rejects(new PreflightLauncher().run(abort), {
+    message: 'crashed with SIGABRT while checking version 3',
+  });
+  const exit = await script('exit', 'process.exit(7);');
+  await assert.rejects(new PreflightLauncher().run(exit), { message: 'exited with code 7 while loading version 3' });
+});
+
+test('a hang is killed when its time is over', async () => {
+  const spec = await script('hang', 'for (;;);', { 'switchyard.load_timeout_ms': '1500' });
+  await assert.rejects(new PreflightLauncher().run(spec), {
+    code: 'deadline_exceeded',
+    message: 'took longer than 1500 ms while loading version 3',
+  });
+});
+
+test('a model that answers differently for a batch is refused', async () => {
+  const source = `export function execute({ X }) {
+    const rows = X.shape[0];
+    return { Y: { datatype: 'FP32', shape: X.shape, data: Float32Array.from(X.data, (value) => value + rows) } };
+  }`;
+  await assert.rejects(new PreflightLauncher().run(await script('mixing', source)), {
+    code: 'failed_precondition',
+    message: /a batch answers differently than its single items/,
+  });
+});

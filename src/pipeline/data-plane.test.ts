@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import fc from 'fast-check';
+import type { SwitchyardError } from '../shared/errors.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { floats, fp32, Loopback } from '../testing/loopback.ts';
+import { testModelConfig } from '../testing/model-config.ts';
+
+const opened: Loopback[] = [];
+function loopback(...args: ConstructorParameters<typeof Loopback>): Loopback {
+  const made = new Loopback(...args);
+  opened.push(made);
+  return made;
+}
+after(() => {
+  for (const each of opened) each.close();
+});
+
+const double = (inputs: Tensor[]): Tensor[] => [
+  fp32(
+    'y',
+    inputs[0].shape,
+    floats(inputs[0]).map((value) => value * 2),
+  ),
+];
+
+test('requests that arrive together run as one batch and each gets its own rows', async () => {
+  const loop = loopback();
+  await loop.load(testModelConfig(), double);
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, (_, i) => loop.infer({ id: `r${i}`, inputs: [fp32('x', [1, 4], [i, i + 0.5, -i, 1])] })),
+  );
+  answers.forEach((answer, i) => {
+    assert.equal(answer.id, `r${i}`);
+    assert.deepEqual(answer.outputs[0].shape, [1, 4]);
+    assert.deepEqual(floats(answer.outputs[0]), [2 * i, 2 * i + 1, -2 * i, 2]);
+  });
+  assert.ok(loop.counts.batches.length < 20, `${loop.counts.batches.length} batches for 20 requests`);
+  assert.equal(loop.counts.success, 20);
+});
+
+test('no answer crosses tenants, whatever the sizes, order and cancellations', async () => {
+  const loop = loopback({ executors: 2 });
+  await loop.load(testModelConfig(), double);
+  let serial = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.record({ rows: fc.integer({ min: 1, max: 9 }), tenant: fc.integer({ min: 0, max: 3 }) }), {
+        minLength: 1,
+        maxLength: 60,
+      }),
+      async (requests) => {
+        await Promise.all(
+          requests.map(async ({ rows, tenant }) => {
+            const unique = ++serial;
+            const values = Array.from({ length: rows * 4 }, (_, i) => unique + i / 64);
+            const answer = await loop.infer(
+              { id: String(unique), inputs: [fp32('x', [rows, 4], values)] },
+              { tenant: `t${tenant}` },
+            );
+            assert.equal(answer.id, String(unique));
+            assert.deepEqual(
+              floats(answer.outputs[0]),
+              values.map((value) => Math.fround(Math.fround(value) * 2)),
+            );
+          }),
+        );
+      },
+    ),
+    { numRuns: 100 },
+  );
+});
+
+test('a poisoned item fails alone', async () => {
+  const loop = loopback();
+  await loop.load(testModelConfig(), (inputs) => {
+    if (floats(inputs[0]).includes(13)) throw new Error('13 is not liked');
+    return double(inputs);
+  });
+  const settled = await Promise.allSettled(
+    Array.from({ length: 16 }, (_, i) => loop.infer({ inputs: [fp32('x', [1, 4], [i, 0, 0, 0])] })),
+  );
+  settled.forEach((result, i) => {
+    assert.equal(result.status, i === 13 ? 'rejected' : 'fulfilled', `request ${i}`);
+  });
+});
+
+test('bad requests are refused by name and value, and the next one is served', async () => {
+  const loop = loopback();
+  await loop.load(testModelConfig(), double);
+  const good = fp32('x', [1, 4], [1, 2, 3, 4]);
+  const cases: [Parameters<Loopback['infer']>[0], RegExp][] = [
+    [{ model: 'nothing', inputs: [good] }, /unknown model: 'nothing'/],
+    [{ version: '9', inputs: [good] }, /version 9 is not found/],
+    [{ inputs: [fp32('z', [1, 4], [1, 2, 3, 4])] }, /unexpected inference input 'z'.*'x'/],
+    [{ inputs: [] }, /input 'x' is missing/],
+    [{ inputs: [good, good] }, /'x' is given twice/],
+    [{ inputs: [fp32('x', [1, 3], [1, 2, 3])] }, /Expected \[-1,4\], got \[1,3\]/],
+    [{ inputs: [fp32('x', [2, 4], [1, 2, 3, 4])] }, /16 bytes, but shape \[2,4\] of FP32 takes 32/],
+    [{ inputs: [fp32('x', [0, 4], [])] }, /got \[0,4\]/],
+    [{ inputs: [{ ...good, datatype: 'INT32' }] }, /'INT32', but model 'test' expects 'FP32'/],
+    [{ inputs: [fp32('x', [33, 4], new Array(132).fill(0))] }, /<= 32 for 'test', got 33/],
+    [{ inputs: [good], outputs: [{ name: 'q', binary: false, classification: 0 }] }, /unexpected inference output 'q'/],
+  ];
+  for (const [request, message] of cases) {
+    await assert.rejects(loop.infer(request), (error: SwitchyardError) => {
+      assert.ok(['invalid_argument', 'not_found'].includes(error.code), error.code);
+      assert.match(error.message, message);
+      return true;
+    });
+    assert.deepEqual(
+      floats((await loop.infer({ inputs: [fp32('x', [1, 4], [1, 2, 3, 4])] })).outputs[0]),
+      [2, 4, 6, 8],
+    );
+  }
+});
+
+test('a deadline that passes while the backend is busy answers at once, and later requests are served', async () => {
+  const loop = loopback({ blocking: false });
+  let release = (): void => {};
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  await loop.load(testModelConfig(), async (inputs) => {
+    if (floats(inputs[0])[0] === 1) await gate;
+    return double(inputs);
+  });
+  const { monotonicMs } = await import('../shared/clock.ts');
+  await assert.rejects(
+    loop.infer({ inputs: [fp32('x', [1, 4], [1, 0, 0, 0])] }, { deadline: monotonicMs() + 30 }),
+    (error: SwitchyardError) => error.code === 'deadline_exceeded',
+  );
+  release();
+  assert.deepEqual(floats((await loop.infer({ inputs: [fp32('x', [1, 4], [2, 0, 0, 0])] })).outputs[0]), [4, 0, 0, 0]);
+});
+
+test('a full house is refused early with a time to retry, and nothing is counted twice', async () => {
+  const loop = loopback({ blocking: false, maxOutstanding: 8 });
+  let release = (): void => {};
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  await loop.load(
+    testModelConfig({ batching: { ...testModelConfig().batching, enabled: false, maxBatchSize: 1 } }),
+    async (inputs) => {
+      await gate;
+      return double(inputs);
+    },
+  );
+  const all = Array.from({ length: 30 }, () => loop.infer({ inputs: [fp32('x', [1, 4], [1, 2, 3, 4])] }));
+  setTimeout(release, 20);
+  const settled = await Promise.allSettled(all);
+  const refused = settled
+    .filter((result) => result.status === 'rejected')
+    .map((result) => (result as PromiseRejectedResult).reason as SwitchyardError);
+  assert.equal(refused.length, 22);
+  for (const error of refused) {
+    assert.equal(error.code, 'overloaded');
+    assert.ok((error.retryAfterMs ?? 0) > 0);
+  }
+  assert.deepEqual([loop.counts.success, loop.counts.failure], [8, 22]);
+  await loop.infer({ inputs: [fp32('x', [1, 4], [1, 2, 3, 4])] });
+});
+
+test('a cancelled request leaves no trace: its place is free and its batch mates are answered', async () => {
+  const loop = loopback({ maxOutstanding: 4 });
+  await loop.load(testModelConfig(), double);
+  for (let round = 0; round < 50; round++) {
+    let called = 0;
+    const cancelled = loop.plane.infer(
+      {
+        model: 'test',
+        version: '',
+        id: '',
+        inputs: [fp32('x', [1, 4], [9, 9, 9, 9])],
+        outputs: [],
+        parameters: undefined,
+      },
+      {
+        protocol: 'http',
+        tenant: 'a',
+        receivedAt: 0,
+        deadline: Number.POSITIVE_INFINITY,
+        priority: 0,
+        traceparent: '',
+      },
+      { onResponse: () => called++, onError: () => called++ },
+    );
+    const mate = loop.infer({ inputs: [fp32('x', [1, 4], [1, 2, 3, 4])] });
+    cancelled.cancel();
+    assert.deepEqual(floats((await mate).outputs[0]), [2, 4, 6, 8]);
+    assert.equal(called, 0);
+  }
+  assert.equal(loop.plane.inFlight, 0);
+});
+
+test('an ensemble feeds each step with what the one before answered', async () => {
+  const loop = loopback();
+  await loop.load(testModelConfig({ name: 'first' }), double);
+  await loop.load(testModelConfig({ name: 'second' }), (inputs) => [
+    fp32(
+      'y',
+      inputs[0].shape,
+      floats(inputs[0]).map((value) => value + 1),
+    ),
+  ]);
+  const step = (modelName: string, from: string, to: string) => ({
+    modelName,
+    modelVersion: '',
+    inputMap: { x: from },
+    outputMap: { y: to },
+  });
+  await loop.load(
+    testModelConfig({ name: 'both', ensemble: [step('first', 'x', 'middle'), step('second', 'middle', 'y')] }),
+    () => [],
+  );
+  const answers = await Promise.all(
+    [1, 2, 3].map((i) => loop.infer({ model: 'both', inputs: [fp32('x', [1, 4], [i, 0, 0, 0])] })),
+  );
+  for (const [i, answer] of answers.entries()) assert.deepEqual(floats(answer.outputs[0]), [2 * (i + 1) + 1, 1, 1, 1]);
+  assert.equal(loop.plane.inFlight, 0);
+});
+
+test('requests of a lost executor are answered by another', async () => {
+  const loop = loopback({ executors: 2, blocking: false });
+  const version = await loop.load(testModelConfig(), double);
+  const waiting = Array.from({ length: 10 }, () => loop.infer({ inputs: [fp32('x', [1, 4], [1, 2, 3, 4])] }));
+  version.executors.splice(0, 1);
+  loop.plane.loseExecutor(0);
+  for (const answer of await Promise.all(waiting)) assert.deepEqual(floats(answer.outputs[0]), [2, 4, 6, 8]);
+});

@@ -1,0 +1,471 @@
+import { decideShed } from '../admission/shedding.ts';
+import { type Frame, FrameReader } from '../executor/frame.ts';
+import { ERROR_CODES, REPLY_END, REPLY_ERROR, REPLY_PARTIAL } from '../executor/messages.ts';
+import { monotonicMs } from '../shared/clock.ts';
+import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { PipelineCache } from './cache-step.ts';
+import { EnsembleDriver, type StepRunner } from './ensemble-driver.ts';
+import type { ExecutorLink } from './executor-link.ts';
+import { type Pending, PendingTable, STATE } from './pending.ts';
+import type {
+  DataPlane,
+  InferRequest,
+  InferResponse,
+  RequestContext,
+  ResponseObserver,
+  ServingModel,
+  ServingTable,
+  ServingVersion,
+  Submission,
+  Timings,
+} from './types.ts';
+import { outputMask, validateRequest } from './validate.ts';
+
+/** Where requests are counted; this gateway thread's metrics block. */
+export interface RequestMetrics {
+  pending(version: ServingVersion, delta: number): void;
+  success(pending: Pending, outputs: readonly Tensor[], timings: Timings | undefined): void;
+  failure(version: ServingVersion, request: InferRequest, context: RequestContext, error: SwitchyardError): void;
+  cacheHit(version: ServingVersion, lookupMs: number): void;
+  cacheMiss(version: ServingVersion, lookupMs: number): void;
+}
+
+export interface DataPlaneOptions {
+  /** Unanswered requests per executor before the lowest priorities are shed. */
+  maxOutstanding: number;
+  /** A version without its own limit answers within this; 0 = no limit. */
+  defaultTimeoutMs: number;
+}
+
+export interface DataPlaneDependencies {
+  metrics: RequestMetrics;
+  cache: PipelineCache | undefined;
+  /** Asks the control thread to load a known model; the table that follows carries it, or `failed` names the reason. */
+  demand(model: string): Promise<void>;
+  /** A model was asked for: what eviction goes by. */
+  onUsed?(model: string): void;
+}
+
+const NO_SUBMISSION: Submission = { cancel() {} };
+const SWEEP_MS = 5;
+/** With fewer requests ahead, one batch takes them all, and a wait cannot be told from their number. */
+const WORTH_PREDICTING = 64;
+
+/**
+ * The life of every request of a gateway thread: resolve the version, validate, shed or queue, hand over to an
+ * executor, answer exactly once. Runs on the gateway thread only; nothing in it blocks.
+ */
+export class GatewayDataPlane implements DataPlane, StepRunner {
+  private table: ServingTable = { generation: 0, models: new Map() };
+  private readonly links = new Map<number, ExecutorLink>();
+  private readonly pending = new PendingTable();
+  private readonly ensembles: EnsembleDriver;
+  private readonly options: DataPlaneOptions;
+  private readonly dependencies: DataPlaneDependencies;
+  private readonly sweeper: NodeJS.Timeout;
+  private onIdle: (() => void) | undefined;
+
+  constructor(options: DataPlaneOptions, dependencies: DataPlaneDependencies) {
+    this.options = options;
+    this.dependencies = dependencies;
+    this.ensembles = new EnsembleDriver(this);
+    this.sweeper = setInterval(() => this.sweepDeadlines(), SWEEP_MS);
+    this.sweeper.unref();
+  }
+
+  currentTable(): ServingTable {
+    return this.table;
+  }
+
+  setTable(table: ServingTable): void {
+    this.table = table;
+  }
+
+  addExecutor(link: ExecutorLink): void {
+    this.links.set(link.id, link);
+  }
+
+  /** The executor died: its requests go once to another one that holds the version, or fail as unavailable. */
+  loseExecutor(id: number): void {
+    this.links.get(id)?.close();
+    this.links.delete(id);
+    this.pending.forEach((pending) => {
+      if (pending.executor !== id || pending.state !== STATE.QUEUED) return;
+      const other = pending.retried || !pending.replayable ? undefined : this.leastLoaded(pending.version);
+      if (other === undefined) {
+        this.fail(
+          pending,
+          new SwitchyardError(
+            'unavailable',
+            `An executor of model '${pending.version.model}' ended unexpectedly; retry the request`,
+          ),
+        );
+        return;
+      }
+      pending.retried = true;
+      pending.executor = other.id;
+      other.send(pending);
+    });
+  }
+
+  infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
+    let version: ServingVersion | undefined;
+    try {
+      version = this.resolve(request.model, request.version);
+      this.dependencies.onUsed?.(request.model);
+      if (version === undefined) return this.waitForModel(request, context, observer);
+      return this.start(version, request, context, observer, false);
+    } catch (thrown) {
+      const error = toSwitchyardError(thrown);
+      if (version !== undefined) {
+        this.dependencies.metrics.failure(version, request, context, error);
+      }
+      observer.onError(error);
+      return NO_SUBMISSION;
+    }
+  }
+
+  /** Requests in flight here. */
+  get inFlight(): number {
+    return this.pending.size;
+  }
+
+  /** Resolves when nothing is in flight. */
+  idle(): Promise<void> {
+    if (this.pending.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.onIdle = resolve;
+    });
+  }
+
+  close(): void {
+    clearInterval(this.sweeper);
+    for (const link of this.links.values()) link.close();
+  }
+
+  onFrame(link: ExecutorLink, frame: Frame): void {
+    const reader = new FrameReader(frame);
+    let answers = 0;
+    while (!reader.done) {
+      const kind = reader.next();
+      const pending = this.pending.get(reader.next());
+      if (kind === REPLY_ERROR) {
+        const code = ERROR_CODES[reader.next()];
+        const text = frame.texts[reader.next()];
+        const retryAfterMs = reader.next();
+        answers++;
+        if (pending !== undefined)
+          this.fail(pending, new SwitchyardError(code, text, retryAfterMs > 0 ? { retryAfterMs } : {}));
+        continue;
+      }
+      if (kind === REPLY_END) {
+        answers++;
+        if (pending !== undefined) this.succeed(pending, [], undefined, true);
+        continue;
+      }
+      const timings: Timings = {
+        queue: reader.next(),
+        computeInput: reader.next(),
+        computeInfer: reader.next(),
+        computeOutput: reader.next(),
+        batchSize: reader.next(),
+      };
+      const count = reader.next();
+      const final = kind !== REPLY_PARTIAL;
+      if (final) answers++;
+      if (pending === undefined) {
+        for (let i = 0; i < count; i++) reader.skipTensor();
+        continue;
+      }
+      const outputs: Tensor[] = new Array(count);
+      for (let i = 0; i < count; i++) outputs[i] = reader.tensor(pending.version.config.signature.outputs);
+      this.succeed(pending, outputs, timings, final);
+    }
+    if (answers > 0) link.answered(answers, monotonicMs());
+  }
+
+  findVersion(model: string, version: string): ServingVersion {
+    const found = this.resolve(model, version);
+    if (found === undefined) throw unavailableModel(this.table.models.get(model) as ServingModel);
+    return found;
+  }
+
+  /** Undefined: known, but first to be loaded. Throws not_found, unavailable. */
+  private resolve(name: string, wanted: string): ServingVersion | undefined {
+    const model = this.table.models.get(name);
+    if (model === undefined) {
+      throw new SwitchyardError('not_found', `Request for unknown model: '${name}' is not found`);
+    }
+    const { versions } = model;
+    if (wanted === '') {
+      if (versions.length > 0) return versions[0];
+    } else {
+      for (const version of versions) if (version.version === wanted) return version;
+      const known = model.index.find((status) => status.version === wanted);
+      if (known === undefined && !(model.onDemand && model.index.length === 0)) {
+        throw new SwitchyardError('not_found', `Request for unknown model: '${name}' version ${wanted} is not found`);
+      }
+    }
+    if (model.onDemand) return undefined;
+    throw unavailableModel(model);
+  }
+
+  private waitForModel(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
+    let cancelled = false;
+    let inner: Submission | undefined;
+    this.dependencies.demand(request.model).then(
+      () => {
+        if (cancelled) return;
+        try {
+          const version = this.findVersion(request.model, request.version);
+          inner = this.start(version, request, context, observer, false);
+        } catch (error) {
+          observer.onError(toSwitchyardError(error));
+        }
+      },
+      (error: unknown) => {
+        if (!cancelled) observer.onError(toSwitchyardError(error));
+      },
+    );
+    return {
+      cancel() {
+        cancelled = true;
+        inner?.cancel();
+      },
+    };
+  }
+
+  runStep(
+    version: ServingVersion,
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+    keepInputs: boolean,
+  ): Submission {
+    return this.start(version, request, context, observer, keepInputs);
+  }
+
+  private start(
+    version: ServingVersion,
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+    keepInputs: boolean,
+  ): Submission {
+    const { config } = version;
+    const rows = validateRequest(request, config);
+    const outputs = outputMask(request, config);
+    if (context.deadline === Number.POSITIVE_INFINITY && this.options.defaultTimeoutMs > 0) {
+      context.deadline = context.receivedAt + this.options.defaultTimeoutMs;
+    }
+    const pending: Pending = {
+      id: 0,
+      state: STATE.QUEUED,
+      request,
+      context,
+      observer,
+      version,
+      executor: -1,
+      rows,
+      outputs,
+      inputBytes: inputBytes(request),
+      cacheKey: '',
+      retried: false,
+      replayable: keepInputs || version.executors.length > 1,
+    };
+    if (config.ensemble !== undefined) return this.startEnsemble(pending);
+    const { cache } = this.dependencies;
+    if (config.responseCache && cache !== undefined) return this.startCached(pending, cache);
+    this.enqueue(pending);
+    return new PendingSubmission(this, pending);
+  }
+
+  private startEnsemble(pending: Pending): Submission {
+    const { version, request, context } = pending;
+    this.pending.add(pending);
+    try {
+      const running = this.ensembles.start(version, request, context, {
+        done: (outputs) => {
+          if (pending.state !== STATE.DONE) this.succeed(pending, outputs, undefined, true);
+        },
+        failed: (error) => {
+          if (pending.state !== STATE.DONE) this.fail(pending, error);
+        },
+      });
+      return {
+        cancel: () => {
+          running.cancel();
+          this.cancel(pending);
+        },
+      };
+    } catch (error) {
+      this.finish(pending);
+      throw error;
+    }
+  }
+
+  private startCached(pending: Pending, cache: PipelineCache): Submission {
+    const { metrics } = this.dependencies;
+    const begun = monotonicMs();
+    pending.cacheKey = cache.key(pending);
+    this.pending.add(pending);
+    const proceed = (found: Tensor[] | undefined): void => {
+      if (pending.state === STATE.DONE) return;
+      if (found !== undefined) {
+        metrics.cacheHit(pending.version, monotonicMs() - begun);
+        pending.cacheKey = '';
+        this.succeed(pending, found, undefined, true);
+        return;
+      }
+      metrics.cacheMiss(pending.version, monotonicMs() - begun);
+      this.pending.remove(pending);
+      try {
+        this.enqueue(pending);
+      } catch (error) {
+        this.fail(pending, toSwitchyardError(error));
+      }
+    };
+    const found = cache.get(pending.cacheKey);
+    if (found instanceof Promise) found.then(proceed, () => proceed(undefined));
+    else queueMicrotask(() => proceed(found));
+    return new PendingSubmission(this, pending);
+  }
+
+  /** Throws overloaded or unavailable; after a successful return the pending table owns the request. */
+  private enqueue(pending: Pending): void {
+    const { version, context } = pending;
+    const link = this.leastLoaded(version);
+    if (link === undefined) {
+      throw new SwitchyardError(
+        'unavailable',
+        `No executor of model '${version.model}' is running; retry in a moment`,
+        { retryAfterMs: 1000 },
+      );
+    }
+    const crowded = link.outstanding >= this.options.maxOutstanding >> 1;
+    if (crowded || (context.deadline !== Number.POSITIVE_INFINITY && link.outstanding >= WORTH_PREDICTING)) {
+      const verdict = decideShed({
+        outstanding: link.outstanding,
+        maxOutstanding: this.options.maxOutstanding,
+        predictedWaitMs: link.predictedWaitMs(),
+        deadlineLeftMs: context.deadline - monotonicMs(),
+        priority: context.priority,
+        priorityLevels: version.config.batching.priorityLevels,
+      });
+      if (verdict !== null) {
+        throw new SwitchyardError('overloaded', `The gateway is overloaded (${verdict.reason}); retry later`, {
+          retryAfterMs: verdict.retryAfterMs,
+        });
+      }
+    }
+    pending.executor = link.id;
+    this.pending.add(pending);
+    this.dependencies.metrics.pending(version, 1);
+    link.send(pending);
+  }
+
+  private leastLoaded(version: ServingVersion): ExecutorLink | undefined {
+    const { executors } = version;
+    let best: ExecutorLink | undefined;
+    for (let i = 0; i < executors.length; i++) {
+      const link = this.links.get(executors[i]);
+      if (link !== undefined && (best === undefined || link.outstanding < best.outstanding)) best = link;
+    }
+    return best;
+  }
+
+  private succeed(pending: Pending, outputs: Tensor[], timings: Timings | undefined, final: boolean): void {
+    const { request, version } = pending;
+    if (final) {
+      const cacheable = pending.cacheKey !== '' && !version.config.decoupled;
+      if (cacheable) this.dependencies.cache?.set(pending.cacheKey, outputs);
+      this.finish(pending);
+      this.dependencies.metrics.success(pending, outputs, timings);
+    }
+    const response: InferResponse = {
+      model: version.model,
+      version: version.version,
+      id: request.id,
+      outputs,
+      parameters: undefined,
+      timings,
+    };
+    pending.observer.onResponse(response, final);
+  }
+
+  private fail(pending: Pending, error: SwitchyardError): void {
+    this.finish(pending);
+    this.dependencies.metrics.failure(pending.version, pending.request, pending.context, error);
+    pending.observer.onError(error);
+  }
+
+  cancel(pending: Pending): void {
+    if (pending.state === STATE.DONE) return;
+    this.finish(pending);
+    this.links.get(pending.executor)?.cancel(pending);
+    this.dependencies.metrics.failure(
+      pending.version,
+      pending.request,
+      pending.context,
+      new SwitchyardError('cancelled', 'The client went away'),
+    );
+  }
+
+  private finish(pending: Pending): void {
+    pending.state = STATE.DONE;
+    this.pending.remove(pending);
+    if (pending.executor >= 0) this.dependencies.metrics.pending(pending.version, -1);
+    if (this.pending.size === 0 && this.onIdle !== undefined) {
+      this.onIdle();
+      this.onIdle = undefined;
+    }
+  }
+
+  /** An executor that is busy or stuck cannot tell its requests that they are late: the gateway does. */
+  private sweepDeadlines(): void {
+    if (this.pending.withDeadline === 0) return;
+    const now = monotonicMs();
+    this.pending.forEach((pending) => {
+      if (pending.context.deadline >= now) return;
+      this.links.get(pending.executor)?.cancel(pending);
+      this.fail(
+        pending,
+        new SwitchyardError(
+          'deadline_exceeded',
+          `The deadline of the request to model '${pending.version.model}' passed after ${(now - pending.context.receivedAt).toFixed(0)} ms`,
+        ),
+      );
+    });
+  }
+}
+
+class PendingSubmission implements Submission {
+  private readonly plane: GatewayDataPlane;
+  private readonly pending: Pending;
+
+  constructor(plane: GatewayDataPlane, pending: Pending) {
+    this.plane = plane;
+    this.pending = pending;
+  }
+
+  cancel(): void {
+    this.plane.cancel(this.pending);
+  }
+}
+
+function inputBytes(request: InferRequest): number {
+  let bytes = 0;
+  for (let i = 0; i < request.inputs.length; i++) bytes += request.inputs[i].data.byteLength;
+  return bytes;
+}
+
+function unavailableModel(model: ServingModel): SwitchyardError {
+  const states = model.index.map(
+    (status) => `version ${status.version} is ${status.state}${status.reason === '' ? '' : `: ${status.reason}`}`,
+  );
+  return new SwitchyardError(
+    'unavailable',
+    `Request for model '${model.name}' cannot be served: it is not ready (${states.join('; ') || 'no version found'})`,
+  );
+}

@@ -1,0 +1,108 @@
+import type { MessagePort } from 'node:worker_threads';
+import { type Frame, FrameWriter } from '../executor/frame.ts';
+import { CANCEL, INFER } from '../executor/messages.ts';
+import type { Pending } from './pending.ts';
+
+/** A gateway thread's side of one executor: collects this tick's requests and sends them as one message. */
+export class ExecutorLink {
+  readonly id: number;
+  /** Requests sent and not yet answered: what least-loaded choice goes by. */
+  outstanding = 0;
+  /** Milliseconds per answered request while busy, smoothed; 0: nothing measured yet. */
+  private pace = 0;
+  private lastAnswers = 0;
+  private readonly port: MessagePort;
+  private readonly writer = new FrameWriter();
+  private scheduled = false;
+  private readonly flushBound = () => this.flush();
+
+  constructor(id: number, port: MessagePort, onFrame: (link: ExecutorLink, frame: Frame) => void) {
+    this.id = id;
+    this.port = port;
+    port.on('message', (frame: Frame) => onFrame(this, frame));
+  }
+
+  send(pending: Pending): void {
+    const { request, version } = pending;
+    const { inputs } = request;
+    const writer = this.writer;
+    writer.reserve(8);
+    writer.push(INFER);
+    writer.push(pending.id);
+    writer.push(version.handle);
+    writer.push(pending.rows);
+    writer.push(effectivePriority(pending));
+    writer.push(pending.context.deadline);
+    writer.push(pending.outputs);
+    writer.push(inputs.length);
+    const declared = version.config.signature.inputs;
+    for (let i = 0; i < inputs.length; i++) {
+      let index = i;
+      if (declared[i]?.name !== inputs[i].name) index = declared.findIndex((spec) => spec.name === inputs[i].name);
+      writer.pushTensor(index, inputs[i], !pending.replayable);
+    }
+    if (request.parameters !== undefined) writer.pushParameters(pending.id, plainParameters(request.parameters));
+    this.outstanding++;
+    this.schedule();
+  }
+
+  /** Counts answers that came together. */
+  answered(count: number, now: number): void {
+    // Only while more work is waiting does the time between answers say how fast the executor is.
+    if (this.outstanding > 0 && this.lastAnswers > 0) {
+      const sample = (now - this.lastAnswers) / count;
+      this.pace = this.pace === 0 ? sample : this.pace * 0.9 + sample * 0.1;
+    }
+    this.outstanding -= count;
+    this.lastAnswers = this.outstanding > 0 ? now : 0;
+  }
+
+  /** How long a request sent now will wait for its answer. */
+  predictedWaitMs(): number {
+    return this.outstanding * this.pace;
+  }
+
+  cancel(pending: Pending): void {
+    this.writer.reserve(3);
+    this.writer.push(CANCEL);
+    this.writer.push(pending.id);
+    this.writer.push(pending.version.handle);
+    this.schedule();
+  }
+
+  close(): void {
+    this.port.close();
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    // After this tick's socket reads: everything that came in together leaves together.
+    setImmediate(this.flushBound);
+  }
+
+  private flush(): void {
+    this.scheduled = false;
+    if (this.writer.empty) return;
+    const { frame, transfer } = this.writer.take();
+    this.port.postMessage(frame, transfer);
+  }
+}
+
+function effectivePriority(pending: Pending): number {
+  const { batching } = pending.version.config;
+  if (batching.priorityLevels === 0) return 1;
+  const asked = pending.context.priority;
+  return asked === 0 ? batching.defaultPriorityLevel : Math.min(asked, batching.priorityLevels);
+}
+
+function plainParameters(
+  parameters: NonNullable<Pending['request']['parameters']>,
+): Record<string, string | number | boolean> {
+  const plain: Record<string, string | number | boolean> = Object.create(null);
+  for (const name of Object.keys(parameters)) {
+    const value = parameters[name];
+    plain[name] = typeof value === 'bigint' ? Number(value) : value;
+  }
+  return plain;
+}

@@ -1,0 +1,127 @@
+import type { InferResponse, RequestContext } from '../../pipeline/types.ts';
+import { type DecodedInfer, decodeInferRequest, peekId, peekModel } from '../../protocol/grpc/infer-decoder.ts';
+import { encodeStreamError, encodeStreamResponse } from '../../protocol/grpc/infer-encoder.ts';
+import { monotonicMs } from '../../shared/clock.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
+import type { GatewayServices } from '../services.ts';
+import { classify, wantsClassification } from './classification.ts';
+import type { CallReceiver, GrpcCall, Method } from './grpc-call.ts';
+import { InferenceTask, type Prepared } from './inference-task.ts';
+
+/** Requests one stream may have under way before its reading pauses. */
+const MAX_IN_FLIGHT = 256;
+/** Bytes of answers a client may leave unread before its stream is ended. */
+const MAX_UNSENT = 64 << 20;
+
+/** ModelStreamInfer: answers in the order they complete; a failed request is told of in error_message. */
+export function modelStreamInfer(services: GatewayServices): Method {
+  return { kind: 'stream', open: (call) => new InferStream(services, call) };
+}
+
+class InferStream implements CallReceiver {
+  private readonly services: GatewayServices;
+  private readonly call: GrpcCall;
+  private readonly items = new Set<StreamedInference>();
+  private lastMessageSeen = false;
+  private blocked = false;
+  private leaving = false;
+
+  constructor(services: GatewayServices, call: GrpcCall) {
+    this.services = services;
+    this.call = call;
+  }
+
+  message(message: Buffer): void {
+    const item = new StreamedInference(this.services, this.call, message, this);
+    this.items.add(item);
+    if (this.leaving) item.onError(new SwitchyardError('unavailable', 'the server is shutting down; reconnect'));
+    else item.start();
+    if (this.items.size >= MAX_IN_FLIGHT) this.call.pause();
+  }
+
+  halfClosed(): void {
+    this.lastMessageSeen = true;
+    this.settle();
+  }
+
+  cancelled(): void {
+    for (const item of this.items) item.cancel();
+    this.items.clear();
+  }
+
+  drained(): void {
+    this.blocked = false;
+    this.settle();
+  }
+
+  goingAway(): void {
+    this.leaving = true;
+    this.settle();
+  }
+
+  send(frame: Buffer): void {
+    if (this.call.write(frame)) return;
+    this.blocked = true;
+    this.call.pause();
+    if (this.call.unsentBytes > Math.max(MAX_UNSENT, 2 * frame.length)) {
+      this.call.abort(
+        new SwitchyardError('overloaded', `${this.call.unsentBytes} bytes of answers are unread; read faster`),
+      );
+    }
+  }
+
+  done(item: StreamedInference): void {
+    this.items.delete(item);
+    this.settle();
+  }
+
+  private settle(): void {
+    if (this.items.size === 0) {
+      if (this.lastMessageSeen) this.call.end();
+      else if (this.leaving)
+        this.call.fail(new SwitchyardError('unavailable', 'the server is shutting down; reconnect'));
+    }
+    if (!this.blocked && this.items.size < MAX_IN_FLIGHT) this.call.resume();
+  }
+}
+
+class StreamedInference extends InferenceTask {
+  protected readonly protocol: RequestContext['protocol'] = 'grpc';
+  private readonly stream: InferStream;
+  private decoded: DecodedInfer | undefined;
+
+  constructor(services: GatewayServices, call: GrpcCall, message: Buffer, stream: InferStream) {
+    super(services, call, message, monotonicMs());
+    this.stream = stream;
+  }
+
+  protected model(): string {
+    return peekModel(this.bytes);
+  }
+
+  protected prepare(): Prepared {
+    this.decoded = decodeInferRequest(this.bytes);
+    return this.decoded;
+  }
+
+  protected respond(response: InferResponse, final: boolean): void {
+    const { request, emptyFinalResponse } = this.decoded!;
+    // A decoupled model may end with nothing but the fact that it ended; clients see that only if they asked to.
+    if (!final || response.outputs.length > 0 || emptyFinalResponse) {
+      const shown = wantsClassification(request) ? classify(this.services.table(), request, response) : response;
+      this.stream.send(encodeStreamResponse(shown, final));
+    }
+    if (final) this.stream.done(this);
+  }
+
+  protected refuse(error: SwitchyardError): void {
+    if (error.code === 'unauthenticated') {
+      this.call.abort(error);
+      return;
+    }
+    const request = this.decoded?.request;
+    const id = request === undefined ? peekId(this.bytes) : request.id;
+    this.stream.send(encodeStreamError(error.message, id, request === undefined ? '' : request.model));
+    this.stream.done(this);
+  }
+}

@@ -1,0 +1,58 @@
+import type { InferResponse } from '../../pipeline/types.ts';
+import { decodeInferRequest, peekModel } from '../../protocol/grpc/infer-decoder.ts';
+import { encodeInferResponse } from '../../protocol/grpc/infer-encoder.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
+import type { GatewayServices } from '../services.ts';
+import { classify, wantsClassification } from './classification.ts';
+import type { CallReceiver, Method } from './grpc-call.ts';
+import { InferenceTask, type Prepared } from './inference-task.ts';
+
+/** ModelInfer, straight from message bytes to the data plane and back. */
+export function modelInfer(services: GatewayServices): Method {
+  return {
+    kind: 'unary',
+    handle(message, call) {
+      const task = new UnaryInference(services, call, message, call.receivedAt);
+      call.receiver = task;
+      task.start();
+    },
+  };
+}
+
+class UnaryInference extends InferenceTask implements CallReceiver {
+  protected readonly protocol = 'grpc';
+  private prepared: Prepared | undefined;
+
+  protected model(): string {
+    return peekModel(this.bytes);
+  }
+
+  protected prepare(): Prepared {
+    const prepared = decodeInferRequest(this.bytes);
+    this.prepared = wantsClassification(prepared.request) ? prepared : undefined;
+    return prepared;
+  }
+
+  protected respond(response: InferResponse, final: boolean): void {
+    if (!final) {
+      throw new SwitchyardError(
+        'unsupported',
+        `model '${response.model}' is decoupled: it answers with a stream; call ModelStreamInfer`,
+      );
+    }
+    const prepared = this.prepared;
+    this.call.reply(
+      encodeInferResponse(
+        prepared === undefined ? response : classify(this.services.table(), prepared.request, response),
+      ),
+    );
+  }
+
+  protected refuse(error: SwitchyardError): void {
+    this.call.fail(error);
+  }
+
+  cancelled(): void {
+    this.cancel();
+  }
+}

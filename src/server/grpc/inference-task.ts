@@ -1,0 +1,167 @@
+import type { Credentials, Identity } from '../../admission/admission.ts';
+import type {
+  InferRequest,
+  InferResponse,
+  RequestContext,
+  ResponseObserver,
+  Submission,
+} from '../../pipeline/types.ts';
+import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
+import type { GatewayServices } from '../services.ts';
+import type { GrpcCall } from './grpc-call.ts';
+
+/** A decoded request and what the transport read of it for the context. */
+export interface Prepared {
+  request: InferRequest;
+  /** Microseconds; 0: none. */
+  timeoutMicros: number;
+  priority: number;
+}
+
+/**
+ * One inference on its way through a gRPC call: authenticate, admit, decode, submit, answer. It ends exactly once, by
+ * `respond(…, final)`, by `refuse`, or by `cancel`; whichever it is gives the admission back.
+ */
+export abstract class InferenceTask implements ResponseObserver {
+  protected readonly services: GatewayServices;
+  protected readonly call: GrpcCall;
+  protected readonly bytes: Buffer;
+  private readonly receivedAt: number;
+  private identity: Identity | undefined;
+  private admittedModel: string | undefined;
+  private submission: Submission | undefined;
+  private ended = false;
+
+  constructor(services: GatewayServices, call: GrpcCall, message: Buffer, receivedAt: number) {
+    this.services = services;
+    this.call = call;
+    this.bytes = message;
+    this.receivedAt = receivedAt;
+  }
+
+  protected abstract readonly protocol: RequestContext['protocol'];
+  /** The model's name, read without decoding the tensors. */
+  protected abstract model(): string;
+  protected abstract prepare(): Prepared;
+  /** Sends an answer. A throw becomes the task's error. */
+  protected abstract respond(response: InferResponse, final: boolean): void;
+  protected abstract refuse(error: SwitchyardError): void;
+
+  start(): void {
+    const admission = this.services.admission;
+    try {
+      if (!admission.enabled) {
+        this.submit();
+        return;
+      }
+      const identity = admission.authenticate(credentialsOf(this.call));
+      if (identity instanceof Promise) {
+        identity.then(
+          (known) => this.admit(known),
+          (error: unknown) => this.failed(error),
+        );
+      } else this.admit(identity);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  /** The client is gone or gave up. No answer follows. */
+  cancel(): void {
+    if (this.ended) return;
+    this.end();
+    this.submission?.cancel();
+  }
+
+  onResponse(response: InferResponse, final: boolean): void {
+    if (this.ended) return;
+    if (final) this.end();
+    try {
+      this.respond(response, final);
+    } catch (error) {
+      if (!final) {
+        this.end();
+        this.submission?.cancel();
+      }
+      this.refuse(toSwitchyardError(error));
+    }
+  }
+
+  onError(error: SwitchyardError): void {
+    if (this.ended) return;
+    this.end();
+    this.refuse(error);
+  }
+
+  private failed(error: unknown): void {
+    this.onError(toSwitchyardError(error));
+  }
+
+  private admit(identity: Identity): void {
+    if (this.ended) return;
+    try {
+      const model = this.model();
+      const pending = this.services.admission.admit(identity, model);
+      if (pending === undefined) this.admitted(identity, model);
+      else {
+        pending.then(
+          () => this.admitted(identity, model),
+          (error: unknown) => this.failed(error),
+        );
+      }
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  private admitted(identity: Identity, model: string): void {
+    if (this.ended) {
+      this.services.admission.release(identity, model);
+      return;
+    }
+    this.identity = identity;
+    this.admittedModel = model;
+    try {
+      this.submit();
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  private submit(): void {
+    const prepared = this.prepare();
+    const byParameter =
+      prepared.timeoutMicros === 0 ? Number.POSITIVE_INFINITY : this.receivedAt + prepared.timeoutMicros / 1000;
+    const identity = this.identity;
+    let priority = prepared.priority;
+    // Level 1 is the highest: a tenant may not climb over its own.
+    if (identity !== undefined && priority > 0 && priority < identity.maxPriority) priority = identity.maxPriority;
+    const context: RequestContext = {
+      protocol: this.protocol,
+      tenant: identity === undefined ? '' : identity.tenant,
+      receivedAt: this.receivedAt,
+      deadline: Math.min(byParameter, this.call.deadline),
+      priority,
+      traceparent: this.call.header('traceparent'),
+    };
+    const submission = this.services.dataPlane.infer(prepared.request, context, this);
+    if (!this.ended) this.submission = submission;
+  }
+
+  private end(): void {
+    this.ended = true;
+    if (this.admittedModel !== undefined) {
+      this.services.admission.release(this.identity!, this.admittedModel);
+      this.admittedModel = undefined;
+    }
+  }
+}
+
+/** What a call's metadata says of its caller. */
+export function credentialsOf(call: GrpcCall): Credentials {
+  return {
+    authorization: call.header('authorization'),
+    apiKey: call.header('x-api-key'),
+    certificateName: call.certificateName,
+  };
+}

@@ -1,0 +1,69 @@
+import { INFERENCE_SERVICE, packageDefinition, serviceDefinition } from '../../protocol/grpc/schema.ts';
+import type { GatewayServices } from '../services.ts';
+import { controlHandlers } from './control-service.ts';
+import { HealthFollower } from './health.ts';
+import { GrpcHttp2Server, type GrpcTls } from './http2-server.ts';
+import { modelStreamInfer } from './infer-stream.ts';
+import { modelInfer } from './infer-unary.ts';
+import { inferenceHandlers } from './inference-service.ts';
+import { type ServiceDefinition, ServiceRegistrar } from './service-registrar.ts';
+import { registerTensorflowServing } from './tensorflow-service.ts';
+
+export interface GrpcServerOptions {
+  host: string;
+  /** 0 takes any free port. */
+  port: number;
+  tls?: GrpcTls;
+  maxMessageBytes: number;
+}
+
+export interface RunningGrpcServer {
+  port: number;
+  /** Stops taking calls and resolves when those under way have ended. The caller bounds the wait, then calls close. */
+  drain(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Serves the v2 inference protocol, TensorFlow Serving's services, health and reflection on one gRPC port. */
+export async function startGrpcServer(
+  services: GatewayServices,
+  options: GrpcServerOptions,
+): Promise<RunningGrpcServer> {
+  const server = new GrpcHttp2Server({ maxMessageBytes: options.maxMessageBytes, tls: options.tls });
+  const registrar = new ServiceRegistrar(server);
+  registrar.addService(serviceDefinition(INFERENCE_SERVICE) as unknown as ServiceDefinition, {
+    ...inferenceHandlers(services),
+    ...controlHandlers(services),
+  });
+  server.register(`/${INFERENCE_SERVICE}/ModelInfer`, modelInfer(services));
+  server.register(`/${INFERENCE_SERVICE}/ModelStreamInfer`, modelStreamInfer(services));
+  registerTensorflowServing(server, registrar, services);
+  const health = new HealthFollower(services);
+  health.addToServer(registrar);
+  server.onUnknownMethod = reflectionLoader(registrar);
+  const port = await server.listen(options.host, options.port);
+  return {
+    port,
+    drain() {
+      health.stop();
+      return server.drain();
+    },
+    close() {
+      health.stop();
+      return server.close();
+    },
+  };
+}
+
+/** Reflection is loaded by its first caller: few ask for it, and its libraries take longer to load than all the rest. */
+function reflectionLoader(registrar: ServiceRegistrar): (path: string) => Promise<boolean> {
+  let loading: Promise<boolean> | undefined;
+  return (path) => {
+    if (!path.startsWith('/grpc.reflection.')) return Promise.resolve(false);
+    loading ??= import('@grpc/reflection').then(({ ReflectionService }) => {
+      new ReflectionService(packageDefinition() as never).addToServer(registrar as never);
+      return true;
+    });
+    return loading;
+  };
+}

@@ -49,7 +49,14 @@ for (const library of ['uws', 'node'] as const) {
       services.dataPlane.contexts.length = 0;
       services.dataPlane.requests.length = 0;
       services.calls.length = 0;
-      Object.assign(services.admission, { enabled: false, slow: false, admitted: 0, released: 0 });
+      Object.assign(services.admission, {
+        enabled: false,
+        slow: false,
+        gate: undefined,
+        admitting: 0,
+        admitted: 0,
+        released: 0,
+      });
       services.isReady = true;
     });
 
@@ -292,6 +299,43 @@ for (const library of ['uws', 'node'] as const) {
       assert.equal(services.dataPlane.held.length, 0);
       services.dataPlane.held = undefined;
       assert.equal((await call('POST', ECHO, inferBody(), { 'X-Api-Key': 'good' })).status, 200);
+    });
+
+    it('gives back what is admitted after the client left', async () => {
+      let openGate = (): void => {};
+      const gate = new Promise<void>((resolve) => {
+        openGate = resolve;
+      });
+      Object.assign(services.admission, { enabled: true, slow: true, gate });
+      const abort = new AbortController();
+      const reply = fetch(`http://127.0.0.1:${server.port}${ECHO}`, {
+        method: 'POST',
+        body: inferBody(),
+        headers: { 'X-Api-Key': 'good' },
+        signal: abort.signal,
+      });
+      await settle(() => services.admission.admitting === 1);
+      abort.abort();
+      await assert.rejects(reply);
+      await settle(() => server.inFlight() === 0);
+      openGate();
+      await settle(() => services.admission.admitted === 1);
+      await settle(() => services.admission.released === 1);
+      assert.equal(services.dataPlane.requests.length, 0);
+    });
+
+    it('keeps answers apart that are compressed at the same time', async () => {
+      services.dataPlane.held = [];
+      const replies = Array.from({ length: 8 }, (_, i) => {
+        const input = { name: 'x', datatype: 'FP32', shape: [1, 50_000], data: Array(50_000).fill(i) };
+        return call('POST', ECHO, JSON.stringify({ inputs: [input] }), { 'accept-encoding': 'gzip' });
+      });
+      await settle(() => services.dataPlane.held?.length === 8);
+      for (const { request, observer } of services.dataPlane.held) echo(request, observer);
+      for (const [i, reply] of (await Promise.all(replies)).entries()) {
+        assert.equal(reply.headers.get('content-encoding'), 'gzip');
+        assert.deepEqual(new Set(reply.json.outputs[0].data as unknown as number[]), new Set([i]));
+      }
     });
 
     it('maps errors to statuses, and hides those that are not its own', async () => {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { startAdminServer } from './admin/server.ts';
 import { allocateLimitTable } from './admission/limit-table.ts';
 import { EXIT_CONFIG, mustQuarantine, recentCrashes, recordCrashes } from './cli/supervisor.ts';
@@ -16,6 +16,7 @@ import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
+import { RemoteMirrors } from './models/remotes.ts';
 import { quarantineNewest } from './models/verdicts.ts';
 import { monotonicMs } from './shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
@@ -113,9 +114,18 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     logSettings: { ...DEFAULT_LOG_SETTINGS },
     instanceId: randomUUID(),
   });
+  const remotes = new RemoteMirrors(
+    config.models.remotes.map((remote) => ({ ...remote, refreshMs: remote.refreshSeconds * 1000 })),
+    join(dataDir, 'remotes'),
+    {
+      discover: async (url) => (await import('./backends/v2grpc/discover.ts')).discoverModels(url),
+      log: (level, message, fields) => logger[level](fields, message),
+    },
+  );
+  const repositories = config.models.repositories.map((repository) => resolve(baseDir, repository));
   const manager: ModelManager = createModelManager(
     {
-      repositories: config.models.repositories.map((repository) => resolve(baseDir, repository)),
+      repositories: [...repositories, ...remotes.repositories],
       dataDir,
       controlMode: config.models.mode,
       pollIntervalMs: config.models.pollSeconds * 1000,
@@ -159,6 +169,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       config.server,
     ),
   ]);
+  await remotes.start();
   await manager.start();
   fleet.setReady(true);
   reloader.watch();
@@ -176,6 +187,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const drain = async (): Promise<void> => {
     fleet.setReady(false);
     await reloader.close();
+    remotes.stop();
     await manager.stop();
     await fleet.drain(config.server.drainSeconds * 1000);
     await pool.stop();

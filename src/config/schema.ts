@@ -14,96 +14,117 @@ const tls = z.strictObject({
   requireClientCertificate: z.boolean().default(false),
 });
 
+const remote = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9][\w.-]{0,63}$/, 'allowed: 1 to 64 letters, digits, "_", "." and "-"')
+    .describe('Names its generated repository'),
+  url: z
+    .string()
+    .regex(
+      /^(grpcs?:\/\/)?[\w.:[\]-]+:\d{1,5}(\s*,\s*(grpcs?:\/\/)?[\w.:[\]-]+:\d{1,5})*$/,
+      'allowed: host:port, grpc://host:port or grpcs://host:port of each replica, comma-separated',
+    )
+    .describe('gRPC address of each replica, comma-separated'),
+  backend: z.enum(['triton', 'kserve']).default('triton'),
+  refreshSeconds: positive.max(86_400).default(10).describe('How often the models are looked up again'),
+});
+
 const cores = availableParallelism();
 
+const settings = z.strictObject({
+  server: z
+    .strictObject({
+      name: z
+        .enum(['switchyard', 'triton'])
+        .default('switchyard')
+        .describe("'triton' answers as NVIDIA's examples assert"),
+      host: z.string().default('127.0.0.1').describe('Address of the HTTP, gRPC and metrics ports'),
+      httpPort: port.default(8000),
+      grpcPort: port.default(8001),
+      metricsPort: port.default(8002),
+      adminHost: z.string().default('127.0.0.1'),
+      adminPort: port.default(8080),
+      adminToken: z.string().optional().describe('Bearer token of the admin port; needed to bind it beyond loopback'),
+      tls: tls.optional().describe('For the HTTP, gRPC, metrics and admin ports'),
+      maxBodyBytes: count.default(256 * 1024 * 1024),
+      maxConnectionsPerAddress: count.default(4096),
+      serverTiming: z.boolean().default(true).describe('Server-Timing header on answers'),
+      overloadStatus: z
+        .union([z.literal(429), z.literal(503)])
+        .default(429)
+        .describe('HTTP status of refused load; Triton answers 503'),
+      drainSeconds: positive.default(30),
+      supervise: z.boolean().default(true).describe('Restart the gateway process after a crash'),
+    })
+    .prefault({}),
+  threads: z
+    .strictObject({
+      gateways: count.default(Math.max(1, Math.floor(cores / 4))),
+      executors: count.default(Math.max(1, cores - Math.max(1, Math.floor(cores / 4)))),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      maxOutstanding: count.default(4096).describe('Unanswered requests per executor before shedding'),
+      defaultTimeoutMs: z.number().min(0).default(0).describe('Deadline of requests that bring none; 0 = none'),
+    })
+    .prefault({}),
+  models: z
+    .strictObject({
+      repositories: z.array(z.string()).default([]),
+      mode: z.enum(['none', 'poll', 'explicit']).default('poll'),
+      pollSeconds: positive.default(2),
+      load: z.array(z.string()).default([]).describe("Models to load at start in explicit mode; '*' = all"),
+      memoryBudgetBytes: z
+        .number()
+        .int()
+        .min(0)
+        .default(0)
+        .describe('Loaded models beyond it are evicted, least recently used first; 0 = no limit'),
+      preflightTimeoutMs: positive.default(60_000),
+      remotes: z
+        .array(remote)
+        .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, 'two remotes have the same name')
+        .default([])
+        .describe('v2 gRPC servers whose every model is served as ours'),
+      defaultInstances: count
+        .optional()
+        .describe('Executors per model without instance_group; default: all, at most 4'),
+    })
+    .prefault({}),
+  admission: admissionSchema,
+  cache: z
+    .strictObject({
+      memoryBytes: z
+        .number()
+        .int()
+        .min(0)
+        .default(64 * 1024 * 1024)
+        .describe('Per gateway thread'),
+      ttlSeconds: positive.default(300),
+      redisUrl: z.string().optional(),
+    })
+    .prefault({}),
+  telemetry: z
+    .strictObject({
+      logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+      tracing: z
+        .strictObject({
+          endpoint: z.string().optional().describe('OTLP/HTTP collector; absent = no tracing'),
+          sampleRatio: z.number().min(0).max(1).default(0.01),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  dataDir: z.string().default('data'),
+});
+
 /** switchyard.yaml. Published as config/schema.json; every field has a default, so that an empty file is valid. */
-export const configSchema = z
-  .strictObject({
-    server: z
-      .strictObject({
-        name: z
-          .enum(['switchyard', 'triton'])
-          .default('switchyard')
-          .describe("'triton' answers as NVIDIA's examples assert"),
-        host: z.string().default('127.0.0.1').describe('Address of the HTTP, gRPC and metrics ports'),
-        httpPort: port.default(8000),
-        grpcPort: port.default(8001),
-        metricsPort: port.default(8002),
-        adminHost: z.string().default('127.0.0.1'),
-        adminPort: port.default(8080),
-        adminToken: z.string().optional().describe('Bearer token of the admin port; needed to bind it beyond loopback'),
-        tls: tls.optional().describe('For the HTTP, gRPC, metrics and admin ports'),
-        maxBodyBytes: count.default(256 * 1024 * 1024),
-        maxConnectionsPerAddress: count.default(4096),
-        serverTiming: z.boolean().default(true).describe('Server-Timing header on answers'),
-        overloadStatus: z
-          .union([z.literal(429), z.literal(503)])
-          .default(429)
-          .describe('HTTP status of refused load; Triton answers 503'),
-        drainSeconds: positive.default(30),
-        supervise: z.boolean().default(true).describe('Restart the gateway process after a crash'),
-      })
-      .prefault({}),
-    threads: z
-      .strictObject({
-        gateways: count.default(Math.max(1, Math.floor(cores / 4))),
-        executors: count.default(Math.max(1, cores - Math.max(1, Math.floor(cores / 4)))),
-      })
-      .prefault({}),
-    limits: z
-      .strictObject({
-        maxOutstanding: count.default(4096).describe('Unanswered requests per executor before shedding'),
-        defaultTimeoutMs: z.number().min(0).default(0).describe('Deadline of requests that bring none; 0 = none'),
-      })
-      .prefault({}),
-    models: z
-      .strictObject({
-        repositories: z.array(z.string()).default([]),
-        mode: z.enum(['none', 'poll', 'explicit']).default('poll'),
-        pollSeconds: positive.default(2),
-        load: z.array(z.string()).default([]).describe("Models to load at start in explicit mode; '*' = all"),
-        memoryBudgetBytes: z
-          .number()
-          .int()
-          .min(0)
-          .default(0)
-          .describe('Loaded models beyond it are evicted, least recently used first; 0 = no limit'),
-        preflightTimeoutMs: positive.default(60_000),
-        defaultInstances: count
-          .optional()
-          .describe('Executors per model without instance_group; default: all, at most 4'),
-      })
-      .prefault({}),
-    admission: admissionSchema,
-    cache: z
-      .strictObject({
-        memoryBytes: z
-          .number()
-          .int()
-          .min(0)
-          .default(64 * 1024 * 1024)
-          .describe('Per gateway thread'),
-        ttlSeconds: positive.default(300),
-        redisUrl: z.string().optional(),
-      })
-      .prefault({}),
-    telemetry: z
-      .strictObject({
-        logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
-        tracing: z
-          .strictObject({
-            endpoint: z.string().optional().describe('OTLP/HTTP collector; absent = no tracing'),
-            sampleRatio: z.number().min(0).max(1).default(0.01),
-          })
-          .prefault({}),
-      })
-      .prefault({}),
-    dataDir: z.string().default('data'),
-  })
-  .superRefine(({ server }, context) => {
-    const problem = adminBindingProblem(server);
-    if (problem === undefined) return;
-    context.addIssue({ code: 'custom', path: ['server', problem.field], message: problem.message });
-  });
+export const configSchema = settings.superRefine(({ server }, context) => {
+  const problem = adminBindingProblem(server);
+  if (problem === undefined) return;
+  context.addIssue({ code: 'custom', path: ['server', problem.field], message: problem.message });
+});
 
 export type Config = z.infer<typeof configSchema>;

@@ -1,6 +1,7 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { ProcessBackend } from '../backends/process/backend.ts';
 import { backendName, createBackend } from '../backends/registry.ts';
+import { isRemote } from '../models/config/backends.ts';
 import { completeConfig } from '../models/config/complete.ts';
 import { warmUp } from '../models/preflight-check.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
@@ -30,8 +31,11 @@ const core = new ExecutorCore({
         )
       : createBackend(spec.config.backend),
   complete: (config, signature) => completeConfig(config, signature),
-  warmUp: (model, spec) =>
-    warmUp((inputs) => model.execute(inputs, { outputs: [], deadline: Number.POSITIVE_INFINITY }), spec.config),
+  warmUp: async (model, spec) => {
+    // Made-up requests are no business of another server.
+    if (isRemote(spec.config.backend) && spec.config.warmup.length === 0) return;
+    await warmUp((inputs) => model.execute(inputs, { outputs: [], deadline: Number.POSITIVE_INFINITY }), spec.config);
+  },
   send: (gateway, frame, transfer) => gateways[gateway]?.postMessage(frame, transfer),
   metrics,
   drainPorts,

@@ -21,7 +21,7 @@ export interface RemoteSettings {
 
 /**
  * Reads `url` (comma-separated `host:port`, `grpc://host:port` or `grpcs://host:port`), `remote_model`,
- * `remote_version`, `channels`, `max_concurrency`, `per_try_timeout_ms`, `max_tries`, `probe_interval_ms`, `tls`.
+ * `remote_version` ("same": the version's own number), `channels`, `max_concurrency`, `per_try_timeout_ms`, `max_tries`, `probe_interval_ms`, `tls`.
  * @throws SwitchyardError invalid_argument naming the parameter and what is allowed
  */
 export function remoteSettings(spec: LoadSpec): RemoteSettings {
@@ -31,7 +31,7 @@ export function remoteSettings(spec: LoadSpec): RemoteSettings {
     addresses,
     tls: tls || parameters.tls === 'true',
     model: parameters.remote_model ?? spec.model,
-    version: parameters.remote_version ?? '',
+    version: parameters.remote_version === 'same' ? spec.version : (parameters.remote_version ?? ''),
     channels: whole(parameters, 'channels', 2, 64),
     concurrency: whole(parameters, 'max_concurrency', 64, 65_536),
     perTryMs: whole(parameters, 'per_try_timeout_ms', 60_000, 86_400_000),

@@ -1,10 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http2';
 import type { SwitchyardError } from '../../shared/errors.ts';
 
-export const GRPC_OK = 0;
-export const GRPC_CANCELLED = 1;
 export const GRPC_UNKNOWN = 2;
-export const GRPC_INTERNAL = 13;
 
 /** Longest grpc-message in characters: trailers must fit any client's header list. */
 const LONGEST_MESSAGE = 2048;

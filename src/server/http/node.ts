@@ -123,9 +123,7 @@ export class NodeServer implements HttpServer {
     const now = performance.now();
     for (const exchange of this.open) {
       const received = exchange.receiving;
-      const seconds = (now - exchange.startedAt) / 1000;
-      // Ten seconds of grace, as uWS gives: a short pause at the start is no attack.
-      if (received < 0 || seconds < 10 || received >= floor * seconds) continue;
+      if (received < 0 || !tooSlow(received, now - exchange.startedAt, floor)) continue;
       exchange.refuse(408, `the body arrives slower than ${floor} bytes per second`);
     }
   }
@@ -183,6 +181,11 @@ export class NodeServer implements HttpServer {
     this.server.closeAllConnections();
     return cut;
   }
+}
+
+/** Whether a body of which `received` bytes came in `ms` is cut: never in the first ten seconds, which uWS gives too. */
+export function tooSlow(received: number, ms: number, floor: number): boolean {
+  return ms >= 10_000 && received < (floor * ms) / 1000;
 }
 
 /** Malformed heads never reach a handler: answer, close, and let no detail of the parser out. */

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { speak } from '../../testing/raw-http.ts';
+import { tooSlow } from './node.ts';
 import { assertPortFree, httpLibrary, listen } from './open.ts';
 import type { HttpExchange, HttpHandler, HttpServer, ListenOptions, RequestHead } from './socket.ts';
 
@@ -411,5 +412,82 @@ describe('choosing a socket library', () => {
     assert.equal(httpLibrary('uws'), 'uws');
     assert.equal(httpLibrary('node'), 'node');
     assert.throws(() => httpLibrary('nginx'), /nginx.*uws, node and auto/);
+  });
+
+  it('falls back to node with one warning that names the remedy, unless uws is forced', async () => {
+    const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 10 };
+    const handler: HttpHandler = { onRequest: (_head, exchange) => exchange.respond(200, '', 'up') };
+    const load = (): Promise<never> => Promise.reject(new Error('GLIBC_2.38 not found'));
+    const warnings: string[] = [];
+    const warner = { warn: (fields: object, message: string) => warnings.push(JSON.stringify(fields) + message) };
+    const servers = [
+      await listen(options, handler, 'auto', warner, load),
+      await listen(options, handler, 'auto', warner, load),
+    ];
+    for (const server of servers) {
+      assert.equal(server.kind, 'node');
+      assert.equal(await (await fetch(`http://127.0.0.1:${server.port}/`)).text(), 'up');
+      await server.close(0);
+    }
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0], /GLIBC_2\.38/);
+    assert.match(warnings[0], /SWITCHYARD_HTTP=node/);
+    await assert.rejects(listen(options, handler, 'uws', warner, load), /GLIBC_2\.38/);
+  });
+
+  it('prefers uWS, but takes node where client certificates are demanded', async () => {
+    const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 10 };
+    const handler: HttpHandler = {
+      onRequest: (head, exchange) => exchange.respond(200, '', head.certificateName()),
+    };
+    const plain = await listen(options, handler, 'auto', log);
+    assert.equal(plain.kind, 'uws');
+    await plain.close(0);
+
+    const folder = mkdtempSync(join(tmpdir(), 'switchyard-mtls-'));
+    const file = (name: string): string => join(folder, name);
+    const make = (name: string): void => {
+      const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
+      const files = ['-keyout', file(`${name}.key`), '-out', file(`${name}.pem`)];
+      execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', ...files, ...subject], {
+        stdio: 'ignore',
+      });
+    };
+    make('client');
+    make('stranger');
+    make('gateway');
+    const tls = { certFile: file('gateway.pem'), keyFile: file('gateway.key'), caFile: file('client.pem') };
+    const secure = await listen({ ...options, tls }, handler, 'auto', log);
+    const get = (name: string): Promise<string> =>
+      new Promise((resolve) => {
+        const identity =
+          name === '' ? {} : { cert: readFileSync(file(`${name}.pem`)), key: readFileSync(file(`${name}.key`)) };
+        https
+          .get(
+            { host: '127.0.0.1', port: secure.port, ca: readFileSync(file('gateway.pem')), agent: false, ...identity },
+            (response) => {
+              response.once('data', (chunk) => resolve(String(chunk)));
+              response.once('end', () => resolve(''));
+            },
+          )
+          .on('error', () => resolve('refused'));
+      });
+    assert.equal(secure.kind, 'node');
+    assert.equal(await get('client'), 'client');
+    assert.equal(await get('stranger'), 'refused');
+    assert.equal(await get(''), 'refused');
+    await secure.close(0);
+    await assert.rejects(listen({ ...options, tls }, handler, 'uws', log), /cannot demand client certificates/);
+    rmSync(folder, { recursive: true });
+  });
+});
+
+describe('slow bodies on node', () => {
+  it('are cut below the floor, after ten seconds', () => {
+    assert.equal(tooSlow(0, 9_999, 1024), false);
+    assert.equal(tooSlow(0, 10_000, 1024), true);
+    assert.equal(tooSlow(10_240, 10_000, 1024), false);
+    assert.equal(tooSlow(10_239, 10_000, 1024), true);
+    assert.equal(tooSlow(20_000, 20_000, 1024), true);
   });
 });

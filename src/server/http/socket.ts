@@ -120,8 +120,6 @@ export interface HttpServer {
   close(graceMs: number): Promise<number>;
 }
 
-export type Listen = (options: ListenOptions, handler: HttpHandler) => Promise<HttpServer>;
-
 /** Joins headers into a block; throws on values that would break out of their line. */
 export function headerBlock(headers: readonly (readonly [string, string])[]): string {
   let block = '';

@@ -21,11 +21,7 @@ const allowed = {
   control: ['admission', 'backends', 'executor', 'gateway', 'models', 'pipeline/types', 'server/http', 'telemetry'],
   admin: ['control', 'gateway', 'models', 'pipeline/types', 'protocol', 'server/http', 'telemetry'],
   client: ['pipeline/types', 'tensor'],
-<<<<<<< HEAD
   cli: ['client', 'control/validate', 'main'],
-=======
-  cli: ['admin/access', 'admission', 'client', 'control/admission-config', 'models', 'main'],
->>>>>>> main
 };
 
 const rules = Object.entries(allowed).map(([folder, others]) => {

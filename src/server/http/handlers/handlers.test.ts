@@ -10,7 +10,7 @@ import { startHttpServer } from '../start.ts';
 const ECHO = '/v2/models/echo/infer';
 
 /** Parsed JSON of unknown shape: any path into it type-checks, whatever it holds is up to the assertion. */
-type Loose = string & { [key: string]: Loose };
+type Loose = string & Loose[] & { [key: string]: Loose };
 
 function inferBody(more: Record<string, unknown> = {}, data: unknown[] = [1, 2, 3, 4]): string {
   return JSON.stringify({ id: 'r1', inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 4], data }], ...more });

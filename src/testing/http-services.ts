@@ -181,6 +181,9 @@ export function fakeServices(maxBodyBytes = 1 << 20): FakeServices {
       async loadModel(name, config, files) {
         calls.push(['load', name, config, files]);
         if (name === 'unloadable') throw new SwitchyardError('failed_precondition', 'failed to load');
+      },
+      async demand(name) {
+        calls.push(['demand', name]);
         if (name === 'sleeping') addModel(table, name, signatures.echo);
       },
       async unloadModel(name, unloadDependents) {

@@ -501,7 +501,7 @@ for (const library of ['uws', 'node'] as const) {
       assert.deepEqual(got.json.x, [1, 2, 3, 4]);
       const asleep = await call('POST', '/v2/models/sleeping/generate', '{"x":[1,2,3,4]}');
       assert.equal(asleep.status, 200, asleep.bytes.toString());
-      assert.deepEqual(services.calls[0].slice(0, 2), ['load', 'sleeping']);
+      assert.deepEqual(services.calls[0].slice(0, 2), ['demand', 'sleeping']);
       services.table().models.set('sleeping', { name: 'sleeping', versions: [], index: [], onDemand: true });
     });
 

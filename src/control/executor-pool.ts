@@ -3,6 +3,7 @@ import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
 import { backendBlocks } from '../backends/registry.ts';
 import type { ExecutorCommand, ExecutorEvent } from '../executor/messages.ts';
 import type { ExecutorThreadData } from '../executor/thread.ts';
+import { SwitchyardError } from '../shared/errors.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import { workerEntry } from './worker-entry.ts';
 
@@ -203,7 +204,7 @@ export class ExecutorPool {
   private settle(executor: Executor, event: Extract<ExecutorEvent, { call: number }>): void {
     const waiter = executor.calls.get(event.call);
     executor.calls.delete(event.call);
-    if (event.kind === 'failed') waiter?.reject(new Error(event.message));
+    if (event.kind === 'failed') waiter?.reject(new SwitchyardError(event.code, event.message));
     else waiter?.resolve(event);
   }
 

@@ -4,6 +4,7 @@ import { backendName, createBackend } from '../backends/registry.ts';
 import { isRemote } from '../models/config/backends.ts';
 import { completeConfig } from '../models/config/complete.ts';
 import { warmUp } from '../models/preflight-check.ts';
+import { toSwitchyardError } from '../shared/errors.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import { ExecutorCore } from './core.ts';
@@ -64,7 +65,8 @@ function addGateway(gateway: number, port: MessagePort): void {
 
 function answer(call: number, work: Promise<ExecutorEvent>): void {
   work.then(event, (error: unknown) => {
-    event({ kind: 'failed', call, message: error instanceof Error ? error.message : String(error) });
+    const { code, message } = toSwitchyardError(error);
+    event({ kind: 'failed', call, code, message });
   });
 }
 

@@ -6,6 +6,7 @@ import { after, beforeEach, test } from 'node:test';
 import fc from 'fast-check';
 import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
 import type { ServingTable } from '../pipeline/types.ts';
+import { SwitchyardError } from '../shared/errors.ts';
 import type { ExecutorPool, Preflight, PreflightReport } from './loader.ts';
 import { createModelManager, type ModelManager, type ModelManagerDeps, type ModelManagerOptions } from './manager.ts';
 import { quarantineNewest } from './verdicts.ts';
@@ -22,7 +23,7 @@ class World implements ExecutorPool, Preflight {
   readonly used = new Map<string, number>();
   /** "model/version" → why it fails. */
   readonly failPreflight = new Map<string, string>();
-  readonly failLoad = new Map<string, string>();
+  readonly failLoad = new Map<string, string | Error>();
   bytes = 0;
   table: ServingTable = { generation: 0, models: new Map() };
   publishes = 0;
@@ -44,7 +45,7 @@ class World implements ExecutorPool, Preflight {
     this.loadsOf.set(spec.model, 0);
     this.events.push(`load ${spec.model}/${spec.version}`);
     const reason = this.failLoad.get(`${spec.model}/${spec.version}`);
-    if (reason !== undefined) throw new Error(reason);
+    if (reason !== undefined) throw reason instanceof Error ? reason : new Error(reason);
     this.held.set(handle, spec);
     return { executors: [0], signature: SIGNATURE, memoryBytes: this.bytes };
   }
@@ -347,6 +348,91 @@ test('a remote model needs no files and no preflight', async () => {
   const manager = manage();
   await manager.start();
   assert.deepEqual(world.events, ['load far/1', 'publish far:1']);
+});
+
+const AWAY = new SwitchyardError('unavailable', 'the remote server cannot be reached');
+
+const loadsOf = (model: string) => world.events.filter((event) => event === `load ${model}/1`).length;
+
+/** Waits for the model's load number `count`, and for what follows a load without timer or disk. */
+async function untilLoads(model: string, count: number): Promise<void> {
+  for (let i = 0; i < 100_000 && loadsOf(model) < count; i++) await new Promise((resolve) => setImmediate(resolve));
+  for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(loadsOf(model), count);
+}
+
+/** Timers that a test moves by hand. */
+class Timers {
+  private now = 0;
+  private readonly tasks = new Set<{ at: number; run: () => void }>();
+
+  readonly later = (ms: number, run: () => void): (() => void) => {
+    const task = { at: this.now + ms, run };
+    this.tasks.add(task);
+    return () => this.tasks.delete(task);
+  };
+
+  tick(ms: number): void {
+    this.now += ms;
+    for (const task of this.tasks) if (task.at <= this.now && this.tasks.delete(task)) task.run();
+  }
+}
+
+test('a version whose server is away is tried again, less and less often, and served when it is back', async () => {
+  const timers = new Timers();
+  await put('far/config.yaml', 'backend: triton\nparameters: {url: "127.0.0.1:1"}\n');
+  world.failLoad.set('far/1', AWAY);
+  const manager = manage({ controlMode: 'none' }, { later: timers.later });
+  await manager.start();
+  assert.deepEqual(await index(manager, 'far'), ['1 UNAVAILABLE the remote server cannot be reached']);
+  let loads = 1;
+  for (const wait of [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]) {
+    timers.tick(wait - 1);
+    await untilLoads('far', loads);
+    timers.tick(1);
+    await untilLoads('far', ++loads);
+  }
+  world.failLoad.clear();
+  timers.tick(30_000);
+  await untilLoads('far', ++loads);
+  assert.equal(world.serving(), 'far:1');
+  timers.tick(120_000);
+  await untilLoads('far', loads);
+  await manager.stop();
+});
+
+test('a failure that may pass is retried for local models too; bad content is not, and nothing is after the end', async () => {
+  const timers = new Timers();
+  await put('passing/1/model.onnx', onnx('passing'));
+  await put('bad/1/model.onnx', onnx('bad'));
+  world.failLoad.set('passing/1', AWAY);
+  world.failLoad.set('bad/1', 'no such operator');
+  const manager = manage({ controlMode: 'none' }, { later: timers.later });
+  await manager.start();
+  timers.tick(1000);
+  await untilLoads('passing', 2);
+  timers.tick(2000);
+  await untilLoads('passing', 3);
+  assert.equal(loadsOf('bad'), 1);
+  await manager.stop();
+  timers.tick(60_000);
+  await untilLoads('passing', 3);
+});
+
+test('a model unloaded while its server is away is not tried again', async () => {
+  const timers = new Timers();
+  await put('far/config.yaml', 'backend: triton\nparameters: {url: "127.0.0.1:1"}\n');
+  world.failLoad.set('far/1', AWAY);
+  const manager = manage({ controlMode: 'explicit' }, { later: timers.later });
+  await manager.start();
+  await assert.rejects(manager.load('far', '', new Map()), {
+    code: 'failed_precondition',
+    message: /cannot be reached/,
+  });
+  await manager.unload('far', false);
+  timers.tick(60_000);
+  await untilLoads('far', 1);
+  await manager.stop();
 });
 
 /** Three models of one "unit" each (by estimate), and room for two. */

@@ -11,7 +11,7 @@ import { createEntry, type LoadedVersion, type ModelEntry } from './entry.ts';
 import { recordCrash } from './lifecycle.ts';
 import { type ExecutorPool, type Preflight, VersionLoader } from './loader.ts';
 import { diffSnapshots, Poller } from './poller.ts';
-import { Reconciler } from './reconciler.ts';
+import { type Later, laterByTimer, Reconciler } from './reconciler.ts';
 import { DigestCache } from './repository/digest.ts';
 import { checkModelName } from './repository/names.ts';
 import { checkOverrideFiles, materialiseOverride, removeOverrides } from './repository/overrides.ts';
@@ -57,6 +57,8 @@ export interface ModelManagerDeps {
   metricsRow?(model: string, version: string): number;
   log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void;
   clock?: Clock;
+  /** Default: a timer. */
+  later?: Later;
 }
 
 export function createModelManager(options: ModelManagerOptions, deps: ModelManagerDeps): ModelManager {
@@ -121,6 +123,7 @@ export class ModelManager {
       source: { gpus: options.gpus ?? 0, defaultIsolation: options.defaultIsolation ?? 'thread' },
       pinned: options.pinned ?? [],
       clock: this.clock,
+      later: deps.later ?? laterByTimer,
       log: deps.log,
     });
     this.residency = new Residency(this.budget, {

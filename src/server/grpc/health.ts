@@ -42,6 +42,10 @@ export class HealthFollower {
     const taker: ServiceTaker = {
       addService: (definition, handlers) => {
         const wrapped: Record<string, Handler> = { ...handlers, check: fresh(handlers.check) };
+        wrapped.watch = (call, callback) => {
+          this.refresh();
+          handlers.watch(call, callback);
+        };
         if (handlers.list !== undefined) wrapped.list = fresh(handlers.list);
         server.addService(definition, wrapped);
       },

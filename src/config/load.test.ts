@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ConfigError, loadConfig, parseConfig } from './load.ts';
 
-const folder = fileURLToPath(new URL('../testing/fixtures/config', import.meta.url));
+const folder = fileURLToPath(new URL('../testing/bad-configs', import.meta.url));
 const files = readdirSync(folder).filter((file) => file.endsWith('.yaml'));
 
 /** Every file there cannot be used; the file beside it holds what is said. UPDATE_GOLDEN=1 writes those anew. */

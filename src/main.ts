@@ -18,6 +18,7 @@ import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
 import { RemoteMirrors } from './models/remotes.ts';
 import { quarantineNewest } from './models/verdicts.ts';
+import { MAX_HEADER_BYTES } from './server/http/head.ts';
 import { httpLibrary } from './server/http/open.ts';
 import { loadUws } from './server/http/uws.ts';
 import { monotonicMs } from './shared/clock.ts';
@@ -75,6 +76,8 @@ const CRASH_REASON = 'the gateway process crashed three times within a minute af
 /** Composition root: builds the whole program on the control thread and starts it. Rejects with ConfigError or a start-up failure. */
 export async function startServer(options: ServeOptions, onFatal: (message: string) => void): Promise<RunningServer> {
   const startedAt = performance.now();
+  // uWS reads it once, when the first thread loads it; its own 4 KiB would refuse long tokens.
+  process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= String(MAX_HEADER_BYTES);
   const config = loadConfig(options.configFile, options.overrides);
   const baseDir = options.configFile === undefined ? process.cwd() : dirname(resolve(options.configFile));
   resolveTlsFiles(config, baseDir);
@@ -153,6 +156,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       pollIntervalMs: config.models.pollSeconds * 1000,
       startupModels: config.models.load,
       memoryBudgetBytes: config.models.memoryBudgetBytes,
+      remoteHosts: config.models.remoteHosts,
       runtimeId: `onnxruntime ${dependencyVersion('onnxruntime-node')}`,
     },
     {

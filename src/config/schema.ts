@@ -83,6 +83,12 @@ const settings = z.strictObject({
         .default(0)
         .describe('Loaded models beyond it are evicted, least recently used first; 0 = no limit'),
       preflightTimeoutMs: positive.default(60_000),
+      remoteHosts: z
+        .array(z.string())
+        .default([])
+        .describe(
+          'Hosts ("host" or "host:port"), besides loopback, that configurations sent with load requests may name',
+        ),
       remotes: z
         .array(remote)
         .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, 'two remotes have the same name')

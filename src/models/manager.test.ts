@@ -361,6 +361,25 @@ async function untilLoads(model: string, count: number): Promise<void> {
   assert.equal(loadsOf(model), count);
 }
 
+test('a load request may not send the server to a host that is not listed; a repository may', async () => {
+  await put('far/config.yaml', 'backend: triton\nparameters: {url: "10.0.0.1:8001"}\n');
+  const manager = manage({ controlMode: 'explicit', startupModels: ['far'], remoteHosts: ['big'] });
+  await manager.start();
+  assert.equal(world.serving(), 'far:1');
+  const sent = (url: string) => JSON.stringify({ backend: 'triton', parameters: { url: { string_value: url } } });
+  const before = [...world.events];
+  for (const files of [new Map(), new Map([['1/x', onnx('x')]])]) {
+    await assert.rejects(manager.load('far', sent('10.0.0.1:8001'), files), {
+      code: 'permission_denied',
+      message: /"10\.0\.0\.1:8001"/,
+    });
+  }
+  assert.deepEqual(world.events, before);
+  await manager.load('far', '', new Map());
+  await manager.load('far', sent('big:8001,127.0.0.1:1'), new Map());
+  assert.equal(world.table.models.get('far')?.versions[0].config.parameters.url, 'big:8001,127.0.0.1:1');
+});
+
 /** Timers that a test moves by hand. */
 class Timers {
   private now = 0;

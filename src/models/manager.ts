@@ -12,6 +12,7 @@ import { recordCrash } from './lifecycle.ts';
 import { type ExecutorPool, type Preflight, VersionLoader } from './loader.ts';
 import { diffSnapshots, Poller } from './poller.ts';
 import { type Later, laterByTimer, Reconciler } from './reconciler.ts';
+import { checkRemoteHosts } from './remote-hosts.ts';
 import { DigestCache } from './repository/digest.ts';
 import { checkModelName } from './repository/names.ts';
 import { checkOverrideFiles, materialiseOverride, removeOverrides } from './repository/overrides.ts';
@@ -44,6 +45,8 @@ export interface ModelManagerOptions {
   runtimeId?: string;
   gpus?: number;
   defaultIsolation?: 'thread' | 'process';
+  /** Hosts, besides loopback, that the configuration of a load request may name: "host" or "host:port". */
+  remoteHosts?: readonly string[];
 }
 
 export interface ModelManagerDeps {
@@ -208,7 +211,9 @@ export class ModelManager {
   async load(name: string, configJson: string, files: ReadonlyMap<string, Uint8Array>): Promise<void> {
     this.requireExplicit('load');
     checkModelName(name);
-    if (configJson !== '') readModelConfig(configJson, `${name}/config.json`);
+    if (configJson !== '') {
+      checkRemoteHosts(readModelConfig(configJson, `${name}/config.json`), name, this.options.remoteHosts ?? []);
+    }
     if (files.size > 0) checkOverrideFiles(files);
     else await this.scanner.request();
     const found = this.snapshot.models.get(name);

@@ -21,7 +21,7 @@ const allowed = {
   control: ['admission', 'backends', 'executor', 'gateway', 'models', 'pipeline/types', 'server/http', 'telemetry'],
   admin: ['control', 'gateway', 'models', 'pipeline/types', 'protocol', 'server/http', 'telemetry'],
   client: ['pipeline/types', 'tensor'],
-  cli: ['admin/access', 'admission', 'client', 'control/admission-config', 'models', 'main'],
+  cli: ['client', 'control/validate', 'main'],
 };
 
 const rules = Object.entries(allowed).map(([folder, others]) => {

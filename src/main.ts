@@ -18,6 +18,9 @@ import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
 import { RemoteMirrors } from './models/remotes.ts';
 import { quarantineNewest } from './models/verdicts.ts';
+import { MAX_HEADER_BYTES } from './server/http/head.ts';
+import { httpLibrary } from './server/http/open.ts';
+import { loadUws } from './server/http/uws.ts';
 import { monotonicMs } from './shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
 import { createLogger } from './telemetry/logging.ts';
@@ -50,13 +53,35 @@ function dependencyVersion(name: string): string {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
+/** Like every file that the configuration names, relative to it. */
+function resolveTlsFiles({ server: { tls } }: Config, baseDir: string): void {
+  if (tls === undefined) return;
+  tls.certFile = resolve(baseDir, tls.certFile);
+  tls.keyFile = resolve(baseDir, tls.keyFile);
+  if (tls.caFile !== undefined) tls.caFile = resolve(baseDir, tls.caFile);
+}
+
+/** Several threads can share the HTTP port only through uWebSockets.js, which cannot check client certificates. */
+async function gatewayThreads({ threads, server }: Config): Promise<number> {
+  if (threads.gateways === 1) return 1;
+  if (server.tls?.caFile !== undefined || httpLibrary(process.env.SWITCHYARD_HTTP) === 'node') return 1;
+  return loadUws().then(
+    () => threads.gateways,
+    () => 1,
+  );
+}
+
 const CRASH_REASON = 'the gateway process crashed three times within a minute after this version came';
 
 /** Composition root: builds the whole program on the control thread and starts it. Rejects with ConfigError or a start-up failure. */
 export async function startServer(options: ServeOptions, onFatal: (message: string) => void): Promise<RunningServer> {
   const startedAt = performance.now();
+  // uWS reads it once, when the first thread loads it; its own 4 KiB would refuse long tokens.
+  process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= String(MAX_HEADER_BYTES);
   const config = loadConfig(options.configFile, options.overrides);
   const baseDir = options.configFile === undefined ? process.cwd() : dirname(resolve(options.configFile));
+  resolveTlsFiles(config, baseDir);
+  config.threads.gateways = await gatewayThreads(config);
   const dataDir = resolve(config.dataDir);
   const { logger, apply } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
   logger.level = config.telemetry.logLevel;

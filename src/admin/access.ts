@@ -1,31 +1,14 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { isIP } from 'node:net';
+import { adminBindingProblem, isLoopback } from '../config/admin-binding.ts';
 import { ConfigError } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { Role } from './route.ts';
 
-const MIN_TOKEN_LENGTH = 16;
-
-export function isLoopback(host: string): boolean {
-  const name = host.toLowerCase();
-  if (name === 'localhost' || name === '::1' || name === '[::1]') return true;
-  return isIP(name) === 4 && name.startsWith('127.');
-}
-
-/** Refuses a configuration that would let anyone on the network administer the server. Throws ConfigError. */
+/** Refuses a server section that would let anyone on the network administer the server. Throws ConfigError. */
 export function checkAdminBinding(server: Pick<Config['server'], 'adminHost' | 'adminToken'>): void {
-  const { adminHost, adminToken } = server;
-  if (adminToken === undefined && !isLoopback(adminHost)) {
-    throw new ConfigError([
-      `server.adminHost: ${JSON.stringify(adminHost)} is reachable from other machines; set server.adminToken too, or use 127.0.0.1`,
-    ]);
-  }
-  if (adminToken !== undefined && adminToken.length < MIN_TOKEN_LENGTH) {
-    throw new ConfigError([
-      `server.adminToken: has ${adminToken.length} characters; use at least ${MIN_TOKEN_LENGTH}, such as the output of: openssl rand -hex 32`,
-    ]);
-  }
+  const problem = adminBindingProblem(server);
+  if (problem !== undefined) throw new ConfigError([`server.${problem.field}: ${problem.message}`]);
 }
 
 /** What of a request decides whether it may go on. */

@@ -2,7 +2,6 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import type { ReloadStatus } from '../control/config-reloader.ts';
 import type { PoolDescription } from '../control/executor-pool.ts';
-import type { ControlMethod } from '../gateway/messages.ts';
 import type { ServingTable, VersionStatus } from '../pipeline/types.ts';
 import type { MetricsReader, RowName } from '../telemetry/metrics-reader.ts';
 import type { TenantFigures } from '../telemetry/tenant-metrics.ts';
@@ -14,7 +13,7 @@ export interface AdminServices {
   control: {
     repositoryIndex(readyOnly: boolean): Promise<{ name: string; versions: VersionStatus[] }[]>;
     /** As the gateways' control client calls. Rejects with SwitchyardError. */
-    call(method: ControlMethod, args: unknown[]): Promise<unknown>;
+    call(method: 'loadModel' | 'unloadModel' | 'logSettings' | 'traceSettings', args: unknown[]): Promise<unknown>;
   };
   manager: { table(): ServingTable };
   hub: {

@@ -19,7 +19,7 @@ export function addValidate(program: Command, output: Output): void {
         .argParser(list),
     )
     .action(async (flags: ValidateFlags) => {
-      const { validateAll } = await import('./validate-all.ts');
+      const { validateAll } = await import('../control/validate.ts');
       const { models, problems } = await validateAll(
         flags.config,
         flags.modelRepository?.map((path) => resolve(path)),

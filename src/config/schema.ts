@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { adminBindingProblem } from './admin-binding.ts';
 import { admissionSchema } from './admission-schema.ts';
 
 const port = z.number().int().min(0).max(65535);
@@ -31,8 +32,7 @@ const remote = z.strictObject({
 
 const cores = availableParallelism();
 
-/** switchyard.yaml. Published as config/schema.json; every field has a default, so that an empty file is valid. */
-export const configSchema = z.strictObject({
+const settings = z.strictObject({
   server: z
     .strictObject({
       name: z
@@ -124,6 +124,13 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
   dataDir: z.string().default('data'),
+});
+
+/** switchyard.yaml. Published as config/schema.json; every field has a default, so that an empty file is valid. */
+export const configSchema = settings.superRefine(({ server }, context) => {
+  const problem = adminBindingProblem(server);
+  if (problem === undefined) return;
+  context.addIssue({ code: 'custom', path: ['server', problem.field], message: problem.message });
 });
 
 export type Config = z.infer<typeof configSchema>;

@@ -31,6 +31,7 @@ const USED_INTERVAL_MS = 1000;
 
 async function build() {
   const log = createLogger({ thread: `gateway-${data.id}`, settings: data.logSettings });
+  log.logger.level = config.telemetry.logLevel;
   const client = new ThreadControlClient(post);
   const reader = new MetricsReader();
   for (const { thread, chunk } of data.chunks) reader.addChunk(thread, chunk);
@@ -46,7 +47,7 @@ async function build() {
     data.traceSettings,
     data.traceCounters,
   );
-  const recorder = new RequestRecorder(data.metrics, tracer);
+  const recorder = new RequestRecorder(data.metrics, tracer, log.logger);
   const used = new Set<string>();
   const dataPlane = new GatewayDataPlane(config.limits, {
     metrics: recorder,

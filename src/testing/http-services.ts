@@ -101,6 +101,10 @@ export class FakeAdmission implements Admission {
   enabled = false;
   /** Answers by promise, as a JWKS or Redis lookup would. */
   slow = false;
+  /** Set: what slow calls of admit wait for. */
+  gate: Promise<void> | undefined;
+  /** Slow calls of admit, answered or not. */
+  admitting = 0;
   admitted = 0;
   released = 0;
 
@@ -120,7 +124,8 @@ export class FakeAdmission implements Admission {
       throw new SwitchyardError('overloaded', 'rate limit of the tenant reached', { retryAfterMs: 2500 });
     }
     if (this.slow) {
-      return new Promise((resolve) => setTimeout(resolve, 5)).then(() => {
+      this.admitting++;
+      return (this.gate ?? new Promise((resolve) => setTimeout(resolve, 5))).then(() => {
         this.admitted++;
       });
     }
@@ -181,6 +186,9 @@ export function fakeServices(maxBodyBytes = 1 << 20): FakeServices {
       async loadModel(name, config, files) {
         calls.push(['load', name, config, files]);
         if (name === 'unloadable') throw new SwitchyardError('failed_precondition', 'failed to load');
+      },
+      async demand(name) {
+        calls.push(['demand', name]);
         if (name === 'sleeping') addModel(table, name, signatures.echo);
       },
       async unloadModel(name, unloadDependents) {

@@ -33,7 +33,7 @@ test('without a configuration everything follows from the file and the runtime',
   });
   assert.equal(config.batching.enabled, true);
   assert.deepEqual(config.versionPolicy, { kind: 'latest', count: 1 });
-  assert.deepEqual(config.instanceGroups, [{ kind: 'cpu', count: 1, gpus: [] }]);
+  assert.deepEqual(config.instanceGroups, [{ kind: 'cpu', count: 0, gpus: [] }]);
 });
 
 test('raw holds what clients read without asking whether it exists', () => {

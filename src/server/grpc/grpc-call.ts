@@ -362,11 +362,7 @@ export class GrpcCall {
     if (!this.headersSent) {
       this.headersSent = true;
       stream.respond({ ...RESPONSE_HEADERS, ...this.trailers }, TRAILERS_ONLY);
-      // The client may still be sending: this asks it to stop, and reads on meanwhile to keep the connection's window.
-      if (!stream.readableEnded) {
-        stream.resume();
-        setImmediate(stopSending, stream);
-      }
+      stopSending(stream);
     } else if (this.packing !== undefined) {
       void this.packing.then(() => this.endQueue());
     } else this.endQueue();
@@ -382,6 +378,16 @@ function expire(call: GrpcCall): void {
   call.abort(new SwitchyardError('deadline_exceeded', 'the deadline of the call passed before its answer'));
 }
 
-function stopSending(stream: ServerHttp2Stream): void {
+/**
+ * Asks a client that is answered already, but still sending, to stop; what is under way is read and dropped meanwhile, to
+ * keep the connection's window open. Call it once the answer is complete.
+ */
+export function stopSending(stream: ServerHttp2Stream): void {
+  if (stream.readableEnded) return;
+  stream.resume();
+  setImmediate(closeQuietly, stream);
+}
+
+function closeQuietly(stream: ServerHttp2Stream): void {
   if (!stream.destroyed && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
 }

@@ -12,7 +12,7 @@ import {
 import type { AddressInfo, Socket } from 'node:net';
 import { monotonicMs } from '../../shared/clock.ts';
 import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
-import { type CallLimits, GrpcCall, type Method } from './grpc-call.ts';
+import { type CallLimits, GrpcCall, type Method, stopSending } from './grpc-call.ts';
 import { SessionGuard } from './session-guard.ts';
 import { errorTrailers, parseTimeout, RESPONSE_HEADERS } from './status.ts';
 
@@ -261,8 +261,7 @@ export class GrpcHttp2Server {
   private refuseHttp(stream: ServerHttp2Stream, status: number): void {
     const body = JSON.stringify({ error: 'this port speaks gRPC: POST with content-type application/grpc' });
     stream.respond({ ':status': status, 'content-type': 'application/json' });
-    stream.end(body);
-    stream.resume();
+    stream.end(body, () => stopSending(stream));
   }
 
   private readonly onClose = this.closeHandler();
@@ -331,7 +330,7 @@ function refuse(stream: ServerHttp2Stream, error: SwitchyardError): void {
     { ...RESPONSE_HEADERS, 'grpc-accept-encoding': 'identity,deflate,gzip', ...errorTrailers(error) },
     { endStream: true },
   );
-  stream.resume();
+  stopSending(stream);
 }
 
 function onData(this: CallStream, chunk: Buffer): void {

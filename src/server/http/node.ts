@@ -217,7 +217,7 @@ function tlsSettings(tls: TlsFiles): https.ServerOptions {
   if (tls.caFile !== undefined) {
     settings.ca = readPem('caFile', tls.caFile);
     settings.requestCert = true;
-    settings.rejectUnauthorized = true;
+    settings.rejectUnauthorized = tls.requireClientCertificate ?? true;
   }
   return settings;
 }

@@ -39,7 +39,11 @@ class TestHandler implements HttpHandler {
         else if (path === '/hold') this.held.push(exchange);
         else if (path === '/big') exchange.respond(200, '', BIG);
         else if (path === '/throw-body') throw new Error('secret');
-        else if (path === '/stream') this.stream(exchange);
+        else if (path === '/reuse') {
+          const kept = Buffer.from('mine');
+          exchange.respond(200, '', kept, true);
+          kept.fill('!');
+        } else if (path === '/stream') this.stream(exchange);
         else exchange.respond(200, '', body);
       },
       onAbort: (): void => {
@@ -132,6 +136,10 @@ for (const library of ['uws', 'node'] as const) {
       const result = await speak(server.port, [`GET /next ${HEAD}Connection: close\r\n\r\n`], undefined);
       assert.match(result.text, /next$/);
       assert.ok(result.closed);
+    });
+
+    it('takes the bytes of an answer before respond returns', async () => {
+      assert.equal((await fetchText('/reuse', 'x')).text, 'mine');
     });
 
     it('turns a throwing or silent handler into a 500 that tells nothing', async () => {

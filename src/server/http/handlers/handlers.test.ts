@@ -10,7 +10,7 @@ import { startHttpServer } from '../start.ts';
 const ECHO = '/v2/models/echo/infer';
 
 /** Parsed JSON of unknown shape: any path into it type-checks, whatever it holds is up to the assertion. */
-type Loose = string & { [key: string]: Loose };
+type Loose = string & Loose[] & { [key: string]: Loose };
 
 function inferBody(more: Record<string, unknown> = {}, data: unknown[] = [1, 2, 3, 4]): string {
   return JSON.stringify({ id: 'r1', inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 4], data }], ...more });
@@ -49,7 +49,14 @@ for (const library of ['uws', 'node'] as const) {
       services.dataPlane.contexts.length = 0;
       services.dataPlane.requests.length = 0;
       services.calls.length = 0;
-      Object.assign(services.admission, { enabled: false, slow: false, admitted: 0, released: 0 });
+      Object.assign(services.admission, {
+        enabled: false,
+        slow: false,
+        gate: undefined,
+        admitting: 0,
+        admitted: 0,
+        released: 0,
+      });
       services.isReady = true;
     });
 
@@ -294,6 +301,43 @@ for (const library of ['uws', 'node'] as const) {
       assert.equal((await call('POST', ECHO, inferBody(), { 'X-Api-Key': 'good' })).status, 200);
     });
 
+    it('gives back what is admitted after the client left', async () => {
+      let openGate = (): void => {};
+      const gate = new Promise<void>((resolve) => {
+        openGate = resolve;
+      });
+      Object.assign(services.admission, { enabled: true, slow: true, gate });
+      const abort = new AbortController();
+      const reply = fetch(`http://127.0.0.1:${server.port}${ECHO}`, {
+        method: 'POST',
+        body: inferBody(),
+        headers: { 'X-Api-Key': 'good' },
+        signal: abort.signal,
+      });
+      await settle(() => services.admission.admitting === 1);
+      abort.abort();
+      await assert.rejects(reply);
+      await settle(() => server.inFlight() === 0);
+      openGate();
+      await settle(() => services.admission.admitted === 1);
+      await settle(() => services.admission.released === 1);
+      assert.equal(services.dataPlane.requests.length, 0);
+    });
+
+    it('keeps answers apart that are compressed at the same time', async () => {
+      services.dataPlane.held = [];
+      const replies = Array.from({ length: 8 }, (_, i) => {
+        const input = { name: 'x', datatype: 'FP32', shape: [1, 50_000], data: Array(50_000).fill(i) };
+        return call('POST', ECHO, JSON.stringify({ inputs: [input] }), { 'accept-encoding': 'gzip' });
+      });
+      await settle(() => services.dataPlane.held?.length === 8);
+      for (const { request, observer } of services.dataPlane.held) echo(request, observer);
+      for (const [i, reply] of (await Promise.all(replies)).entries()) {
+        assert.equal(reply.headers.get('content-encoding'), 'gzip');
+        assert.deepEqual(new Set(reply.json.outputs[0].data as unknown as number[]), new Set([i]));
+      }
+    });
+
     it('maps errors to statuses, and hides those that are not its own', async () => {
       const cases: [() => never, number, RegExp][] = [
         [() => fail(new SwitchyardError('deadline_exceeded', 'too late')), 504, /too late/],
@@ -457,7 +501,7 @@ for (const library of ['uws', 'node'] as const) {
       assert.deepEqual(got.json.x, [1, 2, 3, 4]);
       const asleep = await call('POST', '/v2/models/sleeping/generate', '{"x":[1,2,3,4]}');
       assert.equal(asleep.status, 200, asleep.bytes.toString());
-      assert.deepEqual(services.calls[0].slice(0, 2), ['load', 'sleeping']);
+      assert.deepEqual(services.calls[0].slice(0, 2), ['demand', 'sleeping']);
       services.table().models.set('sleeping', { name: 'sleeping', versions: [], index: [], onDemand: true });
     });
 

@@ -156,7 +156,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
   private submit(body: Uint8Array): void {
     const { table, control } = this.gateway.services;
     if (this.needsSignature && isDormant(table(), this.model)) {
-      control.loadModel(this.model, '', new Map()).then(
+      control.demand(this.model).then(
         () => this.run(body),
         (error) => this.fail(error),
       );

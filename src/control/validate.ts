@@ -1,15 +1,14 @@
 import { dirname, join, resolve } from 'node:path';
-import { checkAdminBinding } from '../admin/access.ts';
 import { validateAdmissionConfig } from '../admission/validate-config.ts';
 import { ConfigError, loadConfig } from '../config/load.ts';
 import type { ModelConfig } from '../config/model-config.ts';
 import type { Config } from '../config/schema.ts';
-import { readAdmissionConfig } from '../control/admission-config.ts';
 import { completeEnsemble } from '../models/config/complete.ts';
 import { ensembleDependencies } from '../models/config/ensemble.ts';
 import { type ScannedModel, scanRepositories } from '../models/repository/scan.ts';
 import { readSource } from '../models/source.ts';
 import { toSwitchyardError } from '../shared/errors.ts';
+import { readAdmissionConfig } from './admission-config.ts';
 
 export interface Validation {
   /** Models looked at. */
@@ -60,15 +59,10 @@ function validateConfig(file: string | undefined, problems: string[]): Config | 
     return undefined;
   }
   const baseDir = file === undefined ? process.cwd() : dirname(resolve(file));
-  for (const check of [
-    () => checkAdminBinding(config.server),
-    () => validateAdmissionConfig(readAdmissionConfig(config.admission, baseDir)),
-  ]) {
-    try {
-      check();
-    } catch (error) {
-      problems.push(...problemsOf(error, file));
-    }
+  try {
+    validateAdmissionConfig(readAdmissionConfig(config.admission, baseDir));
+  } catch (error) {
+    problems.push(...problemsOf(error, file));
   }
   return config;
 }

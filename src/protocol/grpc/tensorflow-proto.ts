@@ -136,6 +136,7 @@ message ModelVersionStatus {
 message GetModelStatusResponse { repeated ModelVersionStatus model_version_status = 1; }
 
 message Metric { string name = 1; oneof value_increase { int64 int64_value_increase = 2; } }
-message ReloadConfigRequest { google.protobuf.Any config = 1; repeated string metric_names = 2; }
+message ModelServerConfig {}
+message ReloadConfigRequest { ModelServerConfig config = 1; repeated string metric_names = 2; }
 message ReloadConfigResponse { StatusProto status = 1; repeated Metric metric = 2; }
 `;

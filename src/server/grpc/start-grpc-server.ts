@@ -1,4 +1,4 @@
-import { INFERENCE_SERVICE, packageDefinition, serviceDefinition } from '../../protocol/grpc/schema.ts';
+import { INFERENCE_SERVICE, serviceDefinition } from '../../protocol/grpc/schema.ts';
 import type { GatewayServices } from '../services.ts';
 import { controlHandlers } from './control-service.ts';
 import { HealthFollower } from './health.ts';
@@ -6,6 +6,7 @@ import { GrpcHttp2Server, type GrpcTls } from './http2-server.ts';
 import { modelStreamInfer } from './infer-stream.ts';
 import { modelInfer } from './infer-unary.ts';
 import { inferenceHandlers } from './inference-service.ts';
+import { reflectionLoader } from './reflection.ts';
 import { type ServiceDefinition, ServiceRegistrar } from './service-registrar.ts';
 import { registerTensorflowServing } from './tensorflow-service.ts';
 
@@ -52,18 +53,5 @@ export async function startGrpcServer(
       health.stop();
       return server.close();
     },
-  };
-}
-
-/** Reflection is loaded by its first caller: few ask for it, and its libraries take longer to load than all the rest. */
-function reflectionLoader(registrar: ServiceRegistrar): (path: string) => Promise<boolean> {
-  let loading: Promise<boolean> | undefined;
-  return (path) => {
-    if (!path.startsWith('/grpc.reflection.')) return Promise.resolve(false);
-    loading ??= import('@grpc/reflection').then(({ ReflectionService }) => {
-      new ReflectionService(packageDefinition() as never).addToServer(registrar as never);
-      return true;
-    });
-    return loading;
   };
 }

@@ -22,7 +22,7 @@ const RECEIVING = 1;
 const RUNNING = 2;
 const DONE = 3;
 
-const ANONYMOUS: Identity = { tenant: '', roles: [], maxPriority: 0 };
+const ANONYMOUS: Identity = { tenant: 'default', roles: [], maxPriority: 0 };
 
 /**
  * One inference request over HTTP, whatever its protocol: admission, body, decoding, data plane, answer. It is the

@@ -19,9 +19,9 @@ const allowed = {
   'server/grpc': ['protocol', 'pipeline', 'server/services', 'admission', 'tensor'],
   gateway: ['admission', 'cache', 'pipeline', 'server', 'telemetry', 'tensor'],
   control: ['admission', 'backends', 'executor', 'gateway', 'models', 'pipeline/types', 'server/http', 'telemetry'],
-  admin: ['control', 'models', 'pipeline/types', 'server/http', 'telemetry'],
+  admin: ['control', 'gateway', 'models', 'pipeline/types', 'protocol', 'server/http', 'telemetry'],
   client: ['pipeline/types', 'tensor'],
-  cli: ['client', 'models', 'main'],
+  cli: ['client', 'control/validate', 'main'],
 };
 
 const rules = Object.entries(allowed).map(([folder, others]) => {

@@ -62,7 +62,8 @@ export class ServerContestant implements Contestant {
   async turn(): Promise<Measurement> {
     const { server, probed } = await this.#shared.enter(this.#wire);
     try {
-      await this.#drive(server, probed, this.#timing.warmupSeconds);
+      const warmup = Math.max(this.#timing.warmupSeconds, this.#shared.target.warmupSeconds ?? 0);
+      await this.#drive(server, probed, warmup);
       return await measured(server, () => this.#drive(server, probed, this.#timing.seconds));
     } finally {
       await this.#shared.leave();

@@ -11,6 +11,7 @@ import { midBinary } from './scenarios/mid-binary.ts';
 import { overload } from './scenarios/overload.ts';
 import { thousandModels } from './scenarios/thousand-models.ts';
 import { PEERS } from './targets/peers.ts';
+import { endAllServers } from './targets/server-process.ts';
 
 const SCENARIOS: Scenario[] = [smallJson, smallBinary, smallGrpc, midBinary, thousandModels, overload, latency];
 
@@ -74,17 +75,15 @@ async function main(): Promise<number> {
     scenarios: [],
   };
   const failed: string[] = [];
-  try {
-    for (const scenario of scenarios) {
-      try {
-        run.scenarios.push(await scenario.run(settings));
-      } catch (error) {
-        failed.push(scenario.name);
-        console.error(`${scenario.name} failed: ${(error as Error).message}`);
-      }
+  // On exit rather than in a finally block: an interrupted run leaves nothing behind either.
+  process.once('exit', () => rmSync(scratch, { recursive: true, force: true }));
+  for (const scenario of scenarios) {
+    try {
+      run.scenarios.push(await scenario.run(settings));
+    } catch (error) {
+      failed.push(scenario.name);
+      console.error(`${scenario.name} failed: ${(error as Error).message}`);
     }
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
   }
   if (run.scenarios.length > 0) writeReport(out, run);
   console.log(markdownReport(run, false));
@@ -123,6 +122,8 @@ function positive(flag: string, text: string | undefined, fallback: number): num
   return value;
 }
 
+process.once('exit', endAllServers);
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(130));
 process.exitCode = await main().catch((error: Error) => {
   console.error(error.message);
   return 2;

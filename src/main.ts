@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
 import { startAdminServer } from './admin/server.ts';
 import { allocateLimitTable } from './admission/limit-table.ts';
 import { EXIT_CONFIG, mustQuarantine, recentCrashes, recordCrashes } from './cli/supervisor.ts';
@@ -15,7 +16,11 @@ import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
+import { RemoteMirrors } from './models/remotes.ts';
 import { quarantineNewest } from './models/verdicts.ts';
+import { MAX_HEADER_BYTES } from './server/http/head.ts';
+import { httpLibrary } from './server/http/open.ts';
+import { loadUws } from './server/http/uws.ts';
 import { monotonicMs } from './shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
 import { createLogger } from './telemetry/logging.ts';
@@ -34,6 +39,8 @@ export interface RunningServer {
   metricsPort: number;
   adminPort: number;
   config: Config;
+  /** Reads the configuration again; a bad one is logged and the last good one goes on. */
+  reload(): void;
   /** Unready, stop accepting, finish what is in flight, flush, end the threads. */
   drain(): Promise<void>;
 }
@@ -41,13 +48,40 @@ export interface RunningServer {
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string })
   .version;
 
+function dependencyVersion(name: string): string {
+  const file = createRequire(import.meta.url).resolve(`${name}/package.json`);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+/** Like every file that the configuration names, relative to it. */
+function resolveTlsFiles({ server: { tls } }: Config, baseDir: string): void {
+  if (tls === undefined) return;
+  tls.certFile = resolve(baseDir, tls.certFile);
+  tls.keyFile = resolve(baseDir, tls.keyFile);
+  if (tls.caFile !== undefined) tls.caFile = resolve(baseDir, tls.caFile);
+}
+
+/** Several threads can share the HTTP port only through uWebSockets.js, which cannot check client certificates. */
+async function gatewayThreads({ threads, server }: Config): Promise<number> {
+  if (threads.gateways === 1) return 1;
+  if (server.tls?.caFile !== undefined || httpLibrary(process.env.SWITCHYARD_HTTP) === 'node') return 1;
+  return loadUws().then(
+    () => threads.gateways,
+    () => 1,
+  );
+}
+
 const CRASH_REASON = 'the gateway process crashed three times within a minute after this version came';
 
 /** Composition root: builds the whole program on the control thread and starts it. Rejects with ConfigError or a start-up failure. */
 export async function startServer(options: ServeOptions, onFatal: (message: string) => void): Promise<RunningServer> {
   const startedAt = performance.now();
+  // uWS reads it once, when the first thread loads it; its own 4 KiB would refuse long tokens.
+  process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= String(MAX_HEADER_BYTES);
   const config = loadConfig(options.configFile, options.overrides);
   const baseDir = options.configFile === undefined ? process.cwd() : dirname(resolve(options.configFile));
+  resolveTlsFiles(config, baseDir);
+  config.threads.gateways = await gatewayThreads(config);
   const dataDir = resolve(config.dataDir);
   const { logger, apply } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
   logger.level = config.telemetry.logLevel;
@@ -105,14 +139,25 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     logSettings: { ...DEFAULT_LOG_SETTINGS },
     instanceId: randomUUID(),
   });
+  const remotes = new RemoteMirrors(
+    config.models.remotes.map((remote) => ({ ...remote, refreshMs: remote.refreshSeconds * 1000 })),
+    join(dataDir, 'remotes'),
+    {
+      discover: async (url) => (await import('./backends/v2grpc/discover.ts')).discoverModels(url),
+      log: (level, message, fields) => logger[level](fields, message),
+    },
+  );
+  const repositories = config.models.repositories.map((repository) => resolve(baseDir, repository));
   const manager: ModelManager = createModelManager(
     {
-      repositories: config.models.repositories.map((repository) => resolve(baseDir, repository)),
+      repositories: [...repositories, ...remotes.repositories],
       dataDir,
       controlMode: config.models.mode,
       pollIntervalMs: config.models.pollSeconds * 1000,
       startupModels: config.models.load,
       memoryBudgetBytes: config.models.memoryBudgetBytes,
+      remoteHosts: config.models.remoteHosts,
+      runtimeId: `onnxruntime ${dependencyVersion('onnxruntime-node')}`,
     },
     {
       pool: {
@@ -121,7 +166,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       },
       preflight: new PreflightLauncher({
         timeoutMs: config.models.preflightTimeoutMs,
-        onCrash: (spec, reason, stderr) => logger.error({ model: spec.model, version: spec.version, reason, stderr }, 'a version crashed in preflight'),
+        onCrash: (spec, reason, stderr) =>
+          logger.error({ model: spec.model, version: spec.version, reason, stderr }, 'a version crashed in preflight'),
       }),
       publish: async (table) => {
         await gatewaysStarted;
@@ -144,8 +190,12 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const [ports, metrics, admin] = await Promise.all([
     fleet.listen(),
     startMetricsServer(hub, config.server),
-    startAdminServer({ config: () => reloader.current, control, manager, hub, reloader, version }, config.server),
+    startAdminServer(
+      { config: () => reloader.current, control, manager, hub, reloader, pool, fleet, version, logger },
+      config.server,
+    ),
   ]);
+  await remotes.start();
   await manager.start();
   fleet.setReady(true);
   reloader.watch();
@@ -163,6 +213,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const drain = async (): Promise<void> => {
     fleet.setReady(false);
     await reloader.close();
+    remotes.stop();
     await manager.stop();
     await fleet.drain(config.server.drainSeconds * 1000);
     await pool.stop();
@@ -174,6 +225,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     metricsPort: metrics.port,
     adminPort: admin.port,
     config,
+    reload: () => void reloader.reload(),
     drain: () => {
       draining ??= drain();
       return draining;
@@ -198,6 +250,7 @@ async function main(): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  process.on('SIGHUP', () => server.reload());
   // A gateway without its supervisor would hold the ports for nobody.
   process.on('disconnect', stop);
   process.send?.({ kind: 'ready' });
@@ -209,6 +262,8 @@ if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${proce
     process.stderr.write(
       `${error instanceof ConfigError ? message : JSON.stringify({ level: 60, time: Date.now(), msg: message })}\n`,
     );
-    process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);
+    // A taken port or an unreadable certificate stays so: only a process that dies by itself is worth starting again,
+    // and only such a death may count against a model version.
+    process.exit(EXIT_CONFIG);
   });
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = [
-    "simple", "identity_string", "identity_bf16", "identity_bool",
+    "simple", "identity_string", "identity_bytes", "identity_bf16", "identity_bool",
     "identity_fp16", "identity_fp32", "identity_fp64",
     "identity_int8", "identity_int16", "identity_int32", "identity_int64",
     "identity_uint8", "identity_uint16", "identity_uint32", "identity_uint64",

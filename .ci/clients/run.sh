@@ -14,10 +14,7 @@ import socket
 sockets = [socket.socket() for _ in range(4)]
 for s in sockets: s.bind(("127.0.0.1", 0))
 print(*[s.getsockname()[1] for s in sockets])')
-  cat > "$work/switchyard.yaml" <<YAML
-${SWITCHYARD_CLIENT_TEST_CONFIG:-}
-YAML
-  node "$root/dist/cli/main.js" serve --config "$work/switchyard.yaml" --model-repository "$work/models" \
+  node "$root/dist/cli/main.js" serve --model-repository "$work/models" --model-control-mode explicit --load-model '*' \
     --data-dir "$work/data" --http-port "$http" --grpc-port "$grpc" --metrics-port "$metrics" --admin-port "$admin" \
     > "$work/serve.log" 2>&1 &
   server=$!

@@ -223,5 +223,6 @@ def raw_exchange(address, data):
 )
 def test_bytes_that_are_not_http_hurt_no_one(http_address, infer, data):
     received = raw_exchange(http_address, data)
-    assert received == b"" or received.split(b" ")[1][:1] == b"4"
+    # 505 is the socket library's own answer to what is no HTTP request at all.
+    assert received == b"" or received.split(b" ")[1][:1] == b"4" or received.split(b" ")[1] == b"505"
     outputs_of(infer("simple", BODY))

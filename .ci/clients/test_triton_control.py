@@ -117,6 +117,8 @@ def test_load_with_another_configuration(triton):
         with pytest.raises(InferenceServerException):
             triton.infer("simple", [triton.input(name, "INT32", data) for name in ("INPUT0", "INPUT1")])
     finally:
+        # Triton keeps a configuration sent with a load until the model is unloaded.
+        triton.run(lambda client: client.unload_model("simple"))
         triton.run(lambda client: client.load_model("simple"))
     assert config_of(triton, "simple")["max_batch_size"] == 8
 

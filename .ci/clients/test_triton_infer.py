@@ -127,7 +127,7 @@ TEXTS = ["", "plain", "žluťoučký kůň", "\U0001f600", "zero\0inside", "x" *
 
 def test_bytes_in_binary_form(triton):
     data = np.array([[text.encode() for text in TEXTS]], np.object_)
-    echoed = triton.infer("identity_string", [triton.input("INPUT", "BYTES", data)]).as_numpy("OUTPUT")
+    echoed = triton.infer("identity_bytes", [triton.input("INPUT", "BYTES", data)]).as_numpy("OUTPUT")
     assert echoed.shape == data.shape
     assert list(echoed[0]) == list(data[0])
 
@@ -135,7 +135,7 @@ def test_bytes_in_binary_form(triton):
 def test_bytes_in_json(triton_http):
     data = np.array([TEXTS], np.object_)
     result = triton_http.infer(
-        "identity_string",
+        "identity_bytes",
         [triton_http.input("INPUT", "BYTES", data, binary_data=False)],
         outputs=[triton_http.output("OUTPUT", binary_data=False)],
     )
@@ -147,7 +147,7 @@ def test_a_tensor_without_elements(triton, binary):
     data = np.empty((1, 0), np.object_)
     options = {"binary_data": binary} if triton.is_http else {}
     result = triton.infer(
-        "identity_string",
+        "identity_bytes",
         [triton.input("INPUT", "BYTES", data, **options)],
         outputs=[triton.output("OUTPUT", **options)],
     )

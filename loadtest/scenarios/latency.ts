@@ -9,7 +9,6 @@ import { type Comparison, find, type Metric, makeWorkload, type Panel, type Scen
 import { bootstrapMedian } from '../statistics.ts';
 import { bareUws } from '../targets/limits.ts';
 import { switchyard } from '../targets/switchyard.ts';
-import type { Wire } from '../targets/target.ts';
 
 const CONNECTIONS = 64;
 
@@ -25,11 +24,7 @@ export const latency: Scenario = {
       const subject = new SharedServer(switchyard(), workload);
       const limit = new SharedServer(bareUws(wire), workload);
       const request = switchyard().request(wire, workload);
-      const { server } = await openServer(subject, wire);
-      const peak = throughput(
-        await wrk(server.ports.http, request, { connections: CONNECTIONS, seconds: 3 }, workload.scratch),
-      );
-      const requestsPerSecond = Math.round(peak / 2);
+      const requestsPerSecond = Math.round((await peakOf(subject, wire)) / 2);
       const drive: Drive = (running, _probed, seconds) =>
         oha(running.ports.http, request, { connections: CONNECTIONS, seconds, requestsPerSecond }, workload.scratch);
       const contestants: Contestant[] = [subject, limit].map(
@@ -50,9 +45,19 @@ export const latency: Scenario = {
   },
 };
 
-async function openServer(shared: SharedServer, wire: Wire): ReturnType<SharedServer['enter']> {
-  await shared.open(wire);
-  return shared.enter(wire);
+/** Closed-loop throughput of a started server; it is left running. */
+async function peakOf(shared: SharedServer, wire: 'json' | 'binary'): Promise<number> {
+  try {
+    await shared.open(wire);
+    const { server } = await shared.enter(wire);
+    const request = shared.target.request(wire, shared.workload);
+    return throughput(
+      await wrk(server.ports.http, request, { connections: CONNECTIONS, seconds: 3 }, shared.workload.scratch),
+    );
+  } catch (error) {
+    await shared.close();
+    throw error;
+  }
 }
 
 /** Median over rounds of the difference within a round. */

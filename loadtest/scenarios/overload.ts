@@ -83,7 +83,11 @@ export const overload: Scenario = {
     ];
     const comparisons: Comparison[] = [
       { text: 'of its capacity served during the storm', estimate: bootstrapMedian(goodput), unit: '×' },
-      { text: 'seconds until calm again', estimate: bootstrapMedian(recovery), unit: 's' },
+      {
+        text: 'from the end of the storm until answers are as quick as before it',
+        estimate: bootstrapMedian(recovery),
+        unit: 's',
+      },
     ];
     if (refusedP99.length > 0) {
       comparisons.push({ text: 'p99 of refusals', estimate: bootstrapMedian(refusedP99), unit: 'ms' });

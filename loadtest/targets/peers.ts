@@ -84,6 +84,8 @@ function rayserve(): Target {
     wires: ['json'],
     // Its control processes poll, and take a pause for a lost node.
     idle: 'restart',
+    // A fresh start every time, whose first requests wait for the replica's route.
+    warmupSeconds: 5,
     computes: true,
     readyPath: '/-/healthz',
     async prepare() {

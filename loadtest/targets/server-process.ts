@@ -9,6 +9,13 @@ import type { Ports, Target, Workload } from './target.ts';
 const READY_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 10_000;
 
+const running = new Set<number>();
+
+/** Ends every server still running, at once. For the way out of an interrupted load test: servers lead sessions of their own. */
+export function endAllServers(): void {
+  for (const root of running) for (const pid of treePids(root)) signal(pid, 'SIGKILL');
+}
+
 /** A started target. */
 export class ServerProcess {
   readonly pid: number;
@@ -18,6 +25,7 @@ export class ServerProcess {
   private constructor(child: ChildProcess, ports: Ports) {
     this.pid = child.pid!;
     this.ports = ports;
+    running.add(this.pid);
     child.once('exit', () => {
       this.#exited = true;
     });
@@ -88,6 +96,7 @@ export class ServerProcess {
     while (!this.#exited && performance.now() < deadline) await sleep(50);
     for (const pid of new Set([...pids, ...treePids(this.pid)])) signal(pid, 'SIGKILL');
     while (!this.#exited) await sleep(20);
+    running.delete(this.pid);
   }
 }
 

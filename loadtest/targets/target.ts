@@ -43,6 +43,8 @@ export interface Target {
    * idling would tax the others, `restart` for those that neither idle quietly nor survive a pause.
    */
   idle: 'run' | 'pause' | 'restart';
+  /** Least warm-up before each measurement, for servers whose first seconds say nothing. */
+  warmupSeconds?: number;
   /** Builds what the server needs (virtual environment, model repository). Called once. */
   prepare(workload: Workload): Promise<void>;
   launch(workload: Workload, ports: Ports): Launch;

@@ -198,12 +198,31 @@ describe('deadlines', () => {
     assert.deepEqual(order, [2, 3, 1, 0, 4]);
   });
 
+  test('arrival decides among equal deadlines, also behind a later one', () => {
+    const bench = new Bench();
+    for (const deadline of [90, 50, 50, 50, 50, 50]) bench.add({ deadline });
+    assert.deepEqual(bench.ids(), [1, 2, 3, 4, 5, 0]);
+  });
+
   test('drops what has expired, whatever is known', () => {
     const bench = new Bench();
     bench.add({ deadline: 10 });
     bench.add();
     assert.deepEqual(bench.ids(10), [1]);
     assert.deepEqual(bench.drops, ['0 deadline']);
+  });
+
+  test('runs nothing that expired since the last sweep', () => {
+    const bench = new Bench();
+    bench.add({ deadline: 10 });
+    bench.add({ deadline: 10.5 });
+    bench.add({ deadline: 10.5, shapeKey: 'b' });
+    assert.deepEqual(
+      bench.queue.expire(10, () => {}),
+      11,
+    );
+    assert.deepEqual(bench.ids(10.6), []);
+    assert.deepEqual(bench.drops, ['1 deadline', '2 deadline']);
   });
 
   test('drops what the learned latency says cannot make it, and only then', () => {
@@ -247,12 +266,13 @@ describe('deadlines', () => {
     for (let rows = 1; rows <= 64; rows++) bench.learn(rows, 1 + 0.05 * rows);
     let now = 0;
     let served = 0;
-    // Ten times what the model can do: 64 rows take 4.2 ms, 640 arrive in it.
+    // Ten times what the model can do, arriving evenly: 64 rows take 4.2 ms, 640 come in that time.
     for (let batch = 0; batch < 200; batch++) {
       const { rows, paddedRows } = bench.next(now);
       served += rows;
       const took = rows === 0 ? 0.1 : 1 + 0.05 * paddedRows;
-      for (let i = 0; i < Math.round(150 * took); i++) bench.add({ deadline: now + took + 20 }, now + took);
+      const arrivals = Math.round(150 * took);
+      for (let i = 0; i < arrivals; i++) bench.add({ deadline: now + (took * i) / arrivals + 20 }, now);
       now += took;
     }
     const peak = 64 / 4.2;

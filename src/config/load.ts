@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { type Document, isMap, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Document, isMap, isSeq, LineCounter, type Node, parseDocument, type YAMLParseError } from 'yaml';
 import type { z } from 'zod';
 import { type Config, configSchema } from './schema.ts';
 
@@ -37,7 +37,7 @@ export function parseConfig(text: string, file: string, overrides: Record<string
     throw new ConfigError(
       document.errors.map((error) => {
         const { line, col } = lines.linePos(error.pos[0]);
-        return `${file}:${line}:${col}: ${error.message.split('\n')[0]}`;
+        return `${file}:${line}:${col}: ${syntaxMessage(error)}`;
       }),
     );
   }
@@ -47,24 +47,51 @@ export function parseConfig(text: string, file: string, overrides: Record<string
   } catch (error) {
     throw new ConfigError([`${file}:1:1: ${(error as Error).message}`]);
   }
-  const result = configSchema.safeParse(merge(plain, overrides));
+  const result = configSchema.safeParse(merge(withoutEmptySections(plain), overrides));
   if (result.success) return result.data;
-  throw new ConfigError(result.error.issues.flatMap((issue) => describe(issue, document, lines, file)));
+  const problems = result.error.issues.flatMap((issue) => describe(issue, document));
+  problems.sort((a, b) => a.offset - b.offset);
+  throw new ConfigError(
+    problems.map(({ offset, message }) => {
+      const { line, col } = lines.linePos(offset);
+      return `${file}:${line}:${col}: ${message}`;
+    }),
+  );
 }
 
-function describe(issue: z.core.$ZodIssue, document: Document, lines: LineCounter, file: string): string[] {
+/** The parser's words without the place, which stands in front already, and without its own API. */
+function syntaxMessage(error: YAMLParseError): string {
+  if (error.code === 'MULTIPLE_DOCS') return 'a second document starts here; the configuration is one document';
+  return error.message.split('\n')[0].replace(/ at line \d+, column \d+:?$/, '');
+}
+
+/** A section all of whose settings are commented out reads as null; it is as good as absent. */
+function withoutEmptySections(plain: unknown): unknown {
+  if (typeof plain !== 'object' || plain === null || Array.isArray(plain)) return plain;
+  return Object.fromEntries(
+    Object.entries(plain).filter(([key, value]) => value !== null || !Object.hasOwn(configSchema.shape, key)),
+  );
+}
+
+interface Problem {
+  /** Into the file's text. */
+  offset: number;
+  message: string;
+}
+
+function describe(issue: z.core.$ZodIssue, document: Document): Problem[] {
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map(
-      (key) =>
-        `${place([...issue.path, key], document, lines, file)}: unknown setting '${[...issue.path, key].join('.')}'`,
-    );
+    return issue.keys.map((key) => {
+      const path = [...issue.path, key];
+      return { offset: place(path, document), message: `unknown setting '${path.join('.')}'` };
+    });
   }
-  const where = issue.path.join('.');
-  return [`${place(issue.path, document, lines, file)}: ${where === '' ? 'configuration' : where}: ${issue.message}`];
+  const where = issue.path.length === 0 ? 'configuration' : issue.path.join('.');
+  return [{ offset: place(issue.path, document), message: `${where}: ${issue.message}` }];
 }
 
-/** Line and column of the deepest node of the path that the file has; a key's own place for the last step. */
-function place(path: readonly PropertyKey[], document: Document, lines: LineCounter, file: string): string {
+/** Where the deepest node of the path that the file has starts; a key's own place for the last step. */
+function place(path: readonly PropertyKey[], document: Document): number {
   let node: Node | null | undefined = document.contents as Node | null;
   let offset = node?.range?.[0] ?? 0;
   for (const step of path) {
@@ -80,8 +107,7 @@ function place(path: readonly PropertyKey[], document: Document, lines: LineCoun
       offset = node?.range?.[0] ?? offset;
     } else break;
   }
-  const { line, col } = lines.linePos(offset);
-  return `${file}:${line}:${col}`;
+  return offset;
 }
 
 function merge(base: unknown, over: Record<string, unknown>): unknown {

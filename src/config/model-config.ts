@@ -52,6 +52,7 @@ export interface BatchingConfig {
 
 export interface InstanceGroup {
   kind: 'cpu' | 'gpu' | 'remote';
+  /** 0: not said; the executor pool's default. */
   count: number;
   gpus: number[];
 }

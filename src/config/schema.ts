@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { adminBindingProblem } from './admin-binding.ts';
 import { admissionSchema } from './admission-schema.ts';
 
 const port = z.number().int().min(0).max(65535);
@@ -13,10 +14,25 @@ const tls = z.strictObject({
   requireClientCertificate: z.boolean().default(false),
 });
 
+const remote = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9][\w.-]{0,63}$/, 'allowed: 1 to 64 letters, digits, "_", "." and "-"')
+    .describe('Names its generated repository'),
+  url: z
+    .string()
+    .regex(
+      /^(grpcs?:\/\/)?[\w.:[\]-]+:\d{1,5}(\s*,\s*(grpcs?:\/\/)?[\w.:[\]-]+:\d{1,5})*$/,
+      'allowed: host:port, grpc://host:port or grpcs://host:port of each replica, comma-separated',
+    )
+    .describe('gRPC address of each replica, comma-separated'),
+  backend: z.enum(['triton', 'kserve']).default('triton'),
+  refreshSeconds: positive.max(86_400).default(10).describe('How often the models are looked up again'),
+});
+
 const cores = availableParallelism();
 
-/** switchyard.yaml. Published as config/schema.json; every field has a default, so that an empty file is valid. */
-export const configSchema = z.strictObject({
+const settings = z.strictObject({
   server: z
     .strictObject({
       name: z
@@ -34,6 +50,10 @@ export const configSchema = z.strictObject({
       maxBodyBytes: count.default(256 * 1024 * 1024),
       maxConnectionsPerAddress: count.default(4096),
       serverTiming: z.boolean().default(true).describe('Server-Timing header on answers'),
+      overloadStatus: z
+        .union([z.literal(429), z.literal(503)])
+        .default(429)
+        .describe('HTTP status of refused load; Triton answers 503'),
       drainSeconds: positive.default(30),
       supervise: z.boolean().default(true).describe('Restart the gateway process after a crash'),
     })
@@ -63,6 +83,17 @@ export const configSchema = z.strictObject({
         .default(0)
         .describe('Loaded models beyond it are evicted, least recently used first; 0 = no limit'),
       preflightTimeoutMs: positive.default(60_000),
+      remoteHosts: z
+        .array(z.string())
+        .default([])
+        .describe(
+          'Hosts ("host" or "host:port"), besides loopback, that configurations sent with load requests may name',
+        ),
+      remotes: z
+        .array(remote)
+        .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, 'two remotes have the same name')
+        .default([])
+        .describe('v2 gRPC servers whose every model is served as ours'),
       defaultInstances: count
         .optional()
         .describe('Executors per model without instance_group; default: all, at most 4'),
@@ -93,6 +124,13 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
   dataDir: z.string().default('data'),
+});
+
+/** switchyard.yaml. Published as config/schema.json; every field has a default, so that an empty file is valid. */
+export const configSchema = settings.superRefine(({ server }, context) => {
+  const problem = adminBindingProblem(server);
+  if (problem === undefined) return;
+  context.addIssue({ code: 'custom', path: ['server', problem.field], message: problem.message });
 });
 
 export type Config = z.infer<typeof configSchema>;

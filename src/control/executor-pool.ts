@@ -3,6 +3,7 @@ import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
 import { backendBlocks } from '../backends/registry.ts';
 import type { ExecutorCommand, ExecutorEvent } from '../executor/messages.ts';
 import type { ExecutorThreadData } from '../executor/thread.ts';
+import { SwitchyardError } from '../shared/errors.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import { workerEntry } from './worker-entry.ts';
 
@@ -28,6 +29,14 @@ interface Placed {
   spec: LoadSpec;
   metricsRow: number;
   executors: number[];
+  memoryBytes: number;
+}
+
+/** The executors, and the versions with the executors that hold them; for people, by way of the admin API. */
+export interface PoolDescription {
+  executors: { id: number; compute: boolean }[];
+  /** `memoryBytes`: estimate over all its executors. */
+  versions: { model: string; version: string; executors: number[]; memoryBytes: number }[];
 }
 
 interface Executor {
@@ -67,6 +76,18 @@ export class ExecutorPool {
     return [...this.executors.keys()];
   }
 
+  describe(): PoolDescription {
+    return {
+      executors: [...this.executors.values()].map(({ id, compute }) => ({ id, compute })),
+      versions: [...this.placed.values()].map(({ spec, executors, memoryBytes }) => ({
+        model: spec.model,
+        version: spec.version,
+        executors: [...executors],
+        memoryBytes,
+      })),
+    };
+  }
+
   /** Makes the channel between one executor and one gateway thread; returns the gateway's end. */
   connect(id: number, gateway: number): MessagePort | undefined {
     const executor = this.executors.get(id);
@@ -90,12 +111,9 @@ export class ExecutorPool {
     }
     const results = loaded.map((result) => (result as PromiseFulfilledResult<LoadedEvent>).value);
     const executors = targets.map((executor) => executor.id);
-    this.placed.set(handle, { spec, metricsRow, executors });
-    return {
-      executors,
-      signature: results[0].signature,
-      memoryBytes: results.reduce((sum, result) => sum + result.memoryBytes, 0),
-    };
+    const memoryBytes = results.reduce((sum, result) => sum + result.memoryBytes, 0);
+    this.placed.set(handle, { spec, metricsRow, executors, memoryBytes });
+    return { executors, signature: results[0].signature, memoryBytes };
   }
 
   /** Resolves once the version's queued requests are answered and its memory is given back, on every executor. */
@@ -186,7 +204,7 @@ export class ExecutorPool {
   private settle(executor: Executor, event: Extract<ExecutorEvent, { call: number }>): void {
     const waiter = executor.calls.get(event.call);
     executor.calls.delete(event.call);
-    if (event.kind === 'failed') waiter?.reject(new Error(event.message));
+    if (event.kind === 'failed') waiter?.reject(new SwitchyardError(event.code, event.message));
     else waiter?.resolve(event);
   }
 

@@ -33,6 +33,8 @@ interface Gateway {
 
 /** The gateway threads: starts them, gives them tables and executors, answers their calls, drains them. */
 export class GatewayFleet {
+  /** What the readiness probes answer. */
+  ready = false;
   private readonly gateways: Gateway[] = [];
   private readonly dependencies: GatewayFleetDependencies;
   /** What each model looked like when it was last sent. */
@@ -94,7 +96,13 @@ export class GatewayFleet {
     this.broadcast({ kind: 'executorLost', executor });
   }
 
+  /** Ids of the gateway threads, ascending. */
+  ids(): number[] {
+    return this.gateways.map((gateway) => gateway.id);
+  }
+
   setReady(ready: boolean): void {
+    this.ready = ready;
     this.broadcast({ kind: 'ready', ready });
   }
 

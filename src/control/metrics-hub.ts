@@ -3,7 +3,13 @@ import { ROWS_PER_CHUNK } from '../telemetry/metrics-layout.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { createProcessMetrics, renderPrometheus } from '../telemetry/prometheus.ts';
 import { RowAllocator } from '../telemetry/row-allocator.ts';
-import { allocateTenantBlock, allocateTenantNames, sumTenants, TenantNames } from '../telemetry/tenant-metrics.ts';
+import {
+  allocateTenantBlock,
+  allocateTenantNames,
+  sumTenants,
+  type TenantFigures,
+  TenantNames,
+} from '../telemetry/tenant-metrics.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 
 /** Owns every thread's counters and the rows in them. Lives on the control thread, which also writes them out. */
@@ -46,12 +52,16 @@ export class MetricsHub {
     return row;
   }
 
-  async prometheus(): Promise<string> {
-    const tenants = sumTenants(
+  /** What each tenant asked and cost, summed over all threads. */
+  tenants(): TenantFigures[] {
+    return sumTenants(
       new TenantNames(this.tenantNames),
       [...this.threads.values()].map((thread) => thread.tenants),
     );
-    return renderPrometheus(this.reader, this.rows.names(), tenants) + (await this.processMetrics.text());
+  }
+
+  async prometheus(): Promise<string> {
+    return renderPrometheus(this.reader, this.rows.names(), this.tenants()) + (await this.processMetrics.text());
   }
 
   private grow(): void {

@@ -1,5 +1,6 @@
 import type { Backend, BackendModel, LoadSpec, RuntimeSignature } from '../backends/backend.ts';
 import type { DropReason } from '../batching/types.ts';
+import type { ModelConfig } from '../config/model-config.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { BatchRunner, type ExecutionMetrics } from './batch-runner.ts';
@@ -11,6 +12,8 @@ import { Outbox, type SendFrame } from './outbox.ts';
 export interface ExecutorDependencies {
   /** The backend for a version; `handle` names it in crash reports. */
   backend(spec: LoadSpec, handle: number): Promise<Backend>;
+  /** The configuration with what only the loaded model can tell. */
+  complete(config: ModelConfig, signature: RuntimeSignature): ModelConfig;
   /** Runs the version's warm-up requests before it takes any other. */
   warmUp(model: BackendModel, spec: LoadSpec): Promise<void>;
   send: SendFrame;
@@ -50,13 +53,15 @@ export class ExecutorCore {
   ): Promise<{ signature: RuntimeSignature; memoryBytes: number }> {
     const backend = await this.dependencies.backend(spec, handle);
     const model = await backend.load(spec);
+    // Without a preflight's word (remote models) the tensors are known only now.
+    const complete: LoadSpec = { ...spec, config: this.dependencies.complete(spec.config, model.signature) };
     try {
-      await this.dependencies.warmUp(model, spec);
+      await this.dependencies.warmUp(model, complete);
     } catch (error) {
       await model.unload();
       throw error;
     }
-    this.models.set(handle, new LoadedModel(handle, spec, model, backend.blocking, metricsRow));
+    this.models.set(handle, new LoadedModel(handle, complete, model, backend.blocking, metricsRow));
     return { signature: model.signature, memoryBytes: model.memoryBytes };
   }
 
@@ -144,7 +149,9 @@ export class ExecutorCore {
       parameters,
       abort: undefined,
     };
-    if (!loaded.queue.enqueue(item, now)) {
+    // The request's own timeout; the queue heeds it where the policy allows the override.
+    const timeoutMs = deadline === Number.POSITIVE_INFINITY ? 0 : Math.max(deadline - now, 0.001);
+    if (!loaded.queue.enqueue(item, now, timeoutMs)) {
       const limit = loaded.config.batching.defaultQueuePolicy.maxQueueSize;
       this.outbox.error(
         gateway,
@@ -186,7 +193,15 @@ export class ExecutorCore {
         this.checkDrained(loaded);
         continue;
       }
-      if (loaded.blocking ? this.computing : loaded.inFlight >= loaded.model.concurrency) continue;
+      if (loaded.blocking ? this.computing : loaded.inFlight >= loaded.model.concurrency) {
+        // What waits for a slow backend still times out in time.
+        if (!loaded.blocking)
+          this.wakeLater(
+            loaded.queue.expire(now, (item, reason) => this.drop(loaded, item, reason)),
+            now,
+          );
+        continue;
+      }
       const deadline = loaded.queue.earliestDeadline();
       if (deadline < urgency && loaded.notBefore <= now) {
         urgency = deadline;

@@ -46,6 +46,6 @@ export type ExecutorEvent =
   | { kind: 'ready' }
   | { kind: 'loaded'; call: number; signature: RuntimeSignature; memoryBytes: number }
   | { kind: 'done'; call: number }
-  | { kind: 'failed'; call: number; message: string }
+  | { kind: 'failed'; call: number; code: ErrorCode; message: string }
   /** A process-isolated model's child died. */
   | { kind: 'crashed'; handle: number; message: string };

@@ -1,7 +1,10 @@
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { ProcessBackend } from '../backends/process/backend.ts';
 import { backendName, createBackend } from '../backends/registry.ts';
+import { isRemote } from '../models/config/backends.ts';
+import { completeConfig } from '../models/config/complete.ts';
 import { warmUp } from '../models/preflight-check.ts';
+import { toSwitchyardError } from '../shared/errors.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import { ExecutorCore } from './core.ts';
@@ -28,8 +31,12 @@ const core = new ExecutorCore({
           event({ kind: 'crashed', handle, message: crash.reason }),
         )
       : createBackend(spec.config.backend),
-  warmUp: (model, spec) =>
-    warmUp((inputs) => model.execute(inputs, { outputs: [], deadline: Number.POSITIVE_INFINITY }), spec.config),
+  complete: (config, signature) => completeConfig(config, signature),
+  warmUp: async (model, spec) => {
+    // Made-up requests are no business of another server.
+    if (isRemote(spec.config.backend) && spec.config.warmup.length === 0) return;
+    await warmUp((inputs) => model.execute(inputs, { outputs: [], deadline: Number.POSITIVE_INFINITY }), spec.config);
+  },
   send: (gateway, frame, transfer) => gateways[gateway]?.postMessage(frame, transfer),
   metrics,
   drainPorts,
@@ -58,7 +65,8 @@ function addGateway(gateway: number, port: MessagePort): void {
 
 function answer(call: number, work: Promise<ExecutorEvent>): void {
   work.then(event, (error: unknown) => {
-    event({ kind: 'failed', call, message: error instanceof Error ? error.message : String(error) });
+    const { code, message } = toSwitchyardError(error);
+    event({ kind: 'failed', call, code, message });
   });
 }
 

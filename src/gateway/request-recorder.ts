@@ -3,6 +3,7 @@ import type { Pending } from '../pipeline/pending.ts';
 import type { InferRequest, RequestContext, ServingVersion, Timings } from '../pipeline/types.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import type { SwitchyardError } from '../shared/errors.ts';
+import type { Logger } from '../telemetry/logging.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import { TenantBlock, TenantNames } from '../telemetry/tenant-metrics.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
@@ -15,10 +16,14 @@ export class RequestRecorder implements RequestMetrics {
   private readonly tenants: TenantBlock;
   private readonly tenantNames: TenantNames;
   private readonly tracer: RequestTracer;
+  private readonly log: Logger;
+  private lastLogged = 0;
+  private unlogged = 0;
   /** Wall time, good to 10 ms: a last-inference stamp needs no clock call per request. */
   private epochMs = Date.now();
 
-  constructor(metrics: ThreadMetrics, tracer: RequestTracer) {
+  constructor(metrics: ThreadMetrics, tracer: RequestTracer, log: Logger) {
+    this.log = log;
     this.block = new MetricsBlock(metrics.chunks);
     this.tenants = new TenantBlock(metrics.tenants);
     this.tenantNames = new TenantNames(metrics.tenantNames);
@@ -59,7 +64,23 @@ export class RequestRecorder implements RequestMetrics {
     const now = monotonicMs();
     this.block.recordFailure(version.metricsRow, error.code, now - context.receivedAt, 0);
     this.tenants.record(this.tenantNames.slotOf(context.tenant), false, 0, 0, 0, 0);
+    if (error.code === 'internal') this.logInternal(version, error);
     if (this.tracer.enabled) this.trace(version, request, context, now, undefined, error);
+  }
+
+  /** The server's own failures reach the log, at most one line a second however many there are. */
+  private logInternal(version: ServingVersion, error: SwitchyardError): void {
+    if (this.epochMs - this.lastLogged < 1000) {
+      this.unlogged++;
+      return;
+    }
+    const { model, version: number } = version;
+    this.log.error(
+      { model, version: number, reason: error.message, unlogged: this.unlogged },
+      'a request failed inside the server',
+    );
+    this.lastLogged = this.epochMs;
+    this.unlogged = 0;
   }
 
   cacheHit(version: ServingVersion, lookupMs: number): void {

@@ -7,7 +7,8 @@ import { GatewayDataPlane } from '../pipeline/data-plane.ts';
 import { ExecutorLink } from '../pipeline/executor-link.ts';
 import type { ServingTable } from '../pipeline/types.ts';
 import { startGrpcServer } from '../server/grpc/start-grpc-server.ts';
-import { startHttpServer } from '../server/http/server.ts';
+import { assertPortFree, httpLibrary } from '../server/http/open.ts';
+import { startHttpServer } from '../server/http/start.ts';
 import type { GatewayServices } from '../server/services.ts';
 import { createLogger } from '../telemetry/logging.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
@@ -30,6 +31,7 @@ const USED_INTERVAL_MS = 1000;
 
 async function build() {
   const log = createLogger({ thread: `gateway-${data.id}`, settings: data.logSettings });
+  log.logger.level = config.telemetry.logLevel;
   const client = new ThreadControlClient(post);
   const reader = new MetricsReader();
   for (const { thread, chunk } of data.chunks) reader.addChunk(thread, chunk);
@@ -45,7 +47,7 @@ async function build() {
     data.traceSettings,
     data.traceCounters,
   );
-  const recorder = new RequestRecorder(data.metrics, tracer);
+  const recorder = new RequestRecorder(data.metrics, tracer, log.logger);
   const used = new Set<string>();
   const dataPlane = new GatewayDataPlane(config.limits, {
     metrics: recorder,
@@ -84,7 +86,12 @@ function grpcTls(tls: typeof config.server.tls) {
     cert: readFileSync(tls.certFile),
     key: readFileSync(tls.keyFile),
     ca: tls.caFile === undefined ? undefined : readFileSync(tls.caFile),
-    clientCertificates: tls.caFile === undefined ? ('none' as const) : tls.requireClientCertificate ? ('require' as const) : ('request' as const),
+    clientCertificates:
+      tls.caFile === undefined
+        ? ('none' as const)
+        : tls.requireClientCertificate
+          ? ('require' as const)
+          : ('request' as const),
   };
 }
 
@@ -92,13 +99,15 @@ type Built = Awaited<ReturnType<typeof build>>;
 
 async function listen({ services, log }: Built, sharedHttpPort: number) {
   const { server } = config;
+  // uWS shares ports among threads, and would share one with a stranger's process in silence.
+  if (sharedHttpPort === 0) await assertPortFree(server.host, server.httpPort);
   const http = await startHttpServer(services, {
     host: server.host,
     port: sharedHttpPort !== 0 ? sharedHttpPort : server.httpPort,
     tls: server.tls,
-    maxBodyBytes: server.maxBodyBytes,
     maxConnectionsPerAddress: server.maxConnectionsPerAddress,
-    serverTiming: server.serverTiming,
+    settings: { serverTiming: server.serverTiming, overloadStatus: server.overloadStatus },
+    library: httpLibrary(process.env.SWITCHYARD_HTTP),
     exclusivePort: config.threads.gateways === 1,
     log: log.logger,
   });
@@ -106,7 +115,7 @@ async function listen({ services, log }: Built, sharedHttpPort: number) {
     ? await startGrpcServer(services, {
         host: server.host,
         port: server.grpcPort,
-        tls: server.tls,
+        tls: grpcTls(server.tls),
         maxMessageBytes: server.maxBodyBytes,
       })
     : undefined;
@@ -121,7 +130,10 @@ async function run(): Promise<void> {
 
   async function drain(deadlineMs: number): Promise<void> {
     const timeout = new Promise<void>((resolve) => setTimeout(resolve, deadlineMs).unref());
-    await Promise.race([Promise.all([servers?.http.close(), servers?.grpc?.drain(), dataPlane.idle()]), timeout]);
+    await Promise.race([
+      Promise.all([servers?.http.close(deadlineMs), servers?.grpc?.drain(), dataPlane.idle()]),
+      timeout,
+    ]);
     dataPlane.close();
     await Promise.race([
       Promise.all([servers?.grpc?.close(), tracer.close(), admission.close(), built.cache?.close()]),

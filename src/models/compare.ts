@@ -5,7 +5,8 @@ export interface Tolerance {
   absolute: number;
 }
 
-export const TOLERANCE: Tolerance = { relative: 1e-3, absolute: 1e-4 };
+/** Loose enough for quantised and fused kernels, which round by batch size too: what it looks for is rows that mix. */
+export const TOLERANCE: Tolerance = { relative: 1e-2, absolute: 1e-3 };
 /** Half-precision kernels round differently for different batch sizes. */
 const HALF_TOLERANCE: Tolerance = { relative: 2e-2, absolute: 1e-2 };
 

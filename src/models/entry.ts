@@ -31,8 +31,8 @@ export interface ModelEntry {
   /** Versions being proven or loaded, and versions draining. */
   loading: Set<string>;
   draining: Set<string>;
-  /** Version → why its content (by key) did not load. */
-  failures: Map<string, { key: string; reason: string }>;
+  /** Version → why its content (by key) did not load. Passing: what it needs was away, the content may be good. */
+  failures: Map<string, { key: string; reason: string; passing: boolean }>;
   /** Version → why it is quarantined, for the index. */
   quarantined: Map<string, string>;
   /** Bytes taken from the budget while loading. */

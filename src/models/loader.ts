@@ -149,7 +149,8 @@ export class VersionLoader {
       throw new SwitchyardError(code, `preflight failed: ${message}`, { cause: error });
     }
     const verdict: Verdict = { model, version, ...report, provenAt: Date.now() };
-    await this.verdicts.set(key, verdict);
+    // Not awaited: a verdict that is lost costs another preflight, a slow disk must not hold up loading.
+    this.verdicts.set(key, verdict).catch(() => undefined);
     return verdict;
   }
 }

@@ -11,7 +11,8 @@ import { createEntry, type LoadedVersion, type ModelEntry } from './entry.ts';
 import { recordCrash } from './lifecycle.ts';
 import { type ExecutorPool, type Preflight, VersionLoader } from './loader.ts';
 import { diffSnapshots, Poller } from './poller.ts';
-import { Reconciler } from './reconciler.ts';
+import { type Later, laterByTimer, Reconciler } from './reconciler.ts';
+import { checkRemoteHosts } from './remote-hosts.ts';
 import { DigestCache } from './repository/digest.ts';
 import { checkModelName } from './repository/names.ts';
 import { checkOverrideFiles, materialiseOverride, removeOverrides } from './repository/overrides.ts';
@@ -44,6 +45,8 @@ export interface ModelManagerOptions {
   runtimeId?: string;
   gpus?: number;
   defaultIsolation?: 'thread' | 'process';
+  /** Hosts, besides loopback, that the configuration of a load request may name: "host" or "host:port". */
+  remoteHosts?: readonly string[];
 }
 
 export interface ModelManagerDeps {
@@ -57,6 +60,8 @@ export interface ModelManagerDeps {
   metricsRow?(model: string, version: string): number;
   log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void;
   clock?: Clock;
+  /** Default: a timer. */
+  later?: Later;
 }
 
 export function createModelManager(options: ModelManagerOptions, deps: ModelManagerDeps): ModelManager {
@@ -121,13 +126,13 @@ export class ModelManager {
       source: { gpus: options.gpus ?? 0, defaultIsolation: options.defaultIsolation ?? 'thread' },
       pinned: options.pinned ?? [],
       clock: this.clock,
+      later: deps.later ?? laterByTimer,
       log: deps.log,
     });
     this.residency = new Residency(this.budget, {
       entries: this.entries,
       lastUsed: deps.lastUsed,
       enqueue: (entry) => this.enqueue(entry),
-      clock: this.clock,
       log: deps.log,
     });
     this.poller =
@@ -144,7 +149,8 @@ export class ModelManager {
   /** Scans, loads what should be in memory, publishes. Resolves when every model is ready or has its reason. */
   async start(): Promise<void> {
     await Promise.all([this.quarantine.load(), this.verdicts.load(), this.digests.load()]);
-    await rm(join(this.options.dataDir, 'overrides'), { recursive: true, force: true });
+    const stale = join(this.options.dataDir, 'overrides');
+    await this.written('removing files of old load requests', rm(stale, { recursive: true, force: true }));
     this.snapshot = await scanRepositories(this.options.repositories);
     for (const warning of this.snapshot.warnings) this.deps.log('warn', warning, {});
     for (const scanned of this.snapshot.models.values()) this.addEntry(scanned);
@@ -162,7 +168,7 @@ export class ModelManager {
     );
     for (const entry of wanted) entry.resident = fit.has(entry.name);
     await Promise.all(wanted.filter((entry) => entry.resident).map((entry) => this.enqueue(entry)));
-    await Promise.all([this.publisher.request(), this.digests.save()]);
+    await Promise.all([this.publisher.request(), this.persist()]);
     this.poller?.start();
   }
 
@@ -171,7 +177,7 @@ export class ModelManager {
     await this.poller?.stop();
     this.reconciler.stop();
     await Promise.all([...this.entries.values()].map((entry) => entry.serial.run(async () => {})));
-    await this.digests.save();
+    await this.persist();
   }
 
   /** Looks through the repositories once and makes what is served follow. Resolves when it does. */
@@ -205,7 +211,9 @@ export class ModelManager {
   async load(name: string, configJson: string, files: ReadonlyMap<string, Uint8Array>): Promise<void> {
     this.requireExplicit('load');
     checkModelName(name);
-    if (configJson !== '') readModelConfig(configJson, `${name}/config.json`);
+    if (configJson !== '') {
+      checkRemoteHosts(readModelConfig(configJson, `${name}/config.json`), name, this.options.remoteHosts ?? []);
+    }
     if (files.size > 0) checkOverrideFiles(files);
     else await this.scanner.request();
     const found = this.snapshot.models.get(name);
@@ -215,6 +223,7 @@ export class ModelManager {
     const entry = this.entries.get(name) ?? this.addEntry(found ?? emptyModel(name));
     if (files.size === 0) await this.loadDependencies({ scanned: found!, configJson });
     const failure = await entry.serial.run(() => this.loadNow(entry, configJson, files));
+    await this.persist();
     if (failure !== '') throw new SwitchyardError('failed_precondition', `failed to load '${name}', ${failure}`);
   }
 
@@ -274,7 +283,8 @@ export class ModelManager {
     const reason = `version ${version.version} crashed ${times.length} times within a minute; replace its files or load it again to retry`;
     this.crashes.delete(version.key);
     this.deps.log('error', `model "${entry.name}" ${reason}`, { model: entry.name, version: version.version });
-    await this.quarantine.set(version.key, { model: entry.name, version: version.version, reason, since: Date.now() });
+    const row = { model: entry.name, version: version.version, reason, since: Date.now() };
+    await this.written('keeping the quarantine', this.quarantine.set(version.key, row));
     await this.enqueue(entry);
     return true;
   }
@@ -343,7 +353,7 @@ export class ModelManager {
     entry.estimate = estimateOf(scanned);
     entry.failures.clear();
     const rows = [...this.quarantine.entries()].filter(([, row]) => row.model === name);
-    await this.quarantine.delete(rows.map(([key]) => key));
+    await this.written('keeping the quarantine', this.quarantine.delete(rows.map(([key]) => key)));
     entry.wanted = true;
     if (!entry.resident) await this.residency.admit(entry);
     await this.apply(entry);
@@ -423,7 +433,21 @@ export class ModelManager {
       );
     }
     await Promise.all(work);
-    await this.digests.save();
+    await this.persist();
+  }
+
+  private async persist(): Promise<void> {
+    await this.written('keeping digests', this.digests.save());
+    await this.written('keeping preflight verdicts', this.verdicts.flush());
+  }
+
+  /** A full disk costs work at the next start, never a model that could be served. */
+  private async written(what: string, write: Promise<void>): Promise<void> {
+    try {
+      await write;
+    } catch (error) {
+      this.deps.log('warn', `${what} failed on disk: ${toSwitchyardError(error).message}`, {});
+    }
   }
 
   private async apply(entry: ModelEntry): Promise<void> {

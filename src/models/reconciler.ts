@@ -21,26 +21,37 @@ export interface ReconcilerParts {
   /** Models never evicted, by the server's configuration. */
   pinned: readonly string[];
   clock: Clock;
+  later: Later;
   log: Log;
 }
 
+/** Runs a task after some milliseconds, without keeping the process for it. Returns what calls it off. */
+export type Later = (ms: number, task: () => void) => () => void;
+
+export const laterByTimer: Later = (ms, task) => {
+  const timer = setTimeout(task, ms).unref();
+  return () => clearTimeout(timer);
+};
+
 /** Key of a version whose files vanished or cannot be read. */
 const UNREADABLE = 'unreadable';
-/** First and longest wait before a remote model whose server did not answer is tried again. */
+/** First and longest wait before a version whose failure may pass is tried again. */
 const RETRY_MS = { first: 1000, longest: 30_000 };
 
 /** Carries out what lifecycle.ts plans for one model. Callers run it inside the entry's own serial queue. */
 export class Reconciler {
   private readonly parts: ReconcilerParts;
-  private readonly retries = new Map<string, { timer: NodeJS.Timeout; wait: number }>();
+  private readonly retries = new Map<string, { callOff: () => void; wait: number }>();
+  private stopped = false;
 
   constructor(parts: ReconcilerParts) {
     this.parts = parts;
   }
 
-  /** Ends pending retries. */
+  /** Ends retries. */
   stop(): void {
-    for (const { timer } of this.retries.values()) clearTimeout(timer);
+    this.stopped = true;
+    for (const { callOff } of this.retries.values()) callOff();
     this.retries.clear();
   }
 
@@ -60,7 +71,7 @@ export class Reconciler {
       );
     }
     entry.reserved = 0;
-    this.retryRemote(entry);
+    this.retryPassing(entry);
   }
 
   /** Reads a model's configuration; what is wrong with it becomes the model's problem. */
@@ -95,7 +106,11 @@ export class Reconciler {
       }
       const banned = new Set([...this.parts.quarantine.entries()].map(([key]) => key));
       const plan = planVersions(wanted, entry.loaded, bad, banned);
-      if (plan.load.length === 0) return plan.drop;
+      if (plan.load.length === 0) {
+        // Nothing of the new source works: what serves, serves on, unless it is what is quarantined.
+        if (wanted.length > 0 || skipped.size === 0) return plan.drop;
+        return entry.loaded.filter((version) => banned.has(version.key)).map((version) => version.handle);
+      }
       for (const { version, key } of plan.load) await this.loadOne(entry, source, version, key);
     }
   }
@@ -144,8 +159,9 @@ export class Reconciler {
         handle: loaded.handle,
       });
     } catch (error) {
-      const reason = toSwitchyardError(error).message;
-      entry.failures.set(version, { key, reason });
+      const { code, message: reason } = toSwitchyardError(error);
+      // What is wrong with a remote model can be put right over there, unnoticed; local files are watched.
+      entry.failures.set(version, { key, reason, passing: code === 'unavailable' || isRemote(source.config.backend) });
       this.parts.log('error', `model "${entry.name}" version ${version} failed to load: ${reason}`, {
         model: entry.name,
         version,
@@ -176,23 +192,23 @@ export class Reconciler {
     await this.parts.publish();
   }
 
-  /** A remote server that is away comes back by itself; local files do not change without being noticed. */
-  private retryRemote(entry: ModelEntry): void {
+  /** Tries versions whose failure may pass again, less and less often: a server that is away comes back by itself. */
+  private retryPassing(entry: ModelEntry): void {
     const pending = this.retries.get(entry.name);
-    clearTimeout(pending?.timer);
-    if (entry.failures.size === 0 || !entry.config || !isRemote(entry.config.backend)) {
+    pending?.callOff();
+    const passing = [...entry.failures.values()].some((failure) => failure.passing);
+    if (!passing || !entry.wanted || !entry.resident || this.stopped) {
       this.retries.delete(entry.name);
       return;
     }
     const wait = Math.min(RETRY_MS.longest, pending ? pending.wait * 2 : RETRY_MS.first);
-    const timer = setTimeout(() => {
+    const callOff = this.parts.later(wait, () => {
       const again = entry.serial.run(async () => {
-        entry.failures.clear();
+        for (const [version, { passing }] of entry.failures) if (passing) entry.failures.delete(version);
         await this.reconcile(entry);
       });
       again.catch((error: unknown) => this.parts.log('error', toSwitchyardError(error).message, { model: entry.name }));
-    }, wait);
-    timer.unref();
-    this.retries.set(entry.name, { timer, wait });
+    });
+    this.retries.set(entry.name, { callOff, wait });
   }
 }

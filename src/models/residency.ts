@@ -1,4 +1,3 @@
-import type { Clock } from '../shared/clock.ts';
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import { chooseVictims, type ResidentModel } from './budget.ts';
 import { type ModelEntry, residentBytes } from './entry.ts';
@@ -10,7 +9,6 @@ export interface ResidencyParts {
   lastUsed(model: string): number;
   /** Makes an entry's wish true; called when a model stops being resident. */
   enqueue(entry: ModelEntry): Promise<void>;
-  clock: Clock;
   log: Log;
 }
 

@@ -1,3 +1,5 @@
+import { monotonicMs } from '../shared/clock.ts';
+
 /** Lets at most `width` tasks run at once; the others wait in order. */
 export class Semaphore {
   private free: number;
@@ -39,14 +41,20 @@ export class Serial {
   }
 }
 
+/** Runs shorter than this need no rest after them. */
+const SHORT_RUN_MS = 2;
+
 /**
  * Merges calls of one slow action: a call made while the action runs waits for the next run, which starts after it, so
- * every caller's change is covered, and a thousand changes need only a few runs.
+ * every caller's change is covered. Between two runs lies as much time as the run took, so that other work gets at least
+ * half of it and a thousand changes need only a few runs.
  */
 export class Coalesced {
   private readonly action: () => Promise<void>;
   private running: Promise<void> | undefined;
   private next: Promise<void> | undefined;
+  private restUntil = 0;
+  private resting = false;
 
   constructor(action: () => Promise<void>) {
     this.action = action;
@@ -55,18 +63,32 @@ export class Coalesced {
   request(): Promise<void> {
     if (this.next !== undefined) return this.next;
     if (this.running === undefined) return this.begin();
+    if (this.resting) return this.running;
     this.next = this.running.catch(() => undefined).then(() => this.begin());
     return this.next;
   }
 
   private begin(): Promise<void> {
     this.next = undefined;
-    const run = Promise.resolve()
-      .then(this.action)
-      .finally(() => {
-        if (this.running === run) this.running = undefined;
-      });
+    this.resting = true;
+    const run = this.runOnce().finally(() => {
+      if (this.running === run) this.running = undefined;
+    });
     this.running = run;
     return run;
+  }
+
+  private async runOnce(): Promise<void> {
+    const rest = this.restUntil - monotonicMs();
+    if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
+    const start = monotonicMs();
+    // Calls made during the rest are covered too, but calls from here on need another run.
+    this.resting = false;
+    try {
+      await this.action();
+    } finally {
+      const end = monotonicMs();
+      this.restUntil = end - start < SHORT_RUN_MS ? end : end + (end - start);
+    }
   }
 }

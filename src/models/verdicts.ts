@@ -51,6 +51,11 @@ export class JsonTable<T> {
     return this.writer.request();
   }
 
+  /** Resolves when every row set before is on disk. */
+  flush(): Promise<void> {
+    return this.writer.request();
+  }
+
   async delete(keys: readonly string[]): Promise<void> {
     let changed = false;
     for (const key of keys) changed = this.rows.delete(key) || changed;

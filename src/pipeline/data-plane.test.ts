@@ -217,7 +217,7 @@ test('an ensemble feeds each step with what the one before answered', async () =
   const answers = await Promise.all(
     [1, 2, 3].map((i) => loop.infer({ model: 'both', inputs: [fp32('x', [1, 4], [i, 0, 0, 0])] })),
   );
-  answers.forEach((answer, i) => assert.deepEqual(floats(answer.outputs[0]), [2 * (i + 1) + 1, 1, 1, 1]));
+  for (const [i, answer] of answers.entries()) assert.deepEqual(floats(answer.outputs[0]), [2 * (i + 1) + 1, 1, 1, 1]);
   assert.equal(loop.plane.inFlight, 0);
 });
 

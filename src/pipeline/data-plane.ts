@@ -49,6 +49,8 @@ export interface DataPlaneDependencies {
 
 const NO_SUBMISSION: Submission = { cancel() {} };
 const SWEEP_MS = 5;
+/** With fewer requests ahead, one batch takes them all, and a wait cannot be told from their number. */
+const WORTH_PREDICTING = 64;
 
 /**
  * The life of every request of a gateway thread: resolve the version, validate, shed or queue, hand over to an
@@ -144,6 +146,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
 
   onFrame(link: ExecutorLink, frame: Frame): void {
     const reader = new FrameReader(frame);
+    let answers = 0;
     while (!reader.done) {
       const kind = reader.next();
       const pending = this.pending.get(reader.next());
@@ -151,13 +154,13 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
         const code = ERROR_CODES[reader.next()];
         const text = frame.texts[reader.next()];
         const retryAfterMs = reader.next();
-        link.outstanding--;
+        answers++;
         if (pending !== undefined)
           this.fail(pending, new SwitchyardError(code, text, retryAfterMs > 0 ? { retryAfterMs } : {}));
         continue;
       }
       if (kind === REPLY_END) {
-        link.outstanding--;
+        answers++;
         if (pending !== undefined) this.succeed(pending, [], undefined, true);
         continue;
       }
@@ -170,7 +173,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       };
       const count = reader.next();
       const final = kind !== REPLY_PARTIAL;
-      if (final) link.outstanding--;
+      if (final) answers++;
       if (pending === undefined) {
         for (let i = 0; i < count; i++) reader.skipTensor();
         continue;
@@ -179,6 +182,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       for (let i = 0; i < count; i++) outputs[i] = reader.tensor(pending.version.config.signature.outputs);
       this.succeed(pending, outputs, timings, final);
     }
+    if (answers > 0) link.answered(answers, monotonicMs());
   }
 
   findVersion(model: string, version: string): ServingVersion {
@@ -339,11 +343,12 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
         { retryAfterMs: 1000 },
       );
     }
-    if (link.outstanding >= this.options.maxOutstanding >> 1) {
+    const crowded = link.outstanding >= this.options.maxOutstanding >> 1;
+    if (crowded || (context.deadline !== Number.POSITIVE_INFINITY && link.outstanding >= WORTH_PREDICTING)) {
       const verdict = decideShed({
         outstanding: link.outstanding,
         maxOutstanding: this.options.maxOutstanding,
-        predictedWaitMs: 0,
+        predictedWaitMs: link.predictedWaitMs(),
         deadlineLeftMs: context.deadline - monotonicMs(),
         priority: context.priority,
         priorityLevels: version.config.batching.priorityLevels,

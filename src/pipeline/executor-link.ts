@@ -8,6 +8,9 @@ export class ExecutorLink {
   readonly id: number;
   /** Requests sent and not yet answered: what least-loaded choice goes by. */
   outstanding = 0;
+  /** Milliseconds per answered request while busy, smoothed; 0: nothing measured yet. */
+  private pace = 0;
+  private lastAnswers = 0;
   private readonly port: MessagePort;
   private readonly writer = new FrameWriter();
   private scheduled = false;
@@ -41,6 +44,22 @@ export class ExecutorLink {
     if (request.parameters !== undefined) writer.pushParameters(pending.id, plainParameters(request.parameters));
     this.outstanding++;
     this.schedule();
+  }
+
+  /** Counts answers that came together. */
+  answered(count: number, now: number): void {
+    // Only while more work is waiting does the time between answers say how fast the executor is.
+    if (this.outstanding > 0 && this.lastAnswers > 0) {
+      const sample = (now - this.lastAnswers) / count;
+      this.pace = this.pace === 0 ? sample : this.pace * 0.9 + sample * 0.1;
+    }
+    this.outstanding -= count;
+    this.lastAnswers = this.outstanding > 0 ? now : 0;
+  }
+
+  /** How long a request sent now will wait for its answer. */
+  predictedWaitMs(): number {
+    return this.outstanding * this.pace;
   }
 
   cancel(pending: Pending): void {

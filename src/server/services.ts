@@ -28,6 +28,8 @@ export interface ControlClient {
   repositoryIndex(readyOnly: boolean): Promise<{ name: string; versions: VersionStatus[] }[]>;
   /** `files`: path inside the model's folder → bytes ("1/model.onnx"). `config`: Triton's ModelConfig as JSON, '' = none. */
   loadModel(name: string, config: string, files: Map<string, Uint8Array>): Promise<void>;
+  /** Loads a known model that is not in memory; resolves when it answers. */
+  demand(name: string): Promise<void>;
   unloadModel(name: string, unloadDependents: boolean): Promise<void>;
   traceSettings(model: string, update: Record<string, unknown> | undefined): Promise<Record<string, unknown>>;
   logSettings(update: Record<string, unknown> | undefined): Promise<Record<string, unknown>>;

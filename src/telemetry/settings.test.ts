@@ -4,7 +4,6 @@ import fc from 'fast-check';
 import { SwitchyardError } from '../shared/errors.ts';
 import { DEFAULT_LOG_SETTINGS, updateLogSettings } from './log-settings.ts';
 import { createLogger, scrubPaths } from './logging.ts';
-import { formatServerTiming } from './server-timing.ts';
 import { TraceSettingsStore } from './trace-settings.ts';
 import { formatTraceparent, parseTraceparent, sampledFlag } from './traceparent.ts';
 
@@ -163,19 +162,4 @@ test('traceparent: what is written is read, what is malformed is ignored', () =>
   assert.equal(parseTraceparent(`01-${id}-${span}-03-more`)?.sampled, true);
   assert.equal(sampledFlag(''), -1);
   assert.equal(sampledFlag(`00-${id}-${span}-0g`), -1);
-});
-
-test('Server-Timing shows milliseconds to the microsecond', () => {
-  const timings = { queue: 0.0004, computeInput: 0.005, computeInfer: 12.3456, computeOutput: 1, batchSize: 1 };
-  assert.equal(
-    formatServerTiming(timings, 13.05),
-    'queue;dur=0,compute_input;dur=0.005,compute_infer;dur=12.346,compute_output;dur=1,total;dur=13.050',
-  );
-  assert.equal(formatServerTiming(undefined, -1), 'total;dur=0');
-  fc.assert(
-    fc.property(fc.double({ min: 0, max: 1e9, noNaN: true }), (ms) => {
-      const shown = Number(formatServerTiming(undefined, ms).slice('total;dur='.length));
-      assert.ok(Math.abs(shown - ms) <= 0.000501 + ms * 1e-12);
-    }),
-  );
 });

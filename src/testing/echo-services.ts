@@ -166,6 +166,10 @@ export function echoServices(): EchoServices {
         calls.push(`load ${name} ${config} ${[...files.keys()].join()}`);
         return Promise.resolve();
       },
+      demand: (name) => {
+        calls.push(`demand ${name}`);
+        return Promise.resolve();
+      },
       unloadModel: (name, dependents) => {
         calls.push(`unload ${name} ${dependents}`);
         return Promise.resolve();

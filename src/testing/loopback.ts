@@ -119,6 +119,7 @@ export class Loopback {
     const { port1, port2 } = new MessageChannel();
     const core = new ExecutorCore({
       backend: async (_, handle) => this.models.get(handle) as Backend,
+      complete: (config) => config,
       warmUp: async () => {},
       send: (_, frame, transfer) => port1.postMessage(frame, transfer),
       metrics: { recordBatch: (_row, rows) => this.counts.batches.push(rows) },

@@ -22,7 +22,10 @@ export class ServerProcess {
   readonly log: Record<string, unknown>[] = [];
   stderr = '';
   ports: Ports = { http: 0, grpc: 0, metrics: 0, admin: 0 };
-  private waiters: { predicate(line: Record<string, unknown>): boolean; resolve(line: Record<string, unknown>): void }[] = [];
+  private waiters: {
+    predicate(line: Record<string, unknown>): boolean;
+    resolve(line: Record<string, unknown>): void;
+  }[] = [];
   private readonly ownsData: boolean;
 
   private constructor(args: string[], dataDir: string | undefined, env: Record<string, string>) {
@@ -48,10 +51,15 @@ export class ServerProcess {
   }
 
   /** Starts and waits until ready. Rejects with the log when it ends before that. */
-  static async start(args: string[], options: { dataDir?: string; env?: Record<string, string> } = {}): Promise<ServerProcess> {
+  static async start(
+    args: string[],
+    options: { dataDir?: string; env?: Record<string, string> } = {},
+  ): Promise<ServerProcess> {
     const server = new ServerProcess(args, options.dataDir, options.env ?? {});
     const ended = server.exited().then((code) => {
-      throw new Error(`the server ended with ${code} before it was ready:\n${server.stderr}\n${JSON.stringify(server.log.slice(-5))}`);
+      throw new Error(
+        `the server ended with ${code} before it was ready:\n${server.stderr}\n${JSON.stringify(server.log.slice(-5))}`,
+      );
     });
     await Promise.race([server.waitReady(), ended]);
     return server;
@@ -112,8 +120,15 @@ export async function infer(
   model: string,
   inputs: { name: string; shape: number[]; datatype: string; data: unknown[] }[],
   headers: Record<string, string> = {},
-): Promise<{ status: number; body: { error?: string; model_version?: string; outputs?: { name: string; data: unknown[]; shape: number[] }[] } }> {
-  const response = await fetch(server.url(`/v2/models/${model}/infer`), { method: 'POST', headers, body: JSON.stringify({ inputs }) });
+): Promise<{
+  status: number;
+  body: { error?: string; model_version?: string; outputs?: { name: string; data: unknown[]; shape: number[] }[] };
+}> {
+  const response = await fetch(server.url(`/v2/models/${model}/infer`), {
+    method: 'POST',
+    headers,
+    body: JSON.stringify({ inputs }),
+  });
   const text = await response.text();
   return { status: response.status, body: text === '' ? {} : JSON.parse(text) };
 }

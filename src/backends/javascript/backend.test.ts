@@ -92,7 +92,7 @@ describe('the javascript backend', () => {
 
   test('reads strings as text and unaligned numbers all the same', async () => {
     const model = await load(
-      'export const execute = ({ s, x }) => ({ t: { shape: [2], data: [String(s.data[0]) + "é", `${x.data[0]}`] } });',
+      'export const execute = ({ s, x }) => ({ t: { shape: [2], data: [String(s.data[0]) + "é", String(x.data[0])] } });',
       { signature: { inputs: [], outputs: [spec('t', 'BYTES', [2])], maxBatchSize: 0 } },
     );
     const shifted = new Uint8Array(5);
@@ -121,7 +121,7 @@ describe('the javascript backend', () => {
 
   test('passes initialize its configuration, execute its context, and calls finalize', async () => {
     const model = await load(
-      `let seen; let ended = [];
+      `let seen;
        export function initialize({ model, version, parameters }) { seen = model + version + parameters.k; }
        export function execute(inputs, { parameters, remainingMs, outputs }) {
          return { t: { shape: [1], data: [[seen, parameters.p, remainingMs, outputs.length].join()] } };

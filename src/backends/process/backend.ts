@@ -4,7 +4,11 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, BackendModel, ExecuteOptions, LoadSpec, RuntimeSignature } from '../backend.ts';
 import { IsolatedExecutor, type Limits, type Loaded } from './executor.ts';
 
-const DEFAULT_LIMITS: Limits = { loadTimeoutMs: 120_000, hangTimeoutMs: 30_000 };
+const DEFAULT_LIMITS: Limits = {
+  loadTimeoutMs: 120_000,
+  hangTimeoutMs: 30_000,
+  memoryLimitBytes: Number.POSITIVE_INFINITY,
+};
 /** A child that has served this long starts over at the shortest back-off. */
 const STABLE_MS = 60_000;
 
@@ -37,11 +41,15 @@ export class ProcessBackend implements Backend {
     this.#onCrash = onCrash;
   }
 
-  /** Parameters: `switchyard.hang_timeout_ms` (30000), `switchyard.load_timeout_ms` (120000). */
+  /**
+   * Parameters: `switchyard.hang_timeout_ms` (30000), `switchyard.load_timeout_ms` (120000),
+   * `switchyard.memory_limit_bytes` (none): the resident memory, looked at each second.
+   */
   async load(spec: LoadSpec): Promise<BackendModel> {
     const limits: Limits = {
       loadTimeoutMs: milliseconds(spec, 'switchyard.load_timeout_ms', DEFAULT_LIMITS.loadTimeoutMs),
       hangTimeoutMs: milliseconds(spec, 'switchyard.hang_timeout_ms', DEFAULT_LIMITS.hangTimeoutMs),
+      memoryLimitBytes: memoryLimit(spec),
     };
     const executor = new IsolatedExecutor(this.#backend, spec, limits);
     try {
@@ -60,6 +68,7 @@ export class IsolatedModel implements BackendModel {
   readonly signature: RuntimeSignature;
   readonly concurrency = 1;
   readonly memoryBytes: number;
+  executeStream?: (inputs: Tensor[], options: ExecuteOptions) => AsyncIterable<Tensor[]>;
   readonly #backend: string;
   readonly #spec: LoadSpec;
   readonly #limits: Limits;
@@ -86,6 +95,7 @@ export class IsolatedModel implements BackendModel {
     this.#onCrash = onCrash;
     this.signature = loaded.signature;
     this.memoryBytes = loaded.memoryBytes;
+    if (loaded.streams) this.executeStream = this.#stream;
     this.#adopt(executor);
   }
 
@@ -103,11 +113,20 @@ export class IsolatedModel implements BackendModel {
   }
 
   execute(inputs: Tensor[], options: ExecuteOptions): Promise<Tensor[]> {
-    if (this.#executor !== undefined) return this.#executor.execute(inputs, options);
+    return this.#executor?.execute(inputs, options) ?? Promise.reject(this.#absence());
+  }
+
+  async *#stream(inputs: Tensor[], options: ExecuteOptions): AsyncIterable<Tensor[]> {
+    if (this.#executor === undefined) throw this.#absence();
+    yield* this.#executor.executeStream(inputs, options);
+  }
+
+  /** Why there is no child to ask. */
+  #absence(): SwitchyardError {
     const message = this.#unloading
       ? `model "${this.#spec.model}" is unloaded`
       : `model "${this.#spec.model}": its process ended ${this.#crashes} times and is being started again`;
-    return Promise.reject(new SwitchyardError('unavailable', message, { retryAfterMs: 1000 }));
+    return new SwitchyardError('unavailable', message, { retryAfterMs: 1000 });
   }
 
   async unload(): Promise<void> {
@@ -168,5 +187,15 @@ function milliseconds(spec: LoadSpec, key: string, fallback: number): number {
       `parameter "${key}" of model "${spec.model}" is "${text}"; allowed: 1 to 86400000 milliseconds`,
     );
   }
+  return value;
+}
+
+function memoryLimit(spec: LoadSpec): number {
+  const key = 'switchyard.memory_limit_bytes';
+  const text = spec.config.parameters[key];
+  if (text === undefined) return DEFAULT_LIMITS.memoryLimitBytes;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw invalidArgument(`parameter "${key}" of model "${spec.model}" is "${text}"; allowed: a whole number of bytes`);
   return value;
 }

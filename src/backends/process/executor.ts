@@ -2,24 +2,24 @@ import { SwitchyardError } from '../../shared/errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { ExecuteOptions, LoadSpec, RuntimeSignature } from '../backend.ts';
 import { describeExit, type Forked, forkEntry } from './fork.ts';
+import { watchMemory } from './memory-watch.ts';
 import type { FromChild, ToChild } from './protocol.ts';
+import { type PendingRequest, SingleRequest, StreamRequest } from './requests.ts';
 
 export interface Limits {
   /** A load that takes longer is killed. */
   loadTimeoutMs: number;
-  /** An execution that takes longer is killed together with its process. */
+  /** A child that owes an answer and is silent for longer is killed. */
   hangTimeoutMs: number;
+  /** A child with more resident memory is killed; Infinity: no limit. */
+  memoryLimitBytes: number;
 }
 
 export interface Loaded {
   signature: RuntimeSignature;
   memoryBytes: number;
-}
-
-interface Pending {
-  resolve(outputs: Tensor[]): void;
-  reject(error: SwitchyardError): void;
-  timer: NodeJS.Timeout;
+  /** Whether executeStream may be called. */
+  streams: boolean;
 }
 
 interface LoadSettlement {
@@ -38,7 +38,10 @@ export class IsolatedExecutor {
   readonly #model: string;
   readonly #limits: Limits;
   readonly #forked: Forked;
-  readonly #pending = new Map<number, Pending>();
+  /** In the order the child runs them. A cancelled request stays until the child has ended it. */
+  readonly #pending = new Map<number, PendingRequest>();
+  readonly #stopWatching: () => void;
+  #watchdog: NodeJS.Timeout | undefined;
   #nextId = 1;
   #gone = '';
   #killedFor = '';
@@ -65,6 +68,12 @@ export class IsolatedExecutor {
       child.once('error', (error) => this.#end(`could not be started: ${error.message}`, resolve));
       child.once('exit', (code, signal) => this.#end(this.#killedFor || describeExit(code, signal), resolve));
     });
+    this.#stopWatching =
+      limits.memoryLimitBytes === Number.POSITIVE_INFINITY
+        ? () => {}
+        : watchMemory(this.pid, limits.memoryLimitBytes, (bytes) =>
+            this.kill(`used ${bytes} bytes of memory, over its limit of ${limits.memoryLimitBytes}, and was killed`),
+          );
     this.#send({ type: 'load', backend, spec });
   }
 
@@ -76,16 +85,49 @@ export class IsolatedExecutor {
     return this.#forked.stderrTail();
   }
 
-  /** Input bytes are copied into the channel before this returns. Outputs each own their memory. */
+  /**
+   * Input bytes are copied into the channel before this returns. Outputs each own their memory. When the signal fires
+   * this rejects with cancelled at once, and the child drops the request if it has not begun it.
+   */
   execute(inputs: Tensor[], options: ExecuteOptions): Promise<Tensor[]> {
-    if (this.#gone !== '') return Promise.reject(this.#unavailable(this.#gone));
-    const id = this.#nextId++;
-    return new Promise((resolve, reject) => {
-      const limit = this.#limits.hangTimeoutMs;
-      const timer = setTimeout(() => this.kill(`hung for ${limit} ms and was killed`), limit);
-      this.#pending.set(id, { resolve, reject, timer });
-      this.#send({ type: 'execute', id, inputs, outputs: options.outputs, parameters: options.parameters });
-    });
+    const request = new SingleRequest();
+    const refusal = this.#refusal(options);
+    if (refusal !== undefined) {
+      request.fail(refusal);
+      return request.outputs;
+    }
+    const id = this.#order(request, inputs, options, false);
+    const { signal } = options;
+    if (signal === undefined) return request.outputs;
+    const abort = () => {
+      request.fail(cancelled());
+      this.#send({ type: 'cancel', id });
+    };
+    signal.addEventListener('abort', abort, { once: true });
+    return request.outputs.finally(() => signal.removeEventListener('abort', abort));
+  }
+
+  /** As execute, with any number of responses. A reader that leaves early cancels the request. */
+  async *executeStream(inputs: Tensor[], options: ExecuteOptions): AsyncIterable<Tensor[]> {
+    const refusal = this.#refusal(options);
+    if (refusal !== undefined) throw refusal;
+    const request = new StreamRequest();
+    const id = this.#order(request, inputs, options, true);
+    const abort = () => request.cancel(cancelled());
+    options.signal?.addEventListener('abort', abort, { once: true });
+    try {
+      for (let part = await request.next(); part !== undefined; part = await request.next()) {
+        this.#send({ type: 'more', id });
+        this.#watch();
+        yield part;
+      }
+    } finally {
+      options.signal?.removeEventListener('abort', abort);
+      if (this.#pending.has(id)) {
+        request.cancel(cancelled());
+        this.#send({ type: 'cancel', id });
+      }
+    }
   }
 
   /** SIGKILL; `why` becomes the reason that callers and `exited` see. */
@@ -108,9 +150,33 @@ export class IsolatedExecutor {
     this.#forked.process.send(message, () => {});
   }
 
+  #refusal({ signal }: ExecuteOptions): SwitchyardError | undefined {
+    if (this.#gone !== '') return this.#unavailable(this.#gone);
+    return signal?.aborted ? cancelled() : undefined;
+  }
+
+  #order(request: PendingRequest, inputs: Tensor[], options: ExecuteOptions, stream: boolean): number {
+    const id = this.#nextId++;
+    const { outputs, parameters, deadline } = options;
+    this.#pending.set(id, request);
+    if (this.#pending.size === 1) this.#watch();
+    this.#send({ type: 'execute', id, inputs, outputs, parameters, deadline, stream });
+    return id;
+  }
+
+  /** Gives the child its time anew: it has just been given work, or has just shown that it lives. */
+  #watch(): void {
+    clearTimeout(this.#watchdog);
+    const [first] = this.#pending.values();
+    if (first === undefined || !first.busy()) return;
+    const limit = this.#limits.hangTimeoutMs;
+    this.#watchdog = setTimeout(() => this.kill(`hung for ${limit} ms and was killed`), limit);
+  }
+
   #receive(message: FromChild): void {
     if (message.type === 'loaded') {
-      this.#settleLoad.resolve({ signature: message.signature, memoryBytes: message.memoryBytes });
+      const { signature, memoryBytes, streams } = message;
+      this.#settleLoad.resolve({ signature, memoryBytes, streams });
       return;
     }
     if (message.type === 'error' && message.id === 0) {
@@ -119,20 +185,22 @@ export class IsolatedExecutor {
     }
     const pending = this.#pending.get(message.id);
     if (pending === undefined) return;
-    this.#pending.delete(message.id);
-    clearTimeout(pending.timer);
-    if (message.type === 'error') pending.reject(new SwitchyardError(message.code, message.message));
-    else pending.resolve(message.outputs.map(ownBytes));
+    if (message.type === 'part') pending.part(message.outputs.map(ownBytes));
+    else {
+      this.#pending.delete(message.id);
+      if (message.type === 'error') pending.fail(new SwitchyardError(message.code, message.message));
+      else pending.done(message.type === 'result' ? message.outputs.map(ownBytes) : undefined);
+    }
+    this.#watch();
   }
 
   #end(why: string, settle: (why: string) => void): void {
     if (this.#gone !== '') return;
     this.#gone = why;
+    clearTimeout(this.#watchdog);
+    this.#stopWatching();
     this.#settleLoad.reject(this.#unavailable(`${why} while loading`));
-    for (const pending of this.#pending.values()) {
-      clearTimeout(pending.timer);
-      pending.reject(this.#unavailable(why));
-    }
+    for (const pending of this.#pending.values()) pending.fail(this.#unavailable(why));
     this.#pending.clear();
     settle(why);
   }
@@ -140,6 +208,10 @@ export class IsolatedExecutor {
   #unavailable(why: string): SwitchyardError {
     return new SwitchyardError('unavailable', `model "${this.#model}": its process ${why}`, { retryAfterMs: 1000 });
   }
+}
+
+function cancelled(): SwitchyardError {
+  return new SwitchyardError('cancelled', 'the request was cancelled');
 }
 
 /** Tensors of one message are views of the channel's read buffer; transferring one would take the others along. */

@@ -3,6 +3,7 @@ import { isAbsolute, relative, resolve } from 'node:path';
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
 import { invalidArgument } from '../../shared/errors.ts';
 import type { LoadSpec } from '../backend.ts';
+import { parseUrls } from './urls.ts';
 
 /** Where a remote model lives and how it is asked; all from the model's `parameters`. */
 export interface RemoteSettings {
@@ -21,7 +22,7 @@ export interface RemoteSettings {
 
 /**
  * Reads `url` (comma-separated `host:port`, `grpc://host:port` or `grpcs://host:port`), `remote_model`,
- * `remote_version`, `channels`, `max_concurrency`, `per_try_timeout_ms`, `max_tries`, `probe_interval_ms`, `tls`.
+ * `remote_version` ("same": the version's own number), `channels`, `max_concurrency`, `per_try_timeout_ms`, `max_tries`, `probe_interval_ms`, `tls`.
  * @throws SwitchyardError invalid_argument naming the parameter and what is allowed
  */
 export function remoteSettings(spec: LoadSpec): RemoteSettings {
@@ -31,38 +32,13 @@ export function remoteSettings(spec: LoadSpec): RemoteSettings {
     addresses,
     tls: tls || parameters.tls === 'true',
     model: parameters.remote_model ?? spec.model,
-    version: parameters.remote_version ?? '',
+    version: parameters.remote_version === 'same' ? spec.version : (parameters.remote_version ?? ''),
     channels: whole(parameters, 'channels', 2, 64),
     concurrency: whole(parameters, 'max_concurrency', 64, 65_536),
     perTryMs: whole(parameters, 'per_try_timeout_ms', 60_000, 86_400_000),
     tries: whole(parameters, 'max_tries', 2, 10),
     probeIntervalMs: whole(parameters, 'probe_interval_ms', 1000, 3_600_000),
   };
-}
-
-/** Addresses of a comma-separated list; one scheme for all of them. */
-export function parseUrls(list: string, model: string): { addresses: string[]; tls: boolean } {
-  const addresses: string[] = [];
-  const schemes = new Set<string>();
-  for (const part of list.split(',')) {
-    const text = part.trim();
-    if (text === '') continue;
-    const match = /^(?:(grpcs?):\/\/)?((?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5})\/?$/.exec(text);
-    if (match === null || Number(match[2].slice(match[2].lastIndexOf(':') + 1)) > 65_535) {
-      throw invalidArgument(
-        `parameter "url" of model "${model}" has "${text}"; allowed: host:port, grpc://host:port or grpcs://host:port, comma-separated`,
-      );
-    }
-    schemes.add(match[1] ?? 'grpc');
-    if (!addresses.includes(match[2])) addresses.push(match[2]);
-  }
-  if (addresses.length === 0) {
-    throw invalidArgument(
-      `model "${model}" needs the parameter "url": host:port of its remote server, comma-separated`,
-    );
-  }
-  if (schemes.size > 1) throw invalidArgument(`parameter "url" of model "${model}" mixes grpc:// and grpcs://`);
-  return { addresses, tls: schemes.has('grpcs') };
 }
 
 /** Plain, or TLS with `tls_ca`, `tls_cert` and `tls_key` (files inside the model's folder, all optional). */

@@ -3,9 +3,9 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { SwitchyardError } from '../../shared/errors.ts';
 import { ReplicaCaller } from './caller.ts';
-import { parseUrls } from './endpoints.ts';
 import { DEFAULT_REPLICA_POLICY, type Replica, ReplicaSet } from './replicas.ts';
 import { RetryBudget } from './retry-budget.ts';
+import { parseUrls } from './urls.ts';
 
 const unavailable = () => new SwitchyardError('unavailable', 'gone');
 

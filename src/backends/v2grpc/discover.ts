@@ -2,7 +2,7 @@ import { credentials } from '@grpc/grpc-js';
 import type { ModelSignature } from '../../config/model-config.ts';
 import { toSwitchyardError } from '../../shared/errors.ts';
 import { ReplicaChannels } from '../remote/channels.ts';
-import { parseUrls } from '../remote/endpoints.ts';
+import { parseUrls } from '../remote/urls.ts';
 import { describeModel, repositoryIndex } from './client.ts';
 
 const TIMEOUT_MS = 10_000;

@@ -65,7 +65,7 @@ function printedGroups(config: ModelConfig, raw: RawModel): RawModel['instance_g
     name: `${config.name}_${i}`,
     ...raw.instance_group?.[i],
     kind: kinds[group.kind],
-    count: group.count,
+    count: Math.max(1, group.count),
     gpus: group.gpus,
   }));
 }

@@ -177,12 +177,14 @@ function describe(value: TreeValue): string {
   return value.form === 'string' ? JSON.stringify(value.text) : value.text;
 }
 
-/** The allowed name with the smallest edit distance. */
+/** The allowed name that begins with `name`, or else the one with the smallest edit distance. */
 export function nearest(name: string, allowed: readonly string[]): string {
+  const typed = name.slice(0, 64).toLowerCase();
   let best = '';
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of allowed) {
-    const distance = editDistance(name.slice(0, 64).toLowerCase(), candidate.toLowerCase());
+    const longer = typed.length >= 3 && candidate.toLowerCase().startsWith(typed);
+    const distance = longer ? 0 : editDistance(typed, candidate.toLowerCase());
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;
@@ -191,13 +193,18 @@ export function nearest(name: string, allowed: readonly string[]): string {
   return best;
 }
 
+/** Insertions, deletions, substitutions and swaps of neighbours. */
 function editDistance(a: string, b: string): number {
+  let older: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
       next[j] = Math.min(next[j - 1] + 1, row[j] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      if (swapped) next[j] = Math.min(next[j], older[j - 2] + 1);
     }
+    older = row;
     row = next;
   }
   return row[b.length];

@@ -153,7 +153,7 @@ function instanceGroups(raw: RawModel, backend: string, gpus: number): InstanceG
     if (kind === 'KIND_GPU') return 'gpu';
     return kind === 'KIND_AUTO' && (gpus > 0 || given.length > 0) ? 'gpu' : 'cpu';
   };
-  if (groups.length === 0) return [{ kind: kindOf('KIND_AUTO', []), count: 1, gpus: [] }];
+  if (groups.length === 0) return [{ kind: kindOf('KIND_AUTO', []), count: 0, gpus: [] }];
   return groups.map((group, i) => {
     const count = group.count ?? 1;
     if (count < 0 || count > 1024) throw invalidArgument(`instance_group[${i}].count is ${count}; allowed: 1 to 1024`);

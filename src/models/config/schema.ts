@@ -225,6 +225,7 @@ export const EXTENSIONS: readonly string[] = [
   'preflight_compare',
   'hang_timeout_ms',
   'load_timeout_ms',
+  'memory_limit_bytes',
   'pinned',
 ];
 export const EXTENSION_PREFIX = 'switchyard.';

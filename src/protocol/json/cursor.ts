@@ -95,20 +95,23 @@ export class JsonCursor {
 
   /** A string that is likely to come again in other requests (names, types): kept in a small table. */
   name(): string {
-    return this.text(true);
+    if (this.peek() === QUOTE) {
+      const name = internName(this.buf, this.pos + 1, this.end);
+      if (name !== undefined) {
+        this.pos += name.length + 2;
+        return name;
+      }
+    }
+    return this.string();
   }
 
   /** Any other string. */
   string(): string {
-    return this.text(false);
-  }
-
-  private text(intern: boolean): string {
     if (this.peek() !== QUOTE) throw this.fail('expected a string');
     const start = this.pos + 1;
     const stop = this.stringEnd(start);
     this.pos = stop + 1;
-    if (this.plain) return intern ? internName(this.buf, start, stop) : latin1(this.buf, start, stop);
+    if (this.plain) return latin1(this.buf, start, stop);
     this.requireUtf8();
     let text: string;
     try {
@@ -215,6 +218,6 @@ export class JsonCursor {
   }
 }
 
-export function isSpace(c: number): boolean {
+function isSpace(c: number): boolean {
   return c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09;
 }

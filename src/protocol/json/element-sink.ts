@@ -17,6 +17,8 @@ const LIMITS: Partial<Record<DataType, readonly [number, number]>> = {
   INT32: [-2147483648, 2147483647],
 };
 
+const NO_SHAPE: number[] = [];
+
 /** How elements of a type are read. */
 export const NUMBERS = 0;
 export const INTEGERS_64 = 1;
@@ -33,8 +35,9 @@ export class ElementSink {
   readonly reads: number;
   /** Elements seen. */
   count = 0;
-  /** Shape of the nested arrays read, and whether they were regular. Filled by scanElements. */
-  shape: number[] = [];
+  /** Whether scanElements shall fill in the shape of the nested arrays and whether they were regular. */
+  readonly wantsShape: boolean;
+  shape: number[] = NO_SHAPE;
   regular = true;
 
   private readonly size: number;
@@ -52,6 +55,7 @@ export class ElementSink {
     this.datatype = datatype;
     const size = ELEMENT_BYTES[datatype];
     this.size = size;
+    this.wantsShape = expected < 0;
     this.reads = size === 0 ? STRINGS : datatype === 'INT64' || datatype === 'UINT64' ? INTEGERS_64 : NUMBERS;
     this.growing = expected < 0 || size === 0;
     if (this.growing) {

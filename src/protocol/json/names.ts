@@ -9,16 +9,26 @@ const SLOTS = 1024;
 const MAX_LENGTH = 48;
 const table: string[] = new Array<string>(SLOTS).fill('');
 
-/** The ASCII bytes [start, end) as a string. */
-export function internName(buf: Uint8Array, start: number, end: number): string {
-  const length = end - start;
-  if (length > MAX_LENGTH) return latin1(buf, start, end);
-  let hash = length;
-  for (let i = start; i < end; i++) hash = (Math.imul(hash, 31) + buf[i]) | 0;
+/**
+ * The string whose first byte is at `start`, when it is short ASCII without escapes and its closing quote comes before
+ * `end`; undefined otherwise. The closing quote is then at `start + length`.
+ */
+export function internName(buf: Uint8Array, start: number, end: number): string | undefined {
+  const limit = Math.min(end, start + MAX_LENGTH);
+  let hash = 0;
+  let pos = start;
+  for (;;) {
+    if (pos >= limit) return undefined;
+    const c = buf[pos];
+    if (c === 0x22) break;
+    if (c < 0x20 || c >= 0x7f || c === 0x5c) return undefined;
+    hash = (Math.imul(hash, 31) + c) | 0;
+    pos++;
+  }
   const slot = (hash ^ (hash >>> 10)) & (SLOTS - 1);
   const known = table[slot];
-  if (known.length === length && matches(known, buf, start)) return known;
-  const made = latin1(buf, start, end);
+  if (known.length === pos - start && matches(known, buf, start)) return known;
+  const made = latin1(buf, start, pos);
   table[slot] = made;
   return made;
 }

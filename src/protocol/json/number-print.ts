@@ -23,7 +23,7 @@ export function printAscii(buf: Uint8Array, pos: number, text: string): number {
 }
 
 /** A non-negative integer below 2^31. */
-export function printUint31(buf: Uint8Array, pos: number, value: number): number {
+function printUint31(buf: Uint8Array, pos: number, value: number): number {
   let rest = value | 0;
   const end = pos + countDigits(rest);
   let at = end;

@@ -66,7 +66,7 @@ export function parseNumber(cursor: JsonCursor): number {
   cursor.pos = pos;
   let value = -1;
   if (digits === 0) value = 0;
-  else if (dropped === 0 && exponent >= -22 && exponent <= 22) value = scale(high, low, digits, exponent);
+  else if (dropped === 0 && exponent >= -22 && exponent <= 22) value = scaleDecimal(high, low, digits, exponent);
   if (value < 0) {
     value = Number(latin1(buf, first, pos));
     if (value === Infinity) {
@@ -77,8 +77,11 @@ export function parseNumber(cursor: JsonCursor): number {
   return negative ? -value : value;
 }
 
-/** (high·10^k + low)·10^exponent where low holds the k = digits − 9 further digits; -1 where it cannot be decided. */
-function scale(high: number, low: number, digits: number, exponent: number): number {
+/**
+ * (high·10^k + low)·10^exponent for 1 to 18 digits, of which `high` holds the first nine and `low` the k others, and
+ * |exponent| ≤ 22; -1 where the rounding cannot be decided.
+ */
+export function scaleDecimal(high: number, low: number, digits: number, exponent: number): number {
   if (digits <= 15) {
     const mantissa = digits > 9 ? high * POWERS[digits - 9] + low : high;
     return exponent < 0 ? mantissa / POWERS[-exponent] : mantissa * POWERS[exponent];

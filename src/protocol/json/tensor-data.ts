@@ -2,14 +2,15 @@ import { type JsonCursor, MAX_DEPTH } from './cursor.ts';
 import { unexpectedElement } from './element-errors.ts';
 import { type ElementSink, INTEGERS_64, NUMBERS, PENDING } from './element-sink.ts';
 import { scanInteger64 } from './integer64.ts';
-import { POWERS, parseNumber } from './number.ts';
+import { parseNumber } from './number.ts';
+import { runAfterValue, runFill, scanNumberRun } from './number-run.ts';
 import { scanBytesElement } from './string-bytes.ts';
-
-const powers = Float64Array.from(POWERS);
 
 // Per open array: elements seen before it, and arrays closed directly inside it. Used by one call at a time.
 const starts = new Float64Array(MAX_DEPTH + 1);
 const children = new Float64Array(MAX_DEPTH + 1);
+// Per depth: length of the first array closed there.
+const lengths = new Float64Array(MAX_DEPTH + 1);
 
 const MINUS = 0x2d;
 const OPEN = 0x5b;
@@ -26,13 +27,13 @@ export const V2_FORMS: ElementForms = { base64: false, quotedIntegers: false };
 
 /**
  * Reads one value of nested arrays, or a single element, straight into the sink; flattens in row-major order and notes
- * the nesting in `sink.shape` and `sink.regular`. Throws invalid_argument for malformed JSON, elements that are not of
+ * the nesting in `sink.shape` and `sink.regular` where the sink wants to know. Throws invalid_argument for malformed JSON, elements that are not of
  * the sink's type, and nesting deeper than MAX_DEPTH.
  */
 export function scanElements(cursor: JsonCursor, sink: ElementSink, forms: ElementForms): void {
   const buf = cursor.buf;
   const numeric = sink.reads === NUMBERS;
-  const dims: number[] = [];
+  let rank = 0;
   let regular = true;
   let leafDepth = -1;
   const before = sink.count;
@@ -53,47 +54,24 @@ export function scanElements(cursor: JsonCursor, sink: ElementSink, forms: Eleme
       while (c <= 0x20) c = nextByte(cursor, ++pos, c);
       if (c !== CLOSE) continue;
     } else if (numeric) {
-      const negative = c === MINUS;
-      const start = negative ? pos + 1 : pos;
-      let at = start;
-      let digit = buf[at] - 0x30;
-      let mantissa = 0;
-      while (digit >= 0 && digit <= 9) {
-        mantissa = (mantissa * 10 + digit) | 0;
-        digit = buf[++at] - 0x30;
+      if (depth > 0) {
+        pos = scanNumberRun(buf, pos, pending);
+        pending = runFill;
       }
-      let digits = at - start;
-      const zero = digits > 0 && buf[start] === 0x30;
-      let plain = digits > 0 && !(zero && digits > 1);
-      let fraction = 0;
-      if (digit === -2) {
-        const point = at + 1;
-        digit = buf[++at] - 0x30;
-        while (digit >= 0 && digit <= 9) {
-          mantissa = (mantissa * 10 + digit) | 0;
-          digit = buf[++at] - 0x30;
+      if (depth === 0 || !runAfterValue) {
+        if (pending === PENDING.length) {
+          sink.store(pending);
+          pending = 0;
         }
-        fraction = at - point;
-        if (fraction === 0) plain = false;
-        digits += fraction;
-      }
-      let value: number;
-      // Nine digits fit the mantissa, and their power of ten is exact: one division rounds correctly.
-      if (plain && digits <= (zero ? 10 : 9) && digit !== 0x35 && digit !== 0x15) {
-        value = mantissa / powers[fraction];
-        if (negative) value = -value;
-        pos = at;
-      } else {
+        c = buf[pos];
+        while (c <= 0x20) c = nextByte(cursor, ++pos, c);
+        // A run may also have stopped before a nested array, after a comma.
+        if (c === OPEN) continue;
         cursor.pos = pos;
-        value = scanOther(cursor, sink);
+        PENDING[pending++] = scanOther(cursor, sink);
         pos = cursor.pos;
+        if (depth === 0) break;
       }
-      PENDING[pending++] = value;
-      if (pending === PENDING.length) {
-        sink.store(pending);
-        pending = 0;
-      }
-      if (depth === 0) break;
       c = buf[pos];
     } else {
       cursor.pos = pos;
@@ -111,8 +89,13 @@ export function scanElements(cursor: JsonCursor, sink: ElementSink, forms: Eleme
           if (leafDepth < 0) leafDepth = depth;
           else if (leafDepth !== depth) regular = false;
         }
-        if (dims[depth - 1] === undefined) dims[depth - 1] = length;
-        else if (dims[depth - 1] !== length) regular = false;
+        if (depth > rank) {
+          // Depths close from the inside out: those between get their length when they close themselves.
+          for (let i = rank + 1; i < depth; i++) lengths[i] = -1;
+          rank = depth;
+          lengths[depth] = length;
+        } else if (lengths[depth] < 0) lengths[depth] = length;
+        else if (lengths[depth] !== length) regular = false;
         depth--;
         pos++;
         if (depth === 0) break;
@@ -131,9 +114,13 @@ export function scanElements(cursor: JsonCursor, sink: ElementSink, forms: Eleme
   }
   if (pending > 0) sink.store(pending);
   cursor.pos = pos;
+  if (!sink.wantsShape) return;
   let product = 1;
-  for (let i = 0; i < dims.length; i++) product *= dims[i];
-  sink.shape = dims;
+  sink.shape = [];
+  for (let i = 1; i <= rank; i++) {
+    product *= lengths[i];
+    sink.shape.push(lengths[i]);
+  }
   sink.regular = regular && product === sink.count - before;
 }
 

@@ -7,7 +7,7 @@ import { ElementSink } from '../json/element-sink.ts';
 import { skipValue } from '../json/skip.ts';
 import { type ElementForms, scanElements } from '../json/tensor-data.ts';
 
-export const TFS_FORMS: ElementForms = { base64: true, quotedIntegers: true };
+const TFS_FORMS: ElementForms = { base64: true, quotedIntegers: true };
 
 export interface PredictRequest {
   request: InferRequest;
@@ -163,7 +163,7 @@ function onlyInput(signature: ModelSignature): TensorSpec {
   );
 }
 
-export function inputNamed(signature: ModelSignature, name: string): TensorSpec {
+function inputNamed(signature: ModelSignature, name: string): TensorSpec {
   const spec = signature.inputs.find((input) => input.name === name);
   if (spec !== undefined) return spec;
   throw invalidArgument(

@@ -188,6 +188,17 @@ test('numbers agree with JSON.parse, flat and nested', () => {
   );
 });
 
+test('decimals of any length are the nearest double, alone and in runs', () => {
+  const decimal = fc.stringMatching(/^-?(0|[1-9][0-9]{0,12})(\.0{0,6}[0-9]{1,18})?$/);
+  fc.assert(
+    fc.property(fc.array(decimal, { minLength: 1, maxLength: 40 }), (texts) => {
+      const read = elements('FP64', [texts.length], `[${texts.join(', ')}]`);
+      for (let i = 0; i < texts.length; i++) assert.ok(Object.is(read[i], Number(texts[i])), texts[i]);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
 test('large tensors cross the run boundaries', () => {
   for (const count of [1023, 1024, 1025, 5000]) {
     const values = Array.from({ length: count }, (_, i) => i / 8);

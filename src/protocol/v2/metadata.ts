@@ -1,11 +1,9 @@
 import type { ModelConfig, ModelSignature, TensorSpec } from '../../config/model-config.ts';
 import type { ModelStatistics, ServingModel, StatDuration, VersionStatus } from '../../pipeline/types.ts';
-import type { ServerInfo } from '../../server/services.ts';
 
 /** Extensions of the v2 protocol that this server answers, by their names in Triton's documentation. */
 export const EXTENSIONS: readonly string[] = [
   'classification',
-  'sequence',
   'model_repository',
   'model_repository(unload_dependents)',
   'schedule_policy',
@@ -18,7 +16,7 @@ export const EXTENSIONS: readonly string[] = [
 ];
 
 /** GET /v2 */
-export function serverMetadata(server: Pick<ServerInfo, 'name' | 'version'>): Record<string, unknown> {
+export function serverMetadata(server: { name: string; version: string }): Record<string, unknown> {
   return { name: server.name, version: server.version, extensions: EXTENSIONS };
 }
 

@@ -65,7 +65,7 @@ export class HealthFollower {
     const up = !this.stopped && this.services.server.ready();
     this.publish('', up);
     this.publish(INFERENCE_SERVICE, up);
-    for (const [name, model] of models) this.publish(name, up && model.versions.length > 0);
+    for (const [name, model] of models) this.publish(name, up && (model.versions.length > 0 || model.onDemand));
     if (this.published.size === models.size + 2) return;
     for (const name of this.published.keys()) {
       if (name === '' || name === INFERENCE_SERVICE || models.has(name)) continue;

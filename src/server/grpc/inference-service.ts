@@ -31,7 +31,7 @@ export function inferenceHandlers(services: GatewayServices): Handlers {
 function isReady(services: GatewayServices, request: Named): boolean {
   const model = services.table().models.get(request.name);
   if (model === undefined) return false;
-  if (request.version === '') return model.versions.length > 0;
+  if (request.version === '') return model.versions.length > 0 || model.onDemand;
   return model.versions.some((candidate) => candidate.version === request.version);
 }
 

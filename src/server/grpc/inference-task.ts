@@ -138,7 +138,7 @@ export abstract class InferenceTask implements ResponseObserver {
     if (identity !== undefined && priority > 0 && priority < identity.maxPriority) priority = identity.maxPriority;
     const context: RequestContext = {
       protocol: this.protocol,
-      tenant: identity === undefined ? '' : identity.tenant,
+      tenant: identity === undefined ? 'default' : identity.tenant,
       receivedAt: this.receivedAt,
       deadline: Math.min(byParameter, this.call.deadline),
       priority,

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { BodyBuffer } from './body.ts';
 import type { HttpExchange, RequestListener } from './socket.ts';
 import { errorBody, JSON_HEADERS } from './status.ts';
@@ -7,6 +8,8 @@ import { errorBody, JSON_HEADERS } from './status.ts';
 export interface NodeExchangeOwner {
   isClosing(): boolean;
   finished(exchange: NodeExchange): void;
+  /** The answer being given is the connection's last. */
+  condemn(socket: Socket): void;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -24,6 +27,8 @@ export class NodeExchange implements HttpExchange {
   private bodyComplete = false;
   private streaming = false;
   private answered = false;
+  /** The whole answer went to the kernel. */
+  private complete = false;
   private gone = false;
 
   constructor(owner: NodeExchangeOwner, req: IncomingMessage, res: ServerResponse, contentLength: number) {
@@ -31,6 +36,10 @@ export class NodeExchange implements HttpExchange {
     this.req = req;
     this.res = res;
     this.contentLength = contentLength;
+    res.on('finish', () => {
+      // 'finish' also comes when the socket fails under a pending write.
+      this.complete = !req.socket.destroyed;
+    });
     res.on('close', () => this.onClose());
     // An error ends in 'close'; without a listener it would end the process.
     res.on('error', () => {});
@@ -78,8 +87,10 @@ export class NodeExchange implements HttpExchange {
     const content = typeof body === 'string' ? Buffer.from(body) : Buffer.from(body);
     const lines = splitHeaders(headers);
     lines.push('Content-Length', String(content.byteLength));
-    const last = close || this.owner.isClosing();
-    if (last) lines.push('Connection', 'close');
+    if (close || this.owner.isClosing()) {
+      lines.push('Connection', 'close');
+      this.owner.condemn(this.req.socket);
+    }
     this.res.writeHead(status, lines);
     this.res.end(this.req.method === 'HEAD' ? undefined : content);
   }
@@ -88,7 +99,10 @@ export class NodeExchange implements HttpExchange {
     if (this.finished || this.streaming) return;
     this.streaming = true;
     const lines = splitHeaders(headers);
-    if (this.owner.isClosing()) lines.push('Connection', 'close');
+    if (this.owner.isClosing()) {
+      lines.push('Connection', 'close');
+      this.owner.condemn(this.req.socket);
+    }
     this.res.on('drain', () => this.listener?.onWritable?.());
     this.res.writeHead(status, lines);
     this.res.flushHeaders();
@@ -131,10 +145,9 @@ export class NodeExchange implements HttpExchange {
 
   private onClose(): void {
     if (this.gone) return;
-    const complete = this.res.writableFinished;
     this.gone = true;
     this.owner.finished(this);
-    if (!complete) this.listener?.onAbort();
+    if (!this.complete) this.listener?.onAbort();
   }
 }
 

@@ -42,6 +42,8 @@ export class NodeServer implements HttpServer {
   private readonly open = new Set<NodeExchange>();
   private readonly perAddress = new Map<string, number>();
   private readonly options: ListenOptions;
+  /** Connections whose last answer is given: further requests on them are not served. */
+  private readonly condemned = new WeakSet<Socket>();
   private draining = false;
   private idle: (() => void) | undefined;
   private rateTimer: NodeJS.Timeout | undefined;
@@ -77,6 +79,8 @@ export class NodeServer implements HttpServer {
   }
 
   private serve(head: NodeHead, handler: HttpHandler, req: IncomingMessage, res: ServerResponse): void {
+    // Parsed out of bytes that arrived behind a connection's last answer: framed by nobody we trust.
+    if (this.condemned.has(req.socket)) return;
     head.reset();
     const raw = req.rawHeaders;
     for (let i = 0; i < raw.length; i += 2) head.add(raw[i].toLowerCase(), raw[i + 1]);
@@ -119,15 +123,17 @@ export class NodeServer implements HttpServer {
     const now = performance.now();
     for (const exchange of this.open) {
       const received = exchange.receiving;
-      const seconds = (now - exchange.startedAt) / 1000;
-      // Ten seconds of grace, as uWS gives: a short pause at the start is no attack.
-      if (received < 0 || seconds < 10 || received >= floor * seconds) continue;
+      if (received < 0 || !tooSlow(received, now - exchange.startedAt, floor)) continue;
       exchange.refuse(408, `the body arrives slower than ${floor} bytes per second`);
     }
   }
 
   isClosing(): boolean {
     return this.draining || (this.options.closing?.() ?? false);
+  }
+
+  condemn(socket: Socket): void {
+    this.condemned.add(socket);
   }
 
   finished(exchange: NodeExchange): void {
@@ -177,6 +183,11 @@ export class NodeServer implements HttpServer {
   }
 }
 
+/** Whether a body of which `received` bytes came in `ms` is cut: never in the first ten seconds, which uWS gives too. */
+export function tooSlow(received: number, ms: number, floor: number): boolean {
+  return ms >= 10_000 && received < (floor * ms) / 1000;
+}
+
 /** Malformed heads never reach a handler: answer, close, and let no detail of the parser out. */
 function refuseMalformed(error: NodeJS.ErrnoException, socket: NodeJS.WritableStream & { destroy(): void }): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
@@ -206,7 +217,7 @@ function tlsSettings(tls: TlsFiles): https.ServerOptions {
   if (tls.caFile !== undefined) {
     settings.ca = readPem('caFile', tls.caFile);
     settings.requestCert = true;
-    settings.rejectUnauthorized = true;
+    settings.rejectUnauthorized = tls.requireClientCertificate ?? true;
   }
   return settings;
 }

@@ -28,19 +28,20 @@ export function httpLibrary(value: string | undefined): HttpLibrary {
 
 /**
  * Opens a port with uWebSockets.js where its binary loads, else with node:http and one warning per thread. A listener
- * that demands client certificates always gets node:https, the only one of the two that can enforce them.
+ * that demands client certificates always gets node:https, the only one of the two that can enforce them. `load` tries
+ * the binary.
  */
 export async function listen(
   options: ListenOptions,
   handler: HttpHandler,
   library: HttpLibrary,
   log: Warner,
+  load: () => Promise<unknown> = async () => (await import('./uws.ts')).loadUws(),
 ): Promise<HttpServer> {
   if (library === 'node') return listenNode(options, handler);
   if (options.tls?.caFile !== undefined && library === 'auto') return listenNode(options, handler);
-  const uws = await import('./uws.ts');
   try {
-    await uws.loadUws();
+    await load();
   } catch (error) {
     if (library === 'uws') throw error;
     if (!warned) {
@@ -53,7 +54,7 @@ export async function listen(
     }
     return listenNode(options, handler);
   }
-  return uws.listenUws(options, handler);
+  return (await import('./uws.ts')).listenUws(options, handler);
 }
 
 /**

@@ -76,8 +76,10 @@ export interface TlsFiles {
   certFile: string;
   keyFile: string;
   passphrase?: string;
-  /** Set: clients must present a certificate signed by it. Only node:https can enforce this. */
+  /** Set: clients' certificates are checked against it. Only node:https can do this. */
   caFile?: string;
+  /** With caFile: connections without a certificate are refused. Default true. */
+  requireClientCertificate?: boolean;
 }
 
 export interface ListenOptions {
@@ -119,8 +121,6 @@ export interface HttpServer {
    */
   close(graceMs: number): Promise<number>;
 }
-
-export type Listen = (options: ListenOptions, handler: HttpHandler) => Promise<HttpServer>;
 
 /** Joins headers into a block; throws on values that would break out of their line. */
 export function headerBlock(headers: readonly (readonly [string, string])[]): string {

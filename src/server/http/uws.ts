@@ -75,7 +75,7 @@ export class UwsServer implements HttpServer {
       }
       head.request = req;
       head.response = res;
-      if (this.maxPerAddress > 0 && !this.countAddress(head.remoteAddress(), exchange)) {
+      if (this.mustCount() && !this.countAddress(head.remoteAddress(), exchange)) {
         exchange.refuse(429, `more than ${this.maxPerAddress} requests in flight from one address`);
       } else {
         try {
@@ -106,11 +106,19 @@ export class UwsServer implements HttpServer {
     }
   }
 
+  /**
+   * Asking for an address costs as much as a routing decision. While fewer than half the bound are in flight in all,
+   * no address can be near it; of what comes beyond, each address gets the other half.
+   */
+  private mustCount(): boolean {
+    return this.maxPerAddress > 0 && this.open > this.maxPerAddress >> 1;
+  }
+
   private countAddress(address: string, exchange: UwsExchange): boolean {
     const count = (this.perAddress.get(address) ?? 0) + 1;
     this.perAddress.set(address, count);
     exchange.address = address;
-    return count <= this.maxPerAddress;
+    return count <= this.maxPerAddress - (this.maxPerAddress >> 1);
   }
 
   started(): void {

@@ -12,6 +12,7 @@ import { decompress, type Encoding, requestEncoding } from '../compression.ts';
 import { parseLength } from '../head.ts';
 import type { HttpExchange, RequestHead, RequestListener } from '../socket.ts';
 import { respondError } from './answers.ts';
+import { isDormant } from './lookup.ts';
 import type { Route } from './routes.ts';
 import type { HttpGateway } from './settings.ts';
 
@@ -21,7 +22,7 @@ const RECEIVING = 1;
 const RUNNING = 2;
 const DONE = 3;
 
-const ANONYMOUS: Identity = { tenant: '', roles: [], maxPriority: 0 };
+const ANONYMOUS: Identity = { tenant: 'default', roles: [], maxPriority: 0 };
 
 /**
  * One inference request over HTTP, whatever its protocol: admission, body, decoding, data plane, answer. It is the
@@ -60,14 +61,17 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
 
   protected abstract readonly protocol: RequestContext['protocol'];
 
-  /**
-   * Decodes the body. Throws SwitchyardError.
-   * @param owned false: the bytes are gone when this returns, nothing of the request may alias them.
-   */
+  /** Decodes the body. Throws SwitchyardError. */
   protected abstract decode(body: Uint8Array): InferRequest;
 
-  /** Whether what `decode` returns may alias the body; then the body is copied out of the socket first. */
-  protected abstract readonly aliasesBody: boolean;
+  /**
+   * Whether the bytes are needed after `decode` returns, because the request's tensors alias them or because the model
+   * must be loaded before; then they are copied out of the socket first.
+   */
+  protected abstract readonly keepsBody: boolean;
+
+  /** Whether `decode` reads the model's signature, and so needs the model loaded. */
+  protected abstract readonly needsSignature: boolean;
 
   /** Answers through `exchange`. Throws SwitchyardError when the response has no form in this protocol. */
   protected abstract answer(response: InferResponse, final: boolean): void;
@@ -138,7 +142,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
 
   private open(body: Uint8Array, owned: boolean): void {
     if (this.encoding === '') {
-      this.submit(owned || !this.aliasesBody ? body : copy(body));
+      this.submit(owned || !this.keepsBody ? body : copy(body));
       return;
     }
     const max = this.gateway.services.server.maxBodyBytes;
@@ -150,6 +154,19 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
   }
 
   private submit(body: Uint8Array): void {
+    const { table, control } = this.gateway.services;
+    if (this.needsSignature && isDormant(table(), this.model)) {
+      control.demand(this.model).then(
+        () => this.run(body),
+        (error) => this.fail(error),
+      );
+    } else {
+      this.run(body);
+    }
+  }
+
+  private run(body: Uint8Array): void {
+    if (this.isDone()) return;
     try {
       const request = this.decode(body);
       const context = this.context(request);
@@ -188,7 +205,9 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     try {
       this.answer(response, final);
     } catch (error) {
+      const submission = this.submission;
       this.fail(error);
+      if (!final) submission?.cancel();
     }
   }
 
@@ -263,7 +282,8 @@ function readPriority(text: string): number {
 }
 
 function readNumber(name: string, value: unknown): number {
-  const number = typeof value === 'number' || typeof value === 'bigint' || typeof value === 'string' ? Number(value) : -1;
+  const number =
+    typeof value === 'number' || typeof value === 'bigint' || typeof value === 'string' ? Number(value) : -1;
   if (!(number >= 0) || !Number.isSafeInteger(number)) {
     throw invalidArgument(`parameter "${name}" is ${String(value).slice(0, 40)}; it must be a whole number from 0 on`);
   }

@@ -1,0 +1,72 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { adminBindingProblem, isLoopback } from '../config/admin-binding.ts';
+import { ConfigError } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { SwitchyardError } from '../shared/errors.ts';
+import type { Role } from './route.ts';
+
+/** Refuses a server section that would let anyone on the network administer the server. Throws ConfigError. */
+export function checkAdminBinding(server: Pick<Config['server'], 'adminHost' | 'adminToken'>): void {
+  const problem = adminBindingProblem(server);
+  if (problem !== undefined) throw new ConfigError([`server.${problem.field}: ${problem.message}`]);
+}
+
+/** What of a request decides whether it may go on. */
+export interface AccessFacts {
+  authorization: string;
+  host: string;
+  origin: string;
+}
+
+/**
+ * Decides on requests to the admin port. A browser is a confused deputy: a page of another site may send requests from
+ * it, so an Origin must be the server's own; and a name that its owner points at 127.0.0.1 must not become that
+ * origin, so without a token only loopback names are answered.
+ */
+export class AccessPolicy {
+  private readonly tokenDigest: Buffer | undefined;
+
+  constructor(token: string | undefined) {
+    this.tokenDigest = token === undefined ? undefined : digest(token);
+  }
+
+  /** Throws permission_denied or unauthenticated. */
+  check(role: Role, facts: AccessFacts): void {
+    if (facts.origin !== '' && !isOwnOrigin(facts.origin, facts.host)) {
+      throw new SwitchyardError(
+        'permission_denied',
+        `Origin ${JSON.stringify(facts.origin.slice(0, 200))} is not this server; call the admin API from a page it serves, or without a browser`,
+      );
+    }
+    if (role === 'public') return;
+    if (this.tokenDigest === undefined) {
+      if (isLoopback(hostName(facts.host))) return;
+      throw new SwitchyardError(
+        'permission_denied',
+        `Host ${JSON.stringify(facts.host.slice(0, 200))} is not a loopback name; use 127.0.0.1 or localhost, or set server.adminToken`,
+      );
+    }
+    const given = /^Bearer +([^\s]+)$/i.exec(facts.authorization)?.[1];
+    // Digests have one length, so that the comparison tells nothing of the token's.
+    if (given === undefined || !timingSafeEqual(digest(given), this.tokenDigest)) {
+      throw new SwitchyardError(
+        'unauthenticated',
+        given === undefined
+          ? 'this needs the admin token; send the header "Authorization: Bearer <server.adminToken>"'
+          : 'the admin token is wrong; it is the value of server.adminToken',
+      );
+    }
+  }
+}
+
+function digest(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
+}
+
+function hostName(host: string): string {
+  return host.replace(/:\d+$/, '');
+}
+
+function isOwnOrigin(origin: string, host: string): boolean {
+  return URL.canParse(origin) && host !== '' && new URL(origin).host === host.toLowerCase();
+}

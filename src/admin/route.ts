@@ -1,0 +1,45 @@
+import type { ErrorCode } from '../shared/errors.ts';
+import type { AdminServices } from './services.ts';
+
+/** A JSON Schema fragment of the OpenAPI document. */
+export type Schema = Readonly<Record<string, unknown>>;
+
+/** `public`: answered to everyone (probes). `operator`: needs the admin token when one is set. */
+export type Role = 'public' | 'operator';
+
+export interface AdminRequest {
+  /** Decoded path parameters by name. */
+  params: Readonly<Record<string, string>>;
+  query: URLSearchParams;
+  /** The parsed body; undefined when it is empty. */
+  body: unknown;
+  services: AdminServices;
+}
+
+export interface AdminReply {
+  status?: number;
+  /** An object is answered as JSON; text as the route's `contentType` says. */
+  body: object | string;
+}
+
+/** One row of the table that routing, access, the OpenAPI document and the tests are made from. */
+export interface AdminRoute {
+  method: 'GET' | 'POST' | 'PUT';
+  /** With `{name}` for path parameters. */
+  path: string;
+  role: Role;
+  operationId: string;
+  summary: string;
+  /** Query parameters; any other one is refused. */
+  query?: Readonly<Record<string, Schema>>;
+  /** Schema of the JSON body. Absent: a body is refused. */
+  body?: Schema;
+  bodyRequired?: boolean;
+  /** Schema of the 200 answer; `string` for text. */
+  response: Schema;
+  /** Of the 200 answer; default: JSON. */
+  contentType?: string;
+  /** Errors of its own, besides those every route may answer. */
+  errors?: readonly ErrorCode[];
+  handle(request: AdminRequest): AdminReply | Promise<AdminReply>;
+}

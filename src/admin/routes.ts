@@ -1,0 +1,20 @@
+import type { AdminRoute } from './route.ts';
+import { configRoutes } from './routes/config.ts';
+import { documentRoutes } from './routes/documents.ts';
+import { healthRoutes } from './routes/health.ts';
+import { modelRoutes } from './routes/models.ts';
+import { settingsRoutes } from './routes/settings.ts';
+import { threadRoutes } from './routes/threads.ts';
+import { usageRoutes } from './routes/usage.ts';
+
+const described: readonly AdminRoute[] = [
+  ...healthRoutes,
+  ...modelRoutes,
+  ...configRoutes,
+  ...usageRoutes,
+  ...threadRoutes,
+  ...settingsRoutes,
+];
+
+/** Everything the admin port answers. What is not here is refused. */
+export const ADMIN_ROUTES: readonly AdminRoute[] = [...described, ...documentRoutes(described)];

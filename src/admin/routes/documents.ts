@@ -1,0 +1,28 @@
+import { openApiDocument } from '../openapi.ts';
+import type { AdminRoute } from '../route.ts';
+
+/** The metrics text, and the description of `routes` together with these two. */
+export function documentRoutes(routes: readonly AdminRoute[]): readonly AdminRoute[] {
+  const own: AdminRoute[] = [
+    {
+      method: 'GET',
+      path: '/metrics',
+      role: 'operator',
+      operationId: 'getMetrics',
+      summary: 'Prometheus text, the same as on the metrics port',
+      response: { type: 'string' },
+      contentType: 'text/plain; version=0.0.4; charset=utf-8',
+      handle: async ({ services }) => ({ body: await services.hub.prometheus() }),
+    },
+    {
+      method: 'GET',
+      path: '/openapi.json',
+      role: 'operator',
+      operationId: 'getOpenApi',
+      summary: 'This description',
+      response: { type: 'object' },
+      handle: ({ services }) => ({ body: openApiDocument([...routes, ...own], services.version) }),
+    },
+  ];
+  return own;
+}

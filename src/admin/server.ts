@@ -1,0 +1,132 @@
+import type { Config } from '../config/schema.ts';
+import { listenNode } from '../server/http/node.ts';
+import { type HttpExchange, type HttpServer, headerBlock, type RequestHead } from '../server/http/socket.ts';
+import { invalidArgument, SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
+import { AccessPolicy, checkAdminBinding } from './access.ts';
+import { MAX_BODY_BYTES, parseJsonBody } from './body.ts';
+import type { AdminRoute } from './route.ts';
+import { type Match, matchRoute } from './router.ts';
+import { ADMIN_ROUTES } from './routes.ts';
+import type { AdminServices } from './services.ts';
+
+const COMMON_HEADERS = 'Cache-Control: no-store\r\nX-Content-Type-Options: nosniff';
+/** A refused body up to here is read away, so that the connection can go on. */
+const MAX_DISCARDED = 64 * 1024;
+
+/**
+ * The admin port, on the control thread. Deny by default: everything but the health probes needs the admin token when
+ * one is set. Rejects with ConfigError when the address would need a token and has none, or with the socket's error.
+ */
+export function startAdminServer(services: AdminServices, server: Config['server']): Promise<HttpServer> {
+  checkAdminBinding(server);
+  const access = new AccessPolicy(server.adminToken);
+  return listenNode(
+    {
+      host: server.adminHost,
+      port: server.adminPort,
+      tls: server.tls,
+      maxBodyBytes: MAX_BODY_BYTES,
+      maxConnections: 256,
+      exclusivePort: true,
+    },
+    { onRequest: (head, exchange) => serve(services, access, head, exchange) },
+  );
+}
+
+function serve(services: AdminServices, access: AccessPolicy, head: RequestHead, exchange: HttpExchange): void {
+  const match = matchRoute(ADMIN_ROUTES, head.method, head.path);
+  try {
+    access.check(match.kind === 'route' ? match.route.role : 'operator', {
+      authorization: head.authorization,
+      host: head.header('host'),
+      origin: head.header('origin'),
+    });
+    const { route, params } = requireRoute(match, head);
+    const query = readQuery(route, head.query);
+    if (route.body === undefined && head.contentLength > 0)
+      throw invalidArgument(`${route.method} ${route.path} takes no body`);
+    exchange.receive({
+      onBody: (bytes) => void answer(services, exchange, route, { params, query, bytes }),
+      onAbort: () => {},
+    });
+  } catch (error) {
+    refuse(services, exchange, error, match, head.contentLength > MAX_DISCARDED);
+  }
+}
+
+function readBody(route: AdminRoute, bytes: Uint8Array): unknown {
+  const body = parseJsonBody(bytes);
+  if (body === undefined && route.bodyRequired === true) throw invalidArgument('the body is empty; send a JSON object');
+  return body;
+}
+
+function requireRoute(match: Match, head: RequestHead): { route: AdminRoute; params: Record<string, string> } {
+  if (match.kind === 'route') return match;
+  if (match.kind === 'method') {
+    throw new SwitchyardError(
+      'method_not_allowed',
+      `${head.method} is not allowed here; use ${match.allowed.join(' or ')}`,
+    );
+  }
+  throw new SwitchyardError(
+    'not_found',
+    `no such route ${JSON.stringify(head.path.slice(0, 200))}; GET /openapi.json lists them`,
+  );
+}
+
+/** Unknown parameters are refused: a misspelt filter would silently answer everything. */
+function readQuery(route: AdminRoute, text: string): URLSearchParams {
+  const query = new URLSearchParams(text);
+  const known = Object.keys(route.query ?? {});
+  for (const key of query.keys()) {
+    if (known.includes(key)) continue;
+    const allowed = known.length === 0 ? 'none are known here' : `known are ${known.join(', ')}`;
+    throw invalidArgument(`unknown query parameter ${JSON.stringify(key.slice(0, 100))}; ${allowed}`);
+  }
+  return query;
+}
+
+interface Received {
+  params: Record<string, string>;
+  query: URLSearchParams;
+  /** Valid until the first await. */
+  bytes: Uint8Array;
+}
+
+/** Never rejects. */
+async function answer(
+  services: AdminServices,
+  exchange: HttpExchange,
+  route: AdminRoute,
+  { params, query, bytes }: Received,
+): Promise<void> {
+  try {
+    const { status = 200, body } = await route.handle({ params, query, body: readBody(route, bytes), services });
+    const type = status === 200 ? (route.contentType ?? 'application/json') : 'application/json';
+    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    exchange.respond(status, `Content-Type: ${type}\r\n${COMMON_HEADERS}`, text);
+  } catch (error) {
+    refuse(services, exchange, error, undefined, false);
+  }
+}
+
+function refuse(
+  services: AdminServices,
+  exchange: HttpExchange,
+  thrown: unknown,
+  match: Match | undefined,
+  close: boolean,
+): void {
+  const error = toSwitchyardError(thrown);
+  const unexpected = !(thrown instanceof SwitchyardError);
+  if (unexpected) services.logger.error({ err: thrown }, 'an admin request failed');
+  // What is not from the table may hold paths or other details of this machine.
+  const message = unexpected ? 'internal error; the log has the details' : error.message;
+  const headers: [string, string][] = [['Content-Type', 'application/json']];
+  if (error.code === 'unauthenticated') headers.push(['WWW-Authenticate', 'Bearer realm="switchyard admin"']);
+  if (error.code === 'method_not_allowed' && match?.kind === 'method')
+    headers.push(['Allow', match.allowed.join(', ')]);
+  if (error.retryAfterMs !== undefined) headers.push(['Retry-After', String(Math.ceil(error.retryAfterMs / 1000))]);
+  const body = JSON.stringify({ error: message, code: error.code });
+  exchange.respond(error.httpStatus, `${headerBlock(headers)}\r\n${COMMON_HEADERS}`, body, close);
+}

@@ -1,0 +1,30 @@
+import type { Logger } from 'pino';
+import type { Config } from '../config/schema.ts';
+import type { ReloadStatus } from '../control/config-reloader.ts';
+import type { PoolDescription } from '../control/executor-pool.ts';
+import type { ServingTable, VersionStatus } from '../pipeline/types.ts';
+import type { MetricsReader, RowName } from '../telemetry/metrics-reader.ts';
+import type { TenantFigures } from '../telemetry/tenant-metrics.ts';
+
+/** What the admin port may ask of the control thread; wired in src/main.ts. */
+export interface AdminServices {
+  /** The configuration in use. */
+  config(): Config;
+  control: {
+    repositoryIndex(readyOnly: boolean): Promise<{ name: string; versions: VersionStatus[] }[]>;
+    /** As the gateways' control client calls. Rejects with SwitchyardError. */
+    call(method: 'loadModel' | 'unloadModel' | 'logSettings' | 'traceSettings', args: unknown[]): Promise<unknown>;
+  };
+  manager: { table(): ServingTable };
+  hub: {
+    prometheus(): Promise<string>;
+    readonly reader: MetricsReader;
+    readonly rows: { names(): RowName[] };
+    tenants(): TenantFigures[];
+  };
+  reloader: { readonly status: ReloadStatus; reload(): ReloadStatus };
+  pool: { describe(): PoolDescription };
+  fleet: { readonly ready: boolean; ids(): number[] };
+  version: string;
+  logger: Pick<Logger, 'error'>;
+}

@@ -1,0 +1,40 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+
+export function port(value: string): number {
+  const parsed = Number(value);
+  if (!/^\d+$/.test(value) || parsed > 65535) throw new InvalidArgumentError('a port is a number from 0 to 65535');
+  return parsed;
+}
+
+export function positiveInteger(value: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError('give a whole number from 1');
+  return Number(value);
+}
+
+export function positiveNumber(value: string): number {
+  const parsed = Number(value);
+  if (value.trim() === '' || !Number.isFinite(parsed) || parsed <= 0)
+    throw new InvalidArgumentError('give a number above 0');
+  return parsed;
+}
+
+/** Collects a repeatable flag; the environment's value is a colon-separated list. */
+export function list(value: string, previous: string[] = []): string[] {
+  return [...previous, ...value.split(':').filter((part) => part !== '')];
+}
+
+export interface ServerFlags {
+  url: string;
+  apiKey?: string;
+  modelVersion?: string;
+}
+
+/** Flags of the verbs that ask the inference port. */
+export function withServer(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--url <url>', 'HTTP address of the server').env('SWITCHYARD_URL').default('http://127.0.0.1:8000'),
+    )
+    .addOption(new Option('--api-key <key>', 'API key or JWT; better given by the variable').env('SWITCHYARD_API_KEY'))
+    .option('--model-version <version>', 'default: by the version policy');
+}

@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { addBench } from './bench.ts';
+import { explain } from './failure.ts';
+import { addInfer } from './infer.ts';
+import { EXIT, EXIT_HELP, type Output } from './io.ts';
+import { addModels } from './models.ts';
+import { addServe, type Serve } from './serve.ts';
+import { addValidate } from './validate.ts';
+
+function packageVersion(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+/**
+ * Runs one command line (without the program's own name) and resolves with the exit code; failures are one line on
+ * `output.err`. What a verb needs beyond its flags is imported when it runs: `serve` must start fast.
+ */
+export async function run(args: readonly string[], output: Output, serve: Serve): Promise<number> {
+  const program = new Command('switchyard')
+    .description('A high-throughput model-serving gateway')
+    .version(packageVersion())
+    .addHelpText('after', EXIT_HELP)
+    .showHelpAfterError('(see --help)')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => output.out(text.replace(/\n$/, '')),
+      writeErr: (text) => output.err(text.replace(/\n$/, '')),
+    });
+  let code: number = EXIT.ok;
+  addServe(program, async (...settings) => {
+    code = await serve(...settings);
+    return code;
+  });
+  addValidate(program, output);
+  addModels(program, output);
+  addInfer(program, output);
+  addBench(program, output);
+  try {
+    await program.parseAsync(args, { from: 'user' });
+  } catch (error) {
+    const { message, exitCode } = explain(error);
+    if (message !== '') output.err(message);
+    return exitCode;
+  }
+  return code;
+}

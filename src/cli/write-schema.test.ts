@@ -1,0 +1,15 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { SCHEMA_FILE, schemaText } from './write-schema.ts';
+
+test('config/schema.json is current; write it with: npm run schema', () => {
+  assert.equal(readFileSync(SCHEMA_FILE, 'utf8'), schemaText());
+});
+
+test('the schema does not depend on the machine that wrote it', () => {
+  const { properties } = JSON.parse(schemaText()) as {
+    properties: Record<string, { properties: Record<string, object> }>;
+  };
+  for (const setting of Object.values(properties.threads.properties)) assert.equal('default' in setting, false);
+});

@@ -1,0 +1,111 @@
+import type { InferRequest, InferResponse } from '../../../pipeline/types.ts';
+import { applyClassification } from '../../../protocol/v2/classification.ts';
+import { decodeInferRequest } from '../../../protocol/v2/json-scanner.ts';
+import { encodeInferResponse } from '../../../protocol/v2/json-writer.ts';
+import { decodeRawBody } from '../../../protocol/v2/raw-body.ts';
+import { invalidArgument, SwitchyardError } from '../../../shared/errors.ts';
+import { compress, responseEncoding } from '../compression.ts';
+import { parseLength } from '../head.ts';
+import type { HttpExchange, RequestHead } from '../socket.ts';
+import { JSON_HEADERS } from '../status.ts';
+import { InferenceCall } from './inference-call.ts';
+import { findVersion } from './lookup.ts';
+import type { Route } from './routes.ts';
+import { serverTimingLine } from './server-timing.ts';
+import type { HttpGateway } from './settings.ts';
+
+/** `POST /v2/models/{m}[/versions/{v}]/infer`: JSON, JSON followed by binary tensors, or one raw tensor. */
+export class V2InferCall extends InferenceCall {
+  protected override readonly protocol = 'http';
+  protected override readonly keepsBody: boolean;
+  protected override readonly needsSignature: boolean;
+  /** Bytes of JSON before the binary tensors; -1: the body is JSON; 0: the body is one raw tensor. */
+  private readonly jsonLength: number;
+  private request: InferRequest | undefined;
+  private partial: InferResponse | undefined;
+
+  constructor(gateway: HttpGateway, exchange: HttpExchange, route: Route, head: RequestHead) {
+    super(gateway, exchange, route, head);
+    this.jsonLength = head.inferenceHeaderLength === '' ? -1 : readHeaderLength(head.inferenceHeaderLength);
+    this.keepsBody = this.jsonLength >= 0;
+    this.needsSignature = this.jsonLength === 0;
+  }
+
+  protected override decode(body: Uint8Array): InferRequest {
+    if (this.jsonLength !== 0) {
+      this.request = decodeInferRequest(this.model, this.version, body, this.jsonLength);
+    } else {
+      const { signature } = findVersion(this.gateway.services.table(), this.model, this.version).config;
+      this.request = decodeRawBody(this.model, this.version, body, signature);
+    }
+    return this.request;
+  }
+
+  protected override answer(response: InferResponse, final: boolean): void {
+    if (!final) {
+      if (this.partial !== undefined) throw severalResponses(this.model);
+      this.partial = response;
+      return;
+    }
+    let whole = response;
+    if (this.partial !== undefined) {
+      if (response.outputs.length > 0) throw severalResponses(this.model);
+      whole = this.partial;
+    }
+    const request = this.request!;
+    const encoded = encodeInferResponse(this.classified(whole, request), request);
+    let headers = JSON_HEADERS;
+    if (encoded.jsonLength >= 0) {
+      headers = `Content-Type: application/octet-stream\r\nInference-Header-Content-Length: ${encoded.jsonLength}`;
+    }
+    if (whole.timings !== undefined && this.gateway.settings.serverTiming) headers += serverTimingLine(whole.timings);
+    this.finish();
+    this.send(headers, encoded.body, encoded.jsonLength >= 0);
+  }
+
+  private send(headers: string, body: Uint8Array, binary: boolean): void {
+    const exchange = this.exchange;
+    const from = this.gateway.settings.compressFromBytes;
+    const encoding = this.acceptEncoding === '' ? '' : responseEncoding(this.acceptEncoding, body.length, binary, from);
+    if (encoding === '') {
+      exchange.respond(200, headers, body);
+      return;
+    }
+    // The encoder's buffer is overwritten by the next answer while the thread pool still reads.
+    const kept = Buffer.from(body);
+    compress(encoding, kept, (output) => {
+      if (output === undefined) exchange.respond(200, headers, kept);
+      else exchange.respond(200, `${headers}\r\nContent-Encoding: ${encoding}\r\nVary: Accept-Encoding`, output);
+    });
+  }
+
+  /** The response with the outputs replaced for which classes were asked. Never changes `response`: a cache may hold it. */
+  private classified(response: InferResponse, request: InferRequest): InferResponse {
+    if (!request.outputs.some((output) => output.classification > 0)) return response;
+    const { signature } = findVersion(this.gateway.services.table(), response.model, response.version).config;
+    const outputs = response.outputs.map((output) => {
+      const k = request.outputs.find((requested) => requested.name === output.name)?.classification ?? 0;
+      if (k === 0) return output;
+      const labels = signature.outputs.find((spec) => spec.name === output.name)?.labels;
+      return applyClassification(output, k, labels, signature.maxBatchSize > 0);
+    });
+    return { ...response, outputs };
+  }
+}
+
+function severalResponses(model: string): SwitchyardError {
+  return new SwitchyardError(
+    'unsupported',
+    `model '${model}' gives several responses per request; use generate_stream or gRPC streaming`,
+  );
+}
+
+function readHeaderLength(text: string): number {
+  const length = parseLength(text);
+  if (length < 0) {
+    throw invalidArgument(
+      `Inference-Header-Content-Length is ${JSON.stringify(text.slice(0, 40))}; it must be the length in bytes of the JSON part`,
+    );
+  }
+  return length;
+}

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { BodyBuffer } from './body.ts';
+import { outputLimit, requestEncoding, responseEncoding } from './compression.ts';
+import { formatMs } from './handlers/server-timing.ts';
+import { HeadFields, parseLength } from './head.ts';
+import { headerBlock } from './socket.ts';
+
+describe('the head of a request', () => {
+  it('forgets the request before', () => {
+    const head = new HeadFields();
+    const names = ['api-key', 'authorization', 'traceparent', 'content-encoding', 'accept-encoding', 'x-request-id'];
+    const more = ['inference-header-content-length', 'x-request-timeout-ms', 'x-switchyard-priority', 'content-length'];
+    for (const name of [...names, ...more]) head.add(name, '7');
+    head.add('connection', 'close');
+    assert.equal(head.complete(100), undefined);
+    assert.equal(head.contentLength, 7);
+    head.reset();
+    const fresh = new HeadFields();
+    assert.deepEqual({ ...head }, { ...fresh });
+    assert.equal(head.complete(100), undefined);
+    assert.equal(head.contentLength, -1);
+  });
+
+  it('refuses every framing but one Content-Length', () => {
+    const refusal = (...headers: [string, string][]): number | undefined => {
+      const head = new HeadFields();
+      for (const [name, value] of headers) head.add(name, value);
+      return head.complete(1000)?.status;
+    };
+    assert.equal(refusal(['content-length', '1000']), undefined);
+    assert.equal(refusal(['content-length', '1001']), 413);
+    assert.equal(refusal(['content-length', '5'], ['content-length', '5']), 400);
+    assert.equal(refusal(['content-length', '']), 400);
+    assert.equal(refusal(['transfer-encoding', '']), 411);
+    assert.equal(refusal(['transfer-encoding', 'chunked'], ['content-length', '5']), 411);
+    assert.equal(refusal(['x', 'a'.repeat(17_000)]), 431);
+  });
+
+  it('reads lengths as digits only', () => {
+    fc.assert(fc.property(fc.nat(), (n) => parseLength(String(n)) === n));
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        const plain = /^[0-9]{1,15}$/.test(text);
+        assert.equal(parseLength(text), plain ? Number(text) : -1);
+      }),
+    );
+    assert.equal(parseLength('9'.repeat(16)), -1);
+  });
+});
+
+describe('BodyBuffer', () => {
+  it('gives back what was added, whatever the chunks', () => {
+    fc.assert(
+      fc.property(fc.array(fc.uint8Array({ maxLength: 300 })), (chunks) => {
+        const whole = Buffer.concat(chunks);
+        const buffer = new BodyBuffer(whole.length);
+        for (const chunk of chunks) assert.ok(buffer.add(chunk));
+        assert.ok(Buffer.from(buffer.take()).equals(whole));
+        assert.equal(buffer.add(Buffer.from('x')), false);
+      }),
+    );
+  });
+
+  it('reserves no more than 1 MiB on a declared length alone, and grows with what comes', () => {
+    const buffer = new BodyBuffer(1e12);
+    assert.ok(buffer.add(Buffer.alloc(10)));
+    assert.equal(buffer.take().buffer.byteLength, 1 << 20);
+    assert.ok(buffer.add(Buffer.alloc(2 << 20, 7)));
+    assert.ok(buffer.take().buffer.byteLength <= 4 * ((2 << 20) + 10));
+    assert.equal(buffer.take()[10], 7);
+    assert.equal(buffer.take().byteLength, (2 << 20) + 10);
+  });
+});
+
+describe('compression', () => {
+  it('bounds what a body may become', () => {
+    assert.equal(outputLimit(10, 1 << 30), 1 << 20);
+    assert.equal(outputLimit(1 << 20, 1 << 30), 100 << 20);
+    assert.equal(outputLimit(1 << 20, 5 << 20), 5 << 20);
+  });
+
+  it('takes one known coding of a request', () => {
+    assert.equal(requestEncoding('GZIP'), 'gzip');
+    assert.equal(requestEncoding('identity'), '');
+    for (const other of ['br', 'gzip,gzip', 'zstd', ' ']) assert.throws(() => requestEncoding(other), /not supported/);
+  });
+
+  it('compresses for those who ask, when it pays', () => {
+    const choose = (accept: string, bytes: number, binary = false): string =>
+      responseEncoding(accept, bytes, binary, 16_384);
+    assert.equal(choose('gzip', 1024), 'gzip');
+    assert.equal(choose('gzip', 1023), '');
+    assert.equal(choose('deflate', 5000, true), 'deflate');
+    assert.equal(choose('gzip, deflate', 16_383), '');
+    assert.equal(choose('gzip, deflate', 16_384), 'gzip');
+    assert.equal(choose('gzip, deflate', 1e6, true), '');
+    assert.equal(choose('br;q=1, deflate;q=0.5', 1e6), 'deflate');
+    assert.equal(choose('gzip;q=0, deflate;q=0.0', 1e6), '');
+    assert.equal(choose('gzip;q=0.001, deflate', 1e6), 'gzip');
+    assert.equal(choose('*', 1e6), '');
+  });
+});
+
+describe('header values', () => {
+  it('cannot break out of their line', () => {
+    assert.equal(
+      headerBlock([
+        ['A', 'b'],
+        ['C', 'd'],
+      ]),
+      'A: b\r\nC: d',
+    );
+    for (const bad of ['a\r\nSet-Cookie: x', 'a\nb', 'a\0b']) assert.throws(() => headerBlock([['A', bad]]));
+  });
+
+  it('format durations to the microsecond', () => {
+    fc.assert(
+      fc.property(fc.double({ min: 0, max: 1e6, noNaN: true }), (ms) => {
+        const text = formatMs(ms);
+        assert.match(text, /^\d+(\.\d{3})?$/);
+        assert.ok(Math.abs(Number(text) - ms) <= 0.000501, `${ms} → ${text}`);
+      }),
+    );
+    assert.equal(formatMs(-1), '0');
+    assert.equal(formatMs(Number.NaN), '0');
+  });
+});

@@ -1,0 +1,87 @@
+import type { AdminServices } from '../admin/services.ts';
+import { configSchema } from '../config/schema.ts';
+import type { ServingTable, ServingVersion, VersionStatus } from '../pipeline/types.ts';
+import { allocateChunk } from '../telemetry/metrics-block.ts';
+import { Column } from '../telemetry/metrics-layout.ts';
+import { MetricsReader } from '../telemetry/metrics-reader.ts';
+import { TENANT_COLUMNS, TenantColumn } from '../telemetry/tenant-metrics.ts';
+import { modelConfig } from './models.ts';
+
+export interface FakeAdmin {
+  services: AdminServices;
+  /** Calls to the control plane, in order. */
+  calls: { method: string; args: unknown[] }[];
+  state: { ready: boolean; index: { name: string; versions: VersionStatus[] }[]; failure: Error | undefined };
+  logged: unknown[];
+}
+
+/** Admin services over plain data: model "digits" version 1 is ready, "broken" is not. */
+export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
+  const config = configSchema.parse(settings);
+  const calls: FakeAdmin['calls'] = [];
+  const logged: unknown[] = [];
+  const state: FakeAdmin['state'] = {
+    ready: true,
+    index: [
+      { name: 'broken', versions: [{ version: '1', state: 'UNAVAILABLE', reason: 'no such file' }] },
+      { name: 'digits', versions: [{ version: '1', state: 'READY', reason: '' }] },
+    ],
+    failure: undefined,
+  };
+  const version: ServingVersion = {
+    handle: 1,
+    model: 'digits',
+    version: '1',
+    config: modelConfig({ name: 'digits', raw: { name: 'digits' } }),
+    executors: [0],
+    cacheIdentity: '1',
+    metricsRow: 0,
+  };
+  const table: ServingTable = {
+    generation: 1,
+    models: new Map([['digits', { name: 'digits', versions: [version], index: [], onDemand: false }]]),
+  };
+  const reader = new MetricsReader();
+  const chunk = allocateChunk();
+  reader.addChunk('gateway-0', chunk);
+  new Float64Array(chunk)[Column.success] = 3;
+  new Float64Array(chunk)[Column.failure] = 1;
+  new Float64Array(chunk)[Column.cpuSeconds] = 0.5;
+  const figures = new Float64Array(TENANT_COLUMNS);
+  figures[TenantColumn.requests] = 4;
+  const reload = { generation: 1, problems: [] as string[], restartNeeded: [] as string[] };
+  const services: AdminServices = {
+    config: () => config,
+    control: {
+      repositoryIndex: async () => state.index,
+      call: async (method, args) => {
+        calls.push({ method, args });
+        if (state.failure !== undefined) throw state.failure;
+        return { log_info: true };
+      },
+    },
+    manager: { table: () => table },
+    hub: {
+      prometheus: async () => 'nv_inference_count 3\n',
+      reader,
+      rows: { names: () => [{ row: version.metricsRow, model: 'digits', version: '1' }] },
+      tenants: () => [{ tenant: 'acme', figures }],
+    },
+    reloader: { status: reload, reload: () => reload },
+    pool: {
+      describe: () => ({
+        executors: [{ id: 0, compute: true }],
+        versions: [{ model: 'digits', version: '1', executors: [0], memoryBytes: 1000 }],
+      }),
+    },
+    fleet: {
+      get ready() {
+        return state.ready;
+      },
+      ids: () => [0],
+    },
+    version: '1.2.3',
+    logger: { error: (...entry: unknown[]) => void logged.push(entry) },
+  };
+  return { services, calls, state, logged };
+}

@@ -8,7 +8,7 @@ import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import { TenantBlock, TenantNames } from '../telemetry/tenant-metrics.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { RequestTracer } from '../telemetry/tracing.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { byteLength, type Tensor } from '../tensor/tensor.ts';
 
 /** Counts and traces what happened to each request of this gateway thread. */
 export class RequestRecorder implements RequestMetrics {
@@ -114,10 +114,4 @@ export class RequestRecorder implements RequestMetrics {
       error: error?.code,
     });
   }
-}
-
-function byteLength(tensors: readonly Tensor[]): number {
-  let bytes = 0;
-  for (let i = 0; i < tensors.length; i++) bytes += tensors[i].data.byteLength;
-  return bytes;
 }

@@ -3,7 +3,7 @@ import { type Frame, FrameReader } from '../executor/frame.ts';
 import { ERROR_CODES, REPLY_END, REPLY_ERROR, REPLY_PARTIAL } from '../executor/messages.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { byteLength, type Tensor } from '../tensor/tensor.ts';
 import type { PipelineCache } from './cache-step.ts';
 import { EnsembleDriver, type StepRunner } from './ensemble-driver.ts';
 import type { ExecutorLink } from './executor-link.ts';
@@ -269,7 +269,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       executor: -1,
       rows,
       outputs,
-      inputBytes: inputBytes(request),
+      inputBytes: byteLength(request.inputs),
       cacheKey: '',
       retried: false,
       replayable: keepInputs || version.executors.length > 1,
@@ -452,12 +452,6 @@ class PendingSubmission implements Submission {
   cancel(): void {
     this.plane.cancel(this.pending);
   }
-}
-
-function inputBytes(request: InferRequest): number {
-  let bytes = 0;
-  for (let i = 0; i < request.inputs.length; i++) bytes += request.inputs[i].data.byteLength;
-  return bytes;
 }
 
 function unavailableModel(model: ServingModel): SwitchyardError {

@@ -62,15 +62,9 @@ export class FrameWriter {
    * buffer leaves this thread with the frame; otherwise the bytes are copied and the caller keeps its tensor.
    */
   pushTensor(index: number, tensor: Tensor, mayTransfer: boolean): void {
-    const { shape, data } = tensor;
-    const rank = shape.length;
-    this.reserve(rank + 6);
+    const { data } = tensor;
+    let at = this.writeHead(index, tensor);
     const meta = this.meta;
-    let at = this.words;
-    meta[at++] = index;
-    meta[at++] = typeCode.get(tensor.datatype) as number;
-    meta[at++] = rank;
-    for (let i = 0; i < rank; i++) meta[at++] = shape[i];
     const bytes = data.byteLength;
     if (mayTransfer && bytes >= LARGE_BYTES && ownsBuffer(data)) {
       meta[at++] = this.attach(data.buffer as ArrayBuffer);
@@ -88,18 +82,25 @@ export class FrameWriter {
 
   /** Writes a tensor whose bytes lie in `buffers[buffer]`, attached before. */
   pushPlacedTensor(index: number, tensor: Tensor, buffer: number): void {
-    const rank = tensor.shape.length;
-    this.reserve(rank + 6);
+    let at = this.writeHead(index, tensor);
     const meta = this.meta;
-    let at = this.words;
-    meta[at++] = index;
-    meta[at++] = typeCode.get(tensor.datatype) as number;
-    meta[at++] = rank;
-    for (let i = 0; i < rank; i++) meta[at++] = tensor.shape[i];
     meta[at++] = buffer;
     meta[at++] = tensor.data.byteOffset;
     meta[at++] = tensor.data.byteLength;
     this.words = at;
+  }
+
+  /** Writes [index, type, rank, dims…] and returns where the three words of the place go; there is room for them. */
+  private writeHead(index: number, { datatype, shape }: Tensor): number {
+    const rank = shape.length;
+    this.reserve(rank + 6);
+    const meta = this.meta;
+    let at = this.words;
+    meta[at++] = index;
+    meta[at++] = typeCode.get(datatype) as number;
+    meta[at++] = rank;
+    for (let i = 0; i < rank; i++) meta[at++] = shape[i];
+    return at;
   }
 
   /** Adds a buffer that leaves with the frame; returns its number. Attaching the last attached buffer again is free. */

@@ -19,7 +19,8 @@ const allowed = {
   'server/grpc': ['protocol', 'pipeline', 'server/services', 'admission', 'tensor'],
   gateway: ['admission', 'cache', 'pipeline', 'server', 'telemetry', 'tensor'],
   control: ['admission', 'backends', 'executor', 'gateway', 'models', 'pipeline/types', 'server/http', 'telemetry'],
-  admin: ['control', 'gateway', 'models', 'pipeline/types', 'protocol', 'server/http', 'telemetry'],
+  registry: [],
+  admin: ['control', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry'],
   client: ['pipeline/types', 'tensor'],
   cli: ['client', 'control/validate', 'main'],
 };

@@ -18,6 +18,7 @@ import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
 import { RemoteMirrors } from './models/remotes.ts';
 import { quarantineNewest } from './models/verdicts.ts';
+import { RegistryFront } from './registry/front.ts';
 import { MAX_HEADER_BYTES } from './server/http/head.ts';
 import { httpLibrary } from './server/http/open.ts';
 import { loadUws } from './server/http/uws.ts';
@@ -178,6 +179,13 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       log: (level, message, fields) => logger[level](fields, message),
     },
   );
+  const registry = new RegistryFront(
+    async () => {
+      const { openRegistry } = await import('./registry/registry.ts');
+      return openRegistry({ dataDir, ...config.registry }, logger);
+    },
+    (error) => logger.error({ err: error }, 'the registry cannot be opened'),
+  );
   const control = new ControlPlane(manager, traceSettings, fleet, { ...DEFAULT_LOG_SETTINGS }, apply);
 
   await gatewaysStarted;
@@ -191,7 +199,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     fleet.listen(),
     startMetricsServer(hub, config.server),
     startAdminServer(
-      { config: () => reloader.current, control, manager, hub, reloader, pool, fleet, version, logger },
+      { config: () => reloader.current, control, manager, hub, reloader, pool, fleet, registry, version, logger },
       config.server,
     ),
   ]);
@@ -199,6 +207,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   await manager.start();
   fleet.setReady(true);
   reloader.watch();
+  // Behind readiness: inference does not wait for a database, and requests to the registry do.
+  setImmediate(() => void registry.get().catch(() => {}));
   logger.info(
     {
       http: ports.httpPort,
@@ -218,6 +228,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     await fleet.drain(config.server.drainSeconds * 1000);
     await pool.stop();
     await Promise.all([metrics.close(1000), admin.close(1000)]);
+    await registry.close();
   };
   return {
     httpPort: ports.httpPort,

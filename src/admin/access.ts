@@ -46,17 +46,32 @@ export class AccessPolicy {
         `Host ${JSON.stringify(facts.host.slice(0, 200))} is not a loopback name; use 127.0.0.1 or localhost, or set server.adminToken`,
       );
     }
-    const given = /^Bearer +([^\s]+)$/i.exec(facts.authorization)?.[1];
+    const given =
+      /^Bearer +([^\s]+)$/i.exec(facts.authorization)?.[1] ?? basicCredentials(facts.authorization)?.password;
     // Digests have one length, so that the comparison tells nothing of the token's.
     if (given === undefined || !timingSafeEqual(digest(given), this.tokenDigest)) {
       throw new SwitchyardError(
         'unauthenticated',
         given === undefined
-          ? 'this needs the admin token; send the header "Authorization: Bearer <server.adminToken>"'
+          ? 'this needs the admin token; send the header "Authorization: Bearer <server.adminToken>", or the token as the password of HTTP Basic'
           : 'the admin token is wrong; it is the value of server.adminToken',
       );
     }
   }
+}
+
+/** Who the history says it was: the user name of HTTP Basic, else "operator". The token proves the rest. */
+export function actorOf(authorization: string): string {
+  const user = basicCredentials(authorization)?.user ?? '';
+  return /^[\w.@+-]{1,128}$/.test(user) ? user : 'operator';
+}
+
+function basicCredentials(authorization: string): { user: string; password: string } | undefined {
+  const encoded = /^Basic +([A-Za-z0-9+/=_-]+)$/i.exec(authorization)?.[1];
+  if (encoded === undefined) return undefined;
+  const text = Buffer.from(encoded, 'base64').toString();
+  const colon = text.indexOf(':');
+  return colon < 0 ? undefined : { user: text.slice(0, colon), password: text.slice(colon + 1) };
 }
 
 function digest(token: string): Buffer {

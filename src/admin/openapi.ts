@@ -10,8 +10,12 @@ const ERROR_SCHEMA: Schema = {
   },
 };
 
+export interface OpenApiDocument extends Record<string, unknown> {
+  paths: Record<string, Record<string, unknown>>;
+}
+
 /** The OpenAPI 3.1 description of a route table. */
-export function openApiDocument(routes: readonly AdminRoute[], version: string): Record<string, unknown> {
+export function openApiDocument(routes: readonly AdminRoute[], version: string): OpenApiDocument {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const route of routes) {
     paths[route.path] ??= {};

@@ -2,7 +2,7 @@ import type { Config } from '../config/schema.ts';
 import { listenNode } from '../server/http/node.ts';
 import { type HttpExchange, type HttpServer, headerBlock, type RequestHead } from '../server/http/socket.ts';
 import { invalidArgument, SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
-import { AccessPolicy, checkAdminBinding } from './access.ts';
+import { AccessPolicy, actorOf, checkAdminBinding } from './access.ts';
 import { MAX_BODY_BYTES, parseJsonBody } from './body.ts';
 import type { AdminRoute } from './route.ts';
 import { type Match, matchRoute } from './router.ts';
@@ -25,7 +25,9 @@ export function startAdminServer(services: AdminServices, server: Config['server
       host: server.adminHost,
       port: server.adminPort,
       tls: server.tls,
-      maxBodyBytes: MAX_BODY_BYTES,
+      // Artifacts have no bound; every other body has its route's.
+      maxBodyBytes: Number.MAX_SAFE_INTEGER,
+      chunkedBodies: true,
       maxConnections: 256,
       exclusivePort: true,
     },
@@ -34,6 +36,10 @@ export function startAdminServer(services: AdminServices, server: Config['server
 }
 
 function serve(services: AdminServices, access: AccessPolicy, head: RequestHead, exchange: HttpExchange): void {
+  if (services.registry.owns(head.path)) {
+    serveRegistry(services, access, head, exchange);
+    return;
+  }
   const match = matchRoute(ADMIN_ROUTES, head.method, head.path);
   try {
     access.check(match.kind === 'route' ? match.route.role : 'operator', {
@@ -42,6 +48,7 @@ function serve(services: AdminServices, access: AccessPolicy, head: RequestHead,
       origin: head.header('origin'),
     });
     const { route, params } = requireRoute(match, head);
+    checkFraming(head);
     const query = readQuery(route, head.query);
     if (route.body === undefined && head.contentLength > 0)
       throw invalidArgument(`${route.method} ${route.path} takes no body`);
@@ -50,8 +57,38 @@ function serve(services: AdminServices, access: AccessPolicy, head: RequestHead,
       onAbort: () => {},
     });
   } catch (error) {
-    refuse(services, exchange, error, match, head.contentLength > MAX_DISCARDED);
+    refuse(services, exchange, error, match, head.chunked || head.contentLength > MAX_DISCARDED);
   }
+}
+
+/** The registry reads and answers its requests itself, in MLflow's forms. */
+function serveRegistry(
+  { registry }: AdminServices,
+  access: AccessPolicy,
+  head: RequestHead,
+  exchange: HttpExchange,
+): void {
+  const { method, path, query, contentLength, authorization } = head;
+  const facts = { authorization, host: head.header('host'), origin: head.header('origin') };
+  const streams = exchange.takeStreams();
+  if (streams === undefined) throw new Error('the registry is served through node:http only');
+  const request = { method, path, query, contentLength, actor: actorOf(authorization), ...streams };
+  try {
+    access.check('operator', facts);
+  } catch (error) {
+    registry.refuse(request, error);
+    return;
+  }
+  void registry.serve(request);
+}
+
+function checkFraming(head: RequestHead): void {
+  if (head.chunked) throw new SwitchyardError('length_required', 'send the body with a Content-Length');
+  if (head.contentLength <= MAX_BODY_BYTES) return;
+  throw new SwitchyardError(
+    'payload_too_large',
+    `request body is ${head.contentLength} bytes; this route takes at most ${MAX_BODY_BYTES}`,
+  );
 }
 
 function readBody(route: AdminRoute, bytes: Uint8Array): unknown {

@@ -3,6 +3,7 @@ import type { Config } from '../config/schema.ts';
 import type { ReloadStatus } from '../control/config-reloader.ts';
 import type { PoolDescription } from '../control/executor-pool.ts';
 import type { ServingTable, VersionStatus } from '../pipeline/types.ts';
+import type { RegistryFront } from '../registry/front.ts';
 import type { MetricsReader, RowName } from '../telemetry/metrics-reader.ts';
 import type { TenantFigures } from '../telemetry/tenant-metrics.ts';
 
@@ -25,6 +26,7 @@ export interface AdminServices {
   reloader: { readonly status: ReloadStatus; reload(): ReloadStatus };
   pool: { describe(): PoolDescription };
   fleet: { readonly ready: boolean; ids(): number[] };
+  registry: Pick<RegistryFront, 'owns' | 'serve' | 'refuse' | 'routes'>;
   version: string;
   logger: Pick<Logger, 'error'>;
 }

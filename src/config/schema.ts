@@ -99,6 +99,15 @@ const settings = z.strictObject({
         .describe('Executors per model without instance_group; default: all, at most 4'),
     })
     .prefault({}),
+  registry: z
+    .strictObject({
+      database: z
+        .string()
+        .regex(/^(sqlite|postgres(ql)?:\/\/\S+)$/, "allowed: 'sqlite', or postgres://user:password@host:port/database")
+        .default('sqlite')
+        .describe("'sqlite' keeps a file in dataDir; a postgres:// URL is for several nodes"),
+    })
+    .prefault({}),
   admission: admissionSchema,
   cache: z
     .strictObject({

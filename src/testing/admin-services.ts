@@ -1,6 +1,7 @@
 import type { AdminServices } from '../admin/services.ts';
 import { configSchema } from '../config/schema.ts';
 import type { ServingTable, ServingVersion, VersionStatus } from '../pipeline/types.ts';
+import { RegistryFront } from '../registry/front.ts';
 import { allocateChunk } from '../telemetry/metrics-block.ts';
 import { Column } from '../telemetry/metrics-layout.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
@@ -80,6 +81,10 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       },
       ids: () => [0],
     },
+    registry: new RegistryFront(
+      () => Promise.reject(new Error('no registry in this test')),
+      () => {},
+    ),
     version: '1.2.3',
     logger: { error: (...entry: unknown[]) => void logged.push(entry) },
   };

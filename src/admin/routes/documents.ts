@@ -1,3 +1,4 @@
+import { openApiPaths } from '../../registry/rest/openapi.ts';
 import { openApiDocument } from '../openapi.ts';
 import type { AdminRoute } from '../route.ts';
 
@@ -21,7 +22,12 @@ export function documentRoutes(routes: readonly AdminRoute[]): readonly AdminRou
       operationId: 'getOpenApi',
       summary: 'This description',
       response: { type: 'object' },
-      handle: ({ services }) => ({ body: openApiDocument([...routes, ...own], services.version) }),
+      handle: async ({ services }) => {
+        const document = openApiDocument([...routes, ...own], services.version);
+        // While the registry cannot be opened, its routes answer 503 and are not described.
+        const registry = await services.registry.routes().catch(() => []);
+        return { body: { ...document, paths: { ...document.paths, ...openApiPaths(registry) } } };
+      },
     },
   ];
   return own;

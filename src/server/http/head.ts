@@ -26,6 +26,7 @@ export class HeadFields implements RequestHead {
   timeoutMs = '';
   priority = '';
   requestId = '';
+  chunked = false;
   /** The client asked for the connection to close. */
   wantsClose = false;
   private headerBytes = 0;
@@ -45,6 +46,7 @@ export class HeadFields implements RequestHead {
     this.priority = '';
     this.requestId = '';
     this.wantsClose = false;
+    this.chunked = false;
     this.headerBytes = 0;
     this.contentLengths = 0;
     this.contentLengthText = '';
@@ -104,11 +106,13 @@ export class HeadFields implements RequestHead {
   }
 
   /** Ends the pass over the headers: sets contentLength, or tells why the request must be refused. */
-  complete(maxBodyBytes: number): Refusal | undefined {
+  complete(maxBodyBytes: number, chunkedBodies = false): Refusal | undefined {
     if (this.headerBytes > MAX_HEADER_BYTES) {
       return { status: 431, message: `request headers are ${this.headerBytes} bytes; at most ${MAX_HEADER_BYTES}` };
     }
-    if (this.transferEncoding !== '') {
+    if (chunkedBodies && this.contentLengths === 0 && this.transferEncoding.toLowerCase() === 'chunked') {
+      this.chunked = true;
+    } else if (this.transferEncoding !== '') {
       // uWS's chunk parser takes bare line feeds and missing line ends, and loses its place: never let it frame a body.
       return {
         status: 411,

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { BodyBuffer } from './body.ts';
-import type { HttpExchange, RequestListener } from './socket.ts';
+import type { HttpExchange, NodeStreams, RequestListener } from './socket.ts';
 import { errorBody, JSON_HEADERS } from './status.ts';
 
 /** What an exchange needs of its server. */
@@ -12,7 +12,10 @@ export interface NodeExchangeOwner {
   condemn(socket: Socket): void;
 }
 
+/** A body given away as a stream may rest this long. */
+const STALLED_MS = 60_000;
 const NOTHING = new Uint8Array(0);
+const NO_LISTENER: RequestListener = { onBody: () => {}, onAbort: () => {} };
 
 /** One request on node:http. */
 export class NodeExchange implements HttpExchange {
@@ -27,6 +30,8 @@ export class NodeExchange implements HttpExchange {
   private bodyComplete = false;
   private streaming = false;
   private answered = false;
+  /** Its streams were given away. */
+  private taken = false;
   /** The whole answer went to the kernel. */
   private complete = false;
   private gone = false;
@@ -52,7 +57,7 @@ export class NodeExchange implements HttpExchange {
 
   /** Bytes of a body that is still arriving; -1: none is. */
   get receiving(): number {
-    if (this.finished || this.bodyComplete || this.contentLength <= 0) return -1;
+    if (this.finished || this.taken || this.bodyComplete || this.contentLength <= 0) return -1;
     return this.body?.received ?? 0;
   }
 
@@ -61,6 +66,21 @@ export class NodeExchange implements HttpExchange {
     this.listener = listener;
     this.req.on('data', (chunk: Buffer) => this.onChunk(chunk));
     this.req.on('end', () => this.onEnd());
+  }
+
+  takeStreams(): NodeStreams | undefined {
+    if (this.finished || this.streaming || this.listener !== undefined) return undefined;
+    this.taken = true;
+    this.listener = NO_LISTENER;
+    if (this.owner.isClosing()) {
+      this.res.setHeader('Connection', 'close');
+      this.owner.condemn(this.req.socket);
+    }
+    const { req, res } = this;
+    req.setTimeout(STALLED_MS, () => {
+      if (!req.complete) req.destroy();
+    });
+    return { request: req, response: res };
   }
 
   private onChunk(chunk: Buffer): void {
@@ -82,7 +102,7 @@ export class NodeExchange implements HttpExchange {
   }
 
   respond(status: number, headers: string, body: string | Uint8Array, close = false): void {
-    if (this.finished || this.streaming) return;
+    if (this.finished || this.streaming || this.taken) return;
     this.answered = true;
     const content = typeof body === 'string' ? Buffer.from(body) : Buffer.from(body);
     const lines = splitHeaders(headers);
@@ -96,7 +116,7 @@ export class NodeExchange implements HttpExchange {
   }
 
   startStream(status: number, headers: string): void {
-    if (this.finished || this.streaming) return;
+    if (this.finished || this.streaming || this.taken) return;
     this.streaming = true;
     const lines = splitHeaders(headers);
     if (this.owner.isClosing()) {
@@ -133,7 +153,7 @@ export class NodeExchange implements HttpExchange {
   }
 
   fail(): void {
-    if (this.streaming) this.destroy();
+    if (this.streaming || this.taken) this.destroy();
     else this.respond(500, JSON_HEADERS, errorBody('internal error'));
   }
 

@@ -88,7 +88,7 @@ export class NodeServer implements HttpServer {
     const mark = url.indexOf('?');
     head.method = req.method ?? '';
     head.path = mark < 0 ? url : url.slice(0, mark);
-    const refusal = head.complete(this.options.maxBodyBytes);
+    const refusal = head.complete(this.options.maxBodyBytes, this.options.chunkedBodies);
     const exchange = new NodeExchange(this, req, res, head.contentLength);
     this.open.add(exchange);
     if (refusal !== undefined) {

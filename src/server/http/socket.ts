@@ -3,6 +3,8 @@
  * two serves.
  */
 
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
 /** The head of a request. One object per server, overwritten by the next request: valid only inside `onRequest`. */
 export interface RequestHead {
   /** Upper case. */
@@ -11,8 +13,10 @@ export interface RequestHead {
   readonly path: string;
   /** Without the question mark; '' = none. */
   readonly query: string;
-  /** -1: the request declares none, its body is empty. */
+  /** -1: the request declares none: its body is empty, or chunked. */
   readonly contentLength: number;
+  /** The body comes in chunks of its own framing; only where `chunkedBodies` is on. */
+  readonly chunked: boolean;
   readonly contentEncoding: string;
   readonly acceptEncoding: string;
   /** Inference-Header-Content-Length as sent, '' = absent. */
@@ -46,12 +50,24 @@ export interface RequestListener {
   onWritable?(): void;
 }
 
+/** A request and its answer as node's own streams. */
+export interface NodeStreams {
+  /** Paused until it is read. */
+  request: IncomingMessage;
+  response: ServerResponse;
+}
+
 /** One request and its answer. Every method is a no-op once the answer is complete or the peer is gone. */
 export interface HttpExchange {
   /** True once an answer is complete or on its way out, or the peer went away. */
   readonly finished: boolean;
   /** Must be called inside `onRequest` by handlers that do not answer inside it. */
   receive(listener: RequestListener): void;
+  /**
+   * Gives the request to the caller, who reads and answers it by node's streams from then on; the byte-rate floor no
+   * longer applies to its body. Call it inside `onRequest`. Undefined: this library has no streams, or it is too late.
+   */
+  takeStreams(): NodeStreams | undefined;
   /**
    * @param headers preformatted lines "Name: value" joined by CRLF, '' = none; see {@link headerBlock} for values that
    *   are not the server's own. Content-Length and Connection are the socket's.
@@ -88,6 +104,8 @@ export interface ListenOptions {
   port: number;
   tls?: TlsFiles;
   maxBodyBytes: number;
+  /** True: takes bodies with Transfer-Encoding chunked, up to the handler to bound. node:http only. Default false. */
+  chunkedBodies?: boolean;
   /** Time for a complete request head. uWS has its own fixed 10 s. */
   headerTimeoutMs?: number;
   /** A body arriving slower is cut with 408. uWS has its own fixed 16 KiB/s over 10 s. 0: none. */

@@ -56,6 +56,10 @@ export class UwsExchange implements HttpExchange {
     res.onData((chunk, last) => this.onData(chunk, last));
   }
 
+  takeStreams(): undefined {
+    return undefined;
+  }
+
   private watch(res: HttpResponse): void {
     if (this.watching) return;
     this.watching = true;

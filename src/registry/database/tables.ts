@@ -1,0 +1,4 @@
+import type { TrackingTables } from './tables/tracking.ts';
+
+/** Every table of the registry: one interface per area, beside the area's migration. */
+export interface Tables extends TrackingTables {}

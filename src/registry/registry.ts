@@ -1,0 +1,53 @@
+/**
+ * The embedded registry: experiments, runs, models and artifacts, over MLflow's REST API.
+ *
+ * How it is put together:
+ * - `openRegistry` wires everything by plain construction; src/main.ts reaches it through `RegistryFront`, which opens it
+ *   in the background and gives it the admin port's requests.
+ * - `database.read(db => …)` and `database.write(db => …)` take kysely queries; a write is atomic and on disk when it
+ *   resolves. Tables of an area: database/tables/<area>.ts and database/migrations/<number>-<area>.ts, named in
+ *   database/tables.ts and database/migrations.ts.
+ * - Each area gives a list of routes (rest/route.ts): `jsonRoute` with a zod schema, or `stream` for raw bytes in both
+ *   directions. They make up the dispatch and the OpenAPI description. Errors are `RegistryError` (errors.ts).
+ * - search/ has the filter language and page tokens for every search.
+ * - `events` tells in-process listeners what was committed.
+ */
+import { join } from 'node:path';
+import { openDatabase, type RegistryDatabase } from './database/database.ts';
+import { RegistryEvents } from './events.ts';
+import { RestDispatch } from './rest/dispatch.ts';
+import { createTracking, type Tracking } from './tracking/tracking.ts';
+
+export interface RegistrySettings {
+  /** Holds the embedded database and files. */
+  dataDir: string;
+  /** 'sqlite', or the URL of a PostgreSQL database. */
+  database: string;
+}
+
+export interface RegistryLog {
+  error(fields: Record<string, unknown>, message: string): void;
+}
+
+export interface Registry {
+  database: RegistryDatabase;
+  events: RegistryEvents;
+  tracking: Tracking;
+  rest: RestDispatch;
+  close(): Promise<void>;
+}
+
+/** Opens the database, brings its tables up to date and wires the rest. Rejects when the database cannot be opened. */
+export async function openRegistry(settings: RegistrySettings, log: RegistryLog): Promise<Registry> {
+  const database = await openDatabase(
+    settings.database === 'sqlite'
+      ? { kind: 'sqlite', file: join(settings.dataDir, 'registry', 'registry.db') }
+      : { kind: 'postgres', url: settings.database },
+  );
+  const events = new RegistryEvents((error) => log.error({ err: error }, 'a listener of registry events failed'));
+  const tracking = createTracking({ database, events, now: Date.now });
+  const rest = new RestDispatch([...tracking.routes], (error) =>
+    log.error({ err: error }, 'a registry request failed'),
+  );
+  return { database, events, tracking, rest, close: () => database.close() };
+}

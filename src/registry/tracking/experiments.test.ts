@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { RegistryUnderTest } from '../../testing/registry.ts';
+
+let registry: RegistryUnderTest;
+before(async () => {
+  registry = await RegistryUnderTest.open();
+});
+after(() => registry.close());
+
+const refused = async (path: string, values: Record<string, unknown>, code: string, method = 'POST') => {
+  const { status, json } = await registry.call(method, path, values);
+  assert.equal(json.error_code, code, json.message);
+  assert.ok(status < 500);
+  return json.message as string;
+};
+
+test('experiment 0 is there', async () => {
+  const { experiment } = await registry.ok('GET', 'experiments/get', { experiment_id: '0' });
+  assert.deepEqual(
+    [experiment.experiment_id, experiment.name, experiment.artifact_location, experiment.lifecycle_stage],
+    ['0', 'Default', 'mlflow-artifacts:/0', 'active'],
+  );
+});
+
+test('an experiment is created, found by id and name, renamed, deleted and restored', async () => {
+  const tags = [{ key: 'team', value: 'a' }];
+  const { experiment_id } = await registry.ok('POST', 'experiments/create', { name: 'first', tags });
+  const byName = await registry.ok('GET', 'experiments/get-by-name', { experiment_name: 'first' });
+  assert.equal(byName.experiment.artifact_location, `mlflow-artifacts:/${experiment_id}`);
+  assert.deepEqual(byName.experiment.tags, tags);
+  assert.equal('tags' in (await registry.ok('GET', 'experiments/get', { experiment_id: '0' })).experiment, false);
+  assert.match(await refused('experiments/create', { name: 'first' }, 'RESOURCE_ALREADY_EXISTS'), /already exists/);
+  await registry.ok('POST', 'experiments/update', { experiment_id, new_name: 'second' });
+  await refused('experiments/get-by-name', { experiment_name: 'first' }, 'RESOURCE_DOES_NOT_EXIST', 'GET');
+  await refused('experiments/update', { experiment_id, new_name: 'Default' }, 'RESOURCE_ALREADY_EXISTS');
+  await registry.ok('POST', 'experiments/delete', { experiment_id });
+  await refused('experiments/delete', { experiment_id }, 'RESOURCE_DOES_NOT_EXIST');
+  await refused('experiments/update', { experiment_id, new_name: 'third' }, 'INVALID_STATE');
+  assert.match(await refused('experiments/create', { name: 'second' }, 'RESOURCE_ALREADY_EXISTS'), /deleted state/);
+  const deleted = await registry.ok('GET', 'experiments/get-by-name', { experiment_name: 'second' });
+  assert.equal(deleted.experiment.lifecycle_stage, 'deleted');
+  await registry.ok('POST', 'experiments/restore', { experiment_id });
+  await refused('experiments/restore', { experiment_id }, 'RESOURCE_DOES_NOT_EXIST');
+});
+
+test('tags are set, overwritten and deleted', async () => {
+  const { experiment_id } = await registry.ok('POST', 'experiments/create', { name: 'tagged' });
+  const set = (value: string) =>
+    registry.ok('POST', 'experiments/set-experiment-tag', { experiment_id, key: 'k', value });
+  await set('one');
+  await set('two');
+  const { experiment } = await registry.ok('GET', 'experiments/get', { experiment_id });
+  assert.deepEqual(experiment.tags, [{ key: 'k', value: 'two' }]);
+  await registry.ok('POST', 'experiments/delete-experiment-tag', { experiment_id, key: 'k' });
+  await refused('experiments/delete-experiment-tag', { experiment_id, key: 'k' }, 'RESOURCE_DOES_NOT_EXIST');
+  const long = { experiment_id, key: 'k', value: 'x'.repeat(20_001) };
+  await refused('experiments/set-experiment-tag', long, 'INVALID_PARAMETER_VALUE');
+});
+
+test('bad names and places are refused', async () => {
+  for (const name of ['', '  ', 'x'.repeat(501)])
+    await refused('experiments/create', { name }, 'INVALID_PARAMETER_VALUE');
+  for (const artifact_location of [
+    '/tmp/x',
+    's3://b/../c',
+    's3://b/%2e%2e/c',
+    's3://b/c?x=1',
+    's3://b#f',
+    'x'.repeat(3000),
+  ])
+    await refused('experiments/create', { name: 'located', artifact_location }, 'INVALID_PARAMETER_VALUE');
+  await registry.ok('POST', 'experiments/create', { name: 'located', artifact_location: 's3://bucket/prefix' });
+  for (const experiment_id of ['nope', '-1', '99999', '1; drop table runs'])
+    await refused('experiments/get', { experiment_id }, 'RESOURCE_DOES_NOT_EXIST', 'GET');
+});

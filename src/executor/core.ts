@@ -219,7 +219,10 @@ export class ExecutorCore {
     }
     loaded.notBefore = 0;
     loaded.inFlight++;
-    if (loaded.blocking) this.computing = true;
+    if (loaded.blocking) {
+      this.computing = true;
+      this.outbox.flushBefore(now + loaded.expectedMs(decision.paddedRows));
+    }
     this.runner.run(loaded, decision).then(
       () => this.finished(loaded),
       (error: unknown) => {
@@ -233,7 +236,7 @@ export class ExecutorCore {
   private finished(loaded: LoadedModel): void {
     loaded.inFlight--;
     if (loaded.blocking) this.computing = false;
-    this.outbox.flushIfStale(monotonicMs());
+    this.outbox.answered(monotonicMs());
     this.checkDrained(loaded);
     this.pump();
   }

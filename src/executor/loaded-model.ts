@@ -72,6 +72,11 @@ export class LoadedModel {
     return this.inFlight === 0 && this.queue.size === 0;
   }
 
+  /** Milliseconds a batch of `paddedRows` is expected to take; infinite before anything was observed. */
+  expectedMs(paddedRows: number): number {
+    return this.latency.observations === 0 ? Number.POSITIVE_INFINITY : this.latency.expected(paddedRows);
+  }
+
   /** Equal keys may share a batch: the same inputs with the same non-batch, non-ragged dims, the same wanted outputs. */
   shapeKey(inputs: Tensor[], outputs: number): string {
     if (this.fixedShapes && outputs === 0) return '';

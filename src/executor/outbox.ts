@@ -13,7 +13,7 @@ export interface StageTimes {
   batchSize: number;
 }
 
-/** Replies wait here until the executor has nothing better to do, but no longer than this. */
+/** Replies wait for those of the next batch, so that small batches share a message, but no longer than this. */
 const STALE_MS = 0.25;
 
 /** Collects replies, one frame per gateway thread, so that many small batches cost few messages. */
@@ -83,10 +83,14 @@ export class Outbox {
     writer.push(error.retryAfterMs ?? 0);
   }
 
-  /** Sends when the first unsent reply has waited long enough. */
-  flushIfStale(now: number): void {
+  /** Notes that a batch was answered at `now`. */
+  answered(now: number): void {
     if (this.oldest === Number.POSITIVE_INFINITY) this.oldest = now;
-    else if (now - this.oldest >= STALE_MS) this.flush();
+  }
+
+  /** The thread will compute until about `busyUntil`: sends first what would be late by then. */
+  flushBefore(busyUntil: number): void {
+    if (busyUntil - this.oldest > STALE_MS) this.flush();
   }
 
   flush(): void {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { splitHead } from './answer-head.ts';
 import { BodyBuffer } from './body.ts';
 import type { HttpExchange, NodeStreams, RequestListener } from './socket.ts';
 import { errorBody, JSON_HEADERS } from './status.ts';
@@ -113,6 +114,11 @@ export class NodeExchange implements HttpExchange {
     }
     this.res.writeHead(status, lines);
     this.res.end(this.req.method === 'HEAD' ? undefined : content);
+  }
+
+  respondBytes(head: Uint8Array, body: Uint8Array): void {
+    const { status, headers } = splitHead(head);
+    this.respond(status, headers, body);
   }
 
   startStream(status: number, headers: string): void {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { splitHead, threadHead } from './answer-head.ts';
 import { BodyBuffer } from './body.ts';
 import { outputLimit, requestEncoding, responseEncoding } from './compression.ts';
-import { formatMs } from './handlers/server-timing.ts';
 import { HeadFields, parseLength } from './head.ts';
 import { headerBlock } from './socket.ts';
 
@@ -116,14 +116,30 @@ describe('header values', () => {
   });
 
   it('format durations to the microsecond', () => {
+    const timings = { queue: 0, computeInput: 0, computeInfer: 0, computeOutput: 0, batchSize: 3 };
+    const text = (queue: number) =>
+      splitHead(
+        threadHead
+          .begin(200)
+          .serverTiming({ ...timings, queue })
+          .view(),
+      ).headers;
+    const queueOf = (queue: number) => /^Server-Timing: queue;dur=([^,]*), .*, batch;desc="3"$/.exec(text(queue))?.[1];
     fc.assert(
       fc.property(fc.double({ min: 0, max: 1e6, noNaN: true }), (ms) => {
-        const text = formatMs(ms);
-        assert.match(text, /^\d+(\.\d{3})?$/);
-        assert.ok(Math.abs(Number(text) - ms) <= 0.000501, `${ms} → ${text}`);
+        const printed = queueOf(ms);
+        assert.match(String(printed), /^\d+(\.\d{3})?$/);
+        assert.ok(Math.abs(Number(printed) - ms) <= 0.000501, `${ms} → ${printed}`);
       }),
     );
-    assert.equal(formatMs(-1), '0');
-    assert.equal(formatMs(Number.NaN), '0');
+    assert.equal(queueOf(-1), '0');
+    assert.equal(queueOf(Number.NaN), '0');
+  });
+
+  it('make a head of any length', () => {
+    const long = `X-Long: ${'a'.repeat(5000)}`;
+    const head = threadHead.begin(503).line(long).integerLine('X-Count', 12).view();
+    assert.deepEqual(splitHead(head), { status: 503, headers: `${long}\r\nX-Count: 12` });
+    assert.deepEqual(splitHead(threadHead.begin(200).view()), { status: 200, headers: '' });
   });
 });

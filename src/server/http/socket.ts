@@ -75,6 +75,8 @@ export interface HttpExchange {
    * @param close closes the connection after the answer.
    */
   respond(status: number, headers: string, body: string | Uint8Array, close?: boolean): void;
+  /** The same with status line and headers as bytes (answer-head.ts); both are taken before it returns. */
+  respondBytes(head: Uint8Array, body: Uint8Array): void;
   startStream(status: number, headers: string): void;
   /** False: the peer is slower than the stream; the bytes are kept and `onWritable` follows. */
   write(chunk: string | Uint8Array): boolean;

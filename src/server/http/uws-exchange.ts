@@ -1,4 +1,5 @@
 import type { HttpResponse } from 'uWebSockets.js';
+import { splitHead } from './answer-head.ts';
 import { BodyBuffer } from './body.ts';
 import type { HttpExchange, RequestListener } from './socket.ts';
 import { errorBody, JSON_HEADERS, statusLine } from './status.ts';
@@ -10,7 +11,7 @@ const NOTHING = new Uint8Array(0);
 
 // What `writeAnswer` sends. `cork` calls it before it returns, so one set of variables saves a closure per answer.
 let answerTo: HttpResponse;
-let answerHead = '';
+let answerHead: string | Uint8Array = '';
 let answerBody: string | Uint8Array = '';
 let answerCloses = false;
 
@@ -113,6 +114,22 @@ export class UwsExchange implements HttpExchange {
       answerCloses = false;
       res.cork(writeAnswer);
     }
+  }
+
+  respondBytes(head: Uint8Array, body: Uint8Array): void {
+    const res = this.res;
+    if (res === undefined || this.answered || this.streaming) return;
+    if (this.headOnly || this.wantsClose || body.length > LARGE_ANSWER || this.server.isClosing()) {
+      const { status, headers } = splitHead(head);
+      this.respond(status, headers, body);
+      return;
+    }
+    this.done();
+    answerTo = res;
+    answerHead = head;
+    answerBody = body;
+    answerCloses = false;
+    res.cork(writeAnswer);
   }
 
   /**

@@ -1,9 +1,10 @@
-import type { InferRequest, InferResponse } from '../../../pipeline/types.ts';
+import type { InferRequest, InferResponse, Timings } from '../../../pipeline/types.ts';
 import { applyClassification } from '../../../protocol/v2/classification.ts';
 import { decodeInferRequest } from '../../../protocol/v2/json-scanner.ts';
-import { encodeInferResponse } from '../../../protocol/v2/json-writer.ts';
+import { type EncodedResponse, encodeInferResponse } from '../../../protocol/v2/json-writer.ts';
 import { decodeRawBody } from '../../../protocol/v2/raw-body.ts';
 import { invalidArgument, SwitchyardError } from '../../../shared/errors.ts';
+import { type AnswerHead, threadHead } from '../answer-head.ts';
 import { compress, responseEncoding } from '../compression.ts';
 import { parseLength } from '../head.ts';
 import type { HttpExchange, RequestHead } from '../socket.ts';
@@ -11,7 +12,6 @@ import { JSON_HEADERS } from '../status.ts';
 import { InferenceCall } from './inference-call.ts';
 import { findVersion } from './lookup.ts';
 import type { Route } from './routes.ts';
-import { serverTimingLine } from './server-timing.ts';
 import type { HttpGateway } from './settings.ts';
 
 /** `POST /v2/models/{m}[/versions/{v}]/infer`: JSON, JSON followed by binary tensors, or one raw tensor. */
@@ -54,28 +54,25 @@ export class V2InferCall extends InferenceCall {
     }
     const request = this.request!;
     const encoded = encodeInferResponse(this.classified(whole, request), request);
-    let headers = JSON_HEADERS;
-    if (encoded.jsonLength >= 0) {
-      headers = `Content-Type: application/octet-stream\r\nInference-Header-Content-Length: ${encoded.jsonLength}`;
-    }
-    if (whole.timings !== undefined && this.gateway.settings.serverTiming) headers += serverTimingLine(whole.timings);
     this.finish();
-    this.send(headers, encoded.body, encoded.jsonLength >= 0);
+    this.send(encoded, this.gateway.settings.serverTiming ? whole.timings : undefined);
   }
 
-  private send(headers: string, body: Uint8Array, binary: boolean): void {
+  private send({ body, jsonLength }: EncodedResponse, timings: Timings | undefined): void {
     const exchange = this.exchange;
+    const binary = jsonLength >= 0;
     const from = this.gateway.settings.compressFromBytes;
     const encoding = this.acceptEncoding === '' ? '' : responseEncoding(this.acceptEncoding, body.length, binary, from);
     if (encoding === '') {
-      exchange.respond(200, headers, body);
+      exchange.respondBytes(headOf(jsonLength, timings).view(), body);
       return;
     }
     // The encoder's buffer is overwritten by the next answer while the thread pool still reads.
     const kept = Buffer.from(body);
     compress(encoding, kept, (output) => {
-      if (output === undefined) exchange.respond(200, headers, kept);
-      else exchange.respond(200, `${headers}\r\nContent-Encoding: ${encoding}\r\nVary: Accept-Encoding`, output);
+      const head = headOf(jsonLength, timings);
+      if (output !== undefined) head.line(`Content-Encoding: ${encoding}`).line('Vary: Accept-Encoding');
+      exchange.respondBytes(head.view(), output ?? kept);
     });
   }
 
@@ -91,6 +88,14 @@ export class V2InferCall extends InferenceCall {
     });
     return { ...response, outputs };
   }
+}
+
+function headOf(jsonLength: number, timings: Timings | undefined): AnswerHead {
+  const head = threadHead.begin(200);
+  if (jsonLength < 0) head.line(JSON_HEADERS);
+  else head.line('Content-Type: application/octet-stream').integerLine('Inference-Header-Content-Length', jsonLength);
+  if (timings !== undefined) head.serverTiming(timings);
+  return head;
 }
 
 function severalResponses(model: string): SwitchyardError {

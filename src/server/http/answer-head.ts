@@ -1,0 +1,101 @@
+import type { Timings } from '../../pipeline/types.ts';
+import { MAX_NUMBER_BYTES, printAscii, printInteger } from '../../protocol/json/number-print.ts';
+import { statusLine } from './status.ts';
+
+const FIRST_BYTES = 1024;
+const ZERO = 0x30;
+
+/**
+ * Status line and headers of one answer, as bytes. A head with durations in it differs in every answer: printing it
+ * costs a third of joining it as a string, which the socket library would have to flatten and encode.
+ */
+export class AnswerHead {
+  private buf = new Uint8Array(FIRST_BYTES);
+  private pos = 0;
+
+  begin(status: number): this {
+    this.pos = 0;
+    this.ascii(statusLine(status));
+    return this;
+  }
+
+  /** `line`: "Name: value" in ASCII, the server's own; client text may hold line breaks. */
+  line(line: string): this {
+    this.ascii('\r\n');
+    this.ascii(line);
+    return this;
+  }
+
+  integerLine(name: string, value: number): this {
+    this.ascii('\r\n');
+    this.ascii(name);
+    this.ascii(': ');
+    this.reserve(MAX_NUMBER_BYTES);
+    this.pos = printInteger(this.buf, this.pos, value);
+    return this;
+  }
+
+  serverTiming(timings: Timings): this {
+    this.ascii('\r\nServer-Timing: queue;dur=');
+    this.milliseconds(timings.queue);
+    this.ascii(', compute_input;dur=');
+    this.milliseconds(timings.computeInput);
+    this.ascii(', compute_infer;dur=');
+    this.milliseconds(timings.computeInfer);
+    this.ascii(', compute_output;dur=');
+    this.milliseconds(timings.computeOutput);
+    this.ascii(', batch;desc="');
+    this.reserve(MAX_NUMBER_BYTES);
+    this.pos = printInteger(this.buf, this.pos, timings.batchSize);
+    this.ascii('"');
+    return this;
+  }
+
+  /** Valid until the next `begin`. */
+  view(): Uint8Array {
+    return new Uint8Array(this.buf.buffer as ArrayBuffer, 0, this.pos);
+  }
+
+  /** With microsecond resolution, e.g. 1.5 → 1.500. Negative ones and NaN are 0. */
+  private milliseconds(ms: number): void {
+    this.reserve(MAX_NUMBER_BYTES);
+    const { buf } = this;
+    if (!(ms > 0)) {
+      buf[this.pos++] = ZERO;
+      return;
+    }
+    const micros = Math.round(ms * 1000);
+    const whole = Math.floor(micros / 1000);
+    const rest = micros - whole * 1000;
+    let at = printInteger(buf, this.pos, whole);
+    const tens = (rest / 10) | 0;
+    const hundreds = (tens / 10) | 0;
+    buf[at++] = 0x2e;
+    buf[at++] = ZERO + hundreds;
+    buf[at++] = ZERO + tens - hundreds * 10;
+    buf[at++] = ZERO + rest - tens * 10;
+    this.pos = at;
+  }
+
+  private ascii(text: string): void {
+    this.reserve(text.length);
+    this.pos = printAscii(this.buf, this.pos, text);
+  }
+
+  private reserve(bytes: number): void {
+    if (this.pos + bytes <= this.buf.length) return;
+    const bigger = new Uint8Array(Math.max(this.pos + bytes, this.buf.length * 2));
+    bigger.set(this.buf);
+    this.buf = bigger;
+  }
+}
+
+/** One for all answers of this thread: the socket takes the bytes before the next answer begins. */
+export const threadHead = new AnswerHead();
+
+/** A head in bytes as `HttpExchange.respond` takes it. */
+export function splitHead(head: Uint8Array): { status: number; headers: string } {
+  const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString('latin1');
+  const end = text.indexOf('\r\n');
+  return { status: Number(text.slice(0, 3)), headers: end < 0 ? '' : text.slice(end + 2) };
+}

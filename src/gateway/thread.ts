@@ -13,6 +13,7 @@ import type { GatewayServices } from '../server/services.ts';
 import { createLogger } from '../telemetry/logging.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { createTracer } from '../telemetry/tracing.ts';
+import { nativeProblem } from '../tensor/native.ts';
 import { ThreadControlClient } from './control-client.ts';
 import type { GatewayCommand, GatewayEvent, GatewayThreadData } from './messages.ts';
 import { RequestRecorder } from './request-recorder.ts';
@@ -32,6 +33,7 @@ const USED_INTERVAL_MS = 1000;
 async function build() {
   const log = createLogger({ thread: `gateway-${data.id}`, settings: data.logSettings });
   log.logger.level = config.telemetry.logLevel;
+  if (data.id === 0 && nativeProblem !== '') log.logger.warn(nativeProblem);
   const client = new ThreadControlClient(post);
   const reader = new MetricsReader();
   for (const { thread, chunk } of data.chunks) reader.addChunk(thread, chunk);

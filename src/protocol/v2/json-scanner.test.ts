@@ -5,7 +5,7 @@ import { SwitchyardError } from '../../shared/errors.ts';
 import { decodeBytes, encodeBytes } from '../../tensor/bytes.ts';
 import { checkTensor } from '../../tensor/check.ts';
 import { typedView } from '../../tensor/views.ts';
-import { decodeInferRequest } from './json-scanner.ts';
+import { decodeInferRequest } from './infer-decoder.ts';
 
 const encoder = new TextEncoder();
 

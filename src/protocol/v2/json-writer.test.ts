@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { InferRequest, InferResponse, Parameters } from '../../pipeline/types.ts';
 import { encodeBytes } from '../../tensor/bytes.ts';
 import { DATA_TYPES, type DataType, ELEMENT_BYTES, type Tensor } from '../../tensor/tensor.ts';
-import { decodeInferRequest } from './json-scanner.ts';
+import { decodeInferRequest } from './infer-decoder.ts';
 import { encodeError, encodeInferResponse } from './json-writer.ts';
 
 function response(...outputs: Tensor[]): InferResponse {

@@ -4,7 +4,7 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { type JsonOutput, threadOutput } from '../json/output.ts';
 import { elementPrinter } from '../json/tensor-print.ts';
-import { binaryByDefault } from './json-scanner.ts';
+import { binaryByDefault } from './parameters.ts';
 
 export interface EncodedResponse {
   /** Bytes of the JSON part, for Inference-Header-Content-Length; -1 when nothing binary follows it. */

@@ -10,6 +10,35 @@ export function checkName(name: string, what: string): void {
   }
 }
 
+/** Below this many names, comparing all pairs is cheaper than a set. */
+const FEW = 16;
+
+/** Refuses lists in which a name appears twice. */
+export function refuseRepeats(named: readonly { name: string }[], what: string): void {
+  if (named.length > FEW) {
+    const names = new Set<string>();
+    for (const { name } of named) {
+      if (names.has(name)) throw invalidArgument(`${what} '${name}' appears twice`);
+      names.add(name);
+    }
+    return;
+  }
+  for (let i = 1; i < named.length; i++) {
+    for (let j = 0; j < i; j++) {
+      if (named[i].name === named[j].name) throw invalidArgument(`${what} '${named[i].name}' appears twice`);
+    }
+  }
+}
+
+/** The request parameter binary_data_output: outputs that do not say otherwise are answered as binary. */
+export function binaryByDefault(parameters: Parameters): boolean {
+  const value = parameters.binary_data_output;
+  if (value === undefined) return false;
+  if (typeof value !== 'boolean')
+    throw invalidArgument(`parameter 'binary_data_output' is ${value}; it must be a boolean`);
+  return value;
+}
+
 /**
  * Reads `{"name": scalar, …}` into a null-prototype object; null instead of the object, or as a value, counts as
  * absent. Integers beyond 2^53 become bigint. Throws invalid_argument for nested values and repeated names.

@@ -1,6 +1,6 @@
 import type { InferRequest, InferResponse, Timings } from '../../../pipeline/types.ts';
 import { applyClassification } from '../../../protocol/v2/classification.ts';
-import { decodeInferRequest } from '../../../protocol/v2/json-scanner.ts';
+import { decodeInferRequest } from '../../../protocol/v2/infer-decoder.ts';
 import { type EncodedResponse, encodeInferResponse } from '../../../protocol/v2/json-writer.ts';
 import { decodeRawBody } from '../../../protocol/v2/raw-body.ts';
 import { invalidArgument, SwitchyardError } from '../../../shared/errors.ts';

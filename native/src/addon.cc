@@ -1,0 +1,99 @@
+// The binding: hands memory of JavaScript to the codecs. Loaded once per thread; each has its own instance data.
+#include <node_api.h>
+
+#include <new>
+
+#include "decode.h"
+
+namespace {
+
+using namespace switchyard;
+
+struct Instance {
+  /** Words that both sides read and write. JavaScript never gives this memory away. */
+  int32_t* meta = nullptr;
+  napi_ref metaRef = nullptr;
+};
+
+struct Bytes {
+  uint8_t* at = nullptr;
+  size_t length = 0;
+};
+
+bool bytesOf(napi_env env, napi_value value, Bytes& out) {
+  napi_typedarray_type type;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, value, &type, &out.length, &data, nullptr, nullptr) != napi_ok) return false;
+  out.at = static_cast<uint8_t*>(data);
+  return type == napi_uint8_array;
+}
+
+/** Buffers made for one call, as an array that JavaScript gets. */
+struct OwnBuffers {
+  napi_env env;
+  napi_value array = nullptr;
+  uint32_t count = 0;
+
+  static uint8_t* allocate(void* context, size_t bytes) {
+    auto& self = *static_cast<OwnBuffers*>(context);
+    if (self.array == nullptr && napi_create_array(self.env, &self.array) != napi_ok) return nullptr;
+    void* data = nullptr;
+    napi_value buffer;
+    if (napi_create_arraybuffer(self.env, bytes, &data, &buffer) != napi_ok) return nullptr;
+    if (napi_set_element(self.env, self.array, self.count++, buffer) != napi_ok) return nullptr;
+    return static_cast<uint8_t*>(data);
+  }
+};
+
+/**
+ * decode(body: Uint8Array, slab: Uint8Array): ArrayBuffer[] | undefined. Reads and writes `meta`, see decode.h; the
+ * result holds the buffers of tensors that do not fit the slab.
+ */
+napi_value decode(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  napi_get_instance_data(env, &data);
+  Instance& instance = *static_cast<Instance*>(data);
+  Bytes body;
+  Bytes slab;
+  if (count < 2 || !bytesOf(env, arguments[0], body) || !bytesOf(env, arguments[1], slab)) {
+    napi_throw_type_error(env, nullptr, "decode takes two Uint8Arrays");
+    return nullptr;
+  }
+  OwnBuffers buffers{env};
+  decodeInferRequest({body.at, body.length}, {slab.at, slab.length}, instance.meta, {&buffers, OwnBuffers::allocate});
+  return buffers.array;
+}
+
+bool exportFunction(napi_env env, napi_value exports, const char* name, napi_callback callback) {
+  napi_value function;
+  return napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) == napi_ok &&
+         napi_set_named_property(env, exports, name, function) == napi_ok;
+}
+
+bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
+  napi_value buffer;
+  napi_value view;
+  void* data = nullptr;
+  if (napi_create_arraybuffer(env, kMetaWords * sizeof(int32_t), &data, &buffer) != napi_ok) return false;
+  instance.meta = static_cast<int32_t*>(data);
+  return napi_create_reference(env, buffer, 1, &instance.metaRef) == napi_ok &&
+         napi_create_typedarray(env, napi_int32_array, kMetaWords, buffer, 0, &view) == napi_ok &&
+         napi_set_named_property(env, exports, "meta", view) == napi_ok;
+}
+
+}  // namespace
+
+NAPI_MODULE_INIT() {
+  auto* instance = new (std::nothrow) Instance();
+  if (instance == nullptr) return nullptr;
+  const auto release = [](napi_env, void* data, void*) { delete static_cast<Instance*>(data); };
+  if (napi_set_instance_data(env, instance, release, nullptr) != napi_ok) {
+    delete instance;
+    return nullptr;
+  }
+  const bool complete = exportMeta(env, exports, *instance) && exportFunction(env, exports, "decode", decode);
+  return complete ? exports : nullptr;
+}

@@ -1,0 +1,51 @@
+// Decodes the body of a v2 infer request (src/protocol/v2/json-scanner.ts is its twin and decides whatever is refused
+// here). Plain C++: knows nothing of Node-API, keeps nothing after it returned.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace switchyard {
+
+// Words of the result. src/protocol/v2/native-decoder.ts reads them by the same names.
+enum Word {
+  kInputs,      // in: bytes of JSON before binary tensors, -1: all of it; out: number of inputs, -1: not decoded
+  kSlab,        // in: first free byte of the slab; out: the first one still free
+  kId,          // offset of the id's characters, -1: none
+  kIdLength,
+  kParameters,  // offset of the value of "parameters", which JavaScript reads; -1: none
+  kOutputs,     // offset of the value of "outputs", likewise
+  kHeadWords,
+};
+
+// Words of one input, behind the head or the input before; the dims follow.
+enum InputWord { kName, kNameLength, kType, kRank, kPlace, kOffset, kByteLength, kInputWords };
+
+// Where the bytes of an input lie: in the slab, in the body, or (kOwn + n) in the n-th buffer asked for.
+enum Place { kInSlab, kInBody, kOwn };
+
+/** Gives a buffer for a tensor that does not fit the slab; nullptr: none to be had. */
+struct BufferSource {
+  void* context;
+  uint8_t* (*allocate)(void* context, size_t bytes);
+};
+
+struct Body {
+  const uint8_t* bytes;
+  size_t length;
+};
+
+struct Slab {
+  uint8_t* bytes;
+  size_t length;
+};
+
+constexpr int kMetaWords = 2048;
+
+/**
+ * Fills `meta` and the tensors. False (and meta[kInputs] = -1): the request is malformed or of a kind that is left to
+ * the twin. The body's bytes are only read.
+ */
+bool decodeInferRequest(Body body, Slab slab, int32_t* meta, BufferSource buffers);
+
+}  // namespace switchyard

@@ -1,0 +1,301 @@
+#include "elements.h"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#if defined(__SSE2__) && !defined(SWITCHYARD_NO_SIMD)
+#include <emmintrin.h>
+#endif
+
+namespace switchyard {
+namespace {
+
+/** Bytes looked at together by `delimiters`. */
+constexpr int kBlock = 64;
+
+#if defined(__SSE2__) && !defined(SWITCHYARD_NO_SIMD)
+/** A bit for each of 64 bytes: set where it is a comma or ']'. */
+inline uint64_t delimiters(const uint8_t* at) {
+  const __m128i comma = _mm_set1_epi8(',');
+  const __m128i close = _mm_set1_epi8(']');
+  uint64_t mask = 0;
+  for (int i = 0; i < 4; i++) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16 * i));
+    const __m128i hits = _mm_or_si128(_mm_cmpeq_epi8(bytes, comma), _mm_cmpeq_epi8(bytes, close));
+    mask |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(hits))) << (16 * i);
+  }
+  return mask;
+}
+#else
+/** 0x80 in each byte that is zero. */
+inline uint64_t zeroBytes(uint64_t word) {
+  constexpr uint64_t low = 0x7f7f7f7f7f7f7f7f;
+  return ~(((word & low) + low) | word | low);
+}
+
+inline uint64_t delimiters(const uint8_t* at) {
+  uint64_t mask = 0;
+  for (int i = 0; i < 8; i++) {
+    const uint64_t word = load64(at + 8 * i);
+    const uint64_t hits = zeroBytes(word ^ 0x2c2c2c2c2c2c2c2c) | zeroBytes(word ^ 0x5d5d5d5d5d5d5d5d);
+    mask |= (((hits >> 7) * 0x0102040810204080) >> 56) << (8 * i);
+  }
+  return mask;
+}
+#endif
+
+/** Where the next element of type T goes, and the end of the room for them. */
+template <typename T>
+struct Sink {
+  T* next;
+  T* last;
+};
+
+template <typename T>
+struct Range {
+  static constexpr int64_t low = std::numeric_limits<T>::min();
+  static constexpr int64_t high = std::numeric_limits<T>::max();
+};
+
+// Whole numbers reach it with at most 18 digits.
+template <>
+struct Range<uint64_t> {
+  static constexpr int64_t low = 0;
+  static constexpr int64_t high = INT64_MAX;
+};
+
+template <typename T>
+constexpr bool kIs64 = std::is_integral_v<T> && sizeof(T) == 8;
+
+/** Stores a double. False where it is not within the type. */
+template <typename T>
+inline bool putDouble(T* out, double value) {
+  if constexpr (std::is_same_v<T, double>) {
+    *out = value;
+  } else if constexpr (std::is_same_v<T, float>) {
+    // From here on, half a unit above the largest float, it would round to infinity.
+    if (std::fabs(value) >= 0x1.ffffffp127) return false;
+    *out = static_cast<float>(value);
+  } else {
+    const double low = static_cast<double>(Range<T>::low);
+    const double high = static_cast<double>(Range<T>::high);
+    if (!(value >= low && value <= high) || value != std::floor(value)) return false;
+    *out = static_cast<T>(value);
+  }
+  return true;
+}
+
+/** Stores a decimal; floats by way of the double as the twin does, since rounding once may differ from rounding twice. */
+template <typename T>
+inline bool put(T* out, const Decimal& decimal) {
+  if constexpr (!std::is_floating_point_v<T>) {
+    if (decimal.fraction == 0) {
+      const int64_t magnitude = static_cast<int64_t>(decimal.mantissa);
+      const int64_t value = decimal.negative ? -magnitude : magnitude;
+      if (value < Range<T>::low || value > Range<T>::high) return false;
+      *out = static_cast<T>(value);
+      return true;
+    }
+    if (kIs64<T>) return false;
+  }
+  double value;
+  return toDouble(decimal, value) && putDouble(out, value);
+}
+
+/** Numbers with an exponent, or many digits. */
+template <typename T>
+bool readLongNumber(Cursor& cursor, T* out) {
+  const uint8_t* from;
+  if (!cursor.skipNumber(from)) return false;
+  const char* to = reinterpret_cast<const char*>(cursor.at);
+  double value;
+  const auto [stop, error] = std::from_chars(reinterpret_cast<const char*>(from), to, value);
+  return error == std::errc() && stop == to && putDouble(out, value);
+}
+
+/** An integer of 64 bits, exact. */
+template <typename T>
+bool readInteger64(Cursor& cursor, T* out) {
+  const bool negative = *cursor.at == '-';
+  if (negative) cursor.at++;
+  const uint8_t* first = cursor.at;
+  uint64_t value = 0;
+  while (isDigit(*cursor.at)) {
+    if (__builtin_mul_overflow(value, 10ull, &value)) return false;
+    if (__builtin_add_overflow(value, static_cast<uint64_t>(*cursor.at - '0'), &value)) return false;
+    cursor.at++;
+  }
+  if (cursor.at == first || (*first == '0' && cursor.at - first > 1)) return false;
+  if (*cursor.at == '.' || (*cursor.at | 0x20) == 'e') return false;
+  if (std::is_signed_v<T> ? value > static_cast<uint64_t>(INT64_MAX) + negative : negative && value > 0) return false;
+  *out = static_cast<T>(negative ? 0 - value : value);
+  return true;
+}
+
+/** Any single element. The cursor stands on a byte of the text. */
+template <typename T>
+bool readElement(Cursor& cursor, T* out) {
+  const uint8_t c = *cursor.at;
+  if constexpr (kIs64<T>) return readInteger64(cursor, out);
+  if (isDigit(c) || (c == '-' && cursor.at[1] != 'I')) return readLongNumber(cursor, out);
+  if constexpr (std::is_same_v<T, bool>) {
+    *out = c == 't';
+    return *out ? cursor.literal("true", 4) : cursor.literal("false", 5);
+  }
+  if constexpr (std::is_floating_point_v<T>) {
+    if (c == 'N') {
+      *out = std::numeric_limits<T>::quiet_NaN();
+      return cursor.literal("NaN", 3);
+    }
+    const T infinity = std::numeric_limits<T>::infinity();
+    *out = c == '-' ? -infinity : infinity;
+    return c == '-' ? cursor.literal("-Infinity", 9) : cursor.literal("Infinity", 8);
+  }
+  return false;
+}
+
+/** What follows the element that was read last. */
+enum class After { kComma, kElsewhere, kNothing };
+
+/**
+ * The loop that takes nearly all numbers: plain decimals, each directly followed by a comma (and at most one space) or
+ * by ']'. Finds the delimiters of 64 bytes at once; so where a number ends is known before it is read, and reading one
+ * does not wait for the one before. Stops with the cursor behind an element (kElsewhere), behind a comma, or, having
+ * read nothing, where it was.
+ */
+template <typename T>
+After readRun(Cursor& cursor, const uint8_t* readable, Sink<T>& sink) {
+  const uint8_t* at = cursor.at;
+  if (at - cursor.begin < 16) return After::kNothing;
+  T* next = sink.next;
+  T* const last = sink.last;
+  After after = After::kNothing;
+  while (readable - at >= kBlock) {
+    const uint8_t* block = at;
+    uint64_t mask = delimiters(block);
+    if (mask == 0) break;
+    do {
+      const uint8_t* to = block + __builtin_ctzll(mask);
+      Decimal decimal;
+      if (to == at || next == last || !readDecimal(at, to, decimal) || !put(next, decimal)) {
+        sink.next = next;
+        cursor.at = at;
+        return after;
+      }
+      next++;
+      if (*to != ',') {
+        sink.next = next;
+        cursor.at = to;
+        return After::kElsewhere;
+      }
+      at = to + 1;
+      if (*at == ' ') at++;
+      after = After::kComma;
+      mask &= mask - 1;
+    } while (mask != 0);
+  }
+  sink.next = next;
+  cursor.at = at;
+  return after;
+}
+
+/** `element` reads one element at the cursor, or several with commas between, and tells whether a comma came last. */
+template <typename Element>
+bool readArrays(Cursor& cursor, Element element) {
+  int depth = 0;
+  for (;;) {
+    const uint8_t c = cursor.peek();
+    bool open = false;
+    if (c == '[') {
+      if (depth == kMaxDepth) return false;
+      depth++;
+      cursor.at++;
+      cursor.enter(']', open);
+      if (!open) depth--;
+    } else if (depth == 0 || !element(open)) {
+      return false;
+    }
+    while (!open) {
+      if (depth == 0) return true;
+      if (!cursor.more(']', open)) return false;
+      if (!open) depth--;
+    }
+  }
+}
+
+template <typename T>
+bool readInto(Cursor& cursor, const uint8_t* readable, int64_t count, uint8_t* out) {
+  Sink<T> sink{reinterpret_cast<T*>(out), reinterpret_cast<T*>(out) + count};
+  const bool whole = readArrays(cursor, [&](bool& open) {
+    const After after = readRun(cursor, readable, sink);
+    open = after == After::kComma;
+    if (after != After::kNothing) return true;
+    if (cursor.at == cursor.end || sink.next == sink.last || !readElement(cursor, sink.next)) return false;
+    sink.next++;
+    return true;
+  });
+  return whole && sink.next == sink.last;
+}
+
+}  // namespace
+
+bool readNumbers(Cursor& cursor, const uint8_t* readable, Type type, int64_t count, uint8_t* out) {
+  switch (type) {
+    case kBool:
+      return readInto<bool>(cursor, readable, count, out);
+    case kUint8:
+      return readInto<uint8_t>(cursor, readable, count, out);
+    case kUint16:
+      return readInto<uint16_t>(cursor, readable, count, out);
+    case kUint32:
+      return readInto<uint32_t>(cursor, readable, count, out);
+    case kInt8:
+      return readInto<int8_t>(cursor, readable, count, out);
+    case kInt16:
+      return readInto<int16_t>(cursor, readable, count, out);
+    case kInt32:
+      return readInto<int32_t>(cursor, readable, count, out);
+    case kUint64:
+      return readInto<uint64_t>(cursor, readable, count, out);
+    case kInt64:
+      return readInto<int64_t>(cursor, readable, count, out);
+    case kFp32:
+      return readInto<float>(cursor, readable, count, out);
+    case kFp64:
+      return readInto<double>(cursor, readable, count, out);
+    default:
+      return false;
+  }
+}
+
+bool measureStrings(Cursor& cursor, int64_t count, int64_t& bytes) {
+  int64_t found = 0;
+  bytes = 0;
+  const bool whole = readArrays(cursor, [&](bool&) {
+    Text text;
+    if (found++ == count || !cursor.plainString(text)) return false;
+    bytes += 4 + text.length;
+    return true;
+  });
+  return whole && found == count;
+}
+
+void copyStrings(Cursor cursor, int64_t count, uint8_t* out) {
+  while (count > 0) {
+    // Between strings there are only brackets, commas and white space.
+    if (*cursor.at != '"') {
+      cursor.at++;
+      continue;
+    }
+    Text text{cursor.at, 0};
+    cursor.plainString(text);
+    std::memcpy(out, &text.length, 4);
+    std::memcpy(out + 4, text.at, text.length);
+    out += 4 + text.length;
+    count--;
+  }
+}
+
+}  // namespace switchyard

@@ -1,0 +1,29 @@
+// The elements of "data": nested arrays of numbers, or of strings, flattened into a tensor's bytes.
+#pragma once
+
+#include <cstdint>
+
+#include "text.h"
+
+namespace switchyard {
+
+/** Datatypes by their index in DATA_TYPES (src/tensor/tensor.ts). */
+enum Type { kBool, kUint8, kUint16, kUint32, kUint64, kInt8, kInt16, kInt32, kInt64, kFp16, kBf16, kFp32, kFp64, kBytes };
+constexpr int kTypes = 14;
+
+/** Bytes of one element; 0 for BYTES. */
+constexpr int kElementBytes[kTypes] = {1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 2, 4, 8, 0};
+
+/**
+ * Reads the arrays at the cursor into `out`, which has room for exactly `count` elements. `readable`: the first byte
+ * behind the text that must not be read. Not for BYTES, FP16 and BF16.
+ */
+bool readNumbers(Cursor& cursor, const uint8_t* readable, Type type, int64_t count, uint8_t* out);
+
+/** Measures arrays of plain strings and moves past them: `bytes` is their size as BYTES elements. */
+bool measureStrings(Cursor& cursor, int64_t count, int64_t& bytes);
+
+/** Copies strings that measureStrings took, from the same place on. */
+void copyStrings(Cursor cursor, int64_t count, uint8_t* out);
+
+}  // namespace switchyard

@@ -1,0 +1,111 @@
+import type { InferRequest } from '../../pipeline/types.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
+import type { NativeCodecs } from '../../tensor/native.ts';
+import { DATA_TYPES, type Tensor } from '../../tensor/tensor.ts';
+import { sharedBlock, sharedOffset, takeShared } from '../json/block.ts';
+import { JsonCursor } from '../json/cursor.ts';
+import { internName } from '../json/names.ts';
+import { latin1 } from '../json/text.ts';
+import { finishOutputs, type OutputList, scanOutputs } from './output-scanner.ts';
+import { readParameters } from './parameters.ts';
+
+// Words of `meta`, as in native/src/decode.h.
+const INPUTS = 0;
+const SLAB = 1;
+const ID = 2;
+const ID_LENGTH = 3;
+const PARAMETERS = 4;
+const OUTPUTS = 5;
+const HEAD_WORDS = 6;
+// Words of one input.
+const NAME = 0;
+const NAME_LENGTH = 1;
+const TYPE = 2;
+const RANK = 3;
+const PLACE = 4;
+const OFFSET = 5;
+const BYTES = 6;
+const DIMS = 7;
+
+const IN_SLAB = 0;
+const IN_BODY = 1;
+const OWN = 2;
+
+/**
+ * decodeInferRequest by the addon: one call for the whole body. Undefined where the addon does not take the body, be it
+ * malformed or out of the ordinary: then the TypeScript scanner decides, so that all errors are its errors.
+ */
+export function decodeNatively(
+  native: NativeCodecs,
+  model: string,
+  version: string,
+  body: Uint8Array,
+  jsonLength: number,
+): InferRequest | undefined {
+  if (!(jsonLength >= -1 && jsonLength <= body.length) || jsonLength !== Math.floor(jsonLength)) return undefined;
+  const meta = native.meta;
+  const block = sharedBlock();
+  const slabFrom = sharedOffset();
+  meta[INPUTS] = jsonLength;
+  meta[SLAB] = slabFrom;
+  const own = native.decode(body, block.u8);
+  const count = meta[INPUTS];
+  if (count < 0) return undefined;
+  const id = meta[ID] < 0 ? '' : latin1(body, meta[ID], meta[ID] + meta[ID_LENGTH]);
+  const request: InferRequest = { model, version, id, inputs: [], outputs: [], parameters: undefined };
+  if ((meta[PARAMETERS] >= 0 || meta[OUTPUTS] >= 0) && !readSections(request, meta, body, jsonLength)) return undefined;
+  takeShared(meta[SLAB] - slabFrom);
+  let at = HEAD_WORDS;
+  for (let i = 0; i < count; i++) {
+    request.inputs.push(inputAt(meta, at, body, block.u8, own));
+    at += DIMS + meta[at + RANK];
+  }
+  return request;
+}
+
+function inputAt(
+  meta: Int32Array,
+  at: number,
+  body: Uint8Array,
+  slab: Uint8Array,
+  own: ArrayBuffer[] | undefined,
+): Tensor {
+  const nameAt = meta[at + NAME];
+  const nameEnd = nameAt + meta[at + NAME_LENGTH];
+  const name = internName(body, nameAt, nameEnd + 1) ?? latin1(body, nameAt, nameEnd);
+  const shape: number[] = [];
+  const rank = meta[at + RANK];
+  for (let i = 0; i < rank; i++) shape.push(meta[at + DIMS + i]);
+  const place = meta[at + PLACE];
+  let buffer = slab.buffer as ArrayBuffer;
+  let offset = meta[at + OFFSET];
+  if (place === IN_BODY) {
+    buffer = body.buffer as ArrayBuffer;
+    offset += body.byteOffset;
+  } else if (place !== IN_SLAB) {
+    buffer = own![place - OWN];
+  }
+  const data = new Uint8Array(buffer, offset, meta[at + BYTES]);
+  return { name, datatype: DATA_TYPES[meta[at + TYPE]], shape, data };
+}
+
+/** Reads the members that the addon only looked over. False where one is not as it should be. */
+function readSections(request: InferRequest, meta: Int32Array, body: Uint8Array, jsonLength: number): boolean {
+  try {
+    const cursor = new JsonCursor(body, jsonLength < 0 ? body.length : jsonLength);
+    let outputs: OutputList | undefined;
+    if (meta[PARAMETERS] >= 0) {
+      cursor.pos = meta[PARAMETERS];
+      request.parameters = readParameters(cursor);
+    }
+    if (meta[OUTPUTS] >= 0) {
+      cursor.pos = meta[OUTPUTS];
+      outputs = scanOutputs(cursor);
+    }
+    request.outputs = finishOutputs(outputs, request.parameters);
+    return true;
+  } catch (error) {
+    if (error instanceof SwitchyardError) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,39 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+/** The addon in native/: src/addon.cc documents each function. */
+export interface NativeCodecs {
+  /** Words that both sides read and write during a call. Never give its memory away. */
+  readonly meta: Int32Array;
+  decode(body: Uint8Array, slab: Uint8Array): ArrayBuffer[] | undefined;
+}
+
+const FILES = ['build/switchyard.node', `prebuilds/${process.platform}-${process.arch}/switchyard.node`];
+
+/** Why the addon is not used, with the remedy; '' when it is used, or was switched off. */
+export let nativeProblem = '';
+
+/** The addon, or undefined where the TypeScript codecs do its work. SWITCHYARD_NATIVE: `off`, or `on` = must load. */
+export const native = load(process.env.SWITCHYARD_NATIVE ?? '');
+
+function load(wanted: string): NativeCodecs | undefined {
+  if (wanted === 'off') return undefined;
+  if (wanted !== '' && wanted !== 'on') throw new Error(`SWITCHYARD_NATIVE is "${wanted}"; allowed are on and off`);
+  const require = createRequire(import.meta.url);
+  let reason = 'it is not built';
+  for (const file of FILES) {
+    const path = fileURLToPath(new URL(`../../native/${file}`, import.meta.url));
+    if (!existsSync(path)) continue;
+    try {
+      return require(path) as NativeCodecs;
+    } catch (error) {
+      reason = (error as Error).message;
+    }
+  }
+  nativeProblem =
+    `the native codecs are not in use (${reason}); JSON is read and written by the slower TypeScript ones. ` +
+    'Remedy: install a C++17 compiler and run `npm run build:native`, or set SWITCHYARD_NATIVE=off';
+  if (wanted === 'on') throw new Error(nativeProblem);
+  return undefined;
+}

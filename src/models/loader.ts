@@ -77,7 +77,7 @@ export class VersionLoader {
 
   /** Digest of all that a version is made of: its files, its configuration and the runtime. */
   async keyOf(version: ScannedVersion, source: ReadSource): Promise<string> {
-    const content = await this.digests.ofFiles(version.directory, version.files);
+    const content = version.problem ?? (await this.digests.ofFiles(version.directory, version.files));
     return digestOf([version.version, content, source.configDigest, this.options.runtimeId]);
   }
 
@@ -115,6 +115,7 @@ export class VersionLoader {
       modelDirectory: entry.source.scanned.directory,
       device: -1,
     };
+    if (version.problem !== undefined) throw new SwitchyardError('failed_precondition', version.problem);
     guardFiles(version, config);
     const verdict = this.verdicts.get(key) ?? (await this.prove(spec, key));
     if (verdict) spec.config = completeConfig(config, verdict.signature, this.options.defaultMaxBatchSize);

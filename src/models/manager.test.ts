@@ -9,6 +9,7 @@ import type { ServingTable } from '../pipeline/types.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { ExecutorPool, Preflight, PreflightReport } from './loader.ts';
 import { createModelManager, type ModelManager, type ModelManagerDeps, type ModelManagerOptions } from './manager.ts';
+import { type ScannedModel, scanModel } from './repository/scan.ts';
 import { quarantineNewest } from './verdicts.ts';
 
 const SIGNATURE: RuntimeSignature = {
@@ -225,6 +226,66 @@ test('a removed model is unpublished, drained and forgotten', async () => {
   await manager.poll();
   assert.deepEqual(world.events.slice(-2), ['publish ', 'unload m/1']);
   assert.equal(world.table.models.size, 0);
+});
+
+/** A provided model whose files lie outside of every repository. */
+async function provided(name: string, versions: readonly string[]): Promise<Map<string, ScannedModel>> {
+  const directory = join(root, 'elsewhere', name);
+  for (const version of ['1', '2']) {
+    await mkdir(join(directory, version), { recursive: true });
+    await writeFile(join(directory, version, 'model.onnx'), onnx(version));
+  }
+  const scanned = await scanModel(name, directory);
+  const chosen = scanned.versions.filter(({ version }) => versions.includes(version));
+  return new Map([[name, { ...scanned, versions: chosen, fingerprint: JSON.stringify(versions) }]]);
+}
+
+for (const controlMode of ['poll', 'explicit', 'none'] as const) {
+  test(`provided models are followed at once in mode ${controlMode}, and back without being proven again`, async () => {
+    await put('m/1/model.onnx');
+    const manager = manage({ controlMode });
+    await manager.provide(await provided('p', ['1']));
+    await manager.start();
+    assert.equal(world.table.models.get('p')?.versions[0].version, '1');
+    await manager.provide(await provided('p', ['2']));
+    assert.equal(world.table.models.get('p')?.versions[0].version, '2');
+    world.events.length = 0;
+    await manager.provide(await provided('p', ['1']));
+    assert.equal(world.table.models.get('p')?.versions[0].version, '1');
+    assert.deepEqual(world.events.slice(0, 1), ['load p/1']);
+    await manager.poll();
+    assert.equal(world.table.models.get('p')?.versions[0].version, '1');
+    await manager.provide(new Map());
+    assert.equal(world.table.models.has('p'), false);
+    await manager.stop();
+  });
+}
+
+test('a provided version with a problem is refused with it, and what served before serves on', async () => {
+  const manager = manage();
+  await manager.provide(await provided('p', ['1']));
+  await manager.start();
+  const models = await provided('p', ['2']);
+  const model = models.get('p')!;
+  const [version] = model.versions;
+  await manager.provide(new Map([['p', { ...model, versions: [{ ...version, problem: 'needs a GPU' }] }]]));
+  assert.equal(world.serving(), 'p:1');
+  assert.deepEqual(await index(manager, 'p'), ['1 READY', '2 UNAVAILABLE needs a GPU']);
+  await manager.provide(new Map([['p', { ...model, fingerprint: 'mended' }]]));
+  assert.equal(world.serving(), 'p:2');
+  await manager.stop();
+});
+
+test('a name that a repository and the registry have is refused until one gives way', async () => {
+  await put('p/1/model.onnx');
+  const manager = manage();
+  await manager.start();
+  await manager.provide(await provided('p', ['2']));
+  assert.equal(world.serving(), 'p:1');
+  await rm(join(root, 'models', 'p'), { recursive: true });
+  await manager.poll();
+  assert.equal(world.serving(), 'p:2');
+  await manager.stop();
 });
 
 test('three crashes in a minute quarantine the version, also for the next process; the last good one is loaded', async () => {

@@ -88,7 +88,12 @@ export class ModelManager {
   private readonly verdicts: ReturnType<typeof verdictTable>;
   private readonly crashes = new Map<string, number[]>();
   private snapshot: RepositorySnapshot = { models: new Map(), warnings: [] };
+  /** The last look at the repositories; `snapshot` is it with the models that come from elsewhere. */
+  private scanned: RepositorySnapshot = this.snapshot;
+  /** Models that come from no repository folder, by name. */
+  private provided: ReadonlyMap<string, ScannedModel> = new Map();
   private looking: Promise<void> | undefined;
+  private started = false;
   private generation = 0;
   private current: ServingTable = { generation: 0, models: new Map() };
 
@@ -151,7 +156,8 @@ export class ModelManager {
     await Promise.all([this.quarantine.load(), this.verdicts.load(), this.digests.load()]);
     const stale = join(this.options.dataDir, 'overrides');
     await this.written('removing files of old load requests', rm(stale, { recursive: true, force: true }));
-    this.snapshot = await scanRepositories(this.options.repositories);
+    this.scanned = await scanRepositories(this.options.repositories);
+    this.snapshot = withProvided(this.scanned, this.provided);
     for (const warning of this.snapshot.warnings) this.deps.log('warn', warning, {});
     for (const scanned of this.snapshot.models.values()) this.addEntry(scanned);
     const startup = this.options.startupModels ?? [];
@@ -160,7 +166,9 @@ export class ModelManager {
       if (name !== '*' && !this.entries.has(name))
         this.deps.log('error', `startup model "${name}" is in no repository`, { model: name });
     }
-    const named = [...this.entries.values()].filter((entry) => all || startup.includes(entry.name));
+    const named = [...this.entries.values()].filter(
+      (entry) => all || startup.includes(entry.name) || this.provided.has(entry.name),
+    );
     const wanted = await this.wantWithDependencies(named);
     const fit = fitAtStart(
       wanted.map(({ name, estimate, pinned }) => ({ name, bytes: estimate, pinned })),
@@ -168,6 +176,7 @@ export class ModelManager {
     );
     for (const entry of wanted) entry.resident = fit.has(entry.name);
     await Promise.all(wanted.filter((entry) => entry.resident).map((entry) => this.enqueue(entry)));
+    this.started = true;
     await Promise.all([this.publisher.request(), this.persist()]);
     this.poller?.start();
   }
@@ -186,6 +195,16 @@ export class ModelManager {
       this.looking = undefined;
     });
     return this.looking;
+  }
+
+  /**
+   * Replaces the models that come from no repository folder, such as those a registry names, and makes what is served
+   * follow, whatever the control mode. Before `start` it only takes note. Resolves when every one is ready or has its
+   * reason.
+   */
+  async provide(models: ReadonlyMap<string, ScannedModel>): Promise<void> {
+    this.provided = models;
+    if (this.started) await this.follow();
   }
 
   /** Every known model with its versions, states and reasons. */
@@ -320,7 +339,8 @@ export class ModelManager {
 
   /** Models put into a repository since the last look become known (explicit mode: unloaded). */
   private async addNewModels(): Promise<void> {
-    this.snapshot = await scanRepositories(this.options.repositories, this.snapshot);
+    this.scanned = await scanRepositories(this.options.repositories, this.scanned);
+    this.snapshot = withProvided(this.scanned, this.provided);
     for (const scanned of this.snapshot.models.values()) if (!this.entries.has(scanned.name)) this.addEntry(scanned);
   }
 
@@ -396,12 +416,18 @@ export class ModelManager {
   }
 
   private async look(): Promise<void> {
+    this.scanned = await scanRepositories(this.options.repositories, this.scanned);
+    await this.follow();
+  }
+
+  /** Makes what is served follow the last look. Two may overlap: each operation reads what is known when it runs. */
+  private async follow(): Promise<void> {
     const before = this.snapshot;
-    const after = await scanRepositories(this.options.repositories, before);
+    const after = withProvided(this.scanned, this.provided);
     this.snapshot = after;
     for (const warning of after.warnings) if (!before.warnings.includes(warning)) this.deps.log('warn', warning, {});
     const diff = diffSnapshots(before.models, after.models);
-    const work: Promise<void>[] = [];
+    const work: (Promise<void> | undefined)[] = [];
     for (const name of diff.added) {
       const entry = this.entries.get(name) ?? this.addEntry(after.models.get(name)!);
       await this.wantWithDependencies([entry]);
@@ -410,20 +436,23 @@ export class ModelManager {
       work.push(this.enqueue(entry));
     }
     for (const name of diff.changed) {
-      const entry = this.entries.get(name)!;
+      const entry = this.entries.get(name);
       work.push(
-        entry.serial.run(async () => {
-          entry.source = { scanned: after.models.get(name)!, configJson: '' };
-          entry.estimate = estimateOf(entry.source.scanned);
+        entry?.serial.run(async () => {
+          const scanned = this.snapshot.models.get(name);
+          if (scanned === undefined) return;
+          entry.source = { scanned, configJson: '' };
+          entry.estimate = estimateOf(scanned);
           entry.failures.clear();
           await this.apply(entry);
         }),
       );
     }
     for (const name of diff.removed) {
-      const entry = this.entries.get(name)!;
+      const entry = this.entries.get(name);
       work.push(
-        entry.serial.run(async () => {
+        entry?.serial.run(async () => {
+          if (this.snapshot.models.has(name)) return;
           entry.wanted = false;
           entry.resident = false;
           await this.apply(entry);
@@ -458,6 +487,21 @@ export class ModelManager {
   private enqueue(entry: ModelEntry): Promise<void> {
     return entry.serial.run(() => this.apply(entry));
   }
+}
+
+/** A look at the repositories with the models that come from elsewhere. A name that both have is an error. */
+function withProvided(look: RepositorySnapshot, provided: ReadonlyMap<string, ScannedModel>): RepositorySnapshot {
+  const models = new Map(look.models);
+  for (const [name, model] of provided) {
+    const other = models.get(name);
+    if (other === undefined) models.set(name, model);
+    else {
+      const error =
+        "is in a model repository and in the registry; rename one, or serve the registry's under another name";
+      models.set(name, { ...model, versions: [], fingerprint: other.fingerprint + model.fingerprint, error });
+    }
+  }
+  return { models, warnings: look.warnings };
 }
 
 /** Stands for a model that exists only in a load request. */

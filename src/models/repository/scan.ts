@@ -19,6 +19,8 @@ export interface ScannedVersion {
   directory: string;
   /** Sorted by path. */
   files: FileFact[];
+  /** Why it must not be loaded although it is wanted; absent: nothing is known against it. */
+  problem?: string;
 }
 
 /** What one look at a model's folder found. Nothing has been opened yet. */

@@ -1,0 +1,90 @@
+import type { Db } from '../database/database.ts';
+import type { ApprovalState } from '../database/tables/models.ts';
+import { findVersion, lockModel } from './find.ts';
+import type { VersionRow } from './view.ts';
+
+export interface Decision {
+  at: number;
+  actor: string;
+  reason: string;
+}
+
+/** Sets a version's approval and keeps who decided, when and why. Aliases that it has stay: taking one away is a move. */
+export async function decide(
+  db: Db,
+  name: string,
+  version: string,
+  wish: Decision & { state: ApprovalState },
+): Promise<VersionRow> {
+  await lockModel(db, name, wish.at);
+  const row = await findVersion(db, name, version);
+  await db
+    .updateTable('model_versions')
+    .set({ approval: wish.state, last_updated_time: wish.at })
+    .where('model_key', '=', row.model_key)
+    .where('version', '=', row.version)
+    .execute();
+  const { state, at, actor, reason } = wish;
+  await db
+    .insertInto('version_approvals')
+    .values({ model_key: row.model_key, version: row.version, state, at, actor, reason })
+    .execute();
+  return { ...row, approval: state };
+}
+
+/** Newest first. */
+export function approvalsOf(
+  db: Db,
+  row: { model_key: number; version: number },
+  before = Number.MAX_SAFE_INTEGER,
+  limit = 1000,
+): Promise<(Decision & { approval_key: number; state: ApprovalState })[]> {
+  return db
+    .selectFrom('version_approvals')
+    .select(['approval_key', 'state', 'at', 'actor', 'reason'])
+    .where('model_key', '=', row.model_key)
+    .where('version', '=', row.version)
+    .where('approval_key', '<', before)
+    .orderBy('approval_key', 'desc')
+    .limit(limit)
+    .execute();
+}
+
+export interface Evidence {
+  kind: string;
+  outcome: 'pass' | 'hold' | 'fail';
+  detail: unknown;
+  at: number;
+  actor: string;
+}
+
+/** Keeps what a gate found out about a version. */
+export async function addEvidence(db: Db, name: string, version: string, evidence: Evidence): Promise<VersionRow> {
+  const row = await findVersion(db, name, version);
+  const { kind, outcome, at, actor } = evidence;
+  const detail = JSON.stringify(evidence.detail ?? {});
+  await db
+    .insertInto('version_evidence')
+    .values({ model_key: row.model_key, version: row.version, kind, outcome, detail, at, actor })
+    .execute();
+  return row;
+}
+
+/** Newest first. */
+export async function evidenceOf(
+  db: Db,
+  row: { model_key: number; version: number },
+  before = Number.MAX_SAFE_INTEGER,
+  limit = 1000,
+): Promise<(Evidence & { evidence_key: number })[]> {
+  const rows = await db
+    .selectFrom('version_evidence')
+    .select(['evidence_key', 'kind', 'outcome', 'detail', 'at', 'actor'])
+    .where('model_key', '=', row.model_key)
+    .where('version', '=', row.version)
+    .where('evidence_key', '<', before)
+    .orderBy('evidence_key', 'desc')
+    .limit(limit)
+    .execute();
+  return rows.map((found) => ({ ...found, detail: JSON.parse(found.detail) as unknown }));
+}

@@ -1,0 +1,109 @@
+import type { Db } from '../database/database.ts';
+import { alreadyExists } from '../errors.ts';
+import { findModel, lockModel } from './find.ts';
+import { checkDescription, checkModelName, checkModelTag } from './names.ts';
+import type { ModelRow } from './view.ts';
+
+type Tag = { key: string; value: string };
+
+export async function createModel(
+  db: Db,
+  now: number,
+  { name, description, tags }: { name: string; description: string; tags: readonly Tag[] },
+): Promise<ModelRow> {
+  checkModelName(name);
+  checkDescription(description);
+  const row = await db
+    .insertInto('registered_models')
+    .values({ name, description, creation_time: now, last_updated_time: now, next_version: 1 })
+    .onConflict((conflict) => conflict.column('name').doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  if (row === undefined) throw alreadyExists(`Registered Model (name=${name}) already exists.`);
+  for (const tag of tags) await setModelTag(db, row.model_key, tag);
+  return row;
+}
+
+export async function renameModel(db: Db, now: number, name: string, newName: string): Promise<ModelRow> {
+  checkModelName(newName, 'new_name');
+  const row = await lockModel(db, name, now);
+  if (newName === name) return row;
+  const taken = await db
+    .selectFrom('registered_models')
+    .select('model_key')
+    .where('name', '=', newName)
+    .executeTakeFirst();
+  if (taken !== undefined) throw alreadyExists(`Registered Model (name=${newName}) already exists.`);
+  await db.updateTable('registered_models').set({ name: newName }).where('model_key', '=', row.model_key).execute();
+  return { ...row, name: newName };
+}
+
+export async function describeModel(db: Db, now: number, name: string, description: string): Promise<ModelRow> {
+  checkDescription(description);
+  const row = await lockModel(db, name, now);
+  await db.updateTable('registered_models').set({ description }).where('model_key', '=', row.model_key).execute();
+  return { ...row, description };
+}
+
+/** Removes a model with its versions. What its aliases pointed to, and what was decided, stays in the history. */
+export async function deleteModel(db: Db, now: number, name: string, actor: string): Promise<ModelRow> {
+  const row = await lockModel(db, name, now);
+  const aliases = await db.selectFrom('model_aliases').selectAll().where('model_key', '=', row.model_key).execute();
+  for (const { alias, version } of aliases) {
+    await db
+      .insertInto('alias_moves')
+      .values({
+        model_key: row.model_key,
+        name,
+        alias,
+        version: null,
+        previous: version,
+        at: now,
+        actor,
+        reason: 'the model was deleted',
+      })
+      .execute();
+  }
+  for (const table of [
+    'model_aliases',
+    'model_version_tags',
+    'model_versions',
+    'registered_model_tags',
+    'registered_models',
+  ] as const)
+    await db.deleteFrom(table).where('model_key', '=', row.model_key).execute();
+  return row;
+}
+
+export async function setModelTag(db: Db, modelKey: number, tag: Tag): Promise<void> {
+  checkModelTag(tag);
+  await db
+    .insertInto('registered_model_tags')
+    .values({ model_key: modelKey, ...tag })
+    .onConflict((conflict) => conflict.columns(['model_key', 'key']).doUpdateSet({ value: tag.value }))
+    .execute();
+}
+
+/** Removing a tag that is not there is no error. */
+export async function deleteModelTag(db: Db, name: string, key: string): Promise<void> {
+  const { model_key } = await findModel(db, name);
+  await db.deleteFrom('registered_model_tags').where('model_key', '=', model_key).where('key', '=', key).execute();
+}
+
+/** MLflow keeps prompts beside models and tells them by a tag. */
+export const PROMPT_TAG = 'mlflow.prompt.is_prompt';
+
+export function isPrompt(tags: readonly Tag[]): boolean {
+  const last = tags.filter(({ key }) => key === PROMPT_TAG).at(-1);
+  return last?.value.toLowerCase() === 'true';
+}
+
+export async function isPromptModel(db: Db, modelKey: number): Promise<boolean> {
+  const tags = await db
+    .selectFrom('registered_model_tags')
+    .select(['key', 'value'])
+    .where('model_key', '=', modelKey)
+    .where('key', '=', PROMPT_TAG)
+    .execute();
+  return isPrompt(tags);
+}

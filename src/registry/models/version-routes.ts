@@ -1,0 +1,195 @@
+import { z } from 'zod';
+import { flag, int64, keyValue, required, text } from '../rest/fields.ts';
+import { jsonRoute, type RestRoute } from '../rest/route.ts';
+import { commit, type ModelsContext } from './context.ts';
+import { findVersion } from './find.ts';
+import { asRecord } from './model-routes.ts';
+import { isPrompt, isPromptModel } from './registered-models.ts';
+import { searchVersions } from './search.ts';
+import {
+  createVersion,
+  deleteVersion,
+  deleteVersionTag,
+  describeVersion,
+  setVersionTag,
+  transitionStage,
+} from './versions.ts';
+import { showVersions } from './view.ts';
+
+const path = (call: string): string => `/api/2.0/mlflow/model-versions/${call}`;
+/** Some clients send the number as one. */
+const version = z.union([required, z.int().transform(String)]);
+const which = { name: required, version };
+
+/** MLflow's calls on model versions. */
+export function versionRoutes(context: ModelsContext): RestRoute[] {
+  const { database } = context;
+  return [
+    jsonRoute({
+      method: 'POST',
+      path: path('create'),
+      operationId: 'mlflowCreateModelVersion',
+      summary: 'Register the next version of a model; it is READY at once',
+      request: z.object({
+        name: required,
+        source: required,
+        run_id: text,
+        tags: z.array(keyValue).nullish(),
+        run_link: text,
+        description: text,
+        model_id: text,
+      }),
+      handle: (request, { actor }) =>
+        commit(context, async (db, now, note) => {
+          const tags = request.tags ?? [];
+          const row = await createVersion(db, now, actor, {
+            name: request.name,
+            source: request.source,
+            runId: request.run_id ?? '',
+            runLink: request.run_link ?? '',
+            modelId: request.model_id ?? '',
+            description: request.description ?? '',
+            tags,
+          });
+          const prompt = isPrompt(tags);
+          note({
+            entity: prompt ? 'prompt_version' : 'model_version',
+            action: 'created',
+            data: {
+              name: row.name,
+              version: String(row.version),
+              ...(prompt
+                ? { template: asRecord(tags)['mlflow.prompt.text'] ?? null }
+                : { source: row.source, run_id: row.run_id || null }),
+              tags: asRecord(tags),
+              description: row.description || null,
+            },
+          });
+          const [model_version] = await showVersions(db, [row]);
+          return { model_version };
+        }),
+    }),
+    jsonRoute({
+      method: 'PATCH',
+      path: path('update'),
+      operationId: 'mlflowUpdateModelVersion',
+      summary: "Change a version's description",
+      request: z.object({ ...which, description: text }),
+      handle: ({ description, ...rest }) =>
+        commit(context, async (db, now) => {
+          const row = await describeVersion(db, now, { ...rest, description: description ?? '' });
+          const [model_version] = await showVersions(db, [row]);
+          return { model_version };
+        }),
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: path('transition-stage'),
+      operationId: 'mlflowTransitionModelVersionStage',
+      summary: 'Move a version to a stage',
+      request: z.object({ ...which, stage: required, archive_existing_versions: flag.nullish() }),
+      handle: ({ archive_existing_versions, ...rest }) =>
+        commit(context, async (db, now) => {
+          const row = await transitionStage(db, now, { ...rest, archive: archive_existing_versions ?? false });
+          const [model_version] = await showVersions(db, [row]);
+          return { model_version };
+        }),
+    }),
+    jsonRoute({
+      method: 'DELETE',
+      path: path('delete'),
+      operationId: 'mlflowDeleteModelVersion',
+      summary: 'Delete a version and the aliases that point to it',
+      request: z.object(which),
+      handle: async ({ name, version }, { actor }) => {
+        await commit(context, async (db, now, note) => {
+          await deleteVersion(db, now, name, version, actor);
+          note({ entity: 'model_version', action: 'deleted', data: { name, version } });
+        });
+        return {};
+      },
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: path('get'),
+      operationId: 'mlflowGetModelVersion',
+      summary: 'One version',
+      request: z.object(which),
+      handle: ({ name, version }) =>
+        database.read(async (db) => {
+          const [model_version] = await showVersions(db, [await findVersion(db, name, version)]);
+          return { model_version };
+        }),
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: path('search'),
+      operationId: 'mlflowSearchModelVersions',
+      summary: 'Versions by model, run, source and tags, in pages',
+      request: z.object({
+        filter: text,
+        max_results: int64.nullish(),
+        order_by: z.array(z.string()).nullish(),
+        page_token: text,
+      }),
+      handle: (request) =>
+        database.read(async (db) => {
+          const { rows, next } = await searchVersions(db, request);
+          const model_versions = await showVersions(db, rows);
+          return { ...(rows.length === 0 ? {} : { model_versions }), ...next };
+        }),
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: path('get-download-uri'),
+      operationId: 'mlflowGetModelVersionDownloadUri',
+      summary: "Where a version's files are",
+      request: z.object(which),
+      handle: ({ name, version }) =>
+        database.read(async (db) => {
+          const row = await findVersion(db, name, version);
+          return { artifact_uri: row.storage_location || row.source };
+        }),
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: path('set-tag'),
+      operationId: 'mlflowSetModelVersionTag',
+      summary: 'Set a tag of a version',
+      request: z.object({ ...which, ...keyValue.shape }),
+      handle: async ({ name, version, key, value }) => {
+        await commit(context, async (db, _now, note) => {
+          const row = await findVersion(db, name, version);
+          await setVersionTag(db, row, { key, value });
+          const prompt = await isPromptModel(db, row.model_key);
+          note({
+            entity: prompt ? 'prompt_version_tag' : 'model_version_tag',
+            action: 'set',
+            data: { name, version, key, value },
+          });
+        });
+        return {};
+      },
+    }),
+    jsonRoute({
+      method: 'DELETE',
+      path: path('delete-tag'),
+      operationId: 'mlflowDeleteModelVersionTag',
+      summary: 'Delete a tag of a version',
+      request: z.object({ ...which, key: required }),
+      handle: async ({ name, version, key }) => {
+        await commit(context, async (db, _now, note) => {
+          const row = await findVersion(db, name, version);
+          await deleteVersionTag(db, row, key);
+          const prompt = await isPromptModel(db, row.model_key);
+          note({
+            entity: prompt ? 'prompt_version_tag' : 'model_version_tag',
+            action: 'deleted',
+            data: { name, version, key },
+          });
+        });
+        return {};
+      },
+    }),
+  ];
+}

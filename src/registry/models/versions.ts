@@ -1,0 +1,177 @@
+import type { Db } from '../database/database.ts';
+import { invalidParameter, shown } from '../errors.ts';
+import { dropAliasesOf } from './aliases.ts';
+import { findVersion, lockModel } from './find.ts';
+import { ACTIVE_STAGES, checkDescription, checkModelTag, stageOf } from './names.ts';
+import { isPrompt } from './registered-models.ts';
+import { checkRequirementsTag } from './requirements-tag.ts';
+import { type ResolvedSource, resolveSource } from './sources.ts';
+import type { VersionRow } from './view.ts';
+
+type Tag = { key: string; value: string };
+
+export interface NewVersion {
+  name: string;
+  source: string;
+  runId: string;
+  runLink: string;
+  modelId: string;
+  description: string;
+  tags: readonly Tag[];
+}
+
+/** Registers the next version of a model. It is ready at once: its files are here already. */
+export async function createVersion(db: Db, now: number, actor: string, wish: NewVersion): Promise<VersionRow> {
+  checkDescription(wish.description);
+  for (const tag of wish.tags) checkVersionTag(tag);
+  const resolved = isPrompt(wish.tags)
+    ? promptSource(wish.source)
+    : await resolveSource(db, wish.source, { runId: wish.runId, modelId: wish.modelId });
+  const model = await lockModel(db, wish.name, now);
+  const version = model.next_version;
+  await db
+    .updateTable('registered_models')
+    .set({ next_version: version + 1 })
+    .where('model_key', '=', model.model_key)
+    .execute();
+  const row = {
+    model_key: model.model_key,
+    version,
+    creation_time: now,
+    last_updated_time: now,
+    description: wish.description,
+    user_id: actor,
+    stage: 'None' as const,
+    source: resolved.source,
+    storage_location: resolved.storageLocation,
+    run_id: resolved.runId,
+    run_link: wish.runLink,
+    model_id: resolved.modelId,
+    approval: '' as const,
+  };
+  await db.insertInto('model_versions').values(row).execute();
+  for (const tag of wish.tags) await putVersionTag(db, row, tag);
+  if (resolved.modelId !== '') await noteOnLoggedModel(db, resolved.modelId, wish.name, version);
+  return { ...row, name: wish.name };
+}
+
+/** A prompt's text is in its tags: nothing is ever read from its source. */
+function promptSource(source: string): ResolvedSource {
+  if (source.length > 500)
+    throw invalidParameter(`Invalid prompt source: ${shown(source)}: longer than 500 characters`);
+  return { source, storageLocation: '', runId: '', modelId: '' };
+}
+
+/** MLflow's clients find the versions of a logged model in this tag. */
+async function noteOnLoggedModel(db: Db, modelId: string, name: string, version: number): Promise<void> {
+  const key = 'mlflow.modelVersions';
+  const model = await db
+    .selectFrom('logged_models')
+    .select('model_key')
+    .where('model_id', '=', modelId)
+    .executeTakeFirst();
+  if (model === undefined) return;
+  const before = await db
+    .selectFrom('logged_model_tags')
+    .select('value')
+    .where('model_key', '=', model.model_key)
+    .where('key', '=', key)
+    .executeTakeFirst();
+  const list = before === undefined ? [] : (JSON.parse(before.value) as unknown[]);
+  const value = JSON.stringify([...list, { name, version }]);
+  await db
+    .insertInto('logged_model_tags')
+    .values({ model_key: model.model_key, key, value })
+    .onConflict((conflict) => conflict.columns(['model_key', 'key']).doUpdateSet({ value }))
+    .execute();
+}
+
+export async function describeVersion(
+  db: Db,
+  now: number,
+  { name, version, description }: { name: string; version: string; description: string },
+): Promise<VersionRow> {
+  checkDescription(description);
+  const row = await findVersion(db, name, version);
+  return changed(db, row, { description, last_updated_time: now });
+}
+
+/** Moves a version to a stage; with `archive`, those that are there go to Archived. */
+export async function transitionStage(
+  db: Db,
+  now: number,
+  wish: { name: string; version: string; stage: string; archive: boolean },
+): Promise<VersionRow> {
+  const stage = stageOf(wish.stage);
+  if (wish.archive && !ACTIVE_STAGES.includes(stage)) {
+    throw invalidParameter(
+      `Model version transition cannot archive existing model versions because '${stage}' is not an Active stage. Valid stages are ${ACTIVE_STAGES.join(', ')}`,
+    );
+  }
+  const model = await lockModel(db, wish.name, now);
+  const row = await findVersion(db, wish.name, wish.version);
+  if (wish.archive) {
+    await db
+      .updateTable('model_versions')
+      .set({ stage: 'Archived', last_updated_time: now })
+      .where('model_key', '=', model.model_key)
+      .where('stage', '=', stage)
+      .where('version', '!=', row.version)
+      .execute();
+  }
+  return changed(db, row, { stage, last_updated_time: now });
+}
+
+async function changed(db: Db, row: VersionRow, set: Partial<Omit<VersionRow, 'name'>>): Promise<VersionRow> {
+  await db
+    .updateTable('model_versions')
+    .set(set)
+    .where('model_key', '=', row.model_key)
+    .where('version', '=', row.version)
+    .execute();
+  return { ...row, ...set };
+}
+
+/** Removes a version, and the aliases that point to it. Its number is not given again. */
+export async function deleteVersion(
+  db: Db,
+  now: number,
+  name: string,
+  version: string,
+  actor: string,
+): Promise<VersionRow> {
+  await lockModel(db, name, now);
+  const row = await findVersion(db, name, version);
+  await dropAliasesOf(db, now, row, actor);
+  for (const table of ['model_version_tags', 'model_versions'] as const)
+    await db.deleteFrom(table).where('model_key', '=', row.model_key).where('version', '=', row.version).execute();
+  return row;
+}
+
+export async function setVersionTag(db: Db, row: VersionRow, tag: Tag): Promise<void> {
+  checkVersionTag(tag);
+  await putVersionTag(db, row, tag);
+}
+
+function checkVersionTag(tag: Tag): void {
+  checkModelTag(tag);
+  checkRequirementsTag(tag);
+}
+
+async function putVersionTag(db: Db, row: { model_key: number; version: number }, tag: Tag): Promise<void> {
+  await db
+    .insertInto('model_version_tags')
+    .values({ model_key: row.model_key, version: row.version, ...tag })
+    .onConflict((conflict) => conflict.columns(['model_key', 'version', 'key']).doUpdateSet({ value: tag.value }))
+    .execute();
+}
+
+/** Removing a tag that is not there is no error. */
+export async function deleteVersionTag(db: Db, row: VersionRow, key: string): Promise<void> {
+  await db
+    .deleteFrom('model_version_tags')
+    .where('model_key', '=', row.model_key)
+    .where('version', '=', row.version)
+    .where('key', '=', key)
+    .execute();
+}

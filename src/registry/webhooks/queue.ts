@@ -1,0 +1,211 @@
+import { randomUUID } from 'node:crypto';
+import type { Db, RegistryDatabase } from '../database/database.ts';
+import type { WebhookEvent } from './events.ts';
+import type { WebhookPolicy } from './guard.ts';
+import { type DeliveryResult, deliver } from './send.ts';
+
+export interface QueueParts {
+  database: RegistryDatabase;
+  policy: WebhookPolicy;
+  now(): number;
+  onError(error: unknown): void;
+  /** Wait before the second and the third try. */
+  waitsMs?: readonly number[];
+  /** How often due deliveries are looked for that another process has left. */
+  lookMs?: number;
+}
+
+const TRIES = 3;
+const WAITS_MS = [1000, 5000];
+const LOOK_MS = 5000;
+/** A delivery that was taken and not answered for is another's after this: longer than any try. */
+const LEASE_MS = 60_000;
+const PARALLEL = 8;
+const KEPT_MS = 7 * 24 * 3600 * 1000;
+
+/** MLflow's form of what is sent. */
+export function deliveryBody({ entity, action }: WebhookEvent, data: object, at: number): string {
+  return JSON.stringify({ entity, action, timestamp: new Date(at).toISOString(), data });
+}
+
+/**
+ * Puts an event into the queue of every webhook that wants it. Call it in the write that makes the event true: then a
+ * kill at any moment loses neither or both.
+ */
+export async function enqueueEvent(db: Db, event: WebhookEvent, data: object, at: number): Promise<void> {
+  const name = `${event.entity}.${event.action}`;
+  const wanting = await db
+    .selectFrom('webhook_events as e')
+    .innerJoin('webhooks as w', 'w.webhook_id', 'e.webhook_id')
+    .select('w.webhook_id')
+    .where('e.event', '=', name)
+    .where('w.status', '=', 'ACTIVE')
+    .execute();
+  if (wanting.length === 0) return;
+  const body = deliveryBody(event, data, at);
+  await db
+    .insertInto('webhook_deliveries')
+    .values(
+      wanting.map(({ webhook_id }) => ({
+        delivery_id: randomUUID(),
+        webhook_id,
+        event: name,
+        body,
+        at,
+        tries: 0,
+        due: at,
+        state: 'pending' as const,
+        status: 0,
+        error: '',
+      })),
+    )
+    .execute();
+}
+
+interface Taken {
+  delivery_key: number;
+  delivery_id: string;
+  body: string;
+  tries: number;
+  url: string;
+  secret: string;
+}
+
+/** Sends what is queued: up to three tries each, also those that an earlier process has left. */
+export class WebhookQueue {
+  private readonly parts: QueueParts;
+  private timer: NodeJS.Timeout | undefined;
+  private running: Promise<void> | undefined;
+  private again = false;
+  private closed = false;
+  private cleanedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(parts: QueueParts) {
+    this.parts = parts;
+  }
+
+  start(): void {
+    this.wake();
+  }
+
+  /** Looks for due deliveries now. */
+  wake(): void {
+    if (this.closed) return;
+    if (this.running !== undefined) {
+      this.again = true;
+      return;
+    }
+    clearTimeout(this.timer);
+    this.running = this.work()
+      .catch((error: unknown) => {
+        this.parts.onError(error);
+        return this.parts.now() + (this.parts.lookMs ?? LOOK_MS);
+      })
+      .then((due) => {
+        this.running = undefined;
+        if (this.closed) return;
+        if (this.again) {
+          this.again = false;
+          this.wake();
+          return;
+        }
+        const wait = Math.min(Math.max(due - this.parts.now(), 1), this.parts.lookMs ?? LOOK_MS);
+        this.timer = setTimeout(() => this.wake(), wait).unref();
+      });
+  }
+
+  /** What is on its way is waited for; what is queued stays queued. */
+  async close(): Promise<void> {
+    this.closed = true;
+    clearTimeout(this.timer);
+    await this.running;
+  }
+
+  /** Sends until nothing is due. Returns when the next one is. */
+  private async work(): Promise<number> {
+    await this.clean();
+    while (!this.closed) {
+      const taken = await this.take();
+      if (taken.length === 0) break;
+      await Promise.all(taken.map((delivery) => this.send(delivery)));
+    }
+    const next = await this.parts.database.read((db) =>
+      db
+        .selectFrom('webhook_deliveries')
+        .select('due')
+        .where('state', '=', 'pending')
+        .orderBy('due')
+        .limit(1)
+        .executeTakeFirst(),
+    );
+    return next?.due ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Takes due deliveries for this process: another one finds them leased. */
+  private async take(): Promise<Taken[]> {
+    const { database, now } = this.parts;
+    const due = await database.read((db) =>
+      db
+        .selectFrom('webhook_deliveries as d')
+        .innerJoin('webhooks as w', 'w.webhook_id', 'd.webhook_id')
+        .select(['d.delivery_key', 'd.delivery_id', 'd.body', 'd.tries', 'd.due', 'w.url', 'w.secret'])
+        .where('d.state', '=', 'pending')
+        .where('d.due', '<=', now())
+        .orderBy('d.due')
+        .limit(PARALLEL)
+        .execute(),
+    );
+    if (due.length === 0) return [];
+    return database.write(async (db) => {
+      const taken: Taken[] = [];
+      for (const { due: dueAt, ...delivery } of due) {
+        const { numUpdatedRows } = await db
+          .updateTable('webhook_deliveries')
+          .set({ due: now() + LEASE_MS, tries: delivery.tries + 1 })
+          .where('delivery_key', '=', delivery.delivery_key)
+          .where('due', '=', dueAt)
+          .where('state', '=', 'pending')
+          .executeTakeFirst();
+        if (Number(numUpdatedRows) === 1) taken.push({ ...delivery, tries: delivery.tries + 1 });
+      }
+      return taken;
+    });
+  }
+
+  private async send(taken: Taken): Promise<void> {
+    const { database, policy, now } = this.parts;
+    const { delivery_id: id, url, secret, body } = taken;
+    const result = await deliver({ id, url, secret, body }, policy, now());
+    const outcome = nextState(result, taken.tries, now(), this.parts.waitsMs ?? WAITS_MS);
+    await database.write((db) =>
+      db.updateTable('webhook_deliveries').set(outcome).where('delivery_key', '=', taken.delivery_key).execute(),
+    );
+  }
+
+  private async clean(): Promise<void> {
+    const { database, now } = this.parts;
+    if (now() - this.cleanedAt < KEPT_MS / 24) return;
+    this.cleanedAt = now();
+    await database.write((db) =>
+      db
+        .deleteFrom('webhook_deliveries')
+        .where('state', '!=', 'pending')
+        .where('at', '<', now() - KEPT_MS)
+        .execute(),
+    );
+  }
+}
+
+/** What becomes of a delivery after a try. */
+export function nextState(
+  result: DeliveryResult,
+  tries: number,
+  now: number,
+  waitsMs: readonly number[],
+): { state: 'pending' | 'delivered' | 'failed'; status: number; error: string; due: number } {
+  const { status, error, passing } = result;
+  const answered = status >= 200 && status < 300;
+  const state = answered ? 'delivered' : passing && tries < TRIES ? 'pending' : 'failed';
+  const wait = waitsMs[Math.min(tries, waitsMs.length) - 1] ?? 0;
+  return { state, status, error: error.slice(0, 500), due: now + wait };
+}

@@ -9,6 +9,7 @@ import { RegistryFront } from '../registry/front.ts';
 import { openRegistry } from '../registry/registry.ts';
 import type { HttpServer } from '../server/http/socket.ts';
 import { fakeAdmin } from '../testing/admin-services.ts';
+import { registrySettings } from '../testing/registry.ts';
 import { startAdminServer } from './server.ts';
 
 const TOKEN = 'correct-horse-battery-staple';
@@ -16,7 +17,7 @@ const dataDir = mkdtempSync(join(tmpdir(), 'admin-registry-'));
 const errors: unknown[] = [];
 let server: HttpServer;
 const registry = new RegistryFront(
-  () => openRegistry({ dataDir, database: 'sqlite' }, { error: (fields) => void errors.push(fields) }),
+  () => openRegistry(registrySettings(dataDir, 'sqlite'), { error: (fields) => void errors.push(fields) }),
   (error) => void errors.push(error),
 );
 

@@ -106,6 +106,27 @@ const settings = z.strictObject({
         .regex(/^(sqlite|postgres(ql)?:\/\/\S+)$/, "allowed: 'sqlite', or postgres://user:password@host:port/database")
         .default('sqlite')
         .describe("'sqlite' keeps a file in dataDir; a postgres:// URL is for several nodes"),
+      approvals: z
+        .strictObject({
+          aliases: z.array(z.string()).default([]).describe('Aliases that only approved versions may have'),
+        })
+        .prefault({}),
+      webhooks: z
+        .strictObject({
+          schemes: z
+            .array(z.enum(['https', 'http']))
+            .min(1)
+            .default(['https']),
+          hosts: z
+            .array(z.string())
+            .default([])
+            .describe('"host", "host:port" or "*.suffix" that webhooks may name; empty: any'),
+          privateHosts: z
+            .array(z.string())
+            .default([])
+            .describe('"host" or "host:port" that may resolve to private, loopback or link-local addresses'),
+        })
+        .prefault({}),
     })
     .prefault({}),
   admission: admissionSchema,

@@ -15,14 +15,18 @@
 import { join } from 'node:path';
 import { openDatabase, type RegistryDatabase } from './database/database.ts';
 import { RegistryEvents } from './events.ts';
+import { createModels } from './models/models.ts';
 import { RestDispatch } from './rest/dispatch.ts';
 import { createTracking, type Tracking } from './tracking/tracking.ts';
+import type { WebhookPolicy } from './webhooks/guard.ts';
 
 export interface RegistrySettings {
   /** Holds the embedded database and files. */
   dataDir: string;
   /** 'sqlite', or the URL of a PostgreSQL database. */
   database: string;
+  approvals: { aliases: readonly string[] };
+  webhooks: WebhookPolicy;
 }
 
 export interface RegistryLog {
@@ -46,8 +50,16 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
   );
   const events = new RegistryEvents((error) => log.error({ err: error }, 'a listener of registry events failed'));
   const tracking = createTracking({ database, events, now: Date.now });
-  const rest = new RestDispatch([...tracking.routes], (error) =>
+  const models = createModels(
+    { aliases: { approvedOnly: settings.approvals.aliases }, webhooks: settings.webhooks },
+    { database, events, now: Date.now, onError: (error) => log.error({ err: error }, 'delivering webhooks failed') },
+  );
+  const rest = new RestDispatch([...tracking.routes, ...models.routes], (error) =>
     log.error({ err: error }, 'a registry request failed'),
   );
-  return { database, events, tracking, rest, close: () => database.close() };
+  const close = async (): Promise<void> => {
+    await models.close();
+    await database.close();
+  };
+  return { database, events, tracking, rest, close };
 }

@@ -3,7 +3,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openRegistry, type Registry } from '../registry/registry.ts';
+import { openRegistry, type Registry, type RegistrySettings } from '../registry/registry.ts';
 
 export interface Answer {
   status: number;
@@ -11,6 +11,12 @@ export interface Answer {
   /** {} for an empty body. */
   // biome-ignore lint/suspicious/noExplicitAny: tests reach into answers of many shapes
   json: any;
+}
+
+/** What the configuration's defaults say, except that webhooks may go to this machine. */
+export function registrySettings(dataDir: string, database: string): RegistrySettings {
+  const webhooks = { schemes: ['https', 'http'], hosts: [], privateHosts: ['127.0.0.1'] };
+  return { dataDir, database, approvals: { aliases: ['approved-only'] }, webhooks };
 }
 
 /** A registry over files of its own, on an HTTP port without the rest of the admin port. */
@@ -35,7 +41,9 @@ export class RegistryUnderTest {
     dataDir = mkdtempSync(join(tmpdir(), 'registry-')),
   ): Promise<RegistryUnderTest> {
     const errors: unknown[] = [];
-    const registry = await openRegistry({ dataDir, database }, { error: (fields) => void errors.push(fields.err) });
+    const registry = await openRegistry(registrySettings(dataDir, database), {
+      error: (fields) => void errors.push(fields.err),
+    });
     const server = http.createServer((request, response) => {
       const [path, query = ''] = (request.url ?? '').split('?');
       const contentLength = Number(request.headers['content-length'] ?? -1);

@@ -1,4 +1,5 @@
+import type { GatewayTables, ModelTables, WebhookTables } from './tables/models.ts';
 import type { TrackingTables } from './tables/tracking.ts';
 
 /** Every table of the registry: one interface per area, beside the area's migration. */
-export interface Tables extends TrackingTables {}
+export interface Tables extends TrackingTables, ModelTables, WebhookTables, GatewayTables {}

@@ -20,7 +20,11 @@ const why = { reason: text, actor: text };
 /** Aliases: MLflow's calls, and the registry's own with compare-and-set, reasons and history. */
 export function aliasRoutes(context: ModelsContext): RestRoute[] {
   const { database } = context;
-  const move = (wish: Omit<AliasWish, 'actor' | 'reason'>, given: { reason?: string | null; actor?: string | null }, caller: Caller) =>
+  const move = (
+    wish: Omit<AliasWish, 'actor' | 'reason'>,
+    given: { reason?: string | null; actor?: string | null },
+    caller: Caller,
+  ) =>
     commit(context, async (db, now, note) => {
       const { actor, reason } = whoAndWhy(given, caller);
       const moved = await moveAlias(db, now, { ...wish, actor, reason }, context.policy);
@@ -121,7 +125,14 @@ export function aliasRoutes(context: ModelsContext): RestRoute[] {
         database.read(async (db) => {
           const found = await movesOf(db, name, alias, keyBefore(page_token), limit + 1);
           const { rows, next } = keyPage(found, limit, (row) => row.move_key);
-          return { moves: rows.map((row) => ({ ...withoutKey(row), version: asText(row.version), previous: asText(row.previous) })), ...next };
+          return {
+            moves: rows.map((row) => ({
+              ...withoutKey(row),
+              version: asText(row.version),
+              previous: asText(row.previous),
+            })),
+            ...next,
+          };
         }),
     }),
     jsonRoute({
@@ -143,14 +154,16 @@ export function whoAndWhy(
 ): { actor: string; reason: string } {
   const reason = given.reason ?? '';
   const actor = given.actor ?? '';
-  if (reason.length > 2000) throw invalidParameter(`'reason' has ${reason.length} characters; at most 2000 are allowed`);
+  if (reason.length > 2000)
+    throw invalidParameter(`'reason' has ${reason.length} characters; at most 2000 are allowed`);
   if (actor.length > 200) throw invalidParameter(`'actor' has ${actor.length} characters; at most 200 are allowed`);
   return { actor: actor === '' || actor === caller.actor ? caller.actor : `${caller.actor} for ${actor}`, reason };
 }
 
 function readExpected(text: string | null | undefined): number | null | undefined {
   if (text === undefined || text === null) return text;
-  if (text === '0') throw invalidParameter(`Invalid value ${shown(text)} for parameter 'expected_version': null means no version`);
+  if (text === '0')
+    throw invalidParameter(`Invalid value ${shown(text)} for parameter 'expected_version': null means no version`);
   return versionNumber(text);
 }
 

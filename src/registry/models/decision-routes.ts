@@ -104,7 +104,8 @@ export function decisionRoutes(context: ModelsContext): RestRoute[] {
       method: 'GET',
       path: `${VERSION}/lineage`,
       operationId: 'registryLineage',
-      summary: 'Where a version comes from (run, commit, datasets) and what became of it (evidence, decisions, gateways)',
+      summary:
+        'Where a version comes from (run, commit, datasets) and what became of it (evidence, decisions, gateways)',
       request: z.object(which),
       handle: ({ name, version }) =>
         database.read(async (db) => lineageOf(db, await findVersion(db, name, version)) as Promise<object>),

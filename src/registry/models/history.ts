@@ -86,13 +86,17 @@ export async function servedAt(db: Db, name: string, alias: string, at: number):
     until: next?.at ?? null,
     actor: move.actor,
     reason: move.reason,
-    approvals: version === undefined ? [] : (await approvalsOf(db, version)).filter((row) => row.at <= at).map(withoutKey),
-    evidence: version === undefined ? [] : (await evidenceOf(db, version)).filter((row) => row.at <= at).map(withoutKey),
+    approvals:
+      version === undefined ? [] : (await approvalsOf(db, version)).filter((row) => row.at <= at).map(withoutKey),
+    evidence:
+      version === undefined ? [] : (await evidenceOf(db, version)).filter((row) => row.at <= at).map(withoutKey),
     gateways: version === undefined ? [] : await gatewaysAt(db, version, at),
   };
 }
 
-export function withoutKey<T extends object>(row: T): Omit<T, 'approval_key' | 'evidence_key' | 'move_key' | 'row_key'> {
+export function withoutKey<T extends object>(
+  row: T,
+): Omit<T, 'approval_key' | 'evidence_key' | 'move_key' | 'row_key'> {
   const { approval_key, evidence_key, move_key, row_key, ...rest } = row as Record<string, unknown>;
   return rest as Omit<T, 'approval_key' | 'evidence_key' | 'move_key' | 'row_key'>;
 }

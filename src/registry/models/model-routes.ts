@@ -117,7 +117,7 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       }),
       handle: (request) =>
         database.read(async (db) => {
-          const { rows, next } = await searchModels(db, request);
+          const { rows, next } = await searchModels(db, database.kind, request);
           const registered_models = await showModels(db, rows);
           return { ...(rows.length === 0 ? {} : { registered_models }), ...next };
         }),
@@ -169,4 +169,3 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
 export function asRecord(tags: readonly { key: string; value: string }[]): Record<string, string> {
   return Object.fromEntries(tags.map(({ key, value }) => [key, value]));
 }
-

@@ -134,7 +134,7 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       }),
       handle: (request) =>
         database.read(async (db) => {
-          const { rows, next } = await searchVersions(db, request);
+          const { rows, next } = await searchVersions(db, database.kind, request);
           const model_versions = await showVersions(db, rows);
           return { ...(rows.length === 0 ? {} : { model_versions }), ...next };
         }),

@@ -56,7 +56,8 @@ function crudRoutes(
   const find = (id: string): Promise<Webhook> =>
     database.read(async (db) => {
       const webhook = await getWebhook(db, id);
-      if (mlflowOnly && !webhook.events.some(isMlflowEvent)) throw doesNotExist(`Webhook with ID ${shown(id)} not found.`);
+      if (mlflowOnly && !webhook.events.some(isMlflowEvent))
+        throw doesNotExist(`Webhook with ID ${shown(id)} not found.`);
       return webhook;
     });
   return [
@@ -89,7 +90,8 @@ function crudRoutes(
       request: z.object({ max_results: int64.nullish(), page_token: text }),
       handle: async ({ max_results, page_token }) => {
         const limit = max_results || 100;
-        if (limit < 1 || limit > MAX_RESULTS) throw invalidParameter(`max_results must be between 1 and ${MAX_RESULTS}.`);
+        if (limit < 1 || limit > MAX_RESULTS)
+          throw invalidParameter(`max_results must be between 1 and ${MAX_RESULTS}.`);
         const offset = readOffset(page_token ?? '');
         const found = await database.read((db) => listWebhooks(db, offset, limit + 1));
         const webhooks = found
@@ -137,7 +139,7 @@ function crudRoutes(
       path: `${path}/{webhook_id}/test`,
       operationId: `${prefix}TestWebhook`,
       summary: 'Send an example event once, now, and tell what came back',
-      request: z.object({ ...byId, event: z.unknown() }),
+      request: z.object({ ...byId, event: z.unknown().optional() }),
       handle: async ({ webhook_id, event }) => {
         const webhook = await find(webhook_id);
         const chosen = event === undefined || event === null ? webhook.events[0] : readEvent(event, 'event');
@@ -147,7 +149,12 @@ function crudRoutes(
   ];
 }
 
-async function testDelivery(webhook: Webhook, event: WebhookEvent, policy: WebhookPolicy, now: number): Promise<object> {
+async function testDelivery(
+  webhook: Webhook,
+  event: WebhookEvent,
+  policy: WebhookPolicy,
+  now: number,
+): Promise<object> {
   const body = deliveryBody(event, exampleData(event), now);
   const { url, secret } = webhook;
   const result = await deliver({ id: crypto.randomUUID(), url, secret, body }, policy, now);
@@ -193,7 +200,9 @@ function readOffset(token: string): number {
   if (token === '') return 0;
   const text = Buffer.from(token, 'base64url').toString();
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw invalidParameter(`Invalid value ${shown(token)} for parameter 'page_token' supplied: this server gave out no such token`);
+  throw invalidParameter(
+    `Invalid value ${shown(token)} for parameter 'page_token' supplied: this server gave out no such token`,
+  );
 }
 
 function writeOffset(offset: number): string {

@@ -97,7 +97,12 @@ export async function listWebhooks(db: Db, offset: number, limit: number): Promi
 async function withEvents(db: Db, rows: readonly Row[]): Promise<Webhook[]> {
   if (rows.length === 0) return [];
   const ids = rows.map((row) => row.webhook_id);
-  const found = await db.selectFrom('webhook_events').selectAll().where('webhook_id', 'in', ids).orderBy('event').execute();
+  const found = await db
+    .selectFrom('webhook_events')
+    .selectAll()
+    .where('webhook_id', 'in', ids)
+    .orderBy('event')
+    .execute();
   const events = groupBy(found, (event) => event.webhook_id);
   return rows.map((row) => ({
     ...row,

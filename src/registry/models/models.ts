@@ -1,0 +1,48 @@
+import type { RegistryDatabase } from '../database/database.ts';
+import type { RegistryEvents } from '../events.ts';
+import type { RestRoute } from '../rest/route.ts';
+import type { WebhookPolicy } from '../webhooks/guard.ts';
+import { WebhookQueue } from '../webhooks/queue.ts';
+import { webhookRoutes } from '../webhooks/routes.ts';
+import { aliasRoutes } from './alias-routes.ts';
+import type { AliasPolicy } from './aliases.ts';
+import type { ModelsContext } from './context.ts';
+import { decisionRoutes } from './decision-routes.ts';
+import { modelRoutes } from './model-routes.ts';
+import { versionRoutes } from './version-routes.ts';
+
+export interface ModelsSettings {
+  aliases: AliasPolicy;
+  webhooks: WebhookPolicy;
+}
+
+export interface ModelsParts {
+  database: RegistryDatabase;
+  events: RegistryEvents;
+  now(): number;
+  onError(error: unknown): void;
+}
+
+export interface Models {
+  routes: readonly RestRoute[];
+  /** Waits for deliveries that are on their way. */
+  close(): Promise<void>;
+}
+
+/** Registered models, versions, aliases, decisions and webhooks. */
+export function createModels(settings: ModelsSettings, parts: ModelsParts): Models {
+  const { database, events, now } = parts;
+  const queue = new WebhookQueue({ database, policy: settings.webhooks, now, onError: parts.onError });
+  const context: ModelsContext = { database, events, policy: settings.aliases, now, wakeWebhooks: () => queue.wake() };
+  queue.start();
+  return {
+    routes: [
+      ...modelRoutes(context),
+      ...versionRoutes(context),
+      ...aliasRoutes(context),
+      ...decisionRoutes(context),
+      ...webhookRoutes({ database, policy: settings.webhooks, now }),
+    ],
+    close: () => queue.close(),
+  };
+}

@@ -1,6 +1,8 @@
 const SMOOTHING = 0.05;
 /** A size not seen for so many batches counts half against its neighbours, and starts anew when it is seen again. */
 const STALE_AFTER = 4096;
+/** The curve may lack this many of the latest batches. */
+const MAX_UNSEEN = 16;
 /** Samples beyond this many deviations are cut once a size is known: one pause must not close the gates. */
 const OUTLIER_DEVIATIONS = 5;
 
@@ -20,8 +22,9 @@ interface Bucket {
 export class LatencyModel {
   readonly #buckets: (Bucket | undefined)[] = [];
   #observations = 0;
-  #stale = false;
-  // The curve as parallel arrays, rebuilt when asked after new observations.
+  /** Observations that the curve holds. */
+  #drawn = 0;
+  // The curve as parallel arrays, rebuilt when asked after enough new observations.
   #size: number[] = [];
   #mean: number[] = [];
   #upper: number[] = [];
@@ -36,7 +39,6 @@ export class LatencyModel {
     if (!(rows >= 1) || !(ms >= 0) || ms === Infinity) return;
     const index = bucketOf(rows);
     const at = ++this.#observations;
-    this.#stale = true;
     const bucket = this.#buckets[index];
     if (bucket === undefined || at - bucket.lastSeen > STALE_AFTER) {
       this.#buckets[index] = { rows, mean: ms, variance: 0, count: 1, lastSeen: at };
@@ -58,7 +60,7 @@ export class LatencyModel {
    * size's figure, above the largest it grows in proportion: both err on the slow side. 0 before any observation.
    */
   predict(rows: number): number {
-    if (this.#stale) this.#rebuild();
+    this.#refresh();
     const size = this.#size;
     if (size.length === 0) return 0;
     if (rows <= size[0]) return this.#upper[0];
@@ -70,7 +72,7 @@ export class LatencyModel {
    * is refused for being too slow would otherwise never be measured. 0 before any observation.
    */
   expected(rows: number): number {
-    if (this.#stale) this.#rebuild();
+    this.#refresh();
     const size = this.#size;
     if (size.length === 0) return 0;
     if (rows <= size[0]) return (this.#mean[0] * rows) / size[0];
@@ -79,7 +81,7 @@ export class LatencyModel {
 
   /** The observed size with the most rows per millisecond; 0 before any observation. */
   bestBatchSize(): number {
-    if (this.#stale) this.#rebuild();
+    this.#refresh();
     let best = 0;
     let bestRate = -1;
     for (let i = 0; i < this.#size.length; i++) {
@@ -106,9 +108,15 @@ export class LatencyModel {
     return values[low] + ((values[high] - values[low]) * (rows - size[low])) / (size[high] - size[low]);
   }
 
+  /** One batch moves a well-known curve by next to nothing, and drawing it costs as much as a small batch. */
+  #refresh(): void {
+    const unseen = this.#observations - this.#drawn;
+    if (unseen > 0 && unseen >= Math.min(MAX_UNSEEN, this.#drawn / 16)) this.#rebuild();
+  }
+
   /** Pools neighbours whose means fall with the size (isotonic regression, weighted by what each has seen and how lately). */
   #rebuild(): void {
-    this.#stale = false;
+    this.#drawn = this.#observations;
     const seen = this.#buckets.filter((bucket) => bucket !== undefined);
     const pools: { mean: number; weight: number; members: number }[] = [];
     for (const bucket of seen) {

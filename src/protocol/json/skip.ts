@@ -1,5 +1,8 @@
 import { type JsonCursor, MAX_DEPTH } from './cursor.ts';
 import { parseNumber } from './number.ts';
+import { latin1 } from './text.ts';
+
+const SIMPLE_ESCAPES = Buffer.from('"\\/bfnrt');
 
 // Closing byte of each open container. Used by one call at a time.
 const closers = new Uint8Array(MAX_DEPTH + 1);
@@ -29,14 +32,40 @@ export function skipValue(cursor: JsonCursor): void {
 
 function skipKey(cursor: JsonCursor): void {
   if (cursor.peek() !== 0x22) throw cursor.fail('expected a member name in double quotes');
-  cursor.pos = cursor.stringEnd(cursor.pos + 1) + 1;
+  skipString(cursor);
   cursor.expect(0x3a);
+}
+
+function skipString(cursor: JsonCursor): void {
+  const start = cursor.pos + 1;
+  const stop = cursor.stringEnd(start);
+  if (!cursor.plain) {
+    cursor.requireUtf8();
+    checkEscapes(cursor, start, stop);
+  }
+  cursor.pos = stop + 1;
+}
+
+/** What follows each backslash between `start` and `stop`; half surrogate pairs are syntax enough for a value nobody reads. */
+function checkEscapes(cursor: JsonCursor, start: number, stop: number): void {
+  const buf = cursor.buf;
+  for (let pos = start; pos < stop; pos++) {
+    if (buf[pos] !== 0x5c) continue;
+    const at = pos++;
+    const digits = buf[pos] === 0x75 ? 4 : 0;
+    const known = digits > 0 || SIMPLE_ESCAPES.includes(buf[pos]);
+    if (!known || pos + digits >= stop || !/^[0-9a-fA-F]*$/.test(latin1(buf, pos + 1, pos + 1 + digits))) {
+      cursor.pos = at;
+      throw cursor.fail('a string with an invalid escape');
+    }
+    pos += digits;
+  }
 }
 
 function skipScalar(cursor: JsonCursor, c: number): void {
   switch (c) {
     case 0x22:
-      cursor.pos = cursor.stringEnd(cursor.pos + 1) + 1;
+      skipString(cursor);
       return;
     case 0x74:
       cursor.literal('true');

@@ -18,6 +18,9 @@ const STALLED_MS = 60_000;
 const NOTHING = new Uint8Array(0);
 const NO_LISTENER: RequestListener = { onBody: () => {}, onAbort: () => {} };
 
+/** A client that takes nothing of its answer for so long is cut, as uWS does: it holds the answer in our memory. */
+const STALLED_READER_MS = 10_000;
+
 /** One request on node:http. */
 export class NodeExchange implements HttpExchange {
   /** performance.now() at the head, for the body's byte rate. */
@@ -113,6 +116,8 @@ export class NodeExchange implements HttpExchange {
       this.owner.condemn(this.req.socket);
     }
     this.res.writeHead(status, lines);
+    // Ends with the answer: node sets its keep-alive time then.
+    this.req.socket.setTimeout(STALLED_READER_MS);
     this.res.end(this.req.method === 'HEAD' ? undefined : content);
   }
 
@@ -129,19 +134,25 @@ export class NodeExchange implements HttpExchange {
       lines.push('Connection', 'close');
       this.owner.condemn(this.req.socket);
     }
-    this.res.on('drain', () => this.listener?.onWritable?.());
+    this.res.on('drain', () => {
+      this.req.socket.setTimeout(0);
+      this.listener?.onWritable?.();
+    });
     this.res.writeHead(status, lines);
     this.res.flushHeaders();
   }
 
   write(chunk: string | Uint8Array): boolean {
     if (this.finished || !this.streaming || chunk.length === 0) return true;
-    return this.res.write(typeof chunk === 'string' ? chunk : Buffer.from(chunk));
+    const flowing = this.res.write(typeof chunk === 'string' ? chunk : Buffer.from(chunk));
+    if (!flowing) this.req.socket.setTimeout(STALLED_READER_MS);
+    return flowing;
   }
 
   endStream(): void {
     if (this.finished || !this.streaming) return;
     this.answered = true;
+    this.req.socket.setTimeout(STALLED_READER_MS);
     this.res.end();
   }
 

@@ -68,7 +68,9 @@ export class UwsServer implements HttpServer {
       req.forEach(visit);
       head.path = req.getUrl();
       const refusal = head.complete(this.maxBodyBytes);
-      const exchange = new UwsExchange(this, res, head.contentLength, head.method === 'HEAD', head.wantsClose);
+      // uWS shows no header behind one with an empty name. Behind a POST whose length may be hidden so, nothing is served.
+      const closes = head.wantsClose || (head.method === 'POST' && head.contentLength < 0);
+      const exchange = new UwsExchange(this, res, head.contentLength, head.method === 'HEAD', closes);
       if (refusal !== undefined) {
         exchange.refuse(refusal.status, refusal.message);
         return;

@@ -18,8 +18,11 @@ const STALLED_MS = 60_000;
 const NOTHING = new Uint8Array(0);
 const NO_LISTENER: RequestListener = { onBody: () => {}, onAbort: () => {} };
 
-/** A client that takes nothing of its answer for so long is cut, as uWS does: it holds the answer in our memory. */
-const STALLED_READER_MS = 10_000;
+/**
+ * A client that takes nothing of its answer for twice as long (node's timer looks for progress once more) is cut, as uWS
+ * does: it holds the answer in our memory.
+ */
+const STALLED_READER_MS = 5_000;
 
 /** One request on node:http. */
 export class NodeExchange implements HttpExchange {

@@ -1,7 +1,8 @@
 // Adds to package-lock.json the optional packages of other platforms that a registry mirror without them left out:
 //   node .ci/complete-lockfile.mjs
-// Without their entries `npm ci` refuses the lockfile. The entries have no integrity, since their files cannot be seen
-// from here; npm takes none of them on a platform their name does not mean.
+// Without their entries `npm ci` refuses the lockfile. Their integrity is asked of the registry; where it does not know
+// them the entry stays without one, and npm takes it on no platform that its name does not mean.
+import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const file = new URL('../package-lock.json', import.meta.url);
@@ -22,9 +23,28 @@ for (const [path, entry] of Object.entries({ ...lock.packages })) {
     added.push(`${name}@${version}`);
   }
 }
+for (const [path, entry] of Object.entries(lock.packages)) {
+  if (path === '' || entry.integrity !== undefined || entry.link === true) continue;
+  const name = entry.name ?? path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
+  const integrity = integrityOf(`${name}@${entry.version}`);
+  if (integrity === undefined) continue;
+  lock.packages[path] = { ...entry, integrity };
+  added.push(`${name}@${entry.version}: integrity`);
+}
 const sorted = Object.entries(lock.packages).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
 writeFileSync(file, `${JSON.stringify({ ...lock, packages: Object.fromEntries(sorted) }, null, 2)}\n`);
 console.log(added.length === 0 ? 'nothing was missing' : added.join('\n'));
+
+/** What the registry says of a package's file; undefined where it does not answer. */
+function integrityOf(specifier) {
+  try {
+    const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], timeout: 20_000 };
+    const text = execFileSync('npm', ['view', specifier, 'dist.integrity'], options).trim();
+    return /^sha512-[A-Za-z0-9+/=]{88}$/.test(text) ? text : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 /** Whether a package that lies at `path` finds `name`, looking upward through node_modules as Node does. */
 function resolves(path, name) {

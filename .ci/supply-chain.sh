@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the program is made of: every package pinned by integrity, a bill of materials, and known vulnerabilities.
-#   sbom.cdx.json   CycloneDX, written to the checkout's root (not committed)
+#   coverage/sbom.cdx.json   CycloneDX
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -15,13 +15,14 @@ console.log(`${packages.length - foreign} of ${packages.length} packages are pin
 process.exit(loose.length === 0 ? 0 : 1);
 '
 
-npm sbom --omit dev --sbom-format cyclonedx 2>/dev/null > sbom.cdx.json
+mkdir -p coverage
+npm sbom --omit dev --sbom-format cyclonedx 2>/dev/null > coverage/sbom.cdx.json
 node --input-type=module -e '
 import { readFileSync } from "node:fs";
-const { components } = JSON.parse(readFileSync("sbom.cdx.json", "utf8"));
+const { components } = JSON.parse(readFileSync("coverage/sbom.cdx.json", "utf8"));
 const bare = components.filter(({ hashes }) => (hashes ?? []).length === 0);
 for (const { purl } of bare) console.log(`${purl} has no hash in the bill of materials`);
-console.log(`bill of materials: ${components.length} components in sbom.cdx.json`);
+console.log(`bill of materials: ${components.length} components in coverage/sbom.cdx.json`);
 process.exit(bare.length === 0 && components.length > 0 ? 0 : 1);
 '
 

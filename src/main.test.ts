@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { addVersion, scriptRepository, sleeps, times, until, x } from './testing/script-models.ts';
 import { FIXTURES, infer, ServerProcess } from './testing/server-process.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-e2e-'));
@@ -23,43 +24,6 @@ async function stop(server: ServerProcess): Promise<number | null> {
   return server.stop();
 }
 
-let repositories = 0;
-/** A repository of JavaScript models: name → version → source. */
-function scriptRepository(models: Record<string, { versions: Record<string, string>; config?: string }>): string {
-  const root = join(scratch, `repository-${repositories++}`);
-  mkdirSync(root);
-  for (const [name, { versions, config }] of Object.entries(models)) {
-    mkdirSync(join(root, name));
-    writeFileSync(
-      join(root, name, 'config.pbtxt'),
-      `backend: "javascript"\nmax_batch_size: 8\ninput [{name: "x" data_type: TYPE_FP32 dims: [1]}]\noutput [{name: "y" data_type: TYPE_FP32 dims: [1]}]\n${config ?? ''}`,
-    );
-    for (const [version, source] of Object.entries(versions)) addVersion(root, name, version, source);
-  }
-  return root;
-}
-
-function addVersion(root: string, name: string, version: string, source: string): void {
-  const staging = join(scratch, `staging-${name}-${version}`);
-  mkdirSync(staging);
-  writeFileSync(join(staging, 'model.mjs'), source);
-  cpSync(staging, join(root, name, version), { recursive: true });
-  rmSync(staging, { recursive: true });
-}
-
-const times = (factor: number): string =>
-  `export const execute = ({ x }) => ({ y: { datatype: 'FP32', shape: x.shape, data: x.data.map((v) => v * ${factor}) } });\n`;
-const x = (value: number) => [{ name: 'x', shape: [1, 1], datatype: 'FP32', data: [value] }];
-
-async function until(what: string, check: () => Promise<boolean>, ms = 15_000): Promise<void> {
-  const end = Date.now() + ms;
-  while (Date.now() < end) {
-    if (await check()) return;
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-  assert.fail(`not within ${ms} ms: ${what}`);
-}
-
 test('the demo configuration serves a real prediction, metrics and health', async () => {
   const server = await start(['--config', 'config/switchyard.yaml']);
   const example = readFileSync('config/models/digits/example.json', 'utf8');
@@ -76,7 +40,7 @@ test('the demo configuration serves a real prediction, metrics and health', asyn
 });
 
 test('a new version is swapped in under load without one failed request, and a bad one changes nothing', async () => {
-  const root = scriptRepository({ scale: { versions: { 1: times(10) } } });
+  const root = scriptRepository(scratch, { scale: { versions: { 1: times(10) } } });
   const server = await start(['--model-repository', root]);
   const failures: string[] = [];
   const seen = new Set<unknown>();
@@ -108,7 +72,7 @@ test('a new version is swapped in under load without one failed request, and a b
 });
 
 test('an isolated executor killed with -9 costs only its own requests, and comes back', async () => {
-  const root = scriptRepository({
+  const root = scriptRepository(scratch, {
     isolated: {
       versions: { 1: times(2) },
       config: 'parameters { key: "switchyard.isolation" value { string_value: "process" } }',
@@ -130,7 +94,7 @@ test('an isolated executor killed with -9 costs only its own requests, and comes
 });
 
 test('a crash of the gateway process is repaired in about a second, and three quarantine the newest version', async () => {
-  const root = scriptRepository({ scale: { versions: { 1: times(10) } } });
+  const root = scriptRepository(scratch, { scale: { versions: { 1: times(10) } } });
   const server = await start(['--model-repository', root]);
   addVersion(root, 'scale', '2', times(20));
   await until('version 2 answers', async () => (await infer(server, 'scale', x(1))).body.outputs?.[0].data[0] === 20);
@@ -148,12 +112,8 @@ test('a crash of the gateway process is repaired in about a second, and three qu
 });
 
 test('SIGTERM under load answers everything that was accepted', async () => {
-  const root = scriptRepository({
-    slow: {
-      versions: {
-        1: `export const execute = async ({ x }) => { await new Promise((r) => setTimeout(r, 20)); return { y: { datatype: 'FP32', shape: x.shape, data: x.data } }; };\n`,
-      },
-    },
+  const root = scriptRepository(scratch, {
+    slow: { versions: { 1: sleeps(20) } },
   });
   const server = await start(['--model-repository', root]);
   const statuses: number[] = [];
@@ -187,7 +147,7 @@ test('SIGTERM under load answers everything that was accepted', async () => {
 
 test('a bad configuration on reload is refused whole with its place, and a good one is taken', async () => {
   const file = join(scratch, 'reload.yaml');
-  const root = scriptRepository({ scale: { versions: { 1: times(10) } } });
+  const root = scriptRepository(scratch, { scale: { versions: { 1: times(10) } } });
   const key = (digest: string): string =>
     `models: {repositories: [${root}]}\nadmission:\n  apiKeys:\n    - {tenant: a, sha256: ${digest}}\n`;
   const { createHash } = await import('node:crypto');

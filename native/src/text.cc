@@ -38,11 +38,46 @@ bool Cursor::skipNumber(const uint8_t*& from) {
   return true;
 }
 
+namespace {
+
+bool isHex(uint8_t c) { return isDigit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
+
+/** Bytes of the UTF-8 sequence at `at`; 0: none stands there. Overlong forms and surrogates are none. */
+int sequenceLength(const uint8_t* at, const uint8_t* end) {
+  const uint8_t c = *at;
+  const int length = c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+  if (length == 0 || end - at < length) return 0;
+  for (int i = 1; i < length; i++) {
+    if ((at[i] & 0xc0) != 0x80) return 0;
+  }
+  if ((c == 0xe0 && at[1] < 0xa0) || (c == 0xed && at[1] > 0x9f)) return 0;
+  if ((c == 0xf0 && at[1] < 0x90) || (c == 0xf4 && at[1] > 0x8f)) return 0;
+  return length;
+}
+
+}  // namespace
+
 bool Cursor::skipString() {
   at++;
   while (at < end && *at != '"') {
-    if (*at < 0x20) return false;
-    at += *at == '\\' ? 2 : 1;
+    const uint8_t c = *at;
+    if (c < 0x20) return false;
+    if (c >= 0x80) {
+      const int length = sequenceLength(at, end);
+      if (length == 0) return false;
+      at += length;
+    } else if (c == '\\') {
+      if (end - at < 6) return false;
+      const uint8_t kind = at[1];
+      if (kind == 'u') {
+        if (!isHex(at[2]) || !isHex(at[3]) || !isHex(at[4]) || !isHex(at[5])) return false;
+      } else if (kind == 0 || std::strchr("\"\\/bfnrt", kind) == nullptr) {
+        return false;
+      }
+      at += kind == 'u' ? 6 : 2;
+    } else {
+      at++;
+    }
   }
   if (at >= end) return false;
   at++;

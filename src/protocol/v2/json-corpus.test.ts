@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { decodeInferRequest } from './json-scanner.ts';
+import type { InferRequest } from '../../pipeline/types.ts';
+import { decodeInferRequest as decodeWithAddon } from './infer-decoder.ts';
+import { scanInferRequest } from './json-scanner.ts';
 
 /**
  * Every corner of the JSON grammar (RFC 8259), as values of members that the decoder builds and of members that it only
@@ -275,14 +277,29 @@ const refused: Record<string, string[]> = {
   ],
 };
 
+/** Both decoders decide alike; where no addon is built they are one. */
+function decodeInferRequest(body: Uint8Array): InferRequest {
+  const outcome = (decode: typeof scanInferRequest): InferRequest | Error => {
+    try {
+      return decode('m', '', body, -1);
+    } catch (error) {
+      return error as Error;
+    }
+  };
+  const scanned = outcome(scanInferRequest);
+  assert.deepEqual(outcome(decodeWithAddon), scanned);
+  if (scanned instanceof Error) throw scanned;
+  return scanned;
+}
+
 const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1');
 const input = (datatype: string, data: string): string =>
   `{"inputs":[{"name":"x","shape":[1],"datatype":"${datatype}","data":${data}}]}`;
 /** Where a document may stand in a request without being read. */
 const skipped: [string, (value: string) => void][] = [
-  ['before the inputs', (value) => decodeInferRequest('m', '', bytes(`{"extra":${value},"inputs":[]}`), -1)],
-  ['last', (value) => decodeInferRequest('m', '', bytes(`{"inputs":[],"extra":[1,${value}]}`), -1)],
-  ['in an input', (value) => decodeInferRequest('m', '', bytes(input('FP32', `[1],"extra":{"k":${value}}`)), -1)],
+  ['before the inputs', (value) => decodeInferRequest(bytes(`{"extra":${value},"inputs":[]}`))],
+  ['last', (value) => decodeInferRequest(bytes(`{"inputs":[],"extra":[1,${value}]}`))],
+  ['in an input', (value) => decodeInferRequest(bytes(input('FP32', `[1],"extra":{"k":${value}}`)))],
 ];
 const invalid = { name: 'SwitchyardError', code: 'invalid_argument' };
 
@@ -305,7 +322,7 @@ describe('the JSON grammar in tensors', () => {
   const numbers = [...accepted.numbers, ...accepted['large numbers']];
   test('every number is the double that JSON.parse reads', () => {
     for (const text of numbers) {
-      const [tensor] = decodeInferRequest('m', '', bytes(input('FP64', `[${text}]`)), -1).inputs;
+      const [tensor] = decodeInferRequest(bytes(input('FP64', `[${text}]`))).inputs;
       const value = new DataView(tensor.data.buffer, tensor.data.byteOffset).getFloat64(0, true);
       assert.ok(Object.is(value, JSON.parse(text)), text);
     }
@@ -313,7 +330,7 @@ describe('the JSON grammar in tensors', () => {
 
   test('every string is the bytes that JSON.parse reads', () => {
     for (const text of [...accepted.strings, ...accepted['UTF-8']]) {
-      const [tensor] = decodeInferRequest('m', '', bytes(input('BYTES', `[${text}]`)), -1).inputs;
+      const [tensor] = decodeInferRequest(bytes(input('BYTES', `[${text}]`))).inputs;
       const expected = Buffer.from(JSON.parse(Buffer.from(text, 'latin1').toString('utf8')));
       assert.deepEqual(Buffer.from(tensor.data.subarray(4)), expected, text);
     }
@@ -325,7 +342,7 @@ describe('the JSON grammar in tensors', () => {
         for (const type of ['FP32', 'FP64', 'INT64', 'UINT8', 'BOOL', 'BYTES']) {
           const data = [`[${value}]`, value].filter((text) => !/^\[\s*\]$/.test(text));
           for (const text of data) {
-            const decode = (): unknown => decodeInferRequest('m', '', bytes(input(type, text)), -1);
+            const decode = (): unknown => decodeInferRequest(bytes(input(type, text)));
             assert.throws(decode, invalid, `${type} ${JSON.stringify(text.slice(0, 80))}`);
           }
         }
@@ -337,6 +354,6 @@ describe('the JSON grammar in tensors', () => {
 test('a document that is no request is refused, whatever it is', () => {
   const everything = [...Object.values(accepted), ...Object.values(refused)].flat();
   for (const text of everything) {
-    assert.throws(() => decodeInferRequest('m', '', bytes(text), -1), invalid, JSON.stringify(text.slice(0, 80)));
+    assert.throws(() => decodeInferRequest(bytes(text)), invalid, JSON.stringify(text.slice(0, 80)));
   }
 });

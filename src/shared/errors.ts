@@ -19,6 +19,7 @@ export const ERROR_TABLE = {
   unsupported: { http: 501, grpc: 12 },
   unavailable: { http: 503, grpc: 14 },
   deadline_exceeded: { http: 504, grpc: 4 },
+  insufficient_storage: { http: 507, grpc: 8 },
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_TABLE;

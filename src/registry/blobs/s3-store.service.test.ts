@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { blobStoreContract, readAll, stage } from '../../testing/blob-store-contract.ts';
+import { type S3Options, S3BlobStore } from './s3-store.ts';
+import { Staging } from './staging.ts';
+
+// http://user:password@host:port of an S3-compatible server; .ci/run starts one.
+const address = process.env.SWITCHYARD_TEST_S3_URL;
+assert.ok(address, 'SWITCHYARD_TEST_S3_URL is not set; start a server with .ci/services/minio.sh start');
+const url = new URL(address);
+const options: S3Options = {
+  endpoint: url.origin,
+  region: 'us-east-1',
+  bucket: `blobs-${randomUUID()}`,
+  prefix: 'registry/',
+  accessKeyId: url.username,
+  secretAccessKey: url.password,
+  pathStyle: true,
+};
+
+const folder = await mkdtemp(join(tmpdir(), 's3-'));
+const staging = await Staging.open(folder);
+const client = new S3Client({
+  endpoint: url.origin,
+  region: 'us-east-1',
+  forcePathStyle: true,
+  credentials: { accessKeyId: url.username, secretAccessKey: url.password },
+});
+await client.send(new CreateBucketCommand({ Bucket: options.bucket }));
+const store = new S3BlobStore(options);
+after(async () => {
+  store.close();
+  client.destroy();
+  await rm(folder, { recursive: true, force: true });
+});
+blobStoreContract(async () => ({ store, staging }));
+
+test('uploads in several parts', async () => {
+  const bytes = randomBytes(20 * 1024 * 1024 + 1);
+  const { digest, file, size } = await stage(staging, bytes);
+  await store.adopt(digest, file, size);
+  assert.ok(bytes.equals(await readAll(await store.open(digest))));
+});
+
+test('wrong keys, a missing bucket and an absent server are told apart from missing blobs', async () => {
+  const staged = await stage(staging, randomBytes(10));
+  const cases: [Partial<S3Options>, string][] = [
+    [{ secretAccessKey: 'wrong-secret' }, 'internal'],
+    [{ bucket: `absent-${randomUUID()}` }, 'internal'],
+    [{ endpoint: 'http://127.0.0.1:9' }, 'unavailable'],
+  ];
+  for (const [change, code] of cases) {
+    const other = new S3BlobStore({ ...options, ...change });
+    await assert.rejects(other.adopt(staged.digest, staged.file, staged.size), { code }, JSON.stringify(change));
+    await assert.rejects(other.open(staged.digest), { code }, JSON.stringify(change));
+    other.close();
+  }
+});

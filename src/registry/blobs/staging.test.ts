@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { appendFile, mkdtemp, readdir, readFile, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import fc from 'fast-check';
+import { receive } from './receive.ts';
+import { Staging } from './staging.ts';
+
+const folder = await mkdtemp(join(tmpdir(), 'staging-'));
+after(() => rm(folder, { recursive: true, force: true }));
+const staging = await Staging.open(join(folder, 'staging'));
+
+const sha256 = (bytes: Uint8Array): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+
+async function* source(...chunks: Uint8Array[]): AsyncIterable<Uint8Array> {
+  yield* chunks;
+}
+
+test('any cut into chunks gives the same file and digest', async () => {
+  const bytes = randomBytes(3_500_000);
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.nat(bytes.length), { maxLength: 12 }), async (cuts) => {
+      const edges = [0, ...cuts.toSorted((a, b) => a - b), bytes.length];
+      const chunks = edges.slice(1).map((end, i) => bytes.subarray(edges[i], end));
+      const staged = await receive(staging, source(...chunks), { maxBytes: bytes.length });
+      assert.equal(staged.digest, sha256(bytes));
+      assert.equal(staged.size, bytes.length);
+      assert.ok(bytes.equals(await readFile(staged.file)));
+      await rm(staged.file);
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test('refuses more than the cap, and what was declared or promised otherwise; nothing stays', async () => {
+  const bytes = randomBytes(2_000_000);
+  const whole = (): AsyncIterable<Uint8Array> => source(bytes.subarray(0, 1_500_000), bytes.subarray(1_500_000));
+  const cases: [Parameters<typeof receive>[2], string][] = [
+    [{ maxBytes: 1_999_999 }, 'payload_too_large'],
+    [{ maxBytes: 1_999_999, declared: 2_000_000 }, 'payload_too_large'],
+    [{ maxBytes: 2_000_000, declared: 1_999_999 }, 'invalid_argument'],
+    [{ maxBytes: 3_000_000, declared: 2_000_001 }, 'invalid_argument'],
+    [{ maxBytes: 3_000_000, expected: `sha256:${'0'.repeat(64)}` }, 'invalid_argument'],
+  ];
+  for (const [limits, code] of cases) await assert.rejects(receive(staging, whole(), limits), { code });
+  assert.deepEqual(await readdir(staging.folder), []);
+});
+
+test('a source that breaks leaves nothing', async () => {
+  async function* broken(): AsyncIterable<Uint8Array> {
+    yield randomBytes(1_200_000);
+    throw new Error('connection reset');
+  }
+  await assert.rejects(receive(staging, broken(), { maxBytes: 1e9 }), /connection reset/);
+  assert.deepEqual(await readdir(staging.folder), []);
+});
+
+test('goes on where an earlier process stopped, without its torn tail', async () => {
+  const bytes = randomBytes(2_500_000);
+  const first = await staging.create('resumed');
+  await first.write(bytes.subarray(0, 2_000_000));
+  await first.sync();
+  await first.close();
+  await appendFile(first.file, 'a torn write');
+  const second = await staging.reopen('resumed', 2_000_000);
+  assert.equal(second.size, 2_000_000);
+  await second.write(bytes.subarray(2_000_000));
+  const staged = await second.finish();
+  assert.equal(staged.digest, sha256(bytes));
+  assert.ok(bytes.equals(await readFile(staged.file)));
+  await rm(staged.file);
+});
+
+test('does not go on with a file that is gone, shorter, a link, or named like a path', async () => {
+  await assert.rejects(staging.reopen('absent', 0), { code: 'not_found' });
+  const file = await staging.create('short');
+  await file.write(randomBytes(100));
+  await file.close();
+  await truncate(file.file, 50);
+  await assert.rejects(staging.reopen('short', 100), { code: 'not_found' });
+  await writeFile(join(folder, 'secret'), 'secret');
+  await symlink(join(folder, 'secret'), join(staging.folder, 'link'));
+  await assert.rejects(staging.reopen('link', 0), { code: 'not_found' });
+  for (const id of ['../secret', 'a/b', '', '.', 'x'.repeat(65)])
+    await assert.rejects(staging.reopen(id, 0), { code: 'not_found' });
+  assert.equal(await readFile(join(folder, 'secret'), 'utf8'), 'secret');
+  await rm(join(staging.folder, 'short'));
+  await rm(join(staging.folder, 'link'));
+});
+
+test('sweeps what is old, unless it is being written or kept', async () => {
+  const busy = await staging.create('busy');
+  for (const id of ['old', 'kept', 'young']) await writeFile(join(staging.folder, id), id);
+  for (const id of ['old', 'kept', 'busy']) await utimes(join(staging.folder, id), 1000, 1000);
+  assert.equal(await staging.sweep(Date.now() - 60_000, (id) => id === 'kept'), 1);
+  assert.deepEqual((await readdir(staging.folder)).sort(), ['busy', 'kept', 'young']);
+  await busy.discard();
+});

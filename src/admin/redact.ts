@@ -1,4 +1,4 @@
-const SECRET_KEYS = new Set(['adminToken', 'sha256', 'password', 'passphrase', 'secret', 'token']);
+const SECRET_KEYS = new Set(['adminToken', 'sha256', 'password', 'secretAccessKey', 'passphrase', 'secret', 'token']);
 export const REDACTED = '(redacted)';
 
 /** A copy of a configuration value without its secrets: values of secret settings, and credentials inside URLs. */

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { adminBindingProblem } from './admin-binding.ts';
 import { admissionSchema } from './admission-schema.ts';
+import { artifactsSchema } from './artifacts-schema.ts';
 
 const port = z.number().int().min(0).max(65535);
 const positive = z.number().positive();
@@ -127,6 +128,7 @@ const settings = z.strictObject({
             .describe('"host" or "host:port" that may resolve to private, loopback or link-local addresses'),
         })
         .prefault({}),
+      artifacts: artifactsSchema,
     })
     .prefault({}),
   admission: admissionSchema,

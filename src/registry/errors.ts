@@ -15,8 +15,11 @@ export const REGISTRY_ERRORS = {
   ENDPOINT_NOT_FOUND: { http: 404, code: 'not_found' },
   RESOURCE_CONFLICT: { http: 409, code: 'conflict' },
   NOT_IMPLEMENTED: { http: 501, code: 'unsupported' },
+  RESOURCE_LIMIT_EXCEEDED: { http: 413, code: 'payload_too_large' },
+  CANCELLED: { http: 499, code: 'cancelled' },
   INTERNAL_ERROR: { http: 500, code: 'internal' },
   TEMPORARILY_UNAVAILABLE: { http: 503, code: 'unavailable' },
+  RESOURCE_EXHAUSTED: { http: 507, code: 'insufficient_storage' },
 } as const satisfies Record<string, { http: number; code: ErrorCode }>;
 
 export type RegistryErrorCode = keyof typeof REGISTRY_ERRORS;

@@ -13,6 +13,7 @@
  * - `events` tells in-process listeners what was committed.
  */
 import { join } from 'node:path';
+import { openStorage, type Storage, type StorageSettings } from './artifacts/storage.ts';
 import { openDatabase, type RegistryDatabase } from './database/database.ts';
 import { RegistryEvents } from './events.ts';
 import { createModels } from './models/models.ts';
@@ -27,6 +28,7 @@ export interface RegistrySettings {
   database: string;
   approvals: { aliases: readonly string[] };
   webhooks: WebhookPolicy;
+  artifacts: StorageSettings;
 }
 
 export interface RegistryLog {
@@ -37,6 +39,7 @@ export interface Registry {
   database: RegistryDatabase;
   events: RegistryEvents;
   tracking: Tracking;
+  storage: Storage;
   rest: RestDispatch;
   close(): Promise<void>;
 }
@@ -50,16 +53,23 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
   );
   const events = new RegistryEvents((error) => log.error({ err: error }, 'a listener of registry events failed'));
   const tracking = createTracking({ database, events, now: Date.now });
+  const storage = await openStorage(settings.artifacts, {
+    folder: join(settings.dataDir, 'registry'),
+    database,
+    now: Date.now,
+    onError: (error, message) => log.error({ err: error }, message),
+  });
   const models = createModels(
     { aliases: { approvedOnly: settings.approvals.aliases }, webhooks: settings.webhooks },
     { database, events, now: Date.now, onError: (error) => log.error({ err: error }, 'delivering webhooks failed') },
   );
-  const rest = new RestDispatch([...tracking.routes, ...models.routes], (error) =>
+  const rest = new RestDispatch([...tracking.routes, ...storage.routes, ...models.routes], (error) =>
     log.error({ err: error }, 'a registry request failed'),
   );
   const close = async (): Promise<void> => {
     await models.close();
+    await storage.close();
     await database.close();
   };
-  return { database, events, tracking, rest, close };
+  return { database, events, tracking, storage, rest, close };
 }

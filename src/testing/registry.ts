@@ -3,7 +3,9 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { StorageSettings } from '../registry/artifacts/storage.ts';
 import { openRegistry, type Registry, type RegistrySettings } from '../registry/registry.ts';
+import { testStorage } from './artifact-storage.ts';
 
 export interface Answer {
   status: number;
@@ -16,7 +18,7 @@ export interface Answer {
 /** What the configuration's defaults say, except that webhooks may go to this machine. */
 export function registrySettings(dataDir: string, database: string): RegistrySettings {
   const webhooks = { schemes: ['https', 'http'], hosts: [], privateHosts: ['127.0.0.1'] };
-  return { dataDir, database, approvals: { aliases: ['approved-only'] }, webhooks };
+  return { dataDir, database, approvals: { aliases: ['approved-only'] }, webhooks, artifacts: testStorage() };
 }
 
 /** A registry over files of its own, on an HTTP port without the rest of the admin port. */
@@ -39,11 +41,11 @@ export class RegistryUnderTest {
   static async open(
     database = 'sqlite',
     dataDir = mkdtempSync(join(tmpdir(), 'registry-')),
+    artifacts: StorageSettings = testStorage(),
   ): Promise<RegistryUnderTest> {
     const errors: unknown[] = [];
-    const registry = await openRegistry(registrySettings(dataDir, database), {
-      error: (fields) => void errors.push(fields.err),
-    });
+    const settings = { ...registrySettings(dataDir, database), artifacts };
+    const registry = await openRegistry(settings, { error: (fields) => void errors.push(fields.err) });
     const server = http.createServer((request, response) => {
       const [path, query = ''] = (request.url ?? '').split('?');
       const contentLength = Number(request.headers['content-length'] ?? -1);

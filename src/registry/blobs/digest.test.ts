@@ -9,7 +9,7 @@ const digest = digestOf(sha);
 const header = (fields: Record<string, string>) => (name: string) => fields[name] ?? '';
 
 test('reads every form in which a client may promise a digest', () => {
-  for (const fields of [
+  const cases: Record<string, string>[] = [
     { 'x-content-sha256': sha.toString('hex') },
     { 'x-content-sha256': sha.toString('hex').toUpperCase() },
     { 'x-content-sha256': digest },
@@ -17,7 +17,8 @@ test('reads every form in which a client may promise a digest', () => {
     { digest: `md5=abc, SHA-256=${sha.toString('base64')}` },
     { 'content-digest': `sha-256=:${sha.toString('base64')}:` },
     { 'repr-digest': `sha-512=:AAAA:, sha-256=:${sha.toString('base64')}:` },
-  ]) {
+  ];
+  for (const fields of cases) {
     assert.equal(expectedDigest(header(fields)), digest, JSON.stringify(fields));
   }
   assert.equal(expectedDigest(header({})), undefined);
@@ -25,13 +26,14 @@ test('reads every form in which a client may promise a digest', () => {
 });
 
 test('refuses promises it cannot read, and contradictions', () => {
-  for (const fields of [
+  const cases: Record<string, string>[] = [
     { 'x-content-sha256': 'abc' },
     { digest: 'sha-256=abc' },
     { digest: 'sha-256' },
     { 'content-digest': `sha-256=:${Buffer.alloc(31).toString('base64')}:` },
     { 'x-content-sha256': '0'.repeat(64), digest: `sha-256=${sha.toString('base64')}` },
-  ]) {
+  ];
+  for (const fields of cases) {
     assert.throws(() => expectedDigest(header(fields)), { code: 'invalid_argument' }, JSON.stringify(fields));
   }
 });

@@ -23,11 +23,21 @@ export function tooLarge(maxBytes: number): SwitchyardError {
 
 /** Appends a source to a staged file. Throws payload_too_large before anything beyond `maxBytes` is kept. */
 export async function append(file: StagedFile, source: ByteSource, maxBytes: number): Promise<void> {
-  for await (const chunk of source) {
-    if (file.size + chunk.byteLength > maxBytes) throw tooLarge(maxBytes);
-    const full = file.write(chunk);
-    if (full !== undefined) await full;
+  try {
+    for await (const chunk of source) {
+      if (file.size + chunk.byteLength > maxBytes) throw tooLarge(maxBytes);
+      const full = file.write(chunk);
+      if (full !== undefined) await full;
+    }
+  } catch (error) {
+    throw isBrokenConnection(error)
+      ? new SwitchyardError('cancelled', `the connection broke after ${file.size} bytes`, { cause: error })
+      : error;
   }
+}
+
+function isBrokenConnection(error: unknown): boolean {
+  return ['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_CLOSE'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
 /** Throws invalid_argument unless a staged blob is what its sender said. */

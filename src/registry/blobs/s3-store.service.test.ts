@@ -4,38 +4,18 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { freshBucket } from '../../testing/artifact-storage.ts';
 import { blobStoreContract, readAll, stage } from '../../testing/blob-store-contract.ts';
-import { type S3Options, S3BlobStore } from './s3-store.ts';
+import { S3BlobStore, type S3Options } from './s3-store.ts';
 import { Staging } from './staging.ts';
 
-// http://user:password@host:port of an S3-compatible server; .ci/run starts one.
-const address = process.env.SWITCHYARD_TEST_S3_URL;
-assert.ok(address, 'SWITCHYARD_TEST_S3_URL is not set; start a server with .ci/services/minio.sh start');
-const url = new URL(address);
-const options: S3Options = {
-  endpoint: url.origin,
-  region: 'us-east-1',
-  bucket: `blobs-${randomUUID()}`,
-  prefix: 'registry/',
-  accessKeyId: url.username,
-  secretAccessKey: url.password,
-  pathStyle: true,
-};
+const options = await freshBucket();
 
 const folder = await mkdtemp(join(tmpdir(), 's3-'));
 const staging = await Staging.open(folder);
-const client = new S3Client({
-  endpoint: url.origin,
-  region: 'us-east-1',
-  forcePathStyle: true,
-  credentials: { accessKeyId: url.username, secretAccessKey: url.password },
-});
-await client.send(new CreateBucketCommand({ Bucket: options.bucket }));
 const store = new S3BlobStore(options);
 after(async () => {
   store.close();
-  client.destroy();
   await rm(folder, { recursive: true, force: true });
 });
 blobStoreContract(async () => ({ store, staging }));

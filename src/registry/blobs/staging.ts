@@ -77,6 +77,15 @@ export class Staging {
     return removed;
   }
 
+  /** Removes a finished file. Never rejects. */
+  async discard(file: string): Promise<void> {
+    await rm(file, { force: true }).catch(() => {});
+  }
+
+  async discardId(id: string): Promise<void> {
+    await this.discard(this.path(id));
+  }
+
   private track(id: string, staged: StagedFile): StagedFile {
     this.busy.add(id);
     staged.onClosed = () => this.busy.delete(id);
@@ -157,7 +166,8 @@ export class StagedFile {
         const rest = Buffer.concat(chunks).subarray(bytesWritten);
         while (bytesWritten < bytes) {
           const skipped = rest.length - (bytes - bytesWritten);
-          bytesWritten += (await this.handle.write(rest, skipped, rest.length - skipped, at + bytesWritten)).bytesWritten;
+          bytesWritten += (await this.handle.write(rest, skipped, rest.length - skipped, at + bytesWritten))
+            .bytesWritten;
         }
       }
     } catch (error) {

@@ -1,6 +1,7 @@
 import { type Kysely, type Migration, Migrator, sql } from 'kysely';
 import type { DatabaseKind } from './database.ts';
 import { tracking } from './migrations/0001-tracking.ts';
+import { artifacts } from './migrations/0002-artifacts.ts';
 import { models } from './migrations/0003-models.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
@@ -40,6 +41,7 @@ export type MigrationStatements = (dialect: Dialect) => string[];
 
 const MIGRATIONS: Record<string, MigrationStatements> = {
   '0001-tracking': tracking,
+  '0002-artifacts': artifacts,
   '0003-models': models,
 };
 

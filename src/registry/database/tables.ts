@@ -1,5 +1,6 @@
+import type { ArtifactTables } from './tables/artifacts.ts';
 import type { GatewayTables, ModelTables, WebhookTables } from './tables/models.ts';
 import type { TrackingTables } from './tables/tracking.ts';
 
 /** Every table of the registry: one interface per area, beside the area's migration. */
-export interface Tables extends TrackingTables, ModelTables, WebhookTables, GatewayTables {}
+export interface Tables extends TrackingTables, ArtifactTables, ModelTables, WebhookTables, GatewayTables {}

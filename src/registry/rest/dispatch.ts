@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { SwitchyardError } from '../../shared/errors.ts';
 import { invalidParameter, RegistryError } from '../errors.ts';
 import { parseBody, readBody, readQuery, validate } from './request.ts';
 import { JSON_HEADERS, sendError } from './respond.ts';
@@ -39,10 +40,15 @@ export class RestDispatch {
       if ('stream' in match.route) await stream(match.route, match.params, call);
       else await json(match.route, match.params, call);
     } catch (error) {
-      if (!(error instanceof RegistryError)) this.onError(error);
+      if (!(error instanceof SwitchyardError) || isOurs(error)) this.onError(error);
       sendError(call, error);
     }
   }
+}
+
+/** Whether an error that has an answer is still something for whoever runs the server. */
+function isOurs({ code }: SwitchyardError): boolean {
+  return code === 'internal' || code === 'unavailable' || code === 'insufficient_storage';
 }
 
 function noRoute(call: RestRequest, allowed: string[]): RegistryError {

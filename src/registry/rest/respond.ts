@@ -44,7 +44,10 @@ export function sendError(
 function toRegistryError(thrown: unknown): RegistryError {
   if (thrown instanceof RegistryError) return thrown;
   if (thrown instanceof SwitchyardError)
-    return new RegistryError(codeFor(thrown), thrown.message, { status: thrown.httpStatus });
+    return new RegistryError(codeFor(thrown), thrown.message, {
+      status: thrown.httpStatus,
+      ...(thrown.retryAfterMs === undefined ? {} : { retryAfterMs: thrown.retryAfterMs }),
+    });
   if (CONNECTION_ERRORS.has((thrown as { code?: string } | undefined)?.code ?? ''))
     return new RegistryError('TEMPORARILY_UNAVAILABLE', "the registry's database cannot be reached; try again");
   return new RegistryError('INTERNAL_ERROR', 'internal error; the log has the details');

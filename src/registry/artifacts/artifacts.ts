@@ -1,0 +1,80 @@
+import type { Digest } from '../blobs/digest.ts';
+import type { ByteSource } from '../blobs/receive.ts';
+import type { StagedBlob } from '../blobs/staging.ts';
+import type { BlobVault } from '../blobs/vault.ts';
+import type { RegistryDatabase } from '../database/database.ts';
+import { doesNotExist, shown } from '../errors.ts';
+import { mediaTypeOf } from './media-type.ts';
+import {
+  type Artifact,
+  type FolderEntry,
+  filesBelow,
+  getArtifact,
+  listFolder,
+  putArtifact,
+  removeTree,
+} from './tree.ts';
+
+export interface UploadFacts {
+  /** Content-Type of the request; '' = none. */
+  mediaType: string;
+  declared: number | undefined;
+  expected: Digest | undefined;
+}
+
+/** The artifact tree: paths in the database, bytes in the blob store. Paths are checked by the caller (path.ts). */
+export class Artifacts {
+  readonly maxBytes: number;
+  private readonly database: RegistryDatabase;
+  private readonly vault: BlobVault;
+  private readonly now: () => number;
+
+  constructor(parts: { database: RegistryDatabase; vault: BlobVault; now: () => number; maxBytes: number }) {
+    this.database = parts.database;
+    this.vault = parts.vault;
+    this.now = parts.now;
+    this.maxBytes = parts.maxBytes;
+  }
+
+  /** Stores an upload under a path, in the place of what was there. Resolves when both survive a power cut. */
+  async upload(path: string, source: ByteSource, { mediaType, declared, expected }: UploadFacts): Promise<Artifact> {
+    const { digest, size } = await this.vault.put(source, { maxBytes: this.maxBytes, declared, expected });
+    return this.name({ path, digest, size, mediaType: mediaTypeOf(path, mediaType) });
+  }
+
+  /** Stores a staged file under a path. */
+  async adopt(path: string, staged: StagedBlob, mediaType: string): Promise<Artifact> {
+    await this.vault.keep(staged);
+    return this.name({ path, digest: staged.digest, size: staged.size, mediaType: mediaTypeOf(path, mediaType) });
+  }
+
+  private async name(artifact: Artifact): Promise<Artifact> {
+    await this.database.write(async (db) => {
+      await this.vault.claimAgain(db, artifact.digest);
+      await putArtifact(db, artifact, this.now());
+    });
+    return artifact;
+  }
+
+  /** Throws RESOURCE_DOES_NOT_EXIST. */
+  async get(path: string): Promise<Artifact> {
+    const found = await this.database.read((db) => getArtifact(db, path));
+    if (found === undefined) throw doesNotExist(`No such artifact: ${shown(path)}`);
+    return found;
+  }
+
+  /** Entries directly in a folder; none for a missing folder and for a file. */
+  list(folder: string): Promise<FolderEntry[]> {
+    return this.database.read((db) => listFolder(db, folder));
+  }
+
+  /** Every file at or below a path. */
+  filesBelow(path: string): Promise<Artifact[]> {
+    return this.database.read((db) => filesBelow(db, path));
+  }
+
+  /** Forgets a file or a folder with all it holds. A missing one is no error. */
+  remove(path: string): Promise<number> {
+    return this.database.write((db) => removeTree(db, path));
+  }
+}

@@ -1,0 +1,224 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readdir, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { testStorage } from '../../testing/artifact-storage.ts';
+import { stage } from '../../testing/blob-store-contract.ts';
+import { RegistryUnderTest } from '../../testing/registry.ts';
+import type { Artifact } from './tree.ts';
+
+const HOUR = 3_600_000;
+let served: RegistryUnderTest;
+beforeEach(async () => {
+  served = await RegistryUnderTest.open('sqlite', undefined, testStorage());
+});
+afterEach(() => served.close());
+
+async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  yield bytes;
+}
+
+function put(path: string, bytes: Uint8Array): Promise<Artifact> {
+  return served.registry.storage.artifacts.upload(path, once(bytes), {
+    mediaType: '',
+    declared: undefined,
+    expected: undefined,
+  });
+}
+
+/** As if everything had happened that much earlier. */
+async function age(ms: number): Promise<void> {
+  await served.registry.database.write(async (db) => {
+    for (const { digest, claimed_time } of await db.selectFrom('blobs').selectAll().execute())
+      await db
+        .updateTable('blobs')
+        .set({ claimed_time: claimed_time - ms })
+        .where('digest', '=', digest)
+        .execute();
+    for (const { upload_id, touched_time } of await db.selectFrom('uploads').selectAll().execute())
+      await db
+        .updateTable('uploads')
+        .set({ touched_time: touched_time - ms })
+        .where('upload_id', '=', upload_id)
+        .execute();
+  });
+}
+
+const collect = (dryRun = false) => served.registry.storage.collector.collect({ graceMs: HOUR, dryRun });
+const isStored = async ({ digest }: Artifact): Promise<boolean> =>
+  (await served.registry.storage.vault.store.stat(digest)) !== undefined;
+
+test('removes what nothing names any more, once it is old enough', async () => {
+  const { artifacts } = served.registry.storage;
+  const [kept, gone] = [await put('a/kept', randomBytes(1000)), await put('a/gone', randomBytes(500))];
+  const shared = await put('a/shared', Buffer.from('shared'));
+  await put('b/shared', Buffer.from('shared'));
+  await artifacts.remove('a/gone');
+  await artifacts.remove('a/shared');
+  assert.equal((await collect()).blobs, 0, 'too young');
+  await age(2 * HOUR);
+  const planned = await collect(true);
+  assert.deepEqual([planned.blobs, planned.bytes], [1, 500]);
+  assert.ok(await isStored(gone), 'a dry run removes nothing');
+  const done = await collect();
+  assert.deepEqual([done.blobs, done.bytes], [1, 500]);
+  assert.deepEqual([await isStored(gone), await isStored(kept), await isStored(shared)], [false, true, true]);
+  assert.deepEqual(await collect(), { artifacts: 0, blobs: 0, bytes: 0, uploads: 0, staged: 0 });
+});
+
+test('removes artifacts of runs that were deleted long ago, unless a registered version comes from there', async () => {
+  const runs = ['1', '2', '3', '4', '5'].map((digit) => digit.repeat(32));
+  const [deleted, young, , registered, bare] = runs;
+  const deletedTimes = new Map([
+    [deleted, 1],
+    [young, Date.now()],
+    [registered, 1],
+    [bare, 1],
+  ]);
+  await served.registry.database.write(async (db) => {
+    for (const run_id of runs) {
+      const deleted_time = deletedTimes.get(run_id) ?? null;
+      await db
+        .insertInto('runs')
+        .values({
+          run_id,
+          experiment_id: 0,
+          run_name: 'r',
+          user_id: 'u',
+          status: 'FINISHED',
+          lifecycle_stage: deleted_time === null ? 'active' : 'deleted',
+          start_time: 1,
+          end_time: 2,
+          deleted_time,
+          artifact_uri: `mlflow-artifacts:/0/${run_id}/artifacts`,
+        })
+        .execute();
+    }
+  });
+  const files = await Promise.all(runs.map((id) => put(`0/${id}/artifacts/model/x`, randomBytes(10))));
+  await served.ok('POST', 'registered-models/create', { name: 'm' });
+  for (const source of [`runs:/${registered}/model`, `mlflow-artifacts:/0/${bare}/artifacts/model`])
+    await served.ok('POST', 'model-versions/create', { name: 'm', source });
+  await age(2 * HOUR);
+  const planned = await collect(true);
+  assert.deepEqual([planned.artifacts, planned.blobs], [1, 1]);
+  const done = await collect();
+  assert.deepEqual([done.artifacts, done.blobs], [1, 1]);
+  assert.deepEqual(await Promise.all(files.map(isStored)), [false, true, true, true, true]);
+});
+
+test('a blob that is claimed but not yet named survives, and so does one given again', async () => {
+  const { vault, artifacts } = served.registry.storage;
+  const staged = await stage(vault.staging, Buffer.from('claimed'));
+  await vault.keep(staged);
+  const again = await put('x/again', Buffer.from('again'));
+  await age(2 * HOUR);
+  await artifacts.remove('x/again');
+  await put('y/again', Buffer.from('again'));
+  await artifacts.remove('y/again');
+  const done = await collect();
+  assert.equal(done.blobs, 1, 'only the claim that is two hours old');
+  assert.ok(await isStored(again));
+});
+
+test('uploads and collections running together lose nothing', async () => {
+  const { artifacts, collector, vault } = served.registry.storage;
+  let stop = false;
+  const collecting = (async () => {
+    while (!stop) {
+      await age(HOUR);
+      await collector.collect({ graceMs: HOUR / 2, dryRun: false });
+    }
+  })();
+  // The same few contents come and go: each is again and again garbage that an upload needs at that moment.
+  await Promise.all(
+    Array.from({ length: 4 }, async (_, writer) => {
+      for (let i = 0; i < 25; i++) {
+        const path = `w${writer}/${i}`;
+        const stored = await put(path, Buffer.from(`content ${i % 3}`)).catch((error: unknown) => {
+          assert.equal((error as { code: string }).code, 'unavailable');
+        });
+        if (stored !== undefined) await vault.verify(stored.digest);
+        if (i % 2 === 0) await artifacts.remove(path);
+      }
+    }),
+  );
+  stop = true;
+  await collecting;
+  for (const { digest } of await artifacts.filesBelow('w0')) await vault.verify(digest);
+});
+
+test('goes on where a killed collection stopped', async () => {
+  const gone = await put('a/gone', Buffer.from('gone'));
+  await served.registry.storage.artifacts.remove('a/gone');
+  await served.registry.database.write((db) => db.updateTable('blobs').set({ deleting_time: 1 }).execute());
+  await collect();
+  assert.equal(await isStored(gone), false);
+  assert.deepEqual(await served.registry.database.read((db) => db.selectFrom('blobs').selectAll().execute()), []);
+});
+
+test('an upload of a blob whose removal was cut off stores it again', async () => {
+  await put('a/x', Buffer.from('x'));
+  await served.registry.storage.artifacts.remove('a/x');
+  await served.registry.database.write((db) => db.updateTable('blobs').set({ deleting_time: 1 }).execute());
+  assert.ok(await isStored(await put('a/x', Buffer.from('x'))));
+});
+
+test('finds bytes that the database does not know', async () => {
+  const { vault } = served.registry.storage;
+  const staged = await stage(vault.staging, Buffer.from('stray'));
+  await vault.store.adopt(staged.digest, staged.file, staged.size);
+  assert.equal((await collect()).blobs, 0);
+  const hex = staged.digest.slice(7);
+  await utimes(join(served.dataDir, 'registry', 'blobs', 'sha256', hex.slice(0, 2), hex), 1, 1);
+  assert.equal((await collect()).blobs, 1);
+});
+
+test('ends uploads that nobody goes on with, and sweeps what broken ones left', async () => {
+  const { uploads, vault } = served.registry.storage;
+  const fresh = await uploads.create('a/fresh', 10, '', undefined);
+  await age(0);
+  const old = await uploads.create('a/old', 10, '', undefined);
+  await uploads.append(old.id, 0, once(Buffer.from('12345')));
+  await served.registry.database.write((db) =>
+    db.updateTable('uploads').set({ touched_time: 1 }).where('upload_id', '=', old.id).execute(),
+  );
+  await writeFile(join(vault.staging.folder, 'left-over'), 'x');
+  for (const id of ['left-over', fresh.id]) await utimes(join(vault.staging.folder, id), 1, 1);
+  const done = await collect();
+  assert.deepEqual([done.uploads, done.staged], [1, 1]);
+  assert.deepEqual(await readdir(vault.staging.folder), [fresh.id]);
+});
+
+test('uploads in parts outlive a restart', async () => {
+  const bytes = randomBytes(300_000);
+  const created = await served.registry.storage.uploads.create('a/parts', bytes.length, '', undefined);
+  await served.registry.storage.uploads.append(created.id, 0, once(bytes.subarray(0, 100_000)));
+  await served.close(true);
+  served = await RegistryUnderTest.open('sqlite', served.dataDir, testStorage());
+  const { uploads, artifacts, vault } = served.registry.storage;
+  assert.equal((await uploads.get(created.id)).received, 100_000);
+  const { artifact } = await uploads.append(created.id, 100_000, once(bytes.subarray(100_000)));
+  assert.equal((await artifacts.get('a/parts')).digest, artifact?.digest);
+  await vault.verify(artifact!.digest);
+});
+
+test('damaged bytes are found when a download asks for it', async () => {
+  const { digest } = await put('a/sound', Buffer.from('sound'));
+  const hex = digest.slice(7);
+  const file = join(served.dataDir, 'registry', 'blobs', 'sha256', hex.slice(0, 2), hex);
+  const url = '/api/2.0/mlflow-artifacts/artifacts/a/sound?verify=true';
+  assert.equal(await (await fetch(served.url + url)).text(), 'sound');
+  const { chmod } = await import('node:fs/promises');
+  await chmod(file, 0o600);
+  await writeFile(file, 'sounD');
+  const { status, json } = await served.call('GET', url);
+  assert.deepEqual([status, json.error_code], [400, 'INVALID_STATE']);
+});
+
+test('the admin route answers what it did', async () => {
+  const answer = await served.ok('POST', '/api/v1/registry/gc', { dry_run: true });
+  assert.deepEqual(answer, { dry_run: true, artifacts: 0, blobs: 0, bytes: 0, uploads: 0, staged: 0 });
+  assert.equal((await served.call('POST', '/api/v1/registry/gc', { grace_seconds: 1 })).status, 400);
+});

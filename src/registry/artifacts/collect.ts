@@ -1,0 +1,198 @@
+import { type ExpressionBuilder, type SqlBool, sql } from 'kysely';
+import type { Digest } from '../blobs/digest.ts';
+import type { BlobVault } from '../blobs/vault.ts';
+import type { Db, RegistryDatabase } from '../database/database.ts';
+import type { Tables } from '../database/tables.ts';
+import type { Uploads } from './uploads.ts';
+
+export interface CollectOptions {
+  /** Nothing younger is touched. */
+  graceMs: number;
+  /** Only count. */
+  dryRun: boolean;
+}
+
+export interface Collected {
+  /** Artifacts of runs, logged models and experiments that were deleted at least the grace time ago. */
+  artifacts: number;
+  /** Blobs that nothing names, and their bytes. */
+  blobs: number;
+  bytes: number;
+  /** Uploads in several requests that nobody went on with. */
+  uploads: number;
+  /** Left-overs of uploads that broke off with their process. */
+  staged: number;
+}
+
+const BATCH = 500;
+
+/**
+ * Garbage collection. It runs beside uploads, in several processes at once, and may be killed at any point: what is
+ * forgotten is forgotten in one write, and a blob is marked in the database before its bytes go (see BlobVault).
+ */
+export class GarbageCollector {
+  private readonly database: RegistryDatabase;
+  private readonly vault: BlobVault;
+  private readonly uploads: Uploads;
+  private readonly now: () => number;
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: { database: RegistryDatabase; vault: BlobVault; uploads: Uploads; now: () => number }) {
+    this.database = parts.database;
+    this.vault = parts.vault;
+    this.uploads = parts.uploads;
+    this.now = parts.now;
+  }
+
+  /** One collection at a time in this process: a second waits for the first. */
+  collect(options: CollectOptions): Promise<Collected> {
+    const next = this.last.then(() => this.run(options));
+    this.last = next.catch(() => {});
+    return next;
+  }
+
+  private async run({ graceMs, dryRun }: CollectOptions): Promise<Collected> {
+    const before = this.now() - graceMs;
+    if (dryRun) return this.database.read((db) => count(db, before));
+    const forgotten = await this.database.write((db) =>
+      db.deleteFrom('artifacts').where(ownerIsDeleted(before)).executeTakeFirst(),
+    );
+    const uploads = await this.uploads.expire(before);
+    await this.findStrays(before);
+    const { blobs, bytes } = await this.dropUnnamed(before);
+    const keep = await this.uploads.ids();
+    const staged = await this.vault.staging.sweep(before, (id) => keep.has(id));
+    return { artifacts: Number(forgotten.numDeletedRows), blobs, bytes, uploads, staged };
+  }
+
+  private async dropUnnamed(before: number): Promise<{ blobs: number; bytes: number }> {
+    let blobs = 0;
+    let bytes = 0;
+    await this.vault.finishRemovals();
+    for (;;) {
+      const now = this.now();
+      const marked = await this.database.write((db) => mark(db, before, now));
+      for (const { digest, size } of marked) {
+        if (!(await this.vault.removeMarked(digest as Digest, now))) continue;
+        blobs++;
+        bytes += size;
+      }
+      if (marked.length < BATCH) return { blobs, bytes };
+    }
+  }
+
+  /** Bytes without a row, as a database restored from a backup leaves them, get one: then they are unnamed blobs. */
+  private async findStrays(before: number): Promise<void> {
+    let batch: { digest: string; size: number; claimed_time: number; deleting_time: null }[] = [];
+    const flush = async (): Promise<void> => {
+      const rows = batch;
+      batch = [];
+      if (rows.length === 0) return;
+      const digests = rows.map((row) => row.digest);
+      const known = await this.database.read((db) =>
+        db.selectFrom('blobs').select('digest').where('digest', 'in', digests).execute(),
+      );
+      const digestsKnown = new Set(known.map(({ digest }) => digest));
+      const strays = rows.filter((row) => !digestsKnown.has(row.digest));
+      if (strays.length === 0) return;
+      await this.database.write((db) =>
+        db
+          .insertInto('blobs')
+          .values(strays)
+          .onConflict((conflict) => conflict.column('digest').doNothing())
+          .execute(),
+      );
+    };
+    for await (const { digest, size, modifiedMs } of this.vault.store.list()) {
+      if (modifiedMs >= before) continue;
+      batch.push({ digest, size, claimed_time: Math.floor(modifiedMs), deleting_time: null });
+      if (batch.length === BATCH) await flush();
+    }
+    await flush();
+  }
+}
+
+/**
+ * Artifacts whose run, logged model or experiment was deleted before that time, unless a registered version comes from
+ * there. Versions of a bare artifact path name no owner; there are few, so their text is searched.
+ */
+function ownerIsDeleted(before: number) {
+  return sql<SqlBool>`((root_kind = 'run' AND root_id IN (
+      SELECT r.run_id FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
+      WHERE (r.lifecycle_stage = 'deleted' AND r.deleted_time < ${before})
+         OR (e.lifecycle_stage = 'deleted' AND e.last_update_time < ${before})
+    )) OR (root_kind = 'model' AND root_id IN (
+      SELECT m.model_id FROM logged_models m JOIN experiments e ON e.experiment_id = m.experiment_id
+      WHERE (m.lifecycle_stage = 'deleted' AND m.last_update_time < ${before})
+         OR (e.lifecycle_stage = 'deleted' AND e.last_update_time < ${before})
+    )))
+    AND root_id NOT IN (SELECT v.run_id FROM model_versions v)
+    AND root_id NOT IN (SELECT v.model_id FROM model_versions v)
+    AND NOT EXISTS (
+      SELECT 1 FROM model_versions v
+      WHERE v.run_id = '' AND v.model_id = '' AND v.storage_location LIKE '%/' || root_id || '/%'
+    )`;
+}
+
+function isUnnamed({ not, exists, selectFrom }: ExpressionBuilder<Tables, 'blobs'>) {
+  return not(exists(selectFrom('artifacts').select('path').whereRef('artifacts.digest', '=', 'blobs.digest')));
+}
+
+function mark(db: Db, before: number, now: number): Promise<{ digest: string; size: number }[]> {
+  return (
+    db
+      .updateTable('blobs')
+      .set({ deleting_time: now })
+      .where('digest', 'in', (query) =>
+        query
+          .selectFrom('blobs')
+          .select('digest')
+          .where('claimed_time', '<', before)
+          .where('deleting_time', 'is', null)
+          .where(isUnnamed)
+          .limit(BATCH),
+      )
+      // Asked again: PostgreSQL looks at these once more when an upload claimed the row meanwhile.
+      .where('claimed_time', '<', before)
+      .where('deleting_time', 'is', null)
+      .returning(['digest', 'size'])
+      .execute()
+  );
+}
+
+/** What a collection would find; blobs that only doomed artifacts name are among them. */
+async function count(db: Db, before: number): Promise<Collected> {
+  const doomed = db.selectFrom('artifacts').select('path').where(ownerIsDeleted(before));
+  const artifacts = await db
+    .selectFrom('artifacts')
+    .select(({ fn }) => fn.countAll().as('count'))
+    .where('path', 'in', doomed)
+    .executeTakeFirstOrThrow();
+  const blobs = await db
+    .selectFrom('blobs')
+    .select(({ fn }) => [fn.countAll().as('count'), fn.sum('size').as('bytes')])
+    .where('claimed_time', '<', before)
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('artifacts')
+            .select('path')
+            .whereRef('artifacts.digest', '=', 'blobs.digest')
+            .where('path', 'not in', doomed),
+        ),
+      ),
+    )
+    .executeTakeFirstOrThrow();
+  const uploads = await db
+    .selectFrom('uploads')
+    .select(({ fn }) => fn.countAll().as('count'))
+    .where('touched_time', '<', before)
+    .executeTakeFirstOrThrow();
+  return {
+    artifacts: Number(artifacts.count),
+    blobs: Number(blobs.count),
+    bytes: Number(blobs.bytes ?? 0),
+    uploads: Number(uploads.count),
+    staged: 0,
+  };
+}

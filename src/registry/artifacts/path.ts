@@ -6,20 +6,6 @@ const MAX_PART_BYTES = 255;
 const DEVICE = /^(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3]|conin\$|conout\$)(\.|$)/i;
 
 /**
- * Decodes the rest of a request path, once, into an artifact path. Throws INVALID_PARAMETER_VALUE for everything that
- * is not a plain relative path.
- */
-export function decodeArtifactPath(encoded: string): string {
-  let path: string;
-  try {
-    path = decodeURIComponent(encoded);
-  } catch {
-    throw refused(encoded, 'its percent-encoding is broken');
-  }
-  return checkArtifactPath(path);
-}
-
-/**
  * The path, if it is one that an artifact may have: parts joined by "/", none of which means anything to a file system.
  * Paths name rows, never files of the server. But clients make files of them, on systems we do not know, and may decode
  * them once more; so every decoding must be harmless too.

@@ -601,7 +601,7 @@ async function seed({ registry }: RegistryUnderTest): Promise<void> {
       .executeTakeFirstOrThrow();
     await db
       .insertInto('tags')
-      .values({ run_key, experiment_id: 0, key: 'mlflow.source.git.commit', value: 'abc123' })
+      .values({ run_key, experiment_id: 0, key: 'mlflow.source.git.commit', value: 'abc123', json: '{}' })
       .execute();
     const { dataset_key } = await db
       .insertInto('datasets')

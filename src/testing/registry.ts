@@ -1,8 +1,10 @@
+import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import pg from 'pg';
 import type { StorageSettings } from '../registry/artifacts/storage.ts';
 import { openRegistry, type Registry, type RegistrySettings } from '../registry/registry.ts';
 import { testStorage } from './artifact-storage.ts';
@@ -21,30 +23,61 @@ export function registrySettings(dataDir: string, database: string): RegistrySet
   return { dataDir, database, approvals: { aliases: ['approved-only'] }, webhooks, artifacts: testStorage() };
 }
 
+/**
+ * A database that holds nothing yet: embedded, or one of the PostgreSQL server that SWITCHYARD_TEST_POSTGRES_URL names.
+ * So the suites of the registry run on both, see .ci/run.
+ */
+async function emptyDatabase(): Promise<{ database: string; drop(): Promise<void> }> {
+  const server = process.env.SWITCHYARD_TEST_POSTGRES_URL;
+  if (server === undefined || server === '') return { database: 'sqlite', drop: async () => {} };
+  const name = `test_${process.pid}_${Math.random().toString(36).slice(2, 10)}`;
+  const onServer = async (text: string): Promise<void> => {
+    const client = new pg.Client(server);
+    await client.connect();
+    await client.query(text);
+    await client.end();
+  };
+  await onServer(`CREATE DATABASE ${name}`);
+  const url = new URL(server);
+  url.pathname = `/${name}`;
+  return { database: url.href, drop: () => onServer(`DROP DATABASE ${name} WITH (FORCE)`) };
+}
+
 /** A registry over files of its own, on an HTTP port without the rest of the admin port. */
 export class RegistryUnderTest {
   readonly registry: Registry;
   readonly url: string;
   readonly dataDir: string;
   readonly errors: unknown[];
+  /** What the registry was opened with, to open it again. */
+  readonly database: string;
   private readonly server: http.Server;
+  private readonly drop: () => Promise<void>;
 
-  private constructor(registry: Registry, server: http.Server, dataDir: string, errors: unknown[]) {
+  private constructor(
+    registry: Registry,
+    server: http.Server,
+    files: { dataDir: string; database: string; drop(): Promise<void> },
+    errors: unknown[],
+  ) {
     this.registry = registry;
     this.server = server;
-    this.dataDir = dataDir;
+    this.dataDir = files.dataDir;
+    this.database = files.database;
+    this.drop = files.drop;
     this.errors = errors;
     this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   }
 
-  /** @param database 'sqlite', or the URL of a PostgreSQL database that holds nothing else. */
+  /** @param database default: an empty one. Given: one that `close(true)` of another has kept, with its files. */
   static async open(
-    database = 'sqlite',
+    database?: string,
     dataDir = mkdtempSync(join(tmpdir(), 'registry-')),
     artifacts: StorageSettings = testStorage(),
   ): Promise<RegistryUnderTest> {
     const errors: unknown[] = [];
-    const settings = { ...registrySettings(dataDir, database), artifacts };
+    const store = database === undefined ? await emptyDatabase() : { database, drop: async () => {} };
+    const settings = { ...registrySettings(dataDir, store.database), artifacts };
     const registry = await openRegistry(settings, { error: (fields) => void errors.push(fields.err) });
     const server = http.createServer((request, response) => {
       const [path, query = ''] = (request.url ?? '').split('?');
@@ -53,7 +86,7 @@ export class RegistryUnderTest {
       void registry.rest.serve({ method, path, query, contentLength, actor: 'tester', request, response });
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    return new RegistryUnderTest(registry, server, dataDir, errors);
+    return new RegistryUnderTest(registry, server, { dataDir, ...store }, errors);
   }
 
   /** @param path below /api/2.0/mlflow/, or absolute. A GET's values travel in the query. */
@@ -79,10 +112,20 @@ export class RegistryUnderTest {
     return answer.json;
   }
 
-  async close(keepFiles = false): Promise<void> {
+  /** Asserts that a call is refused with a code and a status below 500, and gives its message. */
+  async refused(method: string, path: string, values: Record<string, unknown>, code: string): Promise<string> {
+    const { status, json } = await this.call(method, path, values);
+    assert.equal(json.error_code, code, `${method} ${path} ${status} ${json.message}`);
+    assert.ok(status >= 400 && status < 500);
+    return json.message;
+  }
+
+  async close(keep = false): Promise<void> {
     this.server.closeAllConnections();
     await new Promise((resolve) => this.server.close(resolve));
     await this.registry.close();
-    if (!keepFiles) rmSync(this.dataDir, { recursive: true, force: true });
+    if (keep) return;
+    await this.drop();
+    rmSync(this.dataDir, { recursive: true, force: true });
   }
 }

@@ -24,7 +24,7 @@ test('a delivery that was not made before a stop is made after the start', async
   await first.close(true);
 
   await new Promise<void>((resolve) => receiver.listen(port, '127.0.0.1', resolve));
-  const second = await RegistryUnderTest.open('sqlite', first.dataDir);
+  const second = await RegistryUnderTest.open(first.database, first.dataDir);
   for (let i = 0; bodies.length === 0 && i < 400; i++) await new Promise((resolve) => setTimeout(resolve, 25));
   assert.match(bodies.join(''), /"data":\{"name":"kept"/);
   receiver.closeAllConnections();

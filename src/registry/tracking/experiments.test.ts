@@ -8,12 +8,8 @@ before(async () => {
 });
 after(() => registry.close());
 
-const refused = async (path: string, values: Record<string, unknown>, code: string, method = 'POST') => {
-  const { status, json } = await registry.call(method, path, values);
-  assert.equal(json.error_code, code, json.message);
-  assert.ok(status < 500);
-  return json.message as string;
-};
+const refused = (path: string, values: Record<string, unknown>, code: string, method = 'POST') =>
+  registry.refused(method, path, values, code);
 
 test('experiment 0 is there', async () => {
   const { experiment } = await registry.ok('GET', 'experiments/get', { experiment_id: '0' });
@@ -73,4 +69,38 @@ test('bad names and places are refused', async () => {
   await registry.ok('POST', 'experiments/create', { name: 'located', artifact_location: 's3://bucket/prefix' });
   for (const experiment_id of ['nope', '-1', '99999', '1; drop table runs'])
     await refused('experiments/get', { experiment_id }, 'RESOURCE_DOES_NOT_EXIST', 'GET');
+});
+
+test('experiments are searched by name, tags and times, and paged', async () => {
+  const ids: string[] = [];
+  for (const [i, name] of ['alpha', 'Alphabet', 'beta'].entries()) {
+    const tags = i === 1 ? [] : [{ key: 'team', value: `t${i}` }];
+    ids.push((await registry.ok('POST', 'experiments/create', { name, tags })).experiment_id);
+  }
+  const search = async (values: Record<string, unknown>): Promise<number[]> => {
+    const { experiments = [] } = await registry.ok('POST', 'experiments/search', { order_by: ['name'], ...values });
+    return experiments
+      .map(({ experiment_id }: { experiment_id: string }) => ids.indexOf(experiment_id))
+      .filter((i: number) => i >= 0);
+  };
+  assert.deepEqual(await search({ filter: "name LIKE 'alpha%'" }), [0]);
+  assert.deepEqual(await search({ filter: "name ILIKE 'alpha%'" }), [1, 0]);
+  assert.deepEqual(await search({ filter: "tags.team = 't2'" }), [2]);
+  assert.deepEqual(await search({ filter: "tag.team IS NULL AND name ILIKE 'a%'" }), [1]);
+  assert.deepEqual(await search({ filter: `experiment_id IN ('${ids[0]}') AND creation_time > 1.5` }), [0]);
+  await registry.ok('POST', 'experiments/delete', { experiment_id: ids[2] });
+  assert.deepEqual(await search({ filter: 'tags.team IS NOT NULL' }), [0]);
+  assert.deepEqual(await search({ view_type: 'DELETED_ONLY' }), [2]);
+  assert.deepEqual(await search({ view_type: 3, order_by: ['name DESC'] }), [2, 0, 1]);
+  const all = await registry.ok('POST', 'experiments/search', { max_results: 100 });
+  const paged: unknown[] = [];
+  let page_token = '';
+  do {
+    const page = await registry.ok('POST', 'experiments/search', { max_results: 2, page_token });
+    paged.push(...page.experiments);
+    page_token = page.next_page_token ?? '';
+  } while (page_token !== '');
+  assert.deepEqual(paged, all.experiments);
+  for (const bad of [{ filter: 'metrics.a > 1' }, { order_by: ['tags.team'] }, { max_results: 0 }, { page_token: 'x' }])
+    await refused('experiments/search', bad, 'INVALID_PARAMETER_VALUE');
 });

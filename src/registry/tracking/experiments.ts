@@ -9,7 +9,7 @@ import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { checkLength, checkTag, LIMITS } from './limits.ts';
 import type { TrackingContext } from './tracking.ts';
 
-type ExperimentRow = Selectable<TrackingTables['experiments']>;
+export type ExperimentRow = Selectable<TrackingTables['experiments']>;
 
 /** An experiment's id as its number. Throws RESOURCE_DOES_NOT_EXIST: ids of another form name nothing. */
 export function experimentNumber(id: string): number {

@@ -1,7 +1,14 @@
 import type { RegistryDatabase } from '../database/database.ts';
 import type { RegistryEvents } from '../events.ts';
 import type { RestRoute } from '../rest/route.ts';
+import { experimentSearchRoute } from './experiment-search.ts';
 import { experimentRoutes } from './experiments.ts';
+import { inputRoutes } from './inputs.ts';
+import { logRoutes } from './log.ts';
+import { loggedModelRoutes } from './logged-models.ts';
+import { metricHistoryRoutes } from './metric-history.ts';
+import { runSearchRoute } from './run-search.ts';
+import { runRoutes } from './runs.ts';
 
 /** What the tracking half works with. */
 export interface TrackingContext {
@@ -16,5 +23,16 @@ export interface Tracking {
 }
 
 export function createTracking(context: TrackingContext): Tracking {
-  return { routes: [...experimentRoutes(context)] };
+  return {
+    routes: [
+      ...experimentRoutes(context),
+      experimentSearchRoute(context),
+      ...runRoutes(context),
+      ...logRoutes(context),
+      ...inputRoutes(context),
+      runSearchRoute(context),
+      ...metricHistoryRoutes(context),
+      ...loggedModelRoutes(context),
+    ],
+  };
 }

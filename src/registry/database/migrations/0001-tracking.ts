@@ -3,7 +3,8 @@ import type { MigrationStatements } from '../migrations.ts';
 /**
  * Experiments, runs and logged models. Runs have a number of their own besides MLflow's 32 letters, for the tables that
  * hold many rows per run; these also know the experiment, so that an index finds a value within it. Indexes hold the
- * first 100 letters of values: PostgreSQL's take no long ones.
+ * first 100 letters of values: PostgreSQL's take no long ones. The column json has a row as answers show it: a page of
+ * runs is put together from these without taking the values apart.
  */
 export const tracking: MigrationStatements = ({ int64, real, text, serial, clustered }) => [
   `CREATE TABLE experiments (
@@ -40,6 +41,7 @@ export const tracking: MigrationStatements = ({ int64, real, text, serial, clust
   ...['params', 'tags'].flatMap((table) => [
     `CREATE TABLE ${table} (
       run_key ${int64} NOT NULL, key ${text} NOT NULL, value ${text} NOT NULL, experiment_id ${int64} NOT NULL,
+      json ${text} NOT NULL,
       PRIMARY KEY (run_key, key)
     ) ${clustered}`,
     `CREATE INDEX ${table}_by_value ON ${table} (experiment_id, key, substr(value, 1, 100), run_key)`,
@@ -51,7 +53,7 @@ export const tracking: MigrationStatements = ({ int64, real, text, serial, clust
   ) ${clustered}`,
   `CREATE TABLE latest_metrics (
     run_key ${int64} NOT NULL, key ${text} NOT NULL, value ${real} NOT NULL, is_nan ${int64} NOT NULL,
-    timestamp ${int64} NOT NULL, step ${int64} NOT NULL, experiment_id ${int64} NOT NULL,
+    timestamp ${int64} NOT NULL, step ${int64} NOT NULL, experiment_id ${int64} NOT NULL, json ${text} NOT NULL,
     PRIMARY KEY (run_key, key)
   ) ${clustered}`,
   'CREATE INDEX latest_metrics_by_value ON latest_metrics (experiment_id, key, is_nan, value, run_key)',

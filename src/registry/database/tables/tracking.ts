@@ -11,6 +11,8 @@ interface Keyed {
 interface RunValue extends Keyed {
   run_key: number;
   experiment_id: number;
+  /** As an answer shows it. */
+  json: string;
 }
 
 interface MetricPoint {
@@ -49,7 +51,7 @@ export interface TrackingTables {
   params: RunValue;
   tags: RunValue;
   metrics: MetricPoint & { run_key: number };
-  latest_metrics: MetricPoint & { run_key: number; experiment_id: number };
+  latest_metrics: MetricPoint & { run_key: number; experiment_id: number; json: string };
   datasets: {
     dataset_key: Generated<number>;
     experiment_id: number;

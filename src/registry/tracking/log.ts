@@ -1,0 +1,171 @@
+import { z } from 'zod';
+import type { Db } from '../database/database.ts';
+import { run } from '../database/statements.ts';
+import { doesNotExist, invalidParameter, shown } from '../errors.ts';
+import { keyValue, required } from '../rest/fields.ts';
+import { jsonRoute, type RestRoute } from '../rest/route.ts';
+import { checkKey, checkLength, checkTag, LIMITS } from './limits.ts';
+import { insertModelMetrics } from './logged-model-metrics.ts';
+import { insertMetrics, metricFields, metricSchema, type SentMetric, toMetric } from './metrics.ts';
+import { givenRunId, runToWrite } from './run-ref.ts';
+import { insertParams, type KeyValue, setTags } from './run-values.ts';
+import { runId } from './runs.ts';
+import type { TrackingContext } from './tracking.ts';
+
+interface Batch {
+  metrics: readonly SentMetric[];
+  params: readonly KeyValue[];
+  tags: readonly KeyValue[];
+}
+
+function checkCount(what: string, count: number, limit: number): void {
+  if (count <= limit) return;
+  throw invalidParameter(`A batch logging request can contain at most ${limit} ${what}. Got ${count} ${what}.`);
+}
+
+function checkParam({ key, value }: KeyValue): void {
+  checkKey('param', key);
+  checkLength(`value of the param ${shown(key)}`, value, LIMITS.paramValue);
+}
+
+function checkBatch({ metrics, params, tags }: Batch): void {
+  checkCount('metrics', metrics.length, LIMITS.metricsPerBatch);
+  checkCount('params', params.length, LIMITS.paramsPerBatch);
+  checkCount('tags', tags.length, LIMITS.tagsPerBatch);
+  checkCount('metrics, params, and tags', metrics.length + params.length + tags.length, LIMITS.entitiesPerBatch);
+  for (const param of params) checkParam(param);
+  for (const { key, value } of tags) checkTag(key, value);
+}
+
+/** Writes a batch as a whole or not at all. */
+function logBatch({ database }: TrackingContext, id: string, batch: Batch): Promise<void> {
+  checkBatch(batch);
+  const metrics = batch.metrics.map(toMetric);
+  return database.write(async (db) => {
+    const ref = await runToWrite(db, database.kind, id);
+    await insertParams(db, ref, batch.params);
+    await insertMetrics(db, ref, metrics);
+    await insertModelMetrics(db, ref, batch.metrics);
+    await setTags(db, ref, batch.tags);
+  });
+}
+
+async function deleteTag(db: Db, runKey: number, id: string, key: string): Promise<void> {
+  const deleted = await run(db, 'DELETE FROM tags WHERE run_key = $1 AND key = $2 RETURNING key', [runKey, key]);
+  if (deleted.length === 0) throw doesNotExist(`No tag with name: ${key} in run with id ${id}`);
+}
+
+/** The tag in which MLflow's first clients kept the models of a run. */
+const MODELS_TAG = 'mlflow.log-model.history';
+
+function parseModel(json: string): Record<string, unknown> {
+  let model: unknown;
+  try {
+    model = JSON.parse(json);
+  } catch {
+    throw invalidParameter('Malformed model info: model_json is not JSON');
+  }
+  const wanted = ['utc_time_created', 'artifact_path', 'run_id', 'flavors'];
+  const missing = wanted.filter((key) => typeof model !== 'object' || model === null || !Object.hasOwn(model, key));
+  if (missing.length === 0) return model as Record<string, unknown>;
+  throw invalidParameter(`Model json is missing mandatory fields: ${missing.join(', ')}`);
+}
+
+async function logModel({ database }: TrackingContext, id: string, json: string): Promise<void> {
+  const model = parseModel(json);
+  await database.write(async (db) => {
+    const ref = await runToWrite(db, database.kind, id);
+    const [known] = await run<{ value: string }>(db, 'SELECT value FROM tags WHERE run_key = $1 AND key = $2', [
+      ref.run_key,
+      MODELS_TAG,
+    ]);
+    const models = known === undefined ? [] : (JSON.parse(known.value) as unknown[]);
+    const value = JSON.stringify([...models, model]);
+    checkTag(MODELS_TAG, value);
+    await setTags(db, ref, [{ key: MODELS_TAG, value }]);
+  });
+}
+
+/** The calls that training scripts make while they run. */
+export function logRoutes(context: TrackingContext): RestRoute[] {
+  const { database } = context;
+  const path = (call: string): string => `/api/2.0/mlflow/runs/${call}`;
+  const nothing = { metrics: [], params: [], tags: [] };
+  return [
+    jsonRoute({
+      method: 'POST',
+      path: path('log-batch'),
+      operationId: 'mlflowLogBatch',
+      summary: 'Log metrics, params and tags of a run at once',
+      maxBodyBytes: LIMITS.batchBytes,
+      request: z.object({
+        run_id: required,
+        metrics: z.array(metricSchema).default([]),
+        params: z.array(keyValue).default([]),
+        tags: z.array(keyValue).default([]),
+      }),
+      handle: async ({ run_id, metrics, params, tags }) => {
+        await logBatch(context, givenRunId({ run_id }), { metrics, params, tags });
+        return '{}';
+      },
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: path('log-metric'),
+      operationId: 'mlflowLogMetric',
+      summary: 'Log one metric of a run',
+      request: z.object({ ...runId, ...metricFields }),
+      handle: async (request) => {
+        await logBatch(context, givenRunId(request), { ...nothing, metrics: [request] });
+        return '{}';
+      },
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: path('log-parameter'),
+      operationId: 'mlflowLogParam',
+      summary: 'Log one param of a run',
+      request: z.object({ ...runId, ...keyValue.shape }),
+      handle: async (request) => {
+        await logBatch(context, givenRunId(request), { ...nothing, params: [request] });
+        return '{}';
+      },
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: path('set-tag'),
+      operationId: 'mlflowSetTag',
+      summary: 'Set a tag of a run',
+      request: z.object({ ...runId, ...keyValue.shape }),
+      handle: async (request) => {
+        await logBatch(context, givenRunId(request), { ...nothing, tags: [request] });
+        return '{}';
+      },
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: path('delete-tag'),
+      operationId: 'mlflowDeleteTag',
+      summary: 'Delete a tag of a run',
+      request: z.object({ run_id: required, key: required }),
+      handle: async ({ run_id, key }) => {
+        await database.write(async (db) => {
+          const { run_key } = await runToWrite(db, database.kind, givenRunId({ run_id }));
+          await deleteTag(db, run_key, run_id, key);
+        });
+        return {};
+      },
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: path('log-model'),
+      operationId: 'mlflowLogModel',
+      summary: 'Note a model of a run in its tags, as old clients do',
+      request: z.object({ run_id: required, model_json: required }),
+      handle: async ({ run_id, model_json }) => {
+        await logModel(context, givenRunId({ run_id }), model_json);
+        return {};
+      },
+    }),
+  ];
+}

@@ -1,0 +1,190 @@
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import type { DatabaseKind, Db } from '../database/database.ts';
+import { run } from '../database/statements.ts';
+import { invalidParameter, shown } from '../errors.ts';
+import { int64, keyValue, required, text } from '../rest/fields.ts';
+import { jsonRoute, type RestRoute } from '../rest/route.ts';
+import { activeExperiment } from './experiments.ts';
+import { checkLength, checkTag, LIMITS } from './limits.ts';
+import { randomName } from './names.ts';
+import { findRun, givenRunId, type RunRef, runToWrite } from './run-ref.ts';
+import { type KeyValue, keyValueJson, setTags } from './run-values.ts';
+import { type RunRow, runInfo, runTexts } from './run-view.ts';
+import type { TrackingContext } from './tracking.ts';
+
+const NAME_TAG = 'mlflow.runName';
+const STATUSES = ['RUNNING', 'SCHEDULED', 'FINISHED', 'FAILED', 'KILLED'] as const;
+
+export const runId = { run_id: text, run_uuid: text };
+
+/** A run by its public id. Throws RESOURCE_DOES_NOT_EXIST. */
+async function runRow(db: Db, id: string): Promise<RunRow> {
+  const { run_key } = await findRun(db, id);
+  return db.selectFrom('runs').selectAll().where('run_key', '=', run_key).executeTakeFirstOrThrow();
+}
+
+interface NewRun {
+  experiment_id: string;
+  user_id: string;
+  start_time: number;
+  name: string;
+  tags: readonly KeyValue[];
+}
+
+const INSERT = `INSERT INTO runs (run_id, experiment_id, run_name, user_id, status, lifecycle_stage, start_time, artifact_uri)
+  VALUES ($1, $2, $3, $4, 'RUNNING', 'active', $5, $6) RETURNING run_key`;
+
+async function createRun(db: Db, { experiment_id, user_id, start_time, name, tags }: NewRun): Promise<string> {
+  const experiment = await activeExperiment(db, experiment_id);
+  const run_id = randomUUID().replaceAll('-', '');
+  const uri = `${experiment.artifact_location.replace(/\/+$/, '')}/${run_id}/artifacts`;
+  const values = [run_id, experiment.experiment_id, name, user_id, start_time, uri];
+  const [{ run_key }] = await run<{ run_key: number }>(db, INSERT, values);
+  const ref: RunRef = { run_id, run_key, experiment_id: experiment.experiment_id, lifecycle_stage: 'active' };
+  await setTags(db, ref, tags);
+  const row: RunRow = {
+    ...ref,
+    run_name: name,
+    user_id,
+    status: 'RUNNING',
+    start_time,
+    end_time: null,
+    deleted_time: null,
+    artifact_uri: uri,
+  };
+  const shownTags = [...new Map(tags.map(({ key, value }) => [key, keyValueJson(key, value)])).values()].join(',');
+  return `{"run":{"info":${JSON.stringify(runInfo(row))},"data":{"tags":[${shownTags}]}}}`;
+}
+
+/** The name and the tags of a new run: each may bring the name, and they may not disagree. */
+function namedTags(name: string, tags: readonly KeyValue[]): { name: string; tags: readonly KeyValue[] } {
+  const tagged = tags.find(({ key }) => key === NAME_TAG)?.value ?? '';
+  if (name !== '' && tagged !== '' && name !== tagged) {
+    throw invalidParameter(
+      `Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values (run_name=${shown(name)}, mlflow.runName=${shown(tagged)})`,
+    );
+  }
+  const chosen = name || tagged || randomName();
+  return { name: chosen, tags: tagged === '' ? [...tags, { key: NAME_TAG, value: chosen }] : tags };
+}
+
+interface RunUpdate {
+  status: string | null | undefined;
+  end_time: number | null | undefined;
+  run_name: string | null | undefined;
+}
+
+async function updateRun(db: Db, kind: DatabaseKind, id: string, update: RunUpdate): Promise<RunRow> {
+  const ref = await runToWrite(db, kind, id);
+  const set: string[] = [];
+  const values: unknown[] = [];
+  const assign = (column: string, value: unknown): void => {
+    if (value === undefined || value === null) return;
+    values.push(value);
+    set.push(`${column} = $${values.length}`);
+  };
+  assign('status', update.status);
+  assign('end_time', update.end_time);
+  if (set.length > 0) {
+    values.push(ref.run_key);
+    await run(db, `UPDATE runs SET ${set.join(', ')} WHERE run_key = $${values.length}`, values);
+  }
+  if (update.run_name) await setTags(db, ref, [{ key: NAME_TAG, value: update.run_name }]);
+  return db.selectFrom('runs').selectAll().where('run_key', '=', ref.run_key).executeTakeFirstOrThrow();
+}
+
+async function setStage(db: Db, id: string, stage: 'active' | 'deleted', now: number): Promise<void> {
+  const ref = await findRun(db, id);
+  const deleted = stage === 'deleted' ? now : null;
+  const text = 'UPDATE runs SET lifecycle_stage = $1, deleted_time = $2 WHERE run_key = $3';
+  await run(db, text, [stage, deleted, ref.run_key]);
+}
+
+const statusSchema = z.union([
+  z.enum(STATUSES),
+  // Their numbers in MLflow's protobuf.
+  z
+    .int()
+    .min(1)
+    .max(5)
+    .transform((number) => STATUSES[number - 1]),
+]);
+
+export function runRoutes({ database, events, now }: TrackingContext): RestRoute[] {
+  const path = (call: string): string => `/api/2.0/mlflow/runs/${call}`;
+  const stageRoute = (verb: 'delete' | 'restore', stage: 'active' | 'deleted'): RestRoute =>
+    jsonRoute({
+      method: 'POST',
+      path: path(verb),
+      operationId: verb === 'delete' ? 'mlflowDeleteRun' : 'mlflowRestoreRun',
+      summary: verb === 'delete' ? 'Mark a run as deleted' : 'Restore a deleted run',
+      request: z.object({ run_id: required }),
+      handle: async ({ run_id }) => {
+        await database.write((db) => setStage(db, run_id, stage, now()));
+        events.emit(`run.${verb}d`, { run_id });
+        return {};
+      },
+    });
+  return [
+    jsonRoute({
+      method: 'POST',
+      path: path('create'),
+      operationId: 'mlflowCreateRun',
+      summary: 'Create a run',
+      request: z.object({
+        experiment_id: text,
+        user_id: text,
+        start_time: int64.nullish(),
+        run_name: text,
+        tags: z.array(keyValue).default([]),
+      }),
+      handle: async ({ experiment_id, user_id, start_time, run_name, tags: sent }) => {
+        for (const { key, value } of sent) checkTag(key, value);
+        checkLength('run_name', run_name ?? '', LIMITS.tagValue);
+        const { name, tags } = namedTags(run_name ?? '', sent);
+        const user = user_id ?? '';
+        checkLength('user_id', user, LIMITS.key);
+        const given = {
+          experiment_id: experiment_id || '0',
+          user_id: user,
+          start_time: start_time ?? now(),
+          name,
+          tags,
+        };
+        const created = await database.write((db) => createRun(db, given));
+        events.emit('run.created', { experiment_id: given.experiment_id, run_name: name });
+        return created;
+      },
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: path('get'),
+      operationId: 'mlflowGetRun',
+      summary: 'One run with its latest metrics, params, tags, inputs and outputs',
+      request: z.object(runId),
+      handle: (request) =>
+        database.read(async (db) => {
+          const [text] = await runTexts(db, database.kind, [await runRow(db, givenRunId(request))]);
+          return `{"run":${text}}`;
+        }),
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: path('update'),
+      operationId: 'mlflowUpdateRun',
+      summary: 'Change status, end time or name of a run',
+      request: z.object({ ...runId, status: statusSchema.nullish(), end_time: int64.nullish(), run_name: text }),
+      handle: async (request) => {
+        const { status, end_time, run_name } = request;
+        checkLength('run_name', run_name ?? '', LIMITS.tagValue);
+        const id = givenRunId(request);
+        const row = await database.write((db) => updateRun(db, database.kind, id, { status, end_time, run_name }));
+        if (status !== undefined && status !== null) events.emit('run.status', { run_id: id, status });
+        return { run_info: runInfo(row) };
+      },
+    }),
+    stageRoute('delete', 'deleted'),
+    stageRoute('restore', 'active'),
+  ];
+}

@@ -11,7 +11,7 @@ import type { Artifact } from './tree.ts';
 const HOUR = 3_600_000;
 let served: RegistryUnderTest;
 beforeEach(async () => {
-  served = await RegistryUnderTest.open('sqlite', undefined, testStorage());
+  served = await RegistryUnderTest.open(undefined, undefined, testStorage());
 });
 afterEach(() => served.close());
 
@@ -196,7 +196,7 @@ test('uploads in parts outlive a restart', async () => {
   const created = await served.registry.storage.uploads.create('a/parts', bytes.length, '', undefined);
   await served.registry.storage.uploads.append(created.id, 0, once(bytes.subarray(0, 100_000)));
   await served.close(true);
-  served = await RegistryUnderTest.open('sqlite', served.dataDir, testStorage());
+  served = await RegistryUnderTest.open(served.database, served.dataDir, testStorage());
   const { uploads, artifacts, vault } = served.registry.storage;
   assert.equal((await uploads.get(created.id)).received, 100_000);
   const { artifact } = await uploads.append(created.id, 100_000, once(bytes.subarray(100_000)));

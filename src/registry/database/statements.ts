@@ -54,10 +54,3 @@ export function inKeys(kind: DatabaseKind, column: string, keys: readonly number
   if (kind === 'sqlite') return sql`${sql.ref(column)} IN (SELECT value FROM json_each(${list}))`;
   return sql`${sql.ref(column)} IN (SELECT value::bigint FROM json_array_elements_text(${list}::json))`;
 }
-
-/** As `inKeys`, for text. */
-export function inTexts(kind: DatabaseKind, column: string, values: readonly string[]): RawBuilder<boolean> {
-  const list = JSON.stringify(values);
-  if (kind === 'sqlite') return sql`${sql.ref(column)} IN (SELECT value FROM json_each(${list}))`;
-  return sql`${sql.ref(column)} IN (SELECT value FROM json_array_elements_text(${list}::json))`;
-}

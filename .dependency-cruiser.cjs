@@ -15,6 +15,8 @@ const allowed = {
   executor: ['backends', 'batching', 'models', 'tensor', 'telemetry'],
   pipeline: ['admission', 'batching', 'cache', 'executor/frame', 'executor/messages', 'tensor'],
   models: ['backends', 'batching', 'pipeline/types', 'tensor'],
+  routing: [],
+  experiments: [],
   'server/http': ['protocol', 'pipeline', 'server/services', 'admission', 'telemetry', 'tensor'],
   'server/grpc': ['protocol', 'pipeline', 'server/services', 'admission', 'tensor'],
   gateway: ['admission', 'cache', 'pipeline', 'server', 'telemetry', 'tensor'],

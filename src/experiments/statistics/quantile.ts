@@ -1,0 +1,105 @@
+import { type Interval, logBernoulliMixture } from './bernoulli.ts';
+import { bisect, minimise } from './root.ts';
+
+/**
+ * Sequential inference on a quantile, from counts below thresholds alone (Howard and Ramdas 2022): if x is the
+ * q-quantile, then "a value lies below x" is a Bernoulli trial of probability q.
+ */
+export interface QuantileTest {
+  quantile: number;
+  /** The number of values at which it is tuned to be strongest. */
+  tOpt: number;
+  alphaOpt?: number;
+}
+
+/** The share of values below a threshold that speaks least against its being the quantile, and with what strength. */
+export interface Valley {
+  share: number;
+  count: number;
+}
+
+export function logQuantileMixture(below: number, count: number, test: QuantileTest): number {
+  return logBernoulliMixture(below, count, test.quantile, test.tOpt, test.alphaOpt);
+}
+
+/** Where the mixture is smallest: near the quantile, shifted a little by its prior. */
+export function valley(count: number, test: QuantileTest): Valley {
+  const share = minimise(0, 1, (s) => logQuantileMixture(s * count, count, test), 1e-9);
+  return { share, count };
+}
+
+/** Evidence against a threshold of which only is known that `low` to `high` values lie below it. */
+export function leastEvidence(low: number, high: number, at: Valley, test: QuantileTest): number {
+  return logQuantileMixture(Math.min(Math.max(at.share * at.count, low), high), at.count, test);
+}
+
+/** The range of counts-below that a (1 − α) confidence sequence cannot rule out for the quantile. */
+export function quantileRanks(count: number, alpha: number, test: QuantileTest): Interval {
+  const threshold = Math.log(1 / alpha);
+  const lowest = valley(count, test).share * count;
+  const rejected = (below: number) => logQuantileMixture(below, count, test) > threshold;
+  return {
+    low: rejected(0) ? bisect(0, lowest, rejected) : 0,
+    high: rejected(count) ? bisect(lowest, count, (below) => !rejected(below)) : count,
+  };
+}
+
+/** A (1 − α) confidence sequence for a quantile of sorted values; an end that nothing bounds yet is infinite. */
+export function quantileInterval(sorted: ArrayLike<number>, alpha: number, test: QuantileTest): Interval {
+  const ranks = quantileRanks(sorted.length, alpha, test);
+  const low = Math.ceil(ranks.low);
+  const high = Math.floor(ranks.high);
+  return {
+    low: low < 1 ? Number.NEGATIVE_INFINITY : sorted[low - 1],
+    high: high >= sorted.length ? Number.POSITIVE_INFINITY : sorted[high],
+  };
+}
+
+/**
+ * Always-valid two-sided p-value of "both arms have the same quantile": the least joint evidence over all places where
+ * the common quantile could be. Both arrays sorted.
+ */
+export function quantileTestPValue(a: ArrayLike<number>, b: ArrayLike<number>, test: QuantileTest): number {
+  if (a.length === 0 || b.length === 0) return 1;
+  const first = valley(a.length, test);
+  const second = valley(b.length, test);
+  const start = Math.min(at(a, first), at(b, second));
+  const end = Math.max(at(a, first), at(b, second));
+  let least = Number.POSITIVE_INFINITY;
+  const evidenceAt = (x: number) => {
+    const one = leastEvidence(countBelow(a, x), countUpTo(a, x), first, test);
+    const two = leastEvidence(countBelow(b, x), countUpTo(b, x), second, test);
+    least = Math.min(least, one + two);
+  };
+  for (const values of [a, b]) {
+    for (let i = countBelow(values, start); i < values.length && values[i] <= end; i++) evidenceAt(values[i]);
+  }
+  return Math.min(1, Math.exp(-least));
+}
+
+/** The value at a valley. */
+function at(sorted: ArrayLike<number>, { share, count }: Valley): number {
+  return sorted[Math.min(Math.floor(share * count), count - 1)];
+}
+
+function countBelow(sorted: ArrayLike<number>, x: number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (sorted[middle] < x) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function countUpTo(sorted: ArrayLike<number>, x: number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (sorted[middle] <= x) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

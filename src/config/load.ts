@@ -1,21 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { type Document, isMap, isSeq, LineCounter, type Node, parseDocument, type YAMLParseError } from 'yaml';
-import type { z } from 'zod';
 import { type Config, configSchema } from './schema.ts';
+import { ConfigError, describe, located, readYaml } from './yaml-file.ts';
 
-/** A configuration that cannot be used: one line per mistake, each with file, line and column. */
-export class ConfigError extends Error {
-  readonly problems: string[];
-
-  constructor(problems: string[]) {
-    super(problems.join('\n'));
-    this.name = 'ConfigError';
-    this.problems = problems;
-  }
-}
-
-const MAX_BYTES = 1024 * 1024;
-const MAX_ALIASES = 100;
+export { ConfigError } from './yaml-file.ts';
 
 /** Reads and validates a YAML file. `overrides` (flags, environment) win over the file. Throws ConfigError. */
 export function loadConfig(file: string | undefined, overrides: Record<string, unknown> = {}): Config {
@@ -30,39 +17,21 @@ export function loadConfig(file: string | undefined, overrides: Record<string, u
 }
 
 export function parseConfig(text: string, file: string, overrides: Record<string, unknown> = {}): Config {
-  if (text.length > MAX_BYTES) throw new ConfigError([`${file}:1:1: larger than ${MAX_BYTES} bytes`]);
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, schema: 'core', uniqueKeys: true });
-  if (document.errors.length > 0) {
-    throw new ConfigError(
-      document.errors.map((error) => {
-        const { line, col } = lines.linePos(error.pos[0]);
-        return `${file}:${line}:${col}: ${syntaxMessage(error)}`;
-      }),
-    );
+  const yaml = readYaml(text, file);
+  if (yaml.documents.length > 1) {
+    const message = 'a second document starts here; the configuration is one document';
+    throw new ConfigError(located(yaml, [{ offset: yaml.documents[0].document.range?.[2] ?? 0, message }]));
   }
-  let plain: unknown;
-  try {
-    plain = document.toJS({ maxAliasCount: MAX_ALIASES }) ?? {};
-  } catch (error) {
-    throw new ConfigError([`${file}:1:1: ${(error as Error).message}`]);
-  }
+  const plain = yaml.documents[0]?.plain ?? {};
   const result = configSchema.safeParse(merge(withoutEmptySections(plain), overrides));
   if (result.success) return result.data;
-  const problems = result.error.issues.flatMap((issue) => describe(issue, document));
-  problems.sort((a, b) => a.offset - b.offset);
+  const { document } = yaml.documents[0] ?? readYaml('{}', file).documents[0];
   throw new ConfigError(
-    problems.map(({ offset, message }) => {
-      const { line, col } = lines.linePos(offset);
-      return `${file}:${line}:${col}: ${message}`;
-    }),
+    located(
+      yaml,
+      result.error.issues.flatMap((issue) => describe(issue, document)),
+    ),
   );
-}
-
-/** The parser's words without the place, which stands in front already, and without its own API. */
-function syntaxMessage(error: YAMLParseError): string {
-  if (error.code === 'MULTIPLE_DOCS') return 'a second document starts here; the configuration is one document';
-  return error.message.split('\n')[0].replace(/ at line \d+, column \d+:?$/, '');
 }
 
 /** A section all of whose settings are commented out reads as null; it is as good as absent. */
@@ -71,43 +40,6 @@ function withoutEmptySections(plain: unknown): unknown {
   return Object.fromEntries(
     Object.entries(plain).filter(([key, value]) => value !== null || !Object.hasOwn(configSchema.shape, key)),
   );
-}
-
-interface Problem {
-  /** Into the file's text. */
-  offset: number;
-  message: string;
-}
-
-function describe(issue: z.core.$ZodIssue, document: Document): Problem[] {
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => {
-      const path = [...issue.path, key];
-      return { offset: place(path, document), message: `unknown setting '${path.join('.')}'` };
-    });
-  }
-  const where = issue.path.length === 0 ? 'configuration' : issue.path.join('.');
-  return [{ offset: place(issue.path, document), message: `${where}: ${issue.message}` }];
-}
-
-/** Where the deepest node of the path that the file has starts; a key's own place for the last step. */
-function place(path: readonly PropertyKey[], document: Document): number {
-  let node: Node | null | undefined = document.contents as Node | null;
-  let offset = node?.range?.[0] ?? 0;
-  for (const step of path) {
-    if (isMap(node)) {
-      const pair = node.items.find(
-        (item) => String((item.key as { value?: unknown })?.value ?? item.key) === String(step),
-      );
-      if (pair === undefined) break;
-      offset = (pair.key as Node).range?.[0] ?? offset;
-      node = pair.value as Node | null;
-    } else if (isSeq(node)) {
-      node = node.items[Number(step)] as Node | undefined;
-      offset = node?.range?.[0] ?? offset;
-    } else break;
-  }
-  return offset;
 }
 
 function merge(base: unknown, over: Record<string, unknown>): unknown {

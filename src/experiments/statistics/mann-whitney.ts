@@ -64,7 +64,7 @@ function exact(groups: TieGroup[], u: number, n: number, m: number): RankTest {
   let ways: Float64Array[] = Array.from({ length: m + 1 }, () => new Float64Array(0));
   ways[0] = Float64Array.of(1);
   for (const { size, rank } of groups) {
-    const next = ways.map((row) => row.slice());
+    const next: Float64Array[] = ways.map((row) => row.slice());
     for (let chosen = 0; chosen <= m; chosen++) {
       if (ways[chosen].length === 0) continue;
       let choices = 1;

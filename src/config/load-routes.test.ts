@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { parseCondition } from './condition.ts';
+import { ConfigError } from './load.ts';
+import { parseRoutes } from './load-routes.ts';
+import { parseDuration } from './units.ts';
+
+/** A document of each kind with everything in it; each strategy is tried in the place of STRATEGY. */
+const ROUTE = `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: ranker}
+spec:
+  match:
+    - model: ranker
+      headers: {X-Tenant: {regex: "^eu-"}}
+    - {path: {prefix: /v2/}, tenant: acme, metadata: {a: {present: true}}, parameters: {p: x}}
+  unit:
+    from: [{header: x-user-id}, {cookie: uid}, {input: user_id}, {parameter: user}]
+    onMissing: randomUnanalysed
+    salt: ranker-q1
+  variants:
+    stable: {model: ranker, alias: champion}
+    next: {model: ranker, version: "7", fallback: stable}
+  overrides:
+    - {headers: {x-canary: {exact: always}}, variant: next, analysed: false}
+  shadow:
+    variant: next
+    sample: 10%
+    maxInFlight: 64
+    timeout: 500ms
+    compare: {output: scores, atol: 1e-3, rtol: 1e-3, topK: 5, maxMismatch: 1%}
+  fallback: {on: [5xx, timeout, ejected], order: [stable]}
+  resilience:
+    outlier: {consecutive5xx: 5, interval: 10s, baseEjection: 30s}
+    retryBudget: {percent: 20, minConcurrency: 3}
+    circuitBreaker: {maxInFlight: 100, failureRatio: 50%}
+    timeout: 2s
+  strategy:
+    STRATEGY
+---
+apiVersion: switchyard/v1
+kind: AnalysisTemplate
+metadata: {name: golden}
+spec:
+  metrics:
+    - {name: errors, test: errorRate, margin: 0.2%, minRequests: 2000}
+    - {name: p99, test: latencyQuantile, quantile: 0.99, margin: 5%, minRequests: 5000}
+    - {name: agreement, test: shadowMismatch, margin: 1%, minRequests: 1000}
+    - {name: revenue, prometheus: {address: "http://prometheus:9090", query: "sum(x)"}, successCondition: "result >= 0.95", failureLimit: 0}
+`;
+
+const STRATEGIES = {
+  weighted: 'weighted: {stable: 90, next: 10}',
+  canary: `canary:
+      stable: stable
+      candidate: next
+      control: matched
+      steps:
+        - setMirror: {percent: 10}
+        - pause: {duration: 10m}
+        - setWeight: 5
+        - analysis: {templates: [golden]}
+        - pause: {}
+      background: {templates: [golden]}
+      onFail: {rollback: ramp, over: 30s}
+      onInconclusive: hold
+      onPass: {setAlias: champion}
+      deadline: 2h`,
+  experiment: `experiment:
+      split: {stable: 50, next: 50}
+      primary: {metric: reward, mde: 1%, test: asymptoticCS, alpha: 0.05, tune: 5000}
+      guardrails: [{metric: latency.p99, nonInferiority: 5%}, {metric: errors, nonInferiority: 0.2%}]
+      srm: {alpha: 0.001, onFail: invalidate}`,
+  bandit: `bandit:
+      policy: linUCB
+      arms: [stable, next]
+      context: {inputs: [age, locale], dim: 16}
+      floor: 0.02
+      discount: {halfLife: 24h}
+      refresh: 10s
+      reward: {wait: 30m, default: 0, aggregate: first, topic: rewards}
+      mode: online`,
+};
+
+function parse(text: string, knows?: (model: string) => boolean) {
+  return parseRoutes([{ file: 'route.yaml', text }], knows);
+}
+
+function problems(text: string, knows?: (model: string) => boolean): string[] {
+  try {
+    parse(text, knows);
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.problems;
+  }
+  return [];
+}
+
+test('every capability of the example is read, with units converted', () => {
+  for (const [kind, strategy] of Object.entries(STRATEGIES)) {
+    const { routes, templates } = parse(ROUTE.replace('STRATEGY', strategy));
+    assert.equal(routes.length, 1, kind);
+    const { spec } = routes[0];
+    assert.ok(kind in spec.strategy);
+    assert.equal(spec.shadow?.sample, 0.1);
+    assert.equal(spec.resilience.timeout, 2000);
+    assert.equal(spec.resilience.outlier?.baseEjection, 30_000);
+    assert.deepEqual(spec.match?.[0].headers, { 'x-tenant': { regex: '^eu-' } });
+    const metrics = templates.get('golden')!.spec.metrics;
+    assert.deepEqual([metrics[0].margin, metrics[1].quantile, metrics[3].failureLimit], [0.002, 0.99, 0]);
+  }
+  assert.equal(parseDuration('1h30m5s250ms'), 5_405_250);
+});
+
+test('mistakes are refused with place and remedy', () => {
+  const base = ROUTE.replace('STRATEGY', STRATEGIES.weighted);
+  const canary = ROUTE.replace('STRATEGY', STRATEGIES.canary);
+  const cases: [string, RegExp][] = [
+    [
+      base.replace('next: 10}', 'next: 20}'),
+      /^route.yaml:31:5: spec.strategy.weighted: the weights add up to 110; they must add up to 100/,
+    ],
+    [
+      base.replace('next: 10}', 'nxet: 10}'),
+      /^route.yaml:31:\d+: spec.strategy.weighted.nxet: no variant is called "nxet"; there are stable, next/,
+    ],
+    [
+      base.replace('weighted:', 'bandit: {policy: ucb1, arms: [stable]}\n    weighted:'),
+      /exactly one strategy of .*; it has weighted and bandit/,
+    ],
+    [ROUTE.replace('STRATEGY', '{}').replace('strategy:\n    {}', 'strategy: {}'), /it has none/],
+    [base.replace('alias: champion}', 'alias: champion, fallback: next}'), /go in a circle: stable → next → stable/],
+    [base.replace('regex: "^eu-"', 'regex: "(a"'), /^route.yaml:7:\d+: .*"\(" without/],
+    [base.replace('500ms', '5 parsecs'), /a duration such as/],
+    [base.replace('sample: 10%', 'sample: 110%'), /between 0% and 100%/],
+    [base.replace('maxInFlight: 64', 'maxInflight: 64'), /unknown setting 'spec.shadow.maxInflight'/],
+    [
+      base.replace('variant: next, analysed', 'variant: other, analysed'),
+      /^route.yaml:17:\d+: .*no variant is called "other"/,
+    ],
+    [base.replace('order: [stable]', 'order: [stable, stable]'), /names stable twice/],
+    [base.replace('version: "7"', 'version: "7", alias: a'), /a version or an alias, not both/],
+    [base.replace('kind: Route', 'kind: Rout'), /^route.yaml:2:1: kind: kind must be Route or AnalysisTemplate/],
+    [base.replace('margin: 0.2%', 'margin: 0%'), /no amount of data/],
+    [base.replace('minRequests: 5000', 'minRequests: 50'), /50 requests cannot show a 0.99 quantile; at least 1000/],
+    [base.replace('result >= 0.95', 'process.exit()'), /condition "process.exit\(\)"/],
+    [base.replace('{name: agreement, test', '{name: errors, test'), /two metrics have the same name/],
+    [
+      canary.replace('[golden]}\n        - pause: {}', '[silver]}\n        - pause: {}'),
+      /no AnalysisTemplate is called "silver"; there are: golden/,
+    ],
+    [
+      canary.replace('setWeight: 5', 'setWeight: 0').replace('setMirror: {percent: 10}', 'setWeight: 0'),
+      /nothing reaches the candidate before this step/,
+    ],
+    [canary.replace('- setWeight: 5', '- pause: {}'), /the candidate serves none before/],
+    [canary.replace('setWeight: 5', 'setWeight: 5\n          pause: {}'), /a step is exactly one of/],
+    [canary.replace('candidate: next', 'candidate: stable'), /same variant as stable/],
+    [
+      canary.replace('{alias: ', '{alias: ').replace('next: {model: ranker,', 'next: {model: other,'),
+      /alias names a version of one model/,
+    ],
+    [ROUTE.replace('STRATEGY', STRATEGIES.bandit.replace('linUCB', 'ucb1')), /ucb1 uses no context/],
+    [ROUTE.replace('STRATEGY', STRATEGIES.bandit.replace('floor: 0.02', 'floor: 0.6')), /more than 1/],
+    [ROUTE.replace('STRATEGY', STRATEGIES.bandit.replace('default: 0', 'default: 4')), /outside 0 to 1/],
+    [`${base}---\n${base}`, /there is another Route ranker/],
+    [base.replace('salt: ranker-q1', 'salt: [a'), /^route.yaml:\d+:\d+: /],
+  ];
+  for (const [text, message] of cases) {
+    const found = problems(text);
+    assert.ok(
+      found.some((line) => message.test(line)),
+      `${message}:\n${found.join('\n')}`,
+    );
+  }
+  const unknown = problems(base, (model) => model !== 'ranker');
+  assert.match(
+    unknown[0],
+    /^route.yaml:14:\d+: spec.variants.stable.model: no model is called "ranker"; load it first/,
+  );
+});
+
+test('names that reach a prototype are refused', () => {
+  const text = ROUTE.replace('STRATEGY', STRATEGIES.weighted);
+  assert.ok(
+    problems(text.replace('next: {model: ranker, version: "7", fallback: stable}', '__proto__: {model: ranker}'))
+      .length > 0,
+  );
+  assert.ok(problems(text.replace('{name: ranker}', '{name: constructor}')).length > 0);
+});
+
+test('mutated files are refused or read, never thrown on', () => {
+  const text = ROUTE.replace('STRATEGY', STRATEGIES.canary);
+  const edit = fc.record({
+    at: fc.nat(text.length),
+    remove: fc.nat(12),
+    insert: fc.constantFrom('', '{', '}', '[', ':', ' ', '\n', '*a', '&a', '0', '-1', '%', 'null', '!!x', '"', '1e400'),
+  });
+  fc.assert(
+    fc.property(edit, ({ at, remove, insert }) => {
+      for (const line of problems(text.slice(0, at) + insert + text.slice(at + remove))) {
+        assert.match(line, /^route.yaml:\d+:\d+: /);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('conditions compute what they say and reach nothing else', () => {
+  const cases: [string, number[], boolean][] = [
+    ['result >= 0.95', [0.95], true],
+    ['result[0] < 2 && result[1] > 1', [1, 2], true],
+    ['!(result > 1) || result == 5', [5], true],
+    ['-result * 2 + 10 % 4 <= abs(-3) - 1', [0], true],
+    ['isNaN(result)', [], true],
+    ['result > 0', [], false],
+    ['result <= 0', [Number.NaN], false],
+    ['1 + 2 * 3 == 7 && 8 / 2 / 2 == 2', [], true],
+  ];
+  for (const [source, result, expected] of cases) assert.equal(parseCondition(source)(result), expected, source);
+  for (const source of [
+    '',
+    'result',
+    'result >',
+    '(result > 1',
+    'result > 1)',
+    'foo > 1',
+    'result.x',
+    '1 < 2 < 3',
+    '"a" == 1',
+    '!result',
+    'constructor > 1',
+    'result[-1] > 0',
+    `${'('.repeat(99)}1`,
+  ]) {
+    assert.throws(() => parseCondition(source), /^Error: condition/, source);
+  }
+});

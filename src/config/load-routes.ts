@@ -1,0 +1,141 @@
+import { readFileSync } from 'node:fs';
+import type { Document } from 'yaml';
+import type { RouteDocument, TemplateDocument } from './route-schema.ts';
+import { routeDocumentSchema } from './route-schema.ts';
+import { ConfigError, describe, located, type Problem, place, readYaml, type YamlFile } from './yaml-file.ts';
+
+/** All routes and templates of a configuration, checked with one another. Swapped whole, or not at all. */
+export interface RouteSet {
+  routes: RouteDocument[];
+  templates: Map<string, TemplateDocument>;
+}
+
+export interface RouteFile {
+  file: string;
+  text: string;
+}
+
+/** True for a model that the repository or the registry has. */
+export type KnowsModel = (model: string) => boolean;
+
+/** Throws ConfigError with the problems of all files. */
+export function loadRouteFiles(files: readonly string[], knowsModel?: KnowsModel): RouteSet {
+  const problems: string[] = [];
+  const read = files.flatMap((file): RouteFile[] => {
+    try {
+      return [{ file, text: readFileSync(file, 'utf8') }];
+    } catch (error) {
+      problems.push(`${file}: cannot be read: ${(error as Error).message}`);
+      return [];
+    }
+  });
+  if (problems.length > 0) throw new ConfigError(problems);
+  return parseRoutes(read, knowsModel);
+}
+
+interface Parsed {
+  yaml: YamlFile;
+  document: Document;
+  value: RouteDocument | TemplateDocument;
+}
+
+export function parseRoutes(files: readonly RouteFile[], knowsModel: KnowsModel = () => true): RouteSet {
+  const problems: string[] = [];
+  const parsed: Parsed[] = [];
+  for (const { file, text } of files) {
+    try {
+      const yaml = readYaml(text, file);
+      const found: Problem[] = [];
+      for (const { plain, document } of yaml.documents) {
+        if (plain === null) continue;
+        const result = routeDocumentSchema.safeParse(plain);
+        if (result.success) parsed.push({ yaml, document, value: result.data });
+        else found.push(...result.error.issues.flatMap((issue) => describe(issue, document)));
+      }
+      problems.push(...located(yaml, found));
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      problems.push(...error.problems);
+    }
+  }
+  problems.push(...checkTogether(parsed, knowsModel));
+  if (problems.length > 0) throw new ConfigError(problems);
+  const values = parsed.map(({ value }) => value);
+  return {
+    routes: values.filter((value): value is RouteDocument => value.kind === 'Route'),
+    templates: new Map(
+      values.flatMap((value) => (value.kind === 'AnalysisTemplate' ? [[value.metadata.name, value]] : [])),
+    ),
+  };
+}
+
+/** Names that are taken twice, templates that do not exist or cannot work here, models nobody has. */
+function checkTogether(parsed: readonly Parsed[], knowsModel: KnowsModel): string[] {
+  const problems: string[] = [];
+  const seen = new Set<string>();
+  const templates = new Map<string, TemplateDocument>();
+  for (const { value } of parsed) if (value.kind === 'AnalysisTemplate') templates.set(value.metadata.name, value);
+  for (const { yaml, document, value } of parsed) {
+    const found: Problem[] = [];
+    const report = (path: PropertyKey[], message: string) =>
+      found.push({ offset: place(path, document), message: `${path.join('.')}: ${message}` });
+    const key = `${value.kind} ${value.metadata.name}`;
+    if (seen.has(key)) report(['metadata', 'name'], `there is another ${key}`);
+    seen.add(key);
+    if (value.kind === 'Route') {
+      for (const [name, { model }] of Object.entries(value.spec.variants)) {
+        if (!knowsModel(model)) {
+          report(
+            ['spec', 'variants', name, 'model'],
+            `no model is called ${JSON.stringify(model)}; load it first, or correct the name`,
+          );
+        }
+      }
+      checkTemplates(value, templates, report);
+    }
+    problems.push(...located(yaml, found));
+  }
+  return problems;
+}
+
+function checkTemplates(
+  { spec }: RouteDocument,
+  templates: ReadonlyMap<string, TemplateDocument>,
+  report: (path: PropertyKey[], message: string) => void,
+): void {
+  const { canary } = spec.strategy;
+  if (canary === undefined) return;
+  let mirrored = spec.shadow?.variant === canary.candidate;
+  let weighted = false;
+  const check = (names: readonly string[], path: PropertyKey[]) => {
+    names.forEach((name, i) => {
+      const template = templates.get(name);
+      if (template === undefined) {
+        const known = [...templates.keys()].join(', ') || 'none';
+        report([...path, i], `no AnalysisTemplate is called ${JSON.stringify(name)}; there are: ${known}`);
+        return;
+      }
+      for (const metric of template.spec.metrics) {
+        if (metric.test === 'shadowMismatch' && !mirrored) {
+          report(
+            [...path, i],
+            `metric ${metric.name} compares shadowed answers, and nothing is mirrored to the candidate before; add setMirror or shadow`,
+          );
+        }
+        if ((metric.test === 'errorRate' || metric.test === 'latencyQuantile') && !weighted) {
+          report(
+            [...path, i],
+            `metric ${metric.name} compares served requests, and the candidate serves none before; add a setWeight above 0`,
+          );
+        }
+      }
+    });
+  };
+  canary.steps.forEach((step, i) => {
+    if (step.setMirror) mirrored ||= step.setMirror.percent > 0;
+    if (step.setWeight) weighted = true;
+    if (step.analysis)
+      check(step.analysis.templates, ['spec', 'strategy', 'canary', 'steps', i, 'analysis', 'templates']);
+  });
+  if (canary.background) check(canary.background.templates, ['spec', 'strategy', 'canary', 'background', 'templates']);
+}

@@ -5,8 +5,8 @@ import { strategyFields } from './strategy-schema.ts';
 import { duration, fraction } from './units.ts';
 
 const VERSION = 'switchyard/v1';
-/** Assignment keeps one byte per bucket, and canaries need a slot more than they have variants. */
-const MAX_VARIANTS = 64;
+/** The eligible set of a decision is a 32-bit mask. */
+const MAX_VARIANTS = 32;
 
 const unitSource = z
   .strictObject({

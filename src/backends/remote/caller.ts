@@ -1,7 +1,7 @@
 import type { Clock } from '../../shared/clock.ts';
 import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
+import { RetryBudget } from '../../shared/retry-budget.ts';
 import type { FailureKind, Replica, ReplicaSet } from './replicas.ts';
-import { RetryBudget } from './retry-budget.ts';
 
 /** A deadline this near is the caller's own doing: missing it says nothing of the replica. */
 const FAIR_TRY_MS = 1000;

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { SwitchyardError } from '../../shared/errors.ts';
+import { RetryBudget } from '../../shared/retry-budget.ts';
 import { ReplicaCaller } from './caller.ts';
 import { DEFAULT_REPLICA_POLICY, type Replica, ReplicaSet } from './replicas.ts';
-import { RetryBudget } from './retry-budget.ts';
 import { parseUrls } from './urls.ts';
 
 const unavailable = () => new SwitchyardError('unavailable', 'gone');

@@ -1,5 +1,5 @@
 /**
- * Bounds retries to a share of the calls in flight, so that a remote server in trouble is not asked twice as much.
+ * Bounds retries to a share of the calls in flight, so that a server in trouble is not asked twice as much.
  * A few are always allowed: with little traffic a share would round down to none.
  */
 export class RetryBudget {

@@ -1,0 +1,71 @@
+import type { RouteSpec } from '../config/route-schema.ts';
+import {
+  type CircuitPolicy,
+  type CircuitState,
+  circuitAllows,
+  circuitEnded,
+  circuitForgotten,
+  circuitStarted,
+  newCircuit,
+} from './circuit.ts';
+import { newOutlierStates, type OutlierPolicy, type OutlierState, reportOutcome, sweepOutliers } from './outlier.ts';
+
+/**
+ * Which variants of a route may be served now. One per route and gateway thread. The caller reports every request's
+ * start and end; `eligible` is what deciding asks.
+ */
+export interface RouteHealth {
+  outlier: OutlierPolicy | undefined;
+  circuit: CircuitPolicy | undefined;
+  outliers: OutlierState[];
+  circuits: CircuitState[];
+  /** All variants, as a mask. */
+  all: number;
+}
+
+export function newHealth(spec: RouteSpec['resilience'], variants: number): RouteHealth {
+  return {
+    outlier: spec.outlier,
+    circuit: spec.circuitBreaker,
+    outliers: newOutlierStates(variants),
+    circuits: Array.from({ length: variants }, newCircuit),
+    all: variants === 32 ? 0xffffffff : 2 ** variants - 1,
+  };
+}
+
+/** A mask of the variants that may be served. */
+export function eligible(health: RouteHealth, now: number): number {
+  if (health.outlier === undefined && health.circuit === undefined) return health.all;
+  let mask = 0;
+  for (let i = 0; i < health.outliers.length; i++) {
+    if (health.outliers[i].ejectedUntil !== 0) continue;
+    if (health.circuit !== undefined && !circuitAllows(health.circuits[i], now, health.circuit)) continue;
+    mask |= 1 << i;
+  }
+  return mask >>> 0;
+}
+
+export function requestStarted(health: RouteHealth, variant: number): void {
+  if (health.circuit !== undefined) circuitStarted(health.circuits[variant]);
+}
+
+/** How a request ended: `failed` for 5xx and timeouts, `forgotten` for what says nothing about the variant. */
+export function requestEnded(
+  health: RouteHealth,
+  variant: number,
+  outcome: 'ok' | 'failed' | 'forgotten',
+  now: number,
+): void {
+  if (outcome === 'forgotten') {
+    if (health.circuit !== undefined) circuitForgotten(health.circuits[variant]);
+    return;
+  }
+  const failed = outcome === 'failed';
+  if (health.outlier !== undefined) reportOutcome(health.outliers, variant, failed, now, health.outlier);
+  if (health.circuit !== undefined) circuitEnded(health.circuits[variant], failed, now, health.circuit);
+}
+
+/** Every `outlier.interval`. */
+export function sweepHealth(health: RouteHealth, now: number): void {
+  sweepOutliers(health.outliers, now);
+}

@@ -1,0 +1,84 @@
+import type { Match, TextMatch } from '../config/match-schema.ts';
+import { compilePattern, type Pattern } from '../config/pattern.ts';
+
+/**
+ * What routing sees of a request. The data plane implements it over what it has decoded; nothing is read that no route
+ * asks for.
+ */
+export interface RequestView {
+  readonly model: string;
+  /** HTTP path or full gRPC method. */
+  readonly path: string;
+  readonly tenant: string;
+  /** By lower-case name: an HTTP header or gRPC metadata. */
+  header(name: string): string | undefined;
+  /** A request parameter, as text. */
+  parameter(name: string): string | undefined;
+  /** The first element of an input tensor, as text. */
+  input(name: string): string | undefined;
+}
+
+type Source = 'model' | 'path' | 'tenant' | 'header' | 'parameter';
+
+interface Condition {
+  source: Source;
+  name: string;
+  exact: string | undefined;
+  prefix: string | undefined;
+  pattern: Pattern | undefined;
+  present: boolean;
+}
+
+/** All conditions must hold. */
+export type Matcher = readonly Condition[];
+
+export function compileMatch(match: Match): Matcher {
+  const conditions: Condition[] = [];
+  const add = (source: Source, name: string, text: TextMatch | undefined) => {
+    if (text === undefined) return;
+    conditions.push({
+      source,
+      name,
+      exact: text.exact,
+      prefix: text.prefix,
+      pattern: text.regex === undefined ? undefined : compilePattern(text.regex),
+      present: text.present ?? true,
+    });
+  };
+  add('model', '', match.model);
+  add('tenant', '', match.tenant);
+  add('path', '', match.path);
+  for (const [name, text] of Object.entries(match.headers ?? {})) add('header', name, text);
+  for (const [name, text] of Object.entries(match.metadata ?? {})) add('header', name, text);
+  for (const [name, text] of Object.entries(match.parameters ?? {})) add('parameter', name, text);
+  return conditions;
+}
+
+export function matches(matcher: Matcher, request: RequestView): boolean {
+  for (let i = 0; i < matcher.length; i++) if (!holds(matcher[i], request)) return false;
+  return true;
+}
+
+function holds(condition: Condition, request: RequestView): boolean {
+  const value = read(condition, request);
+  if (value === undefined) return !condition.present;
+  if (condition.exact !== undefined) return value === condition.exact;
+  if (condition.prefix !== undefined) return value.startsWith(condition.prefix);
+  if (condition.pattern !== undefined) return condition.pattern.test(value);
+  return condition.present;
+}
+
+function read({ source, name }: Condition, request: RequestView): string | undefined {
+  switch (source) {
+    case 'model':
+      return request.model;
+    case 'path':
+      return request.path;
+    case 'tenant':
+      return request.tenant;
+    case 'header':
+      return request.header(name);
+    case 'parameter':
+      return request.parameter(name);
+  }
+}

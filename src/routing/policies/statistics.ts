@@ -1,0 +1,94 @@
+/**
+ * What policies learn from: sums per arm. Each node counts its own rewards by epoch; these only grow, so publishing
+ * them again is harmless, and several nodes' add up in any order. One leader folds finished epochs into the totals,
+ * discounting what is older.
+ */
+export interface ArmSums {
+  count: number;
+  sum: number;
+  sumSquares: number;
+  /** Contextual policies: Σ x xᵀ, row by row, and Σ reward · x. */
+  outer?: number[];
+  weighted?: number[];
+}
+
+/** One node's rewards within one epoch. JSON as it is. */
+export interface EpochSums {
+  epoch: number;
+  arms: ArmSums[];
+}
+
+/** The leader's totals as of the beginning of `epoch`. JSON as it is. */
+export interface Totals {
+  epoch: number;
+  arms: ArmSums[];
+}
+
+export function noSums(dim = 0): ArmSums {
+  const sums: ArmSums = { count: 0, sum: 0, sumSquares: 0 };
+  if (dim === 0) return sums;
+  return { ...sums, outer: new Array<number>(dim * dim).fill(0), weighted: new Array<number>(dim).fill(0) };
+}
+
+export function noEpoch(epoch: number, arms: number, dim = 0): EpochSums {
+  return { epoch, arms: Array.from({ length: arms }, () => noSums(dim)) };
+}
+
+/** Adds one matured reward, in place. `x` is the context that the decision was made with. */
+export function addReward(sums: ArmSums, reward: number, x?: ArrayLike<number>): void {
+  sums.count++;
+  sums.sum += reward;
+  sums.sumSquares += reward * reward;
+  if (x === undefined || sums.outer === undefined || sums.weighted === undefined) return;
+  const dim = sums.weighted.length;
+  for (let i = 0; i < dim; i++) {
+    if (x[i] === 0) continue;
+    sums.weighted[i] += reward * x[i];
+    for (let j = 0; j < dim; j++) sums.outer[i * dim + j] += x[i] * x[j];
+  }
+}
+
+/** a + factor · b, of whichever shape either has. */
+export function addSums(a: ArmSums, b: ArmSums, factor = 1): ArmSums {
+  const result: ArmSums = {
+    count: a.count + factor * b.count,
+    sum: a.sum + factor * b.sum,
+    sumSquares: a.sumSquares + factor * b.sumSquares,
+  };
+  const outer = addLists(a.outer, b.outer, factor);
+  const weighted = addLists(a.weighted, b.weighted, factor);
+  if (outer !== undefined) result.outer = outer;
+  if (weighted !== undefined) result.weighted = weighted;
+  return result;
+}
+
+function addLists(a: number[] | undefined, b: number[] | undefined, factor: number): number[] | undefined {
+  if (b === undefined) return a;
+  if (a === undefined) return b.map((value) => factor * value);
+  return a.map((value, i) => value + factor * b[i]);
+}
+
+/**
+ * The totals at the beginning of `epoch`: every node's sums of the epochs before it folded in, each `keep` times less
+ * per epoch of age. Sums of epochs that are folded already must not be passed again.
+ */
+export function fold(totals: Totals, nodes: readonly EpochSums[], epoch: number, keep = 1): Totals {
+  const aged = keep ** (epoch - totals.epoch);
+  let arms = totals.arms.map((sums) => addSums(noSums(), sums, aged));
+  for (const node of nodes) {
+    if (node.epoch < totals.epoch || node.epoch >= epoch) continue;
+    const age = keep ** (epoch - 1 - node.epoch);
+    arms = arms.map((sums, k) => addSums(sums, node.arms[k], age));
+  }
+  return { epoch, arms };
+}
+
+/** Per-epoch factor of a half-life. */
+export function keepPerEpoch(epochMs: number, halfLifeMs: number | undefined): number {
+  return halfLifeMs === undefined ? 1 : 0.5 ** (epochMs / halfLifeMs);
+}
+
+/** A new version in an arm: its mean is kept as a first guess, worth at most `strength` rewards. */
+export function replacedVersion(sums: ArmSums, strength: number): ArmSums {
+  return addSums(noSums(), sums, sums.count > strength ? strength / sums.count : 1);
+}

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { SCHEMA_FILE, schemaText } from './write-schema.ts';
+import { ROUTE_SCHEMA_FILE, routeSchemaText, SCHEMA_FILE, schemaText } from './write-schema.ts';
 
 test('config/schema.json is current; write it with: npm run schema', () => {
   assert.equal(readFileSync(SCHEMA_FILE, 'utf8'), schemaText());
+});
+
+test('config/route.schema.json is current; write it with: npm run schema', () => {
+  assert.equal(readFileSync(ROUTE_SCHEMA_FILE, 'utf8'), routeSchemaText());
 });
 
 test('the schema does not depend on the machine that wrote it', () => {

@@ -1,9 +1,12 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { routeDocumentSchema } from '../config/route-schema.ts';
 import { configSchema } from '../config/schema.ts';
 
 export const SCHEMA_FILE = fileURLToPath(new URL('../../config/schema.json', import.meta.url));
+
+export const ROUTE_SCHEMA_FILE = fileURLToPath(new URL('../../config/route.schema.json', import.meta.url));
 
 interface JsonSchema {
   properties?: Record<string, JsonSchema>;
@@ -18,4 +21,13 @@ export function schemaText(): string {
   return `${JSON.stringify({ ...schema, title: 'switchyard.yaml' }, undefined, 2)}\n`;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(SCHEMA_FILE, schemaText());
+/** The JSON Schema of one document of a route file, as the text of config/route.schema.json. */
+export function routeSchemaText(): string {
+  const schema = z.toJSONSchema(routeDocumentSchema, { io: 'input' });
+  return `${JSON.stringify({ ...schema, title: 'Switchyard route file' }, undefined, 2)}\n`;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  writeFileSync(SCHEMA_FILE, schemaText());
+  writeFileSync(ROUTE_SCHEMA_FILE, routeSchemaText());
+}

@@ -46,6 +46,10 @@ export function circuitAllows(state: CircuitState, now: number, policy: CircuitP
   return state.phase === CLOSED || state.phase === TRIAL;
 }
 
+export function isClosed(state: CircuitState): boolean {
+  return state.phase === CLOSED;
+}
+
 export function circuitStarted(state: CircuitState): void {
   state.inFlight++;
   if (state.phase === TRIAL) state.phase = TRYING;

@@ -6,6 +6,7 @@ import {
   circuitEnded,
   circuitForgotten,
   circuitStarted,
+  isClosed,
   newCircuit,
 } from './circuit.ts';
 import { newOutlierStates, type OutlierPolicy, type OutlierState, reportOutcome, sweepOutliers } from './outlier.ts';
@@ -21,6 +22,8 @@ export interface RouteHealth {
   circuits: CircuitState[];
   /** All variants, as a mask. */
   all: number;
+  /** Nothing is ejected, open or full: deciding need not look further. */
+  calm: boolean;
 }
 
 export function newHealth(spec: RouteSpec['resilience'], variants: number): RouteHealth {
@@ -30,23 +33,27 @@ export function newHealth(spec: RouteSpec['resilience'], variants: number): Rout
     outliers: newOutlierStates(variants),
     circuits: Array.from({ length: variants }, newCircuit),
     all: variants === 32 ? 0xffffffff : 2 ** variants - 1,
+    calm: true,
   };
 }
 
 /** A mask of the variants that may be served. */
 export function eligible(health: RouteHealth, now: number): number {
-  if (health.outlier === undefined && health.circuit === undefined) return health.all;
+  if (health.calm) return health.all;
   let mask = 0;
   for (let i = 0; i < health.outliers.length; i++) {
     if (health.outliers[i].ejectedUntil !== 0) continue;
     if (health.circuit !== undefined && !circuitAllows(health.circuits[i], now, health.circuit)) continue;
     mask |= 1 << i;
   }
+  health.calm = mask >>> 0 === health.all && health.circuits.every(isClosed);
   return mask >>> 0;
 }
 
 export function requestStarted(health: RouteHealth, variant: number): void {
-  if (health.circuit !== undefined) circuitStarted(health.circuits[variant]);
+  if (health.circuit === undefined) return;
+  circuitStarted(health.circuits[variant]);
+  if (health.circuits[variant].inFlight === health.circuit.maxInFlight) health.calm = false;
 }
 
 /** How a request ended: `failed` for 5xx and timeouts, `forgotten` for what says nothing about the variant. */
@@ -61,6 +68,7 @@ export function requestEnded(
     return;
   }
   const failed = outcome === 'failed';
+  if (failed) health.calm = false;
   if (health.outlier !== undefined) reportOutcome(health.outliers, variant, failed, now, health.outlier);
   if (health.circuit !== undefined) circuitEnded(health.circuits[variant], failed, now, health.circuit);
 }

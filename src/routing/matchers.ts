@@ -32,20 +32,56 @@ interface Condition {
 /** All conditions must hold. */
 export type Matcher = readonly Condition[];
 
-export function compileMatch(match: Match): Matcher {
+/**
+ * Shares what routes have in common. A thousand routes mostly repeat the same matches, units and overrides: one copy
+ * stays in the processor's cache, where a thousand do not, and that is most of what deciding costs.
+ */
+export interface Shared {
+  texts: Map<string, string>;
+  patterns: Map<string, Pattern>;
+  parts: Map<string, unknown>;
+}
+
+export function newShared(): Shared {
+  return { texts: new Map(), patterns: new Map(), parts: new Map() };
+}
+
+/** The part made before from the same plain description, or else made now. */
+export function sharedPart<T>(shared: Shared, kind: string, description: unknown, make: () => T): T {
+  const key = `${kind} ${JSON.stringify(description)}`;
+  if (!shared.parts.has(key)) shared.parts.set(key, make());
+  return shared.parts.get(key) as T;
+}
+
+/** Names are compared by identity first. */
+export function sharedText(shared: Shared, text: string): string {
+  const known = shared.texts.get(text);
+  if (known !== undefined) return known;
+  shared.texts.set(text, text);
+  return text;
+}
+
+function sharedPattern(shared: Shared, source: string): Pattern {
+  const pattern = shared.patterns.get(source) ?? compilePattern(source);
+  shared.patterns.set(source, pattern);
+  return pattern;
+}
+
+/** The conditions of one entry, without that on the model if `anyModel`. */
+export function compileMatch(match: Match, shared: Shared, anyModel = false): Matcher {
   const conditions: Condition[] = [];
   const add = (source: Source, name: string, text: TextMatch | undefined) => {
     if (text === undefined) return;
     conditions.push({
       source,
-      name,
-      exact: text.exact,
+      name: sharedText(shared, name),
+      exact: text.exact === undefined ? undefined : sharedText(shared, text.exact),
       prefix: text.prefix,
-      pattern: text.regex === undefined ? undefined : compilePattern(text.regex),
+      pattern: text.regex === undefined ? undefined : sharedPattern(shared, text.regex),
       present: text.present ?? true,
     });
   };
-  add('model', '', match.model);
+  if (!anyModel) add('model', '', match.model);
   add('tenant', '', match.tenant);
   add('path', '', match.path);
   for (const [name, text] of Object.entries(match.headers ?? {})) add('header', name, text);

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseCondition } from './condition.ts';
 import { ConfigError } from './load.ts';
-import { parseRoutes } from './load-routes.ts';
+import { loadRouteFiles, parseRoutes } from './load-routes.ts';
 import { parseDuration } from './units.ts';
 
 /** A document of each kind with everything in it; each strategy is tried in the place of STRATEGY. */
@@ -179,6 +182,15 @@ test('mistakes are refused with place and remedy', () => {
     unknown[0],
     /^route.yaml:14:\d+: spec.variants.stable.model: no model is called "ranker"; load it first/,
   );
+});
+
+test('files are read from disk, and one that is missing is named', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'switchyard-routes-'));
+  const file = join(folder, 'route.yaml');
+  writeFileSync(file, ROUTE.replace('STRATEGY', STRATEGIES.weighted));
+  assert.equal(loadRouteFiles([file]).routes.length, 1);
+  assert.throws(() => loadRouteFiles([file, join(folder, 'none.yaml')]), /none.yaml: cannot be read/);
+  rmSync(folder, { recursive: true });
 });
 
 test('names that reach a prototype are refused', () => {

@@ -122,6 +122,4 @@ export const strategyFields = {
 };
 
 export type CanarySpec = z.infer<typeof canary>;
-export type CanaryStep = z.infer<typeof step>;
-export type ExperimentSpec = z.infer<typeof experiment>;
 export type BanditSpec = z.infer<typeof bandit>;

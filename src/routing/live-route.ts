@@ -43,8 +43,6 @@ export interface LiveRoute {
   arms: number[];
 }
 
-export const CANARY_SLOTS = { stable: 0, control: 1, candidate: 2 } as const;
-
 /** Weights of a canary's slots: a control slice as large as the candidate's, as long as stable has that much. */
 export function canaryWeights(percent: number, matched: boolean): number[] {
   const control = matched ? Math.min(percent, 100 - percent) : 0;

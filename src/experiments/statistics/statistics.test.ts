@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { asymptoticDifference, asymptoticHalfWidth, asymptoticRho } from './asymptotic.ts';
+import { asymptoticDifference, asymptoticHalfWidth, asymptoticInterval, asymptoticRho } from './asymptotic.ts';
 import { bernoulliInterval, rateDifference } from './bernoulli.ts';
 import { betaBest, betaExceeds, gaussianBest, gaussianExceeds } from './best-arm.ts';
 import { betaCdf, chiSquareTail, digamma, gammaLower, logBeta, logGamma, trigamma } from './gamma.ts';
 import { mannWhitney } from './mann-whitney.ts';
+import { addMoments, mean, NO_MOMENTS, variance, withValue } from './moments.ts';
 import { logMsprt, msprtHalfWidth, msprtPValue } from './msprt.ts';
 import { normalCdf, normalQuantile } from './normal.ts';
 import {
@@ -214,4 +215,17 @@ test('Mann and Whitney without and with ties, exact and by its normal approximat
   near(result.u, 3206, 1e-9);
   near(result.greater, 0.06270776026350618, 1e-12);
   near(result.twoSided, 0.12541552052701235, 1e-12);
+});
+
+test('moments add up, and carry an asymptotic interval', () => {
+  const values = Array.from({ length: 400 }, (_, i) => (i * 37) % 101);
+  const half = (list: number[]) => list.reduce(withValue, NO_MOMENTS);
+  const all = addMoments(half(values.slice(0, 100)), half(values.slice(100)));
+  const average = values.reduce((a, b) => a + b) / 400;
+  near(mean(all), average, 1e-12);
+  near(variance(all), values.reduce((sum, v) => sum + (v - average) ** 2, 0) / 400, 1e-9);
+  const { low, high } = asymptoticInterval(all, 0.05, 400);
+  near((low + high) / 2, average, 1e-9);
+  near((high - low) / 2, asymptoticHalfWidth(400, Math.sqrt(variance(all)), asymptoticRho(0.05, 400), 0.05), 1e-9);
+  assert.equal(asymptoticInterval(withValue(NO_MOMENTS, 1), 0.05, 400).high, Number.POSITIVE_INFINITY);
 });

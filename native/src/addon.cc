@@ -1,9 +1,11 @@
 // The binding: hands memory of JavaScript to the codecs. Loaded once per thread; each has its own instance data.
 #include <node_api.h>
 
+#include <cstring>
 #include <new>
 
 #include "decode.h"
+#include "print.h"
 
 namespace {
 
@@ -67,6 +69,43 @@ napi_value decode(napi_env env, napi_callback_info info) {
   return buffers.array;
 }
 
+// Words of `meta` for print.
+enum PrintWord { kPosition, kType, kFirst, kNext, kEnd };
+
+/**
+ * print(out: Uint8Array, head: Uint8Array, data: Uint8Array): copies the head to out[position…], then prints elements
+ * [next, end) behind it, with a comma before each but element `first`. Moves `position` and `next` as far as there was
+ * room; before the first element nothing is printed unless the head found room too.
+ */
+napi_value print(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value arguments[3];
+  void* instanceData = nullptr;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  napi_get_instance_data(env, &instanceData);
+  int32_t* const meta = static_cast<Instance*>(instanceData)->meta;
+  Bytes out;
+  Bytes head;
+  Bytes data;
+  if (count < 3 || !bytesOf(env, arguments[0], out) || !bytesOf(env, arguments[1], head) ||
+      !bytesOf(env, arguments[2], data)) {
+    napi_throw_type_error(env, nullptr, "print takes three Uint8Arrays");
+    return nullptr;
+  }
+  const int type = meta[kType];
+  const int size = type >= 0 && type < kTypes ? kElementBytes[type] : 0;
+  const int64_t available = size == 0 ? 0 : static_cast<int64_t>(data.length / size);
+  const int64_t room = static_cast<int64_t>(out.length) - meta[kPosition] - static_cast<int64_t>(head.length);
+  if (meta[kPosition] < 0 || room < 0 || meta[kNext] < 0 || meta[kEnd] > available) return nullptr;
+  uint8_t* at = out.at + meta[kPosition];
+  if (head.length > 0) std::memcpy(at, head.at, head.length);
+  const Printed printed = printElements(static_cast<Type>(type), data.at, meta[kFirst], meta[kNext], meta[kEnd],
+                                        at + head.length, out.at + out.length);
+  meta[kPosition] = static_cast<int32_t>(printed.end - out.at);
+  meta[kNext] = static_cast<int32_t>(printed.next);
+  return nullptr;
+}
+
 bool exportFunction(napi_env env, napi_value exports, const char* name, napi_callback callback) {
   napi_value function;
   return napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) == napi_ok &&
@@ -94,6 +133,7 @@ NAPI_MODULE_INIT() {
     delete instance;
     return nullptr;
   }
-  const bool complete = exportMeta(env, exports, *instance) && exportFunction(env, exports, "decode", decode);
+  const bool complete = exportMeta(env, exports, *instance) && exportFunction(env, exports, "decode", decode) &&
+                        exportFunction(env, exports, "print", print);
   return complete ? exports : nullptr;
 }

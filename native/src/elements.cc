@@ -5,43 +5,29 @@
 #include <limits>
 #include <type_traits>
 
-#if defined(__SSE2__) && !defined(SWITCHYARD_NO_SIMD)
-#include <emmintrin.h>
-#endif
-
 namespace switchyard {
 namespace {
 
 /** Bytes looked at together by `delimiters`. */
 constexpr int kBlock = 64;
 
-#if defined(__SSE2__) && !defined(SWITCHYARD_NO_SIMD)
+#if defined(SWITCHYARD_SSE2)
 /** A bit for each of 64 bytes: set where it is a comma or ']'. */
 inline uint64_t delimiters(const uint8_t* at) {
   const __m128i comma = _mm_set1_epi8(',');
   const __m128i close = _mm_set1_epi8(']');
   uint64_t mask = 0;
   for (int i = 0; i < 4; i++) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16 * i));
+    const __m128i bytes = loadBytes(at + 16 * i);
     const __m128i hits = _mm_or_si128(_mm_cmpeq_epi8(bytes, comma), _mm_cmpeq_epi8(bytes, close));
     mask |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(hits))) << (16 * i);
   }
   return mask;
 }
 #else
-/** 0x80 in each byte that is zero. */
-inline uint64_t zeroBytes(uint64_t word) {
-  constexpr uint64_t low = 0x7f7f7f7f7f7f7f7f;
-  return ~(((word & low) + low) | word | low);
-}
-
 inline uint64_t delimiters(const uint8_t* at) {
   uint64_t mask = 0;
-  for (int i = 0; i < 8; i++) {
-    const uint64_t word = load64(at + 8 * i);
-    const uint64_t hits = zeroBytes(word ^ 0x2c2c2c2c2c2c2c2c) | zeroBytes(word ^ 0x5d5d5d5d5d5d5d5d);
-    mask |= (((hits >> 7) * 0x0102040810204080) >> 56) << (8 * i);
-  }
+  for (int i = 0; i < kBlock; i++) mask |= static_cast<uint64_t>(at[i] == ',' || at[i] == ']') << i;
   return mask;
 }
 #endif
@@ -59,7 +45,7 @@ struct Range {
   static constexpr int64_t high = std::numeric_limits<T>::max();
 };
 
-// Whole numbers reach it with at most 18 digits.
+// What is beyond it takes the long way.
 template <>
 struct Range<uint64_t> {
   static constexpr int64_t low = 0;
@@ -92,6 +78,7 @@ template <typename T>
 inline bool put(T* out, const Decimal& decimal) {
   if constexpr (!std::is_floating_point_v<T>) {
     if (decimal.fraction == 0) {
+      if (decimal.mantissa > static_cast<uint64_t>(INT64_MAX)) return false;
       const int64_t magnitude = static_cast<int64_t>(decimal.mantissa);
       const int64_t value = decimal.negative ? -magnitude : magnitude;
       if (value < Range<T>::low || value > Range<T>::high) return false;

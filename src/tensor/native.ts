@@ -7,6 +7,7 @@ export interface NativeCodecs {
   /** Words that both sides read and write during a call. Never give its memory away. */
   readonly meta: Int32Array;
   decode(body: Uint8Array, slab: Uint8Array): ArrayBuffer[] | undefined;
+  print(out: Uint8Array, head: Uint8Array, data: Uint8Array): void;
 }
 
 const FILES = ['build/switchyard.node', `prebuilds/${process.platform}-${process.arch}/switchyard.node`];

@@ -87,7 +87,7 @@ export function printFloat32(buf: Uint8Array, pos: number, value: number): numbe
   for (let digits = 6; digits <= 9; digits++) {
     const scale = digits - 1 - exponent;
     const scaled = scale >= 0 ? magnitude * TENS[scale] : magnitude / TENS[-scale];
-    const nearest = Math.floor(scaled + 0.5);
+    const nearest = roundHalfEven(scaled);
     if (readsBack(nearest, scale, magnitude)) return printDigits(buf, at, nearest, scale);
     // Below a power of two the neighbours are half as far: the next decimal above may do where the nearest does not.
     if ((bits & 0x7fffff) === 0 && readsBack(nearest + 1, scale, magnitude)) {
@@ -97,16 +97,21 @@ export function printFloat32(buf: Uint8Array, pos: number, value: number): numbe
   return printSlowly(buf, at, magnitude);
 }
 
+/** Of two decimals that are equally near, the even one: as engines and C libraries print doubles. */
+function roundHalfEven(value: number): number {
+  const nearest = Math.floor(value + 0.5);
+  return nearest - value === 0.5 && nearest % 2 !== 0 ? nearest - 1 : nearest;
+}
+
 /** Whether decimal · 10^−scale, read as a double and rounded to a float32, is `value`. */
 function readsBack(decimal: number, scale: number, value: number): boolean {
-  if (scale >= 0) {
-    const back = decimal / TENS[scale];
-    if (scale <= 22) return Math.fround(back) === value;
-    return Math.fround(back * (1 - 2 ** -50)) === value && Math.fround(back * (1 + 2 ** -50)) === value;
-  }
-  const back = decimal * TENS[-scale];
-  if (scale >= -22) return Math.fround(back) === value;
-  return Math.fround(back * (1 - 2 ** -50)) === value && Math.fround(back * (1 + 2 ** -50)) === value;
+  const back = scale >= 0 ? decimal / TENS[scale] : decimal * TENS[-scale];
+  if (scale <= 22 && scale >= -22) return Math.fround(back) === value;
+  const below = Math.fround(back * (1 - 2 ** -50)) === value;
+  // The power is not exact: next to the middle between two floats the engine's own reading decides.
+  if (below !== (Math.fround(back * (1 + 2 ** -50)) === value))
+    return Math.fround(Number(`${decimal}e${-scale}`)) === value;
+  return below;
 }
 
 /** The engine's exact printing, for subnormals and for what lies too near to a rounding boundary. */

@@ -2,8 +2,10 @@ import { isUtf8 } from 'node:buffer';
 import { invalidArgument } from '../../shared/errors.ts';
 import { decodeBytes } from '../../tensor/bytes.ts';
 import { bf16ToNumber, fp16ToNumber } from '../../tensor/half.ts';
+import { native } from '../../tensor/native.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { float32View, float64View, int16View, int32View, uint16View, uint32View } from '../../tensor/views.ts';
+import { NativePrinter, printsNatively } from './native-printer.ts';
 import {
   MAX_NUMBER_BYTES,
   printAscii,
@@ -29,6 +31,12 @@ export interface ElementPrinter {
  * protocol has no such form refuse them beforehand. `base64`: BYTES print as {"b64":"…"} instead of strings.
  */
 export function elementPrinter(tensor: Tensor, base64 = false): ElementPrinter {
+  if (native !== undefined && printsNatively(tensor)) return new NativePrinter(native, tensor);
+  return scriptPrinter(tensor, base64);
+}
+
+/** elementPrinter in TypeScript. */
+export function scriptPrinter(tensor: Tensor, base64 = false): ElementPrinter {
   const data = tensor.data;
   switch (tensor.datatype) {
     case 'FP32':

@@ -1,9 +1,12 @@
 import type { InferRequest, InferResponse, RequestedOutput } from '../../pipeline/types.ts';
 import { invalidArgument } from '../../shared/errors.ts';
+import { native } from '../../tensor/native.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { elementCount } from '../../tensor/tensor.ts';
+import { printNatively, printsNatively } from '../json/native-printer.ts';
 import { type JsonOutput, threadOutput } from '../json/output.ts';
 import { elementPrinter } from '../json/tensor-print.ts';
+import { modelHead, tensorHead } from './answer-heads.ts';
 import { binaryByDefault } from './parameters.ts';
 
 export interface EncodedResponse {
@@ -21,10 +24,7 @@ export interface EncodedResponse {
 export function encodeInferResponse(response: InferResponse, request: InferRequest): EncodedResponse {
   const out = threadOutput;
   out.begin();
-  out.raw('{"model_name":');
-  out.string(response.model);
-  out.raw(',"model_version":');
-  out.string(response.version);
+  out.bytes(modelHead(response.model, response.version));
   const id = response.id === '' ? request.id : response.id;
   if (id !== '') {
     out.raw(',"id":');
@@ -75,18 +75,9 @@ function wantsBinary(requested: readonly RequestedOutput[], name: string): boole
   return false;
 }
 
-function writeHead(out: JsonOutput, tensor: Tensor): void {
-  out.raw('{"name":');
-  out.string(tensor.name);
-  out.raw(',"datatype":"');
-  out.raw(tensor.datatype);
-  out.raw('","shape":');
-  out.shape(tensor.shape);
-}
-
 // The C++ client takes an output that has parameters for a binary one, so only binary outputs have them.
 function writeBinaryHead(out: JsonOutput, tensor: Tensor): void {
-  writeHead(out, tensor);
+  out.bytes(tensorHead(tensor).described);
   out.raw(',"parameters":{"binary_data_size":');
   out.integer(tensor.data.length);
   out.raw('}}');
@@ -98,8 +89,13 @@ function writeJson(out: JsonOutput, tensor: Tensor): void {
       `output '${tensor.name}' is ${tensor.datatype}, which has no JSON form; ask for it with binary_data: true`,
     );
   }
-  writeHead(out, tensor);
-  out.raw(',"data":[');
-  elementPrinter(tensor).print(out, 0, elementCount(tensor.shape));
+  const head = tensorHead(tensor).opened;
+  const count = elementCount(tensor.shape);
+  if (native !== undefined && printsNatively(tensor)) {
+    printNatively(native, out, head, tensor, 0, count);
+  } else {
+    out.bytes(head);
+    elementPrinter(tensor).print(out, 0, count);
+  }
   out.raw(']}');
 }

@@ -1,11 +1,15 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { AdmissionConfig } from '../admission/admission-config.ts';
+import type { RouteDocument } from '../config/route-schema.ts';
 import type { Config } from '../config/schema.ts';
+import type { AliasTable } from '../pipeline/routed/route-version.ts';
 import type { ServingModel } from '../pipeline/types.ts';
+import type { RouteState } from '../routing/live-route.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
+import type { RouteActivity } from './route-activity.ts';
 
 /** What a gateway thread starts with. */
 export interface GatewayThreadData {
@@ -44,6 +48,9 @@ export type GatewayCommand =
   | { kind: 'metricsChunk'; chunk: MetricsChunk }
   | { kind: 'traceSettings'; state: TraceSettingsState }
   | { kind: 'logSettings'; settings: LogSettings }
+  | { kind: 'routes'; routes: RouteDocument[]; states: ReadonlyMap<string, RouteState> }
+  | { kind: 'routeState'; route: string; state: RouteState }
+  | { kind: 'aliases'; aliases: AliasTable }
   | { kind: 'reply'; call: number; value: unknown }
   | { kind: 'refusal'; call: number; code: ErrorCode; message: string }
   | { kind: 'drain'; deadlineMs: number };
@@ -65,4 +72,5 @@ export type GatewayEvent =
   | { kind: 'table'; generation: number }
   | { kind: 'call'; call: number; method: ControlMethod; args: unknown[] }
   | { kind: 'used'; models: string[] }
+  | { kind: 'routes'; activity: RouteActivity }
   | { kind: 'drained' };

@@ -2,14 +2,18 @@ import { readFileSync } from 'node:fs';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { createAdmission } from '../admission/create-admission.ts';
 import { createResponseCache } from '../cache/response-cache.ts';
+import type { RouteDocument } from '../config/route-schema.ts';
 import { pipelineCache } from '../pipeline/cache-step.ts';
 import { GatewayDataPlane } from '../pipeline/data-plane.ts';
 import { ExecutorLink } from '../pipeline/executor-link.ts';
+import { RoutedDataPlane } from '../pipeline/routed/routed-data-plane.ts';
 import type { ServingTable } from '../pipeline/types.ts';
 import { startGrpcServer } from '../server/grpc/start-grpc-server.ts';
 import { assertPortFree, httpLibrary } from '../server/http/open.ts';
 import { startHttpServer } from '../server/http/start.ts';
 import type { GatewayServices } from '../server/services.ts';
+import { monotonicMs } from '../shared/clock.ts';
+import { idSource } from '../shared/ids.ts';
 import { createLogger } from '../telemetry/logging.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { createTracer } from '../telemetry/tracing.ts';
@@ -17,6 +21,7 @@ import { nativeProblem } from '../tensor/native.ts';
 import { ThreadControlClient } from './control-client.ts';
 import type { GatewayCommand, GatewayEvent, GatewayThreadData } from './messages.ts';
 import { RequestRecorder } from './request-recorder.ts';
+import { RouteRecorder } from './route-recorder.ts';
 import { statisticsOf } from './statistics.ts';
 
 /** Entry of a gateway worker thread: builds one thread's services, wires them to the control thread, and serves. */
@@ -29,6 +34,12 @@ function post(event: GatewayEvent): void {
 }
 
 const USED_INTERVAL_MS = 1000;
+const ROUTES_INTERVAL_MS = 250;
+
+/** Rewards are joined with single decisions only where something is learnt from them. */
+function learns({ spec }: RouteDocument): boolean {
+  return spec.strategy.bandit !== undefined || spec.strategy.experiment !== undefined;
+}
 
 async function build() {
   const log = createLogger({ thread: `gateway-${data.id}`, settings: data.logSettings });
@@ -63,10 +74,24 @@ async function build() {
     used.clear();
   }, USED_INTERVAL_MS).unref();
 
+  const routes = new RouteRecorder();
+  const routed = new RoutedDataPlane(dataPlane, {
+    newId: idSource(),
+    random: Math.random,
+    now: monotonicMs,
+    wallClock: Date.now,
+    taps: [routes],
+    shadowsUpTo: config.limits.maxOutstanding >> 2,
+  });
+  setInterval(() => {
+    const activity = routes.take();
+    if (activity !== undefined) post({ kind: 'routes', activity });
+  }, ROUTES_INTERVAL_MS).unref();
+
   const state = { ready: false };
   const services: GatewayServices = {
-    dataPlane,
-    table: () => dataPlane.currentTable(),
+    dataPlane: routed,
+    table: () => routed.currentTable(),
     admission,
     statistics: (model, version) => statisticsOf(reader, dataPlane.currentTable(), model, version),
     control: client,
@@ -78,7 +103,7 @@ async function build() {
       maxBodyBytes: config.server.maxBodyBytes,
     },
   };
-  return { log, reader, recorder, client, admission, cache, tracer, dataPlane, state, services };
+  return { log, reader, recorder, client, admission, cache, tracer, dataPlane, routed, routes, state, services };
 }
 
 /** Node's TLS takes the PEM texts where uWS takes file names. */
@@ -127,7 +152,7 @@ async function listen({ services, log }: Built, sharedHttpPort: number) {
 
 async function run(): Promise<void> {
   const built = await build();
-  const { dataPlane, client, admission, tracer, reader, recorder, log, state } = built;
+  const { dataPlane, routed, routes, client, admission, tracer, reader, recorder, log, state } = built;
   let servers: Awaited<ReturnType<typeof listen>> | undefined;
 
   async function drain(deadlineMs: number): Promise<void> {
@@ -136,6 +161,7 @@ async function run(): Promise<void> {
       Promise.all([servers?.http.close(deadlineMs), servers?.grpc?.drain(), dataPlane.idle()]),
       timeout,
     ]);
+    routed.close();
     dataPlane.close();
     await Promise.race([
       Promise.all([servers?.grpc?.close(), tracer.close(), admission.close(), built.cache?.close()]),
@@ -173,6 +199,16 @@ async function run(): Promise<void> {
         break;
       case 'ready':
         state.ready = command.ready;
+        break;
+      case 'routes':
+        routed.setRoutes(command, command.states);
+        routes.setLearning(new Set(command.routes.filter(learns).map(({ metadata }) => metadata.name)));
+        break;
+      case 'routeState':
+        routed.setState(command.route, command.state);
+        break;
+      case 'aliases':
+        routed.setAliases(command.aliases);
         break;
       case 'admission':
         admission.update(command.config);

@@ -183,6 +183,9 @@ test('a cancelled request leaves no trace: its place is free and its batch mates
         deadline: Number.POSITIVE_INFINITY,
         priority: 0,
         traceparent: '',
+        path: '',
+        headers: undefined,
+        served: undefined,
       },
       { onResponse: () => called++, onError: () => called++ },
     );

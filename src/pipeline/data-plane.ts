@@ -47,6 +47,7 @@ export interface DataPlaneDependencies {
   onUsed?(model: string): void;
 }
 
+const NO_HEADERS: readonly string[] = [];
 const NO_SUBMISSION: Submission = { cancel() {} };
 const SWEEP_MS = 5;
 /** With fewer requests ahead, one batch takes them all, and a wait cannot be told from their number. */
@@ -109,13 +110,23 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     });
   }
 
-  infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
+  headersOf(): readonly string[] {
+    return NO_HEADERS;
+  }
+
+  /** `keepInputs`: the caller reads the tensors again, or sends the same request once more. */
+  infer(
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+    keepInputs: boolean = false,
+  ): Submission {
     let version: ServingVersion | undefined;
     try {
       version = this.resolve(request.model, request.version);
       this.dependencies.onUsed?.(request.model);
-      if (version === undefined) return this.waitForModel(request, context, observer);
-      return this.start(version, request, context, observer, false);
+      if (version === undefined) return this.waitForModel(request, context, observer, keepInputs);
+      return this.start(version, request, context, observer, keepInputs);
     } catch (thrown) {
       const error = toSwitchyardError(thrown);
       if (version !== undefined) {
@@ -211,7 +222,12 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     throw unavailableModel(model);
   }
 
-  private waitForModel(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
+  private waitForModel(
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+    keepInputs: boolean,
+  ): Submission {
     let cancelled = false;
     let inner: Submission | undefined;
     this.dependencies.demand(request.model).then(
@@ -219,7 +235,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
         if (cancelled) return;
         try {
           const version = this.findVersion(request.model, request.version);
-          inner = this.start(version, request, context, observer, false);
+          inner = this.start(version, request, context, observer, keepInputs);
         } catch (error) {
           observer.onError(toSwitchyardError(error));
         }

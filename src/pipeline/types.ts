@@ -57,6 +57,25 @@ export interface RequestContext {
   priority: number;
   /** W3C traceparent, '' = none. */
   traceparent: string;
+  /** HTTP path or full gRPC method. */
+  path: string;
+  /** The headers or metadata that routes ask for; undefined: no route does. */
+  headers: RequestHeaders | undefined;
+  /** Set by routing when it has decided: the transports tell the client. */
+  served: Served | undefined;
+}
+
+export interface RequestHeaders {
+  /** @param name lower case */
+  header(name: string): string | undefined;
+}
+
+/** Who answered, and by which decision. */
+export interface Served {
+  /** Of the decision record; rewards refer to it. */
+  id: string;
+  variant: string;
+  version: string;
 }
 
 /** Exactly one terminal call: `onResponse(…, true)` or `onError`. Never called synchronously from inside `infer` with a
@@ -73,6 +92,8 @@ export interface Submission {
 
 /** The protocol-free data plane behind every transport of a gateway thread. */
 export interface DataPlane {
+  /** Headers (lower case) that routes of this model may look at. */
+  headersOf(model: string): readonly string[];
   infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission;
 }
 

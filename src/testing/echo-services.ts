@@ -65,6 +65,10 @@ export class EchoPlane implements DataPlane {
   /** Keeps the requests for tests to look at. */
   recording = true;
 
+  headersOf(): readonly string[] {
+    return [];
+  }
+
   infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
     if (this.recording) {
       this.contexts.push(context);

@@ -63,6 +63,10 @@ export class EchoPlane implements DataPlane {
   /** Set: called instead of echoing. */
   behaviour: ((request: InferRequest, observer: ResponseObserver) => void) | undefined;
 
+  headersOf(): readonly string[] {
+    return [];
+  }
+
   infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
     this.requests.push(request);
     this.contexts.push(context);

@@ -98,6 +98,9 @@ export class Loopback {
           deadline: Number.POSITIVE_INFINITY,
           priority: 0,
           traceparent: '',
+          path: '',
+          headers: undefined,
+          served: undefined,
           ...context,
         },
         {

@@ -62,6 +62,7 @@ export class GrpcCall {
   private unpacking = false;
   private ended = false;
   private headersSent = false;
+  private metadata: OutgoingHttpHeaders | undefined;
   private answerEncoding: Encoding = 'identity';
   private packing: Promise<void> | undefined;
   private trailers: OutgoingHttpHeaders = OK_TRAILERS;
@@ -102,10 +103,20 @@ export class GrpcCall {
     return typeof name === 'string' ? name : '';
   }
 
+  /** '/package.Service/Method' */
+  get path(): string {
+    return this.headers[':path'] ?? '';
+  }
+
   /** A request header's first value, or ''. */
   header(name: string): string {
     const value = this.headers[name];
     return typeof value === 'string' ? value : value === undefined ? '' : (value[0] ?? '');
+  }
+
+  /** Adds initial metadata to the answer, as long as none has left. */
+  describe(metadata: OutgoingHttpHeaders): void {
+    this.metadata = metadata;
   }
 
   /** Answers a unary call with one frame and status OK. The call owns the frame from then on. */
@@ -320,10 +331,8 @@ export class GrpcCall {
   private sendHeaders(): void {
     if (this.headersSent) return;
     this.headersSent = true;
-    const headers =
-      this.answerEncoding === 'identity'
-        ? RESPONSE_HEADERS
-        : { ...RESPONSE_HEADERS, 'grpc-encoding': this.answerEncoding };
+    let headers = this.metadata === undefined ? RESPONSE_HEADERS : { ...RESPONSE_HEADERS, ...this.metadata };
+    if (this.answerEncoding !== 'identity') headers = { ...headers, 'grpc-encoding': this.answerEncoding };
     this.stream.respond(headers, WITH_TRAILERS);
   }
 
@@ -361,7 +370,7 @@ export class GrpcCall {
     if (stream.destroyed) return;
     if (!this.headersSent) {
       this.headersSent = true;
-      stream.respond({ ...RESPONSE_HEADERS, ...this.trailers }, TRAILERS_ONLY);
+      stream.respond({ ...RESPONSE_HEADERS, ...this.metadata, ...this.trailers }, TRAILERS_ONLY);
       stopSending(stream);
     } else if (this.packing !== undefined) {
       void this.packing.then(() => this.endQueue());

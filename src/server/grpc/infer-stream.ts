@@ -109,9 +109,21 @@ class StreamedInference extends InferenceTask {
     // A decoupled model may end with nothing but the fact that it ended; clients see that only if they asked to.
     if (!final || response.outputs.length > 0 || emptyFinalResponse) {
       const shown = wantsClassification(request) ? classify(this.services.table(), request, response) : response;
-      this.stream.send(encodeStreamResponse(shown, final));
+      this.stream.send(encodeStreamResponse(this.named(shown), final));
     }
     if (final) this.stream.done(this);
+  }
+
+  /** Many requests share the call's metadata, so who answered travels as parameters of the response. */
+  private named(response: InferResponse): InferResponse {
+    const { served } = this;
+    if (served === undefined) return response;
+    const parameters = Object.assign(Object.create(null), response.parameters, {
+      switchyard_id: served.id,
+      switchyard_variant: served.variant,
+      switchyard_version: served.version,
+    });
+    return { ...response, parameters };
   }
 
   protected refuse(error: SwitchyardError): void {

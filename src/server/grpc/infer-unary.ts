@@ -41,6 +41,7 @@ class UnaryInference extends InferenceTask implements CallReceiver {
       );
     }
     const prepared = this.prepared;
+    this.describeAnswer();
     this.call.reply(
       encodeInferResponse(
         prepared === undefined ? response : classify(this.services.table(), prepared.request, response),
@@ -49,6 +50,7 @@ class UnaryInference extends InferenceTask implements CallReceiver {
   }
 
   protected refuse(error: SwitchyardError): void {
+    this.describeAnswer();
     this.call.fail(error);
   }
 

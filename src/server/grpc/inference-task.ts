@@ -3,7 +3,9 @@ import type {
   InferRequest,
   InferResponse,
   RequestContext,
+  RequestHeaders,
   ResponseObserver,
+  Served,
   Submission,
 } from '../../pipeline/types.ts';
 import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
@@ -31,6 +33,7 @@ export abstract class InferenceTask implements ResponseObserver {
   private admittedModel: string | undefined;
   private submission: Submission | undefined;
   private ended = false;
+  private context: RequestContext | undefined;
 
   constructor(services: GatewayServices, call: GrpcCall, message: Buffer, receivedAt: number) {
     this.services = services;
@@ -46,6 +49,23 @@ export abstract class InferenceTask implements ResponseObserver {
   /** Sends an answer. A throw becomes the task's error. */
   protected abstract respond(response: InferResponse, final: boolean): void;
   protected abstract refuse(error: SwitchyardError): void;
+
+  /** Who answered, where a route decided. */
+  protected get served(): Served | undefined {
+    return this.context?.served;
+  }
+
+  /** Tells the client of a unary call who answered. */
+  protected describeAnswer(): void {
+    const served = this.served;
+    if (served === undefined) return;
+    const metadata: Record<string, string> = {
+      'x-switchyard-id': served.id,
+      'x-switchyard-variant': served.variant,
+    };
+    if (served.version !== '') metadata['x-switchyard-version'] = served.version;
+    this.call.describe(metadata);
+  }
 
   start(): void {
     const admission = this.services.admission;
@@ -129,6 +149,7 @@ export abstract class InferenceTask implements ResponseObserver {
   }
 
   private submit(): void {
+    const { dataPlane } = this.services;
     const prepared = this.prepare();
     const byParameter =
       prepared.timeoutMicros === 0 ? Number.POSITIVE_INFINITY : this.receivedAt + prepared.timeoutMicros / 1000;
@@ -143,8 +164,12 @@ export abstract class InferenceTask implements ResponseObserver {
       deadline: Math.min(byParameter, this.call.deadline),
       priority,
       traceparent: this.call.header('traceparent'),
+      path: this.call.path,
+      headers: dataPlane.headersOf(prepared.request.model).length === 0 ? undefined : new CallMetadata(this.call),
+      served: undefined,
     };
-    const submission = this.services.dataPlane.infer(prepared.request, context, this);
+    this.context = context;
+    const submission = dataPlane.infer(prepared.request, context, this);
     if (!this.ended) this.submission = submission;
   }
 
@@ -154,6 +179,20 @@ export abstract class InferenceTask implements ResponseObserver {
       this.services.admission.release(this.identity!, this.admittedModel);
       this.admittedModel = undefined;
     }
+  }
+}
+
+/** A call's metadata live as long as the call. */
+class CallMetadata implements RequestHeaders {
+  private readonly call: GrpcCall;
+
+  constructor(call: GrpcCall) {
+    this.call = call;
+  }
+
+  header(name: string): string | undefined {
+    const value = this.call.header(name);
+    return value === '' ? undefined : value;
   }
 }
 

@@ -59,10 +59,12 @@ abstract class SingleAnswer extends InferenceTask implements CallReceiver {
         `model '${response.model}' is decoupled: it answers with a stream; call inference.GRPCInferenceService/ModelStreamInfer`,
       );
     }
+    this.describeAnswer();
     this.call.reply(this.encode(response));
   }
 
   protected refuse(error: SwitchyardError): void {
+    this.describeAnswer();
     this.call.fail(error);
   }
 

@@ -1,4 +1,4 @@
-import type { Timings } from '../../pipeline/types.ts';
+import type { Served, Timings } from '../../pipeline/types.ts';
 import { MAX_NUMBER_BYTES, printAscii, printInteger } from '../../protocol/json/number-print.ts';
 import { statusLine } from './status.ts';
 
@@ -32,6 +32,14 @@ export class AnswerHead {
     this.ascii(': ');
     this.reserve(MAX_NUMBER_BYTES);
     this.pos = printInteger(this.buf, this.pos, value);
+    return this;
+  }
+
+  /** Names of variants and versions are checked where they enter: none holds a line break. */
+  served({ id, variant, version }: Served): this {
+    this.line('X-Switchyard-Id: ').ascii(id);
+    this.line('X-Switchyard-Variant: ').ascii(variant);
+    if (version !== '') this.line('X-Switchyard-Version: ').ascii(version);
     return this;
   }
 
@@ -92,6 +100,13 @@ export class AnswerHead {
 
 /** One for all answers of this thread: the socket takes the bytes before the next answer begins. */
 export const threadHead = new AnswerHead();
+
+/** The same lines for heads that are texts; '' where no route decided. */
+export function servedLines(served: Served | undefined): string {
+  if (served === undefined) return '';
+  const version = served.version === '' ? '' : `\r\nX-Switchyard-Version: ${served.version}`;
+  return `\r\nX-Switchyard-Id: ${served.id}\r\nX-Switchyard-Variant: ${served.variant}${version}`;
+}
 
 /** A head in bytes as `HttpExchange.respond` takes it. */
 export function splitHead(head: Uint8Array): { status: number; headers: string } {

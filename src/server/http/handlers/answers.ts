@@ -1,4 +1,6 @@
+import type { Served } from '../../../pipeline/types.ts';
 import { SwitchyardError, toSwitchyardError } from '../../../shared/errors.ts';
+import { servedLines } from '../answer-head.ts';
 import type { HttpExchange } from '../socket.ts';
 import { errorBody, JSON_HEADERS } from '../status.ts';
 import type { HttpSettings } from './settings.ts';
@@ -15,14 +17,14 @@ function plainNumber(_key: string, value: unknown): unknown {
 }
 
 /** Answers with the error's status, `{"error": …}` and, for 429 and 503, Retry-After. */
-export function respondError(exchange: HttpExchange, thrown: unknown, settings: HttpSettings): void {
+export function respondError(exchange: HttpExchange, thrown: unknown, settings: HttpSettings, served?: Served): void {
   const error = publicError(thrown);
   let status = error.httpStatus;
   if (error.code === 'overloaded') status = settings.overloadStatus;
   let headers = JSON_HEADERS;
   if (status === 429 || status === 503) headers += `\r\nRetry-After: ${retryAfterSeconds(error)}`;
   if (status === 401) headers += '\r\nWWW-Authenticate: Bearer';
-  exchange.respond(status, headers, errorBody(error.message));
+  exchange.respond(status, headers + servedLines(served), errorBody(error.message));
 }
 
 /** Errors that are not ours may quote paths and addresses: the client learns only that something failed here. */

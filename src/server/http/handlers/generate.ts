@@ -6,6 +6,7 @@ import {
   encodeGenerateResponse,
 } from '../../../protocol/v2/generate.ts';
 import { SwitchyardError } from '../../../shared/errors.ts';
+import { servedLines } from '../answer-head.ts';
 import { JSON_HEADERS } from '../status.ts';
 import { publicError } from './answers.ts';
 import { InferenceCall } from './inference-call.ts';
@@ -39,7 +40,7 @@ export class GenerateCall extends InferenceCall {
     }
     const body = encodeGenerateResponse(this.partial ?? response);
     this.finish();
-    this.exchange.respond(200, JSON_HEADERS, body);
+    this.exchange.respond(200, JSON_HEADERS + servedLines(this.served), body);
   }
 }
 
@@ -71,7 +72,7 @@ export class GenerateStreamCall extends InferenceCall {
   private begin(): void {
     if (this.started) return;
     this.started = true;
-    this.exchange.startStream(200, STREAM_HEADERS);
+    this.exchange.startStream(200, STREAM_HEADERS + servedLines(this.served));
   }
 
   private send(event: Uint8Array): void {

@@ -3,7 +3,9 @@ import type {
   InferRequest,
   InferResponse,
   RequestContext,
+  RequestHeaders,
   ResponseObserver,
+  Served,
   Submission,
 } from '../../../pipeline/types.ts';
 import { monotonicMs } from '../../../shared/clock.ts';
@@ -39,6 +41,10 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
   private deadline: number;
   private headerPriority = 0;
   private readonly traceparent: string;
+  private readonly path: string;
+  private readonly headers: RequestHeaders | undefined;
+  /** Known once the request was handed over. */
+  private context: RequestContext | undefined;
   private readonly encoding: Encoding | '';
   private identity = ANONYMOUS;
   private admitted = false;
@@ -54,6 +60,9 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     this.version = route.version;
     this.acceptEncoding = head.acceptEncoding;
     this.traceparent = head.traceparent;
+    this.path = head.path;
+    const wanted = gateway.services.dataPlane.headersOf(route.model);
+    this.headers = wanted.length === 0 ? undefined : keepHeaders(head, wanted);
     this.encoding = head.contentEncoding === '' ? '' : requestEncoding(head.contentEncoding);
     this.deadline = head.timeoutMs === '' ? Infinity : this.receivedAt + readTimeout(head.timeoutMs);
     if (head.priority !== '') this.headerPriority = readPriority(head.priority);
@@ -169,7 +178,8 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     if (this.isDone()) return;
     try {
       const request = this.decode(body);
-      const context = this.context(request);
+      const context = this.contextOf(request);
+      this.context = context;
       this.state = RUNNING;
       this.submission = this.gateway.services.dataPlane.infer(request, context, this);
     } catch (error) {
@@ -177,7 +187,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     }
   }
 
-  private context(request: InferRequest): RequestContext {
+  private contextOf(request: InferRequest): RequestContext {
     let deadline = this.deadline;
     let priority = this.headerPriority;
     const parameters = request.parameters;
@@ -197,7 +207,15 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
       deadline,
       priority,
       traceparent: this.traceparent,
+      path: this.path,
+      headers: this.headers,
+      served: undefined,
     };
+  }
+
+  /** Who answered, where a route decided. */
+  protected get served(): Served | undefined {
+    return this.context?.served;
   }
 
   onResponse(response: InferResponse, final: boolean): void {
@@ -239,7 +257,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
   }
 
   protected answerError(error: unknown): void {
-    respondError(this.exchange, error, this.gateway.settings);
+    respondError(this.exchange, error, this.gateway.settings, this.served);
   }
 
   /** Ends the call; the answer is the caller's. */
@@ -253,6 +271,16 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
       this.gateway.services.admission.release(this.identity, this.model);
     }
   }
+}
+
+/** The head is the socket's and gone when the request callback returns. */
+function keepHeaders(head: RequestHead, names: readonly string[]): RequestHeaders {
+  const kept = new Map<string, string>();
+  for (const name of names) {
+    const value = head.header(name);
+    if (value !== '') kept.set(name, value);
+  }
+  return { header: (name) => kept.get(name) };
 }
 
 function copy(body: Uint8Array): Uint8Array {

@@ -10,6 +10,7 @@ import {
   modelStatusBody,
 } from '../../../protocol/tfserving/rest.ts';
 import { SwitchyardError } from '../../../shared/errors.ts';
+import { servedLines } from '../answer-head.ts';
 import type { HttpExchange, RequestHead } from '../socket.ts';
 import { JSON_HEADERS } from '../status.ts';
 import { InferenceCall } from './inference-call.ts';
@@ -50,7 +51,7 @@ export class TfServingCall extends InferenceCall {
     }
     const body = this.encode(response);
     this.finish();
-    this.exchange.respond(200, JSON_HEADERS, body);
+    this.exchange.respond(200, JSON_HEADERS + servedLines(this.served), body);
   }
 
   private encode(response: InferResponse): Uint8Array {

@@ -1,4 +1,4 @@
-import type { InferRequest, InferResponse, Timings } from '../../../pipeline/types.ts';
+import type { InferRequest, InferResponse, Served, Timings } from '../../../pipeline/types.ts';
 import { applyClassification } from '../../../protocol/v2/classification.ts';
 import { decodeInferRequest } from '../../../protocol/v2/infer-decoder.ts';
 import { type EncodedResponse, encodeInferResponse } from '../../../protocol/v2/json-writer.ts';
@@ -63,14 +63,15 @@ export class V2InferCall extends InferenceCall {
     const binary = jsonLength >= 0;
     const from = this.gateway.settings.compressFromBytes;
     const encoding = this.acceptEncoding === '' ? '' : responseEncoding(this.acceptEncoding, body.length, binary, from);
+    const { served } = this;
     if (encoding === '') {
-      exchange.respondBytes(headOf(jsonLength, timings).view(), body);
+      exchange.respondBytes(headOf(jsonLength, timings, served).view(), body);
       return;
     }
     // The encoder's buffer is overwritten by the next answer while the thread pool still reads.
     const kept = Buffer.from(body);
     compress(encoding, kept, (output) => {
-      const head = headOf(jsonLength, timings);
+      const head = headOf(jsonLength, timings, served);
       if (output !== undefined) head.line(`Content-Encoding: ${encoding}`).line('Vary: Accept-Encoding');
       exchange.respondBytes(head.view(), output ?? kept);
     });
@@ -90,10 +91,11 @@ export class V2InferCall extends InferenceCall {
   }
 }
 
-function headOf(jsonLength: number, timings: Timings | undefined): AnswerHead {
+function headOf(jsonLength: number, timings: Timings | undefined, served: Served | undefined): AnswerHead {
   const head = threadHead.begin(200);
   if (jsonLength < 0) head.line(JSON_HEADERS);
   else head.line('Content-Type: application/octet-stream').integerLine('Inference-Header-Content-Length', jsonLength);
+  if (served !== undefined) head.served(served);
   if (timings !== undefined) head.serverTiming(timings);
   return head;
 }

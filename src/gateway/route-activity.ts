@@ -1,0 +1,62 @@
+import type { DecisionRecord, ShadowOutcome } from '../pipeline/routed/record.ts';
+
+/** What one slice of a route's traffic did on one gateway thread since the last report. Counts add up. */
+export interface SliceActivity {
+  route: string;
+  /** Served, not assigned. */
+  variant: string;
+  /** '' when no version was reached. */
+  version: string;
+  role: DecisionRecord['role'];
+  analysed: boolean;
+  requests: number;
+  /** Answers of 500 and above but sheds; timeouts among them. */
+  errors: number;
+  /** Answers of 4xx but sheds. */
+  clientErrors: number;
+  sheds: number;
+  cancelled: number;
+  /** Answered, or failed, by another variant than was tried first. */
+  fallbacks: number;
+  /** Of successes, as runs of a latency histogram (experiments/statistics/latency-histogram.ts). */
+  latency: number[][];
+}
+
+export interface ShadowActivity {
+  route: string;
+  variant: string;
+  match: number;
+  mismatch: number;
+  failed: number;
+  dropped: number;
+  uncompared: number;
+  /** Of mismatches, a few. */
+  examples: ShadowOutcome[];
+}
+
+/** One decision, as far as a bandit or an experiment learns from it. */
+export type LearningRecord = Pick<
+  DecisionRecord,
+  | 'id'
+  | 'time'
+  | 'route'
+  | 'assigned'
+  | 'served'
+  | 'analysed'
+  | 'bucket'
+  | 'pmf'
+  | 'proposed'
+  | 'snapshotVersion'
+  | 'context'
+  | 'status'
+  | 'latencyMs'
+>;
+
+/** A gateway thread's report to the control thread. */
+export interface RouteActivity {
+  slices: SliceActivity[];
+  shadows: ShadowActivity[];
+  learning: LearningRecord[];
+  /** Decisions that were not kept for learning because there were too many. */
+  lost: number;
+}

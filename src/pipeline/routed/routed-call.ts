@@ -1,0 +1,152 @@
+import { type Decision, nextFallback } from '../../routing/decide.ts';
+import { requestEnded, requestStarted } from '../../routing/health.ts';
+import type { CompiledRoute } from '../../routing/route-table.ts';
+import { monotonicMs } from '../../shared/clock.ts';
+import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
+import type { RetryBudget } from '../../shared/retry-budget.ts';
+import type { InferRequest, InferResponse, RequestContext, ResponseObserver, Submission } from '../types.ts';
+import { causeOf, outcomeOf } from './outcome.ts';
+import type { DecisionRecord } from './record.ts';
+import type { RoutedDataPlane } from './routed-data-plane.ts';
+import type { ShadowCall } from './shadow-call.ts';
+
+/**
+ * One request of a route: asks the decided variant, then its fallbacks as far as the route and its retry budget allow,
+ * and closes the record. It is the inner data plane's observer and the transport's submission itself.
+ */
+export class RoutedCall implements ResponseObserver, Submission {
+  readonly record: DecisionRecord;
+  private readonly plane: RoutedDataPlane;
+  private readonly route: CompiledRoute;
+  private readonly budget: RetryBudget;
+  private readonly request: InferRequest;
+  private readonly context: RequestContext;
+  private readonly observer: ResponseObserver;
+  private readonly assigned: number;
+  private readonly keepInputs: boolean;
+  private variant: number;
+  /** Mask of the variants that failed. */
+  private tried = 0;
+  private retrying = false;
+  private answered = false;
+  private done = false;
+  private attempts = 0;
+  private inner: Submission | undefined;
+  private shadow: ShadowCall | undefined;
+
+  constructor(
+    plane: RoutedDataPlane,
+    decision: Decision,
+    record: DecisionRecord,
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+  ) {
+    const route = decision.route as CompiledRoute;
+    this.plane = plane;
+    this.route = route;
+    this.budget = plane.budgetOf(route);
+    this.record = record;
+    this.request = request;
+    this.context = context;
+    this.observer = observer;
+    this.assigned = decision.assigned;
+    this.variant = decision.served;
+    this.keepInputs = decision.shadow >= 0 || route.fallbacks[decision.assigned].length > 0;
+    context.served = { id: record.id, variant: record.served, version: '' };
+  }
+
+  /** `shadow`: gets a copy of the request, after the request itself is on its way. */
+  start(shadow: ShadowCall | undefined): this {
+    this.shadow = shadow;
+    this.budget.started();
+    this.attempt();
+    shadow?.start(this.request);
+    return this;
+  }
+
+  private attempt(): void {
+    const { route, context, request } = this;
+    const variant = route.variants[this.variant];
+    const attempt = ++this.attempts;
+    requestStarted(route.health, this.variant);
+    try {
+      const version = this.plane.versionOf(variant, request.version);
+      const timeout = route.spec.resilience.timeout;
+      const deadline = timeout === undefined ? context.deadline : Math.min(context.deadline, monotonicMs() + timeout);
+      const inner = this.plane.inner.infer(
+        { ...request, model: variant.model, version },
+        { ...context, deadline },
+        this,
+        this.keepInputs,
+      );
+      // An error inside `infer` may have ended the call, or begun the next attempt.
+      if (attempt === this.attempts && !this.done) this.inner = inner;
+    } catch (error) {
+      this.onError(toSwitchyardError(error));
+    }
+  }
+
+  onResponse(response: InferResponse, final: boolean): void {
+    if (this.done) return;
+    this.answered = true;
+    const { served } = this.context;
+    if (served !== undefined) served.version = response.version;
+    if (final) {
+      requestEnded(this.route.health, this.variant, 'ok', monotonicMs());
+      this.end('ok', response);
+      this.shadow?.primaryAnswered(response);
+    }
+    this.observer.onResponse(response, final);
+  }
+
+  onError(error: SwitchyardError): void {
+    if (this.done) return;
+    requestEnded(this.route.health, this.variant, outcomeOf(error), monotonicMs());
+    if (this.fallBack(error)) return;
+    this.end(error.code, undefined);
+    this.shadow?.primaryFailed();
+    this.observer.onError(error);
+  }
+
+  cancel(): void {
+    if (this.done) return;
+    requestEnded(this.route.health, this.variant, 'forgotten', monotonicMs());
+    const inner = this.inner;
+    this.end('cancelled', undefined);
+    this.shadow?.primaryFailed();
+    inner?.cancel();
+  }
+
+  private fallBack(error: SwitchyardError): boolean {
+    const { route } = this;
+    const cause = causeOf(error);
+    if (cause === undefined || !route.fallbackOn.has(cause) || this.answered) return false;
+    if (monotonicMs() >= this.context.deadline) return false;
+    this.tried |= 1 << this.variant;
+    const next = nextFallback(route, this.assigned, this.plane.eligible(route), this.tried);
+    if ((this.tried & (1 << next)) !== 0) return false;
+    if (!this.retrying && !this.budget.tryRetry()) return false;
+    this.retrying = true;
+    this.record.fallbacks.push({ variant: route.variants[this.variant].name, cause });
+    this.variant = next;
+    this.record.served = route.variants[next].name;
+    if (this.context.served !== undefined) this.context.served.variant = this.record.served;
+    this.attempt();
+    return true;
+  }
+
+  private end(status: DecisionRecord['status'], response: InferResponse | undefined): void {
+    this.done = true;
+    this.inner = undefined;
+    const { route, record, context } = this;
+    this.budget.ended();
+    if (this.retrying) this.budget.retried();
+    record.model = route.variants[this.variant].model;
+    record.version = response?.version ?? '';
+    record.status = status;
+    record.latencyMs = monotonicMs() - context.receivedAt;
+    record.timings = response?.timings;
+    this.plane.decided(record, this.request, response);
+  }
+}

@@ -1,0 +1,278 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { parse } from 'yaml';
+import { type RouteDocument, routeDocumentSchema } from '../../config/route-schema.ts';
+import { canaryWeights, initialState, withWeights } from '../../routing/live-route.ts';
+import { monotonicMs } from '../../shared/clock.ts';
+import type { SwitchyardError } from '../../shared/errors.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { floats, fp32, Loopback } from '../../testing/loopback.ts';
+import { testModelConfig } from '../../testing/model-config.ts';
+import type { InferResponse, RequestContext } from '../types.ts';
+import type { DecisionRecord, ShadowOutcome } from './record.ts';
+import { RoutedDataPlane } from './routed-data-plane.ts';
+
+const opened: { close(): void }[] = [];
+after(() => {
+  for (const each of opened) each.close();
+});
+
+const scale = (by: number) => (inputs: Tensor[]) => [
+  fp32(
+    'y',
+    inputs[0].shape,
+    floats(inputs[0]).map((v) => v * by),
+  ),
+];
+const failing = () => {
+  throw new Error('the weights are gone');
+};
+
+function route(spec: string): RouteDocument {
+  const text = `apiVersion: switchyard/v1\nkind: Route\nmetadata: {name: ranker}\nspec:\n${spec.replace(/^/gm, '  ')}`;
+  return routeDocumentSchema.parse(parse(text)) as RouteDocument;
+}
+
+const VARIANTS = 'variants:\n  stable: {model: one}\n  next: {model: two}\n';
+
+interface Answered {
+  response?: InferResponse;
+  error?: SwitchyardError;
+  context: RequestContext;
+}
+
+/** Two models behind one route: 'one' doubles, 'two' trebles or does as it is told. */
+async function routed(spec: string, second: (inputs: Tensor[]) => Tensor[] | Promise<Tensor[]> = scale(3)) {
+  const loop = new Loopback({ blocking: false });
+  await loop.load(testModelConfig({ name: 'one' }), scale(2));
+  await loop.load(testModelConfig({ name: 'two' }), second);
+  const records: DecisionRecord[] = [];
+  const shadows: ShadowOutcome[] = [];
+  let random = 0;
+  let ids = 0;
+  const plane = new RoutedDataPlane(loop.plane, {
+    newId: () => `id${ids++}`,
+    random: () => (random = (random + 0.6180339887) % 1),
+    now: monotonicMs,
+    wallClock: Date.now,
+    taps: [{ decided: (record) => records.push(record), shadowed: (outcome) => shadows.push(outcome) }],
+    shadowsUpTo: 1000,
+  });
+  opened.push(plane, loop);
+  const document = route(spec);
+  plane.setRoutes({ routes: [document] }, new Map());
+  const ask = (headers: Record<string, string> = {}, model = 'ranker', deadline = Infinity): Promise<Answered> =>
+    new Promise((resolve) => {
+      const context: RequestContext = {
+        protocol: 'http',
+        tenant: 'default',
+        receivedAt: monotonicMs(),
+        deadline,
+        priority: 0,
+        traceparent: '',
+        path: '',
+        headers: { header: (name) => headers[name] },
+        served: undefined,
+      };
+      plane.infer(
+        { model, version: '', id: 'r', inputs: [fp32('x', [1, 4], [1, 2, 3, 4])], outputs: [], parameters: undefined },
+        context,
+        {
+          onResponse: (response, final) => final && resolve({ response, context }),
+          onError: (error) => resolve({ error, context }),
+        },
+      );
+    });
+  return { plane, document, ask, records, shadows, loop };
+}
+
+/** What the first element became says who answered. */
+const factor = ({ response }: Answered): number => floats(response!.outputs[0])[0];
+
+test('requests split by weight, each with a record and with its id in the context', async () => {
+  const { ask, records } = await routed(`${VARIANTS}strategy:\n  weighted: {stable: 75, next: 25}`);
+  const answers = await Promise.all(Array.from({ length: 400 }, () => ask()));
+  const next = answers.filter((answer) => factor(answer) === 3).length;
+  assert.ok(next > 90 && next < 110, `${next} of 400`);
+  assert.equal(records.length, 400);
+  for (const record of records) {
+    assert.deepEqual(record.pmf, [0.75, 0.25]);
+    assert.equal(record.status, 'ok');
+    assert.equal(record.model, record.served === 'stable' ? 'one' : 'two');
+    assert.equal(record.version, '1');
+  }
+  assert.deepEqual(new Set(answers.map(({ context }) => context.served?.id)), new Set(records.map(({ id }) => id)));
+});
+
+test('a user stays with a variant, and an override goes before', async () => {
+  const { ask, plane } = await routed(
+    `${VARIANTS}unit: {from: [{header: x-user-id}, {cookie: uid}]}\noverrides:\n  - {headers: {x-canary: {exact: always}}, variant: next}\nstrategy:\n  weighted: {stable: 50, next: 50}`,
+  );
+  assert.deepEqual([...plane.headersOf('ranker')].sort(), ['cookie', 'x-canary', 'x-user-id']);
+  assert.deepEqual(plane.headersOf('other'), []);
+  const served = new Set<number>();
+  for (let user = 0; user < 20; user++) {
+    const first = factor(await ask({ 'x-user-id': `u${user}` }));
+    served.add(first);
+    assert.equal(factor(await ask({ cookie: `a=b; uid=u${user}` })), first);
+    assert.equal(factor(await ask({ 'x-user-id': `u${user}`, 'x-canary': 'always' })), 3);
+  }
+  assert.deepEqual(served, new Set([2, 3]));
+});
+
+test('other models pass through without a decision', async () => {
+  const { ask, records } = await routed(`${VARIANTS}strategy:\n  weighted: {stable: 0, next: 100}`);
+  const answer = await ask({}, 'one');
+  assert.equal(factor(answer), 2);
+  assert.equal(answer.context.served, undefined);
+  assert.equal(records.length, 0);
+});
+
+test('a variant that fails is answered for by its fallback, and then ejected', async () => {
+  const { ask, records } = await routed(
+    `${VARIANTS}fallback: {order: [stable]}\nresilience: {outlier: {consecutive5xx: 3, baseEjection: 60s}, retryBudget: {minConcurrency: 10}}\nstrategy:\n  weighted: {stable: 0, next: 100}`,
+    failing,
+  );
+  for (let i = 0; i < 3; i++) assert.equal(factor(await ask()), 2);
+  for (const record of records) {
+    assert.deepEqual(record.fallbacks, [{ variant: 'next', cause: '5xx' }]);
+    assert.equal(record.served, 'stable');
+    assert.equal(record.assigned, 'next');
+  }
+  assert.equal(factor(await ask()), 2);
+  assert.deepEqual(records[3].fallbacks, []);
+  assert.equal(records[3].detour, 'ejected');
+  assert.deepEqual(records[3].eligible, ['stable']);
+});
+
+test('without a fallback the error is the answer, and is on record', async () => {
+  const { ask, records } = await routed(`${VARIANTS}strategy:\n  weighted: {stable: 0, next: 100}`, failing);
+  const { error, context } = await ask();
+  assert.match(String(error), /the weights are gone/);
+  assert.equal(records[0].status, 'internal');
+  assert.deepEqual(context.served, { id: 'id0', variant: 'next', version: '' });
+});
+
+test('a slow variant is given up after its timeout, but not after the deadline of the request', async () => {
+  const slow = async (inputs: Tensor[]) => {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return scale(3)(inputs);
+  };
+  const { ask, records } = await routed(
+    `${VARIANTS}fallback: {order: [stable]}\nresilience: {timeout: 30ms}\nstrategy:\n  weighted: {stable: 0, next: 100}`,
+    slow,
+  );
+  assert.equal(factor(await ask()), 2);
+  assert.deepEqual(records[0].fallbacks, [{ variant: 'next', cause: 'timeout' }]);
+  const { error } = await ask({}, 'ranker', monotonicMs() + 15);
+  assert.equal(error?.code, 'deadline_exceeded');
+  assert.deepEqual(records[1].fallbacks, []);
+});
+
+test('the retry budget ends fallbacks when everything fails', async () => {
+  const { ask, records } = await routed(
+    `${VARIANTS}fallback: {order: [stable]}\nresilience: {retryBudget: {percent: 0, minConcurrency: 2}}\nstrategy:\n  weighted: {stable: 0, next: 100}`,
+    failing,
+  );
+  await Promise.all(Array.from({ length: 50 }, () => ask()));
+  const fellBack = records.filter(({ fallbacks }) => fallbacks.length > 0).length;
+  assert.ok(fellBack >= 2 && fellBack < 50, `${fellBack} of 50`);
+});
+
+test('a shadow gets a copy, is compared, and never changes the answer', async () => {
+  const shadow = 'shadow: {variant: next, sample: 1, compare: {atol: 0, rtol: 0}}\n';
+  const same = await routed(`${VARIANTS}${shadow}strategy:\n  weighted: {stable: 100, next: 0}`, scale(2));
+  assert.equal(factor(await same.ask()), 2);
+  await same.loop.plane.idle();
+  assert.deepEqual(
+    same.shadows.map(({ id, outcome, version }) => ({ id, outcome, version })),
+    [{ id: same.records[0].id, outcome: 'match', version: '1' }],
+  );
+  const other = await routed(`${VARIANTS}${shadow}strategy:\n  weighted: {stable: 100, next: 0}`, scale(3));
+  assert.equal(factor(await other.ask()), 2);
+  await other.loop.plane.idle();
+  assert.equal(other.shadows[0].outcome, 'mismatch');
+  assert.match(other.shadows[0].difference, /output 'y' element 0 is 3, not 2/);
+  const broken = await routed(`${VARIANTS}${shadow}strategy:\n  weighted: {stable: 100, next: 0}`, failing);
+  assert.equal(factor(await broken.ask()), 2);
+  await broken.loop.plane.idle();
+  assert.equal(broken.shadows[0].outcome, 'failed');
+});
+
+test('shadows are dropped beyond their bound, and counted', async () => {
+  const hold = () => new Promise<Tensor[]>(() => {});
+  const { ask, shadows } = await routed(
+    `${VARIANTS}shadow: {variant: next, sample: 1, maxInFlight: 2, timeout: 50ms}\nstrategy:\n  weighted: {stable: 100, next: 0}`,
+    hold,
+  );
+  await Promise.all(Array.from({ length: 10 }, () => ask()));
+  assert.equal(shadows.filter(({ outcome }) => outcome === 'dropped').length, 8);
+  await new Promise((resolve) => setTimeout(resolve, 120));
+  assert.equal(shadows.filter(({ outcome }) => outcome === 'failed').length, 2);
+  await ask();
+  assert.equal(shadows.filter(({ outcome }) => outcome === 'dropped').length, 8, 'places are given back');
+});
+
+test('a new state moves traffic without touching the rest; one that does not fit is ignored', async () => {
+  const canary = `${VARIANTS}strategy:\n  canary: {stable: stable, candidate: next, steps: [{setWeight: 50}]}`;
+  const { ask, plane, document, records } = await routed(canary);
+  assert.equal(factor(await ask()), 2);
+  const state = initialState(document.spec);
+  plane.setState('ranker', withWeights(state, canaryWeights(100, false)));
+  assert.equal(factor(await ask()), 3);
+  assert.equal(records[1].role, 'candidate');
+  plane.setState('ranker', { ...state, version: 9, buckets: [[7, 10_000]] });
+  plane.setState('nobody', state);
+  assert.equal(factor(await ask()), 3);
+});
+
+test('variants follow aliases; one that points nowhere is unavailable', async () => {
+  const { ask, plane } = await routed(
+    'variants:\n  stable: {model: one, alias: champion}\nstrategy:\n  weighted: {stable: 100}',
+  );
+  const { error } = await ask();
+  assert.equal(error?.code, 'unavailable');
+  assert.match(String(error), /Alias 'champion' of model 'one'/);
+  plane.setAliases(new Map([['one', new Map([['champion', '1']])]]));
+  assert.equal(factor(await ask()), 2);
+});
+
+test('a name that only a route has shows the model behind it', async () => {
+  const { plane } = await routed(`${VARIANTS}strategy:\n  weighted: {stable: 75, next: 25}`);
+  const { models } = plane.currentTable();
+  assert.equal(models.get('ranker')?.versions[0].model, 'one');
+  assert.equal(models.get('two')?.name, 'two');
+});
+
+test('a client that goes away is on record as cancelled', async () => {
+  const { plane, records, loop } = await routed(`${VARIANTS}strategy:\n  weighted: {stable: 100, next: 0}`);
+  let called = 0;
+  const context: RequestContext = {
+    protocol: 'http',
+    tenant: 'default',
+    receivedAt: 0,
+    deadline: Infinity,
+    priority: 0,
+    traceparent: '',
+    path: '',
+    headers: undefined,
+    served: undefined,
+  };
+  plane
+    .infer(
+      {
+        model: 'ranker',
+        version: '',
+        id: '',
+        inputs: [fp32('x', [1, 4], [1, 2, 3, 4])],
+        outputs: [],
+        parameters: undefined,
+      },
+      context,
+      { onResponse: () => called++, onError: () => called++ },
+    )
+    .cancel();
+  await loop.plane.idle();
+  assert.equal(called, 0);
+  assert.equal(records[0].status, 'cancelled');
+});

@@ -1,0 +1,184 @@
+import type { RouteSet } from '../../config/load-routes.ts';
+import { type Decision, decide, newDecision } from '../../routing/decide.ts';
+import { eligible, sweepHealth } from '../../routing/health.ts';
+import type { RouteState } from '../../routing/live-route.ts';
+import { applyState, type CompiledRoute, compileRoutes, type RouteTable } from '../../routing/route-table.ts';
+import { RetryBudget } from '../../shared/retry-budget.ts';
+import type { GatewayDataPlane } from '../data-plane.ts';
+import type {
+  DataPlane,
+  InferRequest,
+  InferResponse,
+  RequestContext,
+  ResponseObserver,
+  ServingTable,
+  Submission,
+} from '../types.ts';
+import { newRecord } from './new-record.ts';
+import type { DecisionRecord, DecisionTap, ShadowOutcome } from './record.ts';
+import { PipelineView } from './request-view.ts';
+import { type AliasTable, versionOf } from './route-version.ts';
+import { RoutedCall } from './routed-call.ts';
+import { routedHeaders } from './routed-headers.ts';
+import { ShadowCall } from './shadow-call.ts';
+
+export interface RoutedDataPlaneDependencies {
+  newId(): string;
+  /** Uniform in [0, 1). */
+  random(): number;
+  /** monotonicMs() */
+  now(): number;
+  /** Milliseconds since 1970. */
+  wallClock(): number;
+  taps: readonly DecisionTap[];
+  /** Requests in flight on this thread from which on no shadows are sent: they are the first to be dropped. */
+  shadowsUpTo: number;
+}
+
+const NO_ROUTES: RouteTable = compileRoutes({ routes: [] });
+const EMPTY_TABLE: ServingTable = { generation: 0, models: new Map() };
+const SWEEP_MS = 1000;
+
+/**
+ * Routes requests to variants in front of the data plane: decide, ask, fall back, record. Requests that no route
+ * matches pass through. Runs on the gateway thread only.
+ */
+export class RoutedDataPlane implements DataPlane {
+  readonly inner: GatewayDataPlane;
+  private readonly dependencies: RoutedDataPlaneDependencies;
+  private table = NO_ROUTES;
+  private headers: (model: string) => readonly string[] = routedHeaders(NO_ROUTES);
+  private budgets = new Map<string, RetryBudget>();
+  private shown: { of?: ServingTable; routes?: RouteTable; table: ServingTable } = { table: EMPTY_TABLE };
+  private aliases: AliasTable = new Map();
+  private readonly view = new PipelineView();
+  private readonly decision: Decision = newDecision();
+  private readonly shadowsInFlight = new Map<string, number>();
+  private readonly swept = new Map<string, number>();
+  private readonly sweeper: NodeJS.Timeout;
+
+  constructor(inner: GatewayDataPlane, dependencies: RoutedDataPlaneDependencies) {
+    this.inner = inner;
+    this.dependencies = dependencies;
+    this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
+    this.sweeper.unref();
+  }
+
+  /** Swaps all routes at once. States restore what routes were doing. */
+  setRoutes(set: Pick<RouteSet, 'routes'>, states: ReadonlyMap<string, RouteState>): void {
+    this.table = compileRoutes(set, { states, table: this.table });
+    this.headers = routedHeaders(this.table);
+    const before = this.budgets;
+    this.budgets = new Map();
+    for (const { name, spec } of this.table.routes.values()) {
+      const { percent = 20, minConcurrency = 3 } = spec.resilience.retryBudget ?? {};
+      this.budgets.set(name, before.get(name) ?? new RetryBudget(percent / 100, minConcurrency));
+    }
+  }
+
+  /** A state that does not fit the route, such as one from before a reload, is ignored. */
+  setState(route: string, state: RouteState): void {
+    const compiled = this.table.routes.get(route);
+    if (compiled !== undefined) applyState(compiled, state);
+  }
+
+  setAliases(aliases: AliasTable): void {
+    this.aliases = aliases;
+  }
+
+  /** What metadata and decoders look models up in: a name that only a route has stands for its first variant's model. */
+  currentTable(): ServingTable {
+    const table = this.inner.currentTable();
+    if (this.table.byModel.size === 0) return table;
+    if (this.shown.of === table && this.shown.routes === this.table) return this.shown.table;
+    const models = new Map(table.models);
+    for (const [name, routes] of this.table.byModel) {
+      const variant = routes[0]?.variants[routes[0].live.slots[0].variant];
+      const behind = variant === undefined ? undefined : table.models.get(variant.model);
+      if (behind !== undefined && !models.has(name)) models.set(name, { ...behind, name });
+    }
+    this.shown = { of: table, routes: this.table, table: { generation: table.generation, models } };
+    return this.shown.table;
+  }
+
+  headersOf(model: string): readonly string[] {
+    return this.headers(model);
+  }
+
+  infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
+    const { decision } = this;
+    if (
+      this.table.routes.size === 0 ||
+      !decide(this.table, this.view.at(request, context), this.dependencies, decision)
+    )
+      return this.inner.infer(request, context, observer);
+    const { newId, wallClock } = this.dependencies;
+    const record = newRecord(newId(), wallClock(), decision, request, context);
+    const shadow = decision.shadow < 0 ? undefined : this.shadowOf(decision, record.id, context);
+    return new RoutedCall(this, decision, record, request, context, observer).start(shadow);
+  }
+
+  budgetOf(route: CompiledRoute): RetryBudget {
+    return this.budgets.get(route.name) as RetryBudget;
+  }
+
+  eligible(route: CompiledRoute): number {
+    return eligible(route.health, this.dependencies.now());
+  }
+
+  /** `asked`: the version in the client's request, which a variant that names none passes on. */
+  versionOf(variant: { model: string; version?: string; alias?: string }, asked: string): string {
+    if (variant.version === undefined && variant.alias === undefined) return asked;
+    return versionOf(variant, this.aliases);
+  }
+
+  decided(record: DecisionRecord, request: InferRequest, response: InferResponse | undefined): void {
+    for (const tap of this.dependencies.taps) tap.decided(record, request, response);
+  }
+
+  shadowEnded(route: CompiledRoute, outcome: ShadowOutcome): void {
+    this.shadowsInFlight.set(route.name, (this.shadowsInFlight.get(route.name) ?? 1) - 1);
+    this.shadowed(outcome);
+  }
+
+  close(): void {
+    clearInterval(this.sweeper);
+  }
+
+  private shadowOf(decision: Decision, id: string, context: RequestContext): ShadowCall | undefined {
+    const route = decision.route as CompiledRoute;
+    const inFlight = this.shadowsInFlight.get(route.name) ?? 0;
+    const limit = route.spec.shadow?.maxInFlight ?? DEFAULT_SHADOWS;
+    if (inFlight >= limit || this.inner.inFlight >= this.dependencies.shadowsUpTo) {
+      const { name } = route.variants[decision.shadow];
+      this.shadowed({
+        id,
+        route: route.name,
+        variant: name,
+        version: '',
+        outcome: 'dropped',
+        latencyMs: 0,
+        difference: '',
+      });
+      return undefined;
+    }
+    this.shadowsInFlight.set(route.name, inFlight + 1);
+    return new ShadowCall(this, route, decision.shadow, id, context);
+  }
+
+  private shadowed(outcome: ShadowOutcome): void {
+    for (const tap of this.dependencies.taps) tap.shadowed(outcome);
+  }
+
+  private sweep(): void {
+    const now = this.dependencies.now();
+    for (const route of this.table.routes.values()) {
+      const interval = route.spec.resilience.outlier?.interval;
+      if (interval === undefined || now - (this.swept.get(route.name) ?? 0) < interval) continue;
+      this.swept.set(route.name, now);
+      sweepHealth(route.health, now);
+    }
+  }
+}
+
+const DEFAULT_SHADOWS = 64;

@@ -21,6 +21,8 @@ export interface Contestant {
 export type Drive = (server: ServerProcess, probed: Probe, seconds: number) => Promise<GeneratorResult>;
 
 export interface Timing {
+  /** Before a server's first measurement: just-in-time compilers need seconds of load, and a server in use has had them. */
+  firstWarmupSeconds: number;
   warmupSeconds: number;
   seconds: number;
 }
@@ -45,6 +47,7 @@ export class ServerContestant implements Contestant {
   readonly #wire: Wire;
   readonly #drive: Drive;
   readonly #timing: Timing;
+  #warm = false;
 
   constructor(shared: SharedServer, wire: Wire, drive: Drive, timing: Timing, name = shared.target.name) {
     this.name = name;
@@ -62,7 +65,10 @@ export class ServerContestant implements Contestant {
   async turn(): Promise<Measurement> {
     const { server, probed } = await this.#shared.enter(this.#wire);
     try {
-      const warmup = Math.max(this.#timing.warmupSeconds, this.#shared.target.warmupSeconds ?? 0);
+      const { warmupSeconds, firstWarmupSeconds } = this.#timing;
+      const least = this.#warm ? warmupSeconds : firstWarmupSeconds;
+      const warmup = Math.max(least, this.#shared.target.warmupSeconds ?? 0);
+      this.#warm = true;
       await this.#drive(server, probed, warmup);
       return await measured(server, () => this.#drive(server, probed, this.#timing.seconds));
     } finally {

@@ -59,7 +59,11 @@ async function main(): Promise<number> {
   const startedAt = new Date().toISOString();
   const out = values.out ?? join(import.meta.dirname, 'results', startedAt.slice(0, 10));
   const scratch = mkdtempSync(join(tmpdir(), 'switchyard-loadtest-'));
-  const timing = { seconds, warmupSeconds: Math.max(1, Math.round(seconds / 3)) };
+  const timing = {
+    seconds,
+    warmupSeconds: Math.max(1, Math.round(seconds / 3)),
+    firstWarmupSeconds: values.quick ? 1 : 10,
+  };
   const settings: Settings = {
     quick: values.quick,
     rounds,

@@ -37,7 +37,7 @@ const scenario: ScenarioResult = {
 const run: RunRecord = {
   startedAt: '2025-01-02T03:04:05.000Z',
   machine: { cpu: 'CPU', cores: 2, memoryGiB: 8, kernel: '6', node: 'v20', commit: 'abc', tools: { wrk: '4' } },
-  settings: { rounds: 2, seconds: 1, warmupSeconds: 1, quick: true },
+  settings: { rounds: 2, seconds: 1, warmupSeconds: 1, firstWarmupSeconds: 1, quick: true },
   scenarios: [scenario],
 };
 

@@ -10,7 +10,7 @@ import { type Bar, barChart, humanNumber } from './svg.ts';
 export interface RunRecord {
   startedAt: string;
   machine: Machine;
-  settings: { rounds: number; seconds: number; warmupSeconds: number; quick: boolean };
+  settings: { rounds: number; seconds: number; warmupSeconds: number; firstWarmupSeconds: number; quick: boolean };
   scenarios: ScenarioResult[];
 }
 
@@ -38,7 +38,7 @@ export function markdownReport(run: RunRecord, charts: boolean): string {
     `# Load test of ${run.startedAt.slice(0, 10)}`,
     '',
     `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, Linux ${machine.kernel}, Node ${machine.node}; commit ${machine.commit}; ${tools.join('; ')}.`,
-    `${settings.rounds} interleaved rounds of ${settings.seconds} s after ${settings.warmupSeconds} s of warm-up each${settings.quick ? ' (quick run: too short to conclude from)' : ''}. Load generator and server share the cores. Ratios are medians of the ratios within each round, with 95 % bootstrap intervals.`,
+    `${settings.rounds} interleaved rounds of ${settings.seconds} s after ${settings.warmupSeconds} s of warm-up each (${settings.firstWarmupSeconds} s before the first)${settings.quick ? ' (quick run: too short to conclude from)' : ''}. Load generator and server share the cores. Ratios are medians of the ratios within each round, with 95 % bootstrap intervals.`,
     '',
   ];
   for (const scenario of run.scenarios) {

@@ -9,11 +9,21 @@ import { smallBinary, smallGrpc, smallJson } from './scenarios/front-ends.ts';
 import { latency } from './scenarios/latency.ts';
 import { midBinary } from './scenarios/mid-binary.ts';
 import { overload } from './scenarios/overload.ts';
+import { registry } from './scenarios/registry.ts';
 import { thousandModels } from './scenarios/thousand-models.ts';
 import { PEERS } from './targets/peers.ts';
 import { endAllServers } from './targets/server-process.ts';
 
-const SCENARIOS: Scenario[] = [smallJson, smallBinary, smallGrpc, midBinary, thousandModels, overload, latency];
+const SCENARIOS: Scenario[] = [
+  smallJson,
+  smallBinary,
+  smallGrpc,
+  midBinary,
+  thousandModels,
+  overload,
+  latency,
+  registry,
+];
 
 const USAGE = `npm run loadtest -- [scenario …] [options]
 

@@ -70,12 +70,14 @@ export class ExecutorCore {
     const loaded = this.models.get(handle);
     if (loaded === undefined) return;
     this.dependencies.drainPorts();
-    if (!loaded.idle) {
-      await new Promise<void>((resolve) => {
-        loaded.onDrained = resolve;
-        this.pump();
-      });
-    }
+    const drained = loaded.idle
+      ? undefined
+      : new Promise<void>((resolve) => {
+          loaded.onDrained = resolve;
+        });
+    // Also for other models' requests that were taken from the ports just now: no message announces them any more.
+    this.pump();
+    await drained;
     this.models.delete(handle);
     await loaded.model.unload();
   }

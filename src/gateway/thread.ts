@@ -33,7 +33,8 @@ function post(event: GatewayEvent): void {
   control.postMessage(event);
 }
 
-const USED_INTERVAL_MS = 1000;
+/** Only under a memory budget. Short beside the time in which loads on demand could turn over all that fits. */
+const USED_INTERVAL_MS = 50;
 const ROUTES_INTERVAL_MS = 250;
 
 /** Rewards are joined with single decisions only where something is learnt from them. */
@@ -181,7 +182,8 @@ async function run(): Promise<void> {
         for (const model of command.delta.changed) models.set(model.name, model);
         const table: ServingTable = { generation: command.delta.generation, models };
         dataPlane.setTable(table);
-        post({ kind: 'table', generation: table.generation });
+        // Behind what links send at the end of this turn: whoever hears of it may unload what the old table named.
+        setImmediate(() => post({ kind: 'table', generation: table.generation }));
         break;
       }
       case 'executor':

@@ -43,6 +43,8 @@ export interface ModelEntry {
   loadedAt: number;
   /** Its files came with a load request and lie in our own data directory. */
   overridden: boolean;
+  /** A request is having it loaded: others wait for that as well. */
+  demanded: boolean;
 }
 
 export function createEntry(source: ModelSource): ModelEntry {
@@ -64,6 +66,7 @@ export function createEntry(source: ModelSource): ModelEntry {
     estimate: 0,
     loadedAt: 0,
     overridden: false,
+    demanded: false,
   };
 }
 

@@ -280,8 +280,14 @@ export class ModelManager {
     await entry.serial.run(async () => {
       if (!entry.wanted) throw new SwitchyardError('unavailable', `model "${name}" is unloaded`);
       if (!entry.resident) {
-        await this.residency.admit(entry);
-        await this.apply(entry);
+        entry.demanded = true;
+        try {
+          await this.residency.admit(entry);
+          await this.apply(entry);
+        } finally {
+          entry.demanded = false;
+          if (entry.loaded.length === 0) await this.publisher.request();
+        }
       }
       if (entry.loaded.length === 0)
         throw new SwitchyardError('unavailable', `model "${name}" is not ready: ${failureOf(entry)}`);

@@ -20,7 +20,8 @@ export function buildTable(entries: ReadonlyMap<string, ModelEntry>, generation:
       name: entry.name,
       versions: ready.map((version) => servingVersion(entry.name, version)),
       index: versionIndex(entry, problem),
-      onDemand: entry.wanted && !entry.resident && entry.problem === '',
+      onDemand:
+        entry.wanted && entry.problem === '' && (!entry.resident || (entry.demanded && entry.loaded.length === 0)),
     });
   }
   return { generation, models };

@@ -50,6 +50,8 @@ export interface DataPlaneDependencies {
 const NO_HEADERS: readonly string[] = [];
 const NO_SUBMISSION: Submission = { cancel() {} };
 const SWEEP_MS = 5;
+/** Under a tight memory budget a model may be evicted for another before its request comes round. */
+const DEMAND_TRIES = 3;
 /** With fewer requests ahead, one batch takes them all, and a wait cannot be told from their number. */
 const WORTH_PREDICTING = 64;
 
@@ -230,20 +232,23 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   ): Submission {
     let cancelled = false;
     let inner: Submission | undefined;
-    this.dependencies.demand(request.model).then(
-      () => {
+    const wait = (tries: number): void => {
+      const loaded = (): void => {
         if (cancelled) return;
         try {
-          const version = this.findVersion(request.model, request.version);
-          inner = this.start(version, request, context, observer, keepInputs);
+          const version = this.resolve(request.model, request.version);
+          if (version !== undefined) inner = this.start(version, request, context, observer, keepInputs);
+          else if (tries > 1) wait(tries - 1);
+          else throw unavailableModel(this.table.models.get(request.model) as ServingModel);
         } catch (error) {
           observer.onError(toSwitchyardError(error));
         }
-      },
-      (error: unknown) => {
+      };
+      this.dependencies.demand(request.model).then(loaded, (error: unknown) => {
         if (!cancelled) observer.onError(toSwitchyardError(error));
-      },
-    );
+      });
+    };
+    wait(DEMAND_TRIES);
     return {
       cancel() {
         cancelled = true;

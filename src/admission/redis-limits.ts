@@ -1,6 +1,7 @@
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible';
 import { Breaker } from '../shared/breaker.ts';
+import { impatientRedis } from '../shared/redis.ts';
 import type { LimitsConfig } from './admission-config.ts';
 import { type LimitState, limitReached, type TenantState, untilTomorrowMs } from './tenant-limits.ts';
 
@@ -24,17 +25,7 @@ export class RedisLimits {
   fallbacks = 0;
 
   constructor(url: string) {
-    this.client = new Redis(url, {
-      enableOfflineQueue: false,
-      commandTimeout: TIMEOUT_MS,
-      connectTimeout: 1000,
-      // A connection that has died without a word is given up, not waited on for ever.
-      socketTimeout: 2000,
-      maxRetriesPerRequest: 0,
-      retryStrategy: (attempt) => Math.min(100 * attempt, 2000),
-    });
-    // Every failure already counts where it strikes a request; without a listener ioredis would print each one.
-    this.client.on('error', () => {});
+    this.client = impatientRedis(url, TIMEOUT_MS);
   }
 
   /** Resolves when connected, or after `timeoutMs`: starting does not depend on Redis. */

@@ -1,5 +1,6 @@
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { Breaker } from '../shared/breaker.ts';
+import { impatientRedis } from '../shared/redis.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { decodeEntry, encodeEntry } from './entry-codec.ts';
 import type { CacheCounters, ResponseCache } from './response-cache.ts';
@@ -21,17 +22,7 @@ export class RedisCache implements ResponseCache {
   constructor(url: string, maxEntryBytes: number, ttlMs: number) {
     this.maxEntryBytes = maxEntryBytes;
     this.ttlMs = Math.max(1, Math.floor(ttlMs));
-    this.client = new Redis(url, {
-      enableOfflineQueue: false,
-      commandTimeout: TIMEOUT_MS,
-      connectTimeout: 1000,
-      // A connection that has died without a word is given up, not waited on for ever.
-      socketTimeout: 2000,
-      maxRetriesPerRequest: 0,
-      retryStrategy: (attempt) => Math.min(100 * attempt, 2000),
-    });
-    // Counted where it strikes a command; without a listener ioredis would print each failure.
-    this.client.on('error', () => {});
+    this.client = impatientRedis(url, TIMEOUT_MS);
   }
 
   get(key: string): undefined | Promise<Tensor[] | undefined> {

@@ -10,47 +10,24 @@ import type {
 } from '../pipeline/types.ts';
 import type { GatewayServices } from '../server/services.ts';
 import { SwitchyardError } from '../shared/errors.ts';
+import { batching, policy } from './batching.ts';
+import { modelConfig as completeConfig } from './models.ts';
 
 function spec(name: string, datatype: TensorSpec['datatype'], dims: number[], labels?: string[]): TensorSpec {
   return labels === undefined ? { name, datatype, dims } : { name, datatype, dims, labels };
 }
 
 export function modelConfig(name: string, signature: ModelSignature): ModelConfig {
-  return {
+  const { maxBatchSize } = signature;
+  return completeConfig({
     name,
     backend: 'echo',
-    platform: '',
     signature,
-    batching: {
-      enabled: true,
-      maxBatchSize: signature.maxBatchSize,
-      preferredBatchSizes: [],
-      maxQueueDelayMicros: 0,
-      preserveOrdering: false,
-      priorityLevels: 0,
-      defaultPriorityLevel: 0,
-      defaultQueuePolicy: {
-        timeoutAction: 'REJECT',
-        defaultTimeoutMicros: 0,
-        allowTimeoutOverride: true,
-        maxQueueSize: 0,
-      },
-      priorityQueuePolicy: new Map(),
-      allowedBatchSizes: [],
-    },
+    batching: batching({ maxBatchSize, defaultQueuePolicy: policy({ allowTimeoutOverride: true }) }),
     instanceGroups: [],
-    ensemble: undefined,
-    maxInflight: 0,
-    versionPolicy: { kind: 'latest', count: 1 },
     versionLabels: { stable: '1' },
-    responseCache: false,
-    decoupled: false,
-    isolation: 'thread',
-    warmup: [],
-    parameters: {},
-    latencyTargetMs: 0,
-    raw: { name, max_batch_size: signature.maxBatchSize },
-  };
+    raw: { name, max_batch_size: maxBatchSize },
+  });
 }
 
 /** Answers with the inputs as outputs, on a later turn; holds requests while `held` is set. */

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { after, before, beforeEach, describe, it } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { compressionAlgorithms, Metadata, type ServiceError } from '@grpc/grpc-js';
 import type { Identity } from '../../admission/admission.ts';
 import { INFERENCE_SERVICE, serviceDefinition } from '../../protocol/grpc/schema.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
-import { type EchoServices, echoServices, openAdmission } from '../../testing/echo-services.ts';
+import { echoServer } from '../../testing/echo-server.ts';
 import {
   floats,
   type InferResponse,
@@ -16,32 +16,10 @@ import {
   TestClient,
   until,
 } from '../../testing/grpc-client.ts';
-import { type RunningGrpcServer, startGrpcServer } from './start-grpc-server.ts';
 
 describe('inference over gRPC', () => {
-  let services: EchoServices;
-  let server: RunningGrpcServer;
-  let client: TestClient;
-
-  before(async () => {
-    services = echoServices();
-    server = await startGrpcServer(services, { host: '127.0.0.1', port: 0, maxMessageBytes: MAX_MESSAGE });
-    client = new TestClient(server.port, serviceDefinition(INFERENCE_SERVICE), {
-      'grpc.max_receive_message_length': -1,
-      'grpc.max_send_message_length': -1,
-    });
-  });
-  after(async () => {
-    client.close();
-    await server.close();
-  });
-  beforeEach(() => {
-    services.admission = openAdmission();
-    services.dataPlane.contexts.length = 0;
-    services.dataPlane.requests.length = 0;
-    services.dataPlane.cancelled = 0;
-    services.calls.length = 0;
-  });
+  const echo = echoServer();
+  const { services } = echo;
 
   describe('ModelInfer', () => {
     it('carries a request to the data plane and its answer back', async () => {
@@ -50,7 +28,7 @@ describe('inference over gRPC', () => {
       const request = inferRequest('echo', [1, 2, 3], {
         parameters: { priority: { uint64_param: 2 }, a: { double_param: 1.5 } },
       });
-      const response = await client.unary<InferResponse>('ModelInfer', request, { metadata });
+      const response = await echo.client.unary<InferResponse>('ModelInfer', request, { metadata });
       assert.equal(response.id, 'r1');
       assert.deepEqual(response.raw_output_contents, [floats([1, 2, 3])]);
       assert.deepEqual(response.outputs[0].shape, ['1', '3']);
@@ -64,24 +42,27 @@ describe('inference over gRPC', () => {
 
     it('answers classes when asked to', async () => {
       const outputs = [{ name: 'x', parameters: { classification: { int64_param: 2 } } }];
-      const response = await client.unary<InferResponse>('ModelInfer', inferRequest('echo', [1, 3, 2], { outputs }));
+      const response = await echo.client.unary<InferResponse>(
+        'ModelInfer',
+        inferRequest('echo', [1, 3, 2], { outputs }),
+      );
       assert.equal(response.outputs[0].datatype, 'BYTES');
       assert.match(response.raw_output_contents[0].toString('latin1'), /3\.000000:1:one.*2\.000000:2:two/s);
     });
 
     it('moves messages of many megabytes', async () => {
       const values = new Array<number>(5 << 20).fill(0.5);
-      const response = await client.unary<InferResponse>('ModelInfer', inferRequest('echo', values));
+      const response = await echo.client.unary<InferResponse>('ModelInfer', inferRequest('echo', values));
       assert.equal(response.raw_output_contents[0].length, 20 << 20);
       assert.ok(response.raw_output_contents[0].equals(floats(values)));
     });
 
     it('refuses a message over the limit, and serves the next', async () => {
       const values = new Array<number>((MAX_MESSAGE >> 2) + 1).fill(0);
-      const { code, details } = await status(client.unary('ModelInfer', inferRequest('echo', values)));
+      const { code, details } = await status(echo.client.unary('ModelInfer', inferRequest('echo', values)));
       assert.equal(code, 8);
       assert.match(details, new RegExp(`limit of ${MAX_MESSAGE} bytes`));
-      await client.unary('ModelInfer', inferRequest('echo'));
+      await echo.client.unary('ModelInfer', inferRequest('echo'));
     });
 
     for (const [name, algorithm] of [
@@ -89,7 +70,7 @@ describe('inference over gRPC', () => {
       ['deflate', compressionAlgorithms.deflate],
     ] as const) {
       it(`reads and answers ${name}`, async () => {
-        const packed = new TestClient(server.port, serviceDefinition(INFERENCE_SERVICE), {
+        const packed = new TestClient(echo.server.port, serviceDefinition(INFERENCE_SERVICE), {
           'grpc.default_compression_algorithm': algorithm,
         });
         const values = new Array<number>(50_000).fill(2);
@@ -117,21 +98,21 @@ describe('inference over gRPC', () => {
     ];
     for (const [name, request, code, pattern] of failures) {
       it(`answers ${name} with its status`, async () => {
-        const failure = await status(client.unary('ModelInfer', request));
+        const failure = await status(echo.client.unary('ModelInfer', request));
         assert.equal(failure.code, code);
         assert.match(failure.details, pattern);
       });
     }
 
     it('tells an overloaded client when to come back', async () => {
-      const failure = await status(client.unary('ModelInfer', inferRequest('shed')));
+      const failure = await status(echo.client.unary('ModelInfer', inferRequest('shed')));
       assert.equal(failure.code, 8);
       assert.deepEqual(failure.metadata.get('grpc-retry-pushback-ms'), ['1500']);
     });
 
     it('ends a call at its deadline and frees the request', async () => {
       const deadline = new Date(Date.now() + 150);
-      const failure = await status(client.unary('ModelInfer', inferRequest('hold'), { deadline }));
+      const failure = await status(echo.client.unary('ModelInfer', inferRequest('hold'), { deadline }));
       assert.equal(failure.code, 4);
       await until(() => services.dataPlane.cancelled === 1);
       const [context] = services.dataPlane.contexts;
@@ -140,14 +121,14 @@ describe('inference over gRPC', () => {
 
     it('takes the timeout parameter for a deadline', async () => {
       const parameters = { timeout: { int64_param: 2_000_000 } };
-      await client.unary('ModelInfer', inferRequest('echo', [1], { parameters }));
+      await echo.client.unary('ModelInfer', inferRequest('echo', [1], { parameters }));
       const [context] = services.dataPlane.contexts;
       assert.equal(Math.round(context.deadline - context.receivedAt), 2000);
     });
 
     it('frees the request of a client that goes away', async () => {
       const definition = serviceDefinition(INFERENCE_SERVICE).ModelInfer;
-      const call = client.client.makeUnaryRequest(
+      const call = echo.client.client.makeUnaryRequest(
         definition.path,
         definition.requestSerialize as (value: object) => Buffer,
         definition.responseDeserialize,
@@ -162,7 +143,7 @@ describe('inference over gRPC', () => {
 
   describe('ModelStreamInfer', () => {
     it('keeps the stream open past errors, names the request, and streams decoupled answers', async () => {
-      const stream = client.bidi<StreamResponse>('ModelStreamInfer');
+      const stream = echo.client.bidi<StreamResponse>('ModelStreamInfer');
       const got: StreamResponse[] = [];
       stream.on('data', (message: StreamResponse) => got.push(message));
       stream.write(inferRequest('nope', [1], { id: 'bad' }));
@@ -185,7 +166,7 @@ describe('inference over gRPC', () => {
     });
 
     it('answers thousands of requests on one stream', async () => {
-      const stream = client.bidi<StreamResponse>('ModelStreamInfer');
+      const stream = echo.client.bidi<StreamResponse>('ModelStreamInfer');
       const ids: string[] = [];
       stream.on('data', (message: StreamResponse) => ids.push(message.infer_response.id));
       const wanted = Array.from({ length: 3000 }, (_, i) => String(i));
@@ -196,7 +177,7 @@ describe('inference over gRPC', () => {
     });
 
     it('frees every request of a cancelled stream', async () => {
-      const stream = client.bidi('ModelStreamInfer');
+      const stream = echo.client.bidi('ModelStreamInfer');
       stream.on('error', () => undefined);
       for (let i = 0; i < 5; i++) stream.write(inferRequest('hold'));
       await until(() => services.dataPlane.requests.length === 5);
@@ -242,7 +223,7 @@ describe('inference over gRPC', () => {
       it(`admits by ${name}, gives back, and bounds the priority`, async () => {
         const metadata = allowed(name, value);
         const request = inferRequest('echo', [1], { parameters: { priority: { uint64_param: 1 } } });
-        await client.unary('ModelInfer', request, { metadata });
+        await echo.client.unary('ModelInfer', request, { metadata });
         assert.equal(services.dataPlane.contexts[0].tenant, 'acme');
         assert.equal(services.dataPlane.contexts[0].priority, 2);
         assert.deepEqual(held, []);
@@ -251,36 +232,36 @@ describe('inference over gRPC', () => {
 
     it('gives back after errors and cancellation too', async () => {
       const metadata = allowed('authorization', 'Bearer good');
-      await status(client.unary('ModelInfer', inferRequest('nope'), { metadata }));
-      await status(client.unary('ModelInfer', inferRequest('echo', [1], { inputs: [] }), { metadata }));
-      await status(client.unary('ModelInfer', inferRequest('stream'), { metadata }));
+      await status(echo.client.unary('ModelInfer', inferRequest('nope'), { metadata }));
+      await status(echo.client.unary('ModelInfer', inferRequest('echo', [1], { inputs: [] }), { metadata }));
+      await status(echo.client.unary('ModelInfer', inferRequest('stream'), { metadata }));
       assert.deepEqual(held, []);
       const deadline = new Date(Date.now() + 100);
-      await status(client.unary('ModelInfer', inferRequest('hold'), { metadata, deadline }));
+      await status(echo.client.unary('ModelInfer', inferRequest('hold'), { metadata, deadline }));
       await until(() => services.dataPlane.cancelled > 0 && held.length === 0);
     });
 
     it('refuses strangers, those over quota, and control without its role', async () => {
-      assert.equal((await status(client.unary('ModelInfer', inferRequest('echo')))).code, 16);
-      assert.equal((await status(client.unary('ServerMetadata', {}))).code, 16);
+      assert.equal((await status(echo.client.unary('ModelInfer', inferRequest('echo')))).code, 16);
+      assert.equal((await status(echo.client.unary('ServerMetadata', {}))).code, 16);
       const metadata = allowed('authorization', 'Bearer good');
-      assert.equal((await status(client.unary('ModelInfer', inferRequest('shed'), { metadata }))).code, 8);
+      assert.equal((await status(echo.client.unary('ModelInfer', inferRequest('shed'), { metadata }))).code, 8);
       for (const [method, request] of [
         ['RepositoryModelLoad', { model_name: 'm' }],
         ['RepositoryModelUnload', { model_name: 'm' }],
         ['TraceSetting', { settings: { trace_rate: { value: ['1'] } } }],
         ['LogSettings', { settings: { log_info: { bool_param: true } } }],
       ] as const) {
-        assert.equal((await status(client.unary(method, request, { metadata }))).code, 7, method);
+        assert.equal((await status(echo.client.unary(method, request, { metadata }))).code, 7, method);
       }
       assert.deepEqual(services.calls, []);
-      await client.unary('RepositoryIndex', {}, { metadata });
-      await client.unary('TraceSetting', {}, { metadata });
-      await client.unary('ServerLive', {});
+      await echo.client.unary('RepositoryIndex', {}, { metadata });
+      await echo.client.unary('TraceSetting', {}, { metadata });
+      await echo.client.unary('ServerLive', {});
     });
 
     it('ends the stream of a stranger', async () => {
-      const stream = client.bidi('ModelStreamInfer');
+      const stream = echo.client.bidi('ModelStreamInfer');
       stream.on('data', () => undefined);
       stream.write(inferRequest('echo'));
       const [error] = (await once(stream, 'error')) as [ServiceError];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
-import { after, before, beforeEach, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { loadSync } from '@grpc/proto-loader';
 import {
   INFERENCE_SERVICE,
@@ -10,52 +10,30 @@ import {
   packageDefinition,
   serviceDefinition,
 } from '../../protocol/grpc/schema.ts';
-import { type EchoServices, echoServices, openAdmission } from '../../testing/echo-services.ts';
-import { MAX_MESSAGE, status, TestClient } from '../../testing/grpc-client.ts';
-import { type RunningGrpcServer, startGrpcServer } from './start-grpc-server.ts';
+import { echoServer } from '../../testing/echo-server.ts';
+import { status, TestClient } from '../../testing/grpc-client.ts';
 
 describe('services over gRPC', () => {
-  let services: EchoServices;
-  let server: RunningGrpcServer;
-  let client: TestClient;
-
-  before(async () => {
-    services = echoServices();
-    server = await startGrpcServer(services, { host: '127.0.0.1', port: 0, maxMessageBytes: MAX_MESSAGE });
-    client = new TestClient(server.port, serviceDefinition(INFERENCE_SERVICE), {
-      'grpc.max_receive_message_length': -1,
-      'grpc.max_send_message_length': -1,
-    });
-  });
-  after(async () => {
-    client.close();
-    await server.close();
-  });
-  beforeEach(() => {
-    services.admission = openAdmission();
-    services.dataPlane.contexts.length = 0;
-    services.dataPlane.requests.length = 0;
-    services.dataPlane.cancelled = 0;
-    services.calls.length = 0;
-  });
+  const echo = echoServer();
+  const { services } = echo;
 
   describe('control methods', () => {
     it('answer readiness without failing on unknown models', async () => {
-      assert.deepEqual(await client.unary('ModelReady', { name: 'nope' }), { ready: false });
-      assert.deepEqual(await client.unary('ModelReady', { name: 'echo', version: '1' }), { ready: true });
-      assert.deepEqual(await client.unary('ModelReady', { name: 'echo', version: '2' }), { ready: false });
-      assert.deepEqual(await client.unary('ServerLive', {}), { live: true });
+      assert.deepEqual(await echo.client.unary('ModelReady', { name: 'nope' }), { ready: false });
+      assert.deepEqual(await echo.client.unary('ModelReady', { name: 'echo', version: '1' }), { ready: true });
+      assert.deepEqual(await echo.client.unary('ModelReady', { name: 'echo', version: '2' }), { ready: false });
+      assert.deepEqual(await echo.client.unary('ServerLive', {}), { live: true });
     });
 
     it('describe a model', async () => {
-      const metadata = await client.unary('ModelMetadata', { name: 'echo' });
+      const metadata = await echo.client.unary('ModelMetadata', { name: 'echo' });
       assert.deepEqual(metadata.inputs, [{ name: 'x', datatype: 'FP32', shape: ['-1', '-1'] }]);
       assert.deepEqual(metadata.versions, ['1']);
-      assert.equal((await status(client.unary('ModelMetadata', { name: 'nope' }))).code, 5);
-      const { config } = await client.unary<{ config: Record<string, unknown> }>('ModelConfig', { name: 'echo' });
+      assert.equal((await status(echo.client.unary('ModelMetadata', { name: 'nope' }))).code, 5);
+      const { config } = await echo.client.unary<{ config: Record<string, unknown> }>('ModelConfig', { name: 'echo' });
       assert.equal(config.max_batch_size, 8);
       assert.deepEqual(config.parameters, { flavour: { string_value: 'plain' } });
-      const { model_stats } = await client.unary<{ model_stats: Record<string, unknown>[] }>('ModelStatistics', {
+      const { model_stats } = await echo.client.unary<{ model_stats: Record<string, unknown>[] }>('ModelStatistics', {
         name: 'echo',
       });
       assert.equal(model_stats[0].last_inference, '1700000000000');
@@ -64,16 +42,16 @@ describe('services over gRPC', () => {
 
     it('reach the control thread', async () => {
       const files = { config: { string_param: '{}' }, 'file:1/model.onnx': { bytes_param: Buffer.from('abc') } };
-      await client.unary('RepositoryModelLoad', { model_name: 'm', parameters: files });
-      await client.unary('RepositoryModelUnload', {
+      await echo.client.unary('RepositoryModelLoad', { model_name: 'm', parameters: files });
+      await echo.client.unary('RepositoryModelUnload', {
         model_name: 'm',
         parameters: { unload_dependents: { bool_param: true } },
       });
-      await client.unary('TraceSetting', {
+      await echo.client.unary('TraceSetting', {
         model_name: 'm',
         settings: { trace_rate: { value: ['5'] }, trace_level: { value: [] } },
       });
-      await client.unary('LogSettings', { settings: { log_verbose_level: { uint32_param: 1 } } });
+      await echo.client.unary('LogSettings', { settings: { log_verbose_level: { uint32_param: 1 } } });
       assert.deepEqual(services.calls, [
         'load m {} 1/model.onnx',
         'unload m true',
@@ -81,15 +59,15 @@ describe('services over gRPC', () => {
         'log {"log_verbose_level":1}',
       ]);
       const wrong = await status(
-        client.unary('RepositoryModelLoad', { model_name: 'm', parameters: { x: { bool_param: true } } }),
+        echo.client.unary('RepositoryModelLoad', { model_name: 'm', parameters: { x: { bool_param: true } } }),
       );
       assert.equal(wrong.code, 3);
     });
 
     it('have no shared memory to offer', async () => {
-      assert.deepEqual(await client.unary('SystemSharedMemoryStatus', {}), { regions: {} });
-      assert.deepEqual(await client.unary('CudaSharedMemoryStatus', {}), { regions: {} });
-      const failure = await status(client.unary('SystemSharedMemoryRegister', { name: 'a' }));
+      assert.deepEqual(await echo.client.unary('SystemSharedMemoryStatus', {}), { regions: {} });
+      assert.deepEqual(await echo.client.unary('CudaSharedMemoryStatus', {}), { regions: {} });
+      const failure = await status(echo.client.unary('SystemSharedMemoryRegister', { name: 'a' }));
       assert.equal(failure.code, 12);
       assert.match(failure.details, /raw contents/);
     });
@@ -98,7 +76,7 @@ describe('services over gRPC', () => {
       const odd = {
         Odd: { ...serviceDefinition(INFERENCE_SERVICE).ServerLive, path: '/inference.GRPCInferenceService/Odd' },
       };
-      const stranger = new TestClient(server.port, odd);
+      const stranger = new TestClient(echo.server.port, odd);
       assert.equal((await status(stranger.unary('Odd', {}))).code, 12);
       stranger.close();
     });
@@ -109,8 +87,8 @@ describe('services over gRPC', () => {
     let models: TestClient;
 
     before(() => {
-      prediction = new TestClient(server.port, serviceDefinition(PREDICTION_SERVICE));
-      models = new TestClient(server.port, serviceDefinition(MODEL_SERVICE));
+      prediction = new TestClient(echo.server.port, serviceDefinition(PREDICTION_SERVICE));
+      models = new TestClient(echo.server.port, serviceDefinition(MODEL_SERVICE));
     });
     after(() => {
       prediction.close();
@@ -208,7 +186,7 @@ describe('services over gRPC', () => {
     let health: TestClient;
 
     before(() => {
-      health = new TestClient(server.port, service);
+      health = new TestClient(echo.server.port, service);
     });
     after(() => health.close());
 
@@ -242,7 +220,7 @@ describe('services over gRPC', () => {
       const definition = loadSync(path, { keepCase: true, oneofs: true })[
         `grpc.reflection.${version}.ServerReflection`
       ];
-      const reflection = new TestClient(server.port, definition as never);
+      const reflection = new TestClient(echo.server.port, definition as never);
       const stream = reflection.bidi<Record<string, never>>('ServerReflectionInfo');
       stream.write({ list_services: '*' });
       const [listed] = (await once(stream, 'data')) as [{ list_services_response: { service: { name: string }[] } }];

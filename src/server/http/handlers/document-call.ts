@@ -2,6 +2,7 @@ import type { Identity } from '../../../admission/admission.ts';
 import { SwitchyardError } from '../../../shared/errors.ts';
 import type { HttpExchange, RequestHead, RequestListener } from '../socket.ts';
 import { respondError, respondJson } from './answers.ts';
+import { authenticate } from './authenticate.ts';
 import type { HttpGateway } from './settings.ts';
 
 /** Who may ask: 'any' needs a known caller, 'control' one with that role. Nobody is asked while admission is off. */
@@ -38,23 +39,12 @@ export class DocumentCall implements RequestListener {
     if (!admission.enabled) {
       this.allowed = true;
     } else {
-      try {
-        const identity = admission.authenticate({
-          authorization: head.authorization,
-          apiKey: head.apiKey,
-          certificateName: head.certificateName(),
-        });
-        if (identity instanceof Promise) {
-          identity.then(
-            (known) => this.authorize(known),
-            (error) => this.fail(error),
-          );
-        } else {
-          this.authorize(identity);
-        }
-      } catch (error) {
-        this.fail(error);
-      }
+      authenticate(
+        this.gateway,
+        head,
+        (identity) => this.authorize(identity),
+        (error) => this.fail(error),
+      );
     }
     if (!this.ended) this.exchange.receive(this);
   }

@@ -14,6 +14,7 @@ import { decompress, type Encoding, requestEncoding } from '../compression.ts';
 import { parseLength } from '../head.ts';
 import type { HttpExchange, RequestHead, RequestListener } from '../socket.ts';
 import { respondError } from './answers.ts';
+import { authenticate } from './authenticate.ts';
 import { isDormant } from './lookup.ts';
 import type { Route } from './routes.ts';
 import type { HttpGateway } from './settings.ts';
@@ -93,23 +94,12 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
       this.exchange.receive(this);
       return;
     }
-    try {
-      const identity = admission.authenticate({
-        authorization: head.authorization,
-        apiKey: head.apiKey,
-        certificateName: head.certificateName(),
-      });
-      if (identity instanceof Promise) {
-        identity.then(
-          (known) => this.admit(known),
-          (error) => this.fail(error),
-        );
-      } else {
-        this.admit(identity);
-      }
-    } catch (error) {
-      this.fail(error);
-    }
+    authenticate(
+      this.gateway,
+      head,
+      (identity) => this.admit(identity),
+      (error) => this.fail(error),
+    );
     // Answered already: the socket skips the body by itself.
     if (!this.isDone()) this.exchange.receive(this);
   }

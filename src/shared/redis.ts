@@ -1,0 +1,20 @@
+import { Redis } from 'ioredis';
+
+/**
+ * A client for what a request may not wait for: each command has `commandTimeoutMs`, nothing is queued while the server
+ * is away, and connecting goes on in the background for ever. Failures show where they strike a command.
+ */
+export function impatientRedis(url: string, commandTimeoutMs: number): Redis {
+  const client = new Redis(url, {
+    enableOfflineQueue: false,
+    commandTimeout: commandTimeoutMs,
+    connectTimeout: 1000,
+    // A connection that has died without a word is given up, not waited on for ever.
+    socketTimeout: 2000,
+    maxRetriesPerRequest: 0,
+    retryStrategy: (attempt) => Math.min(100 * attempt, 2000),
+  });
+  // Without a listener ioredis would print each failure.
+  client.on('error', () => {});
+  return client;
+}

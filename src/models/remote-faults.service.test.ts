@@ -84,20 +84,12 @@ test('a replica of a Triton that hangs, slows or is cut is taken out and comes b
   writeFileSync(
     join(root, 'far', 'config.pbtxt'),
     `backend: "triton"\nmax_batch_size: 0\ninput [{name: "INPUT" data_type: TYPE_FP32 dims: [-1]}]\noutput [{name: "OUTPUT" data_type: TYPE_FP32 dims: [-1]}]\n` +
-      [
-        'url',
-        `${good.address},${bad.address}`,
-        'remote_model',
-        'identity_fp32',
-        'per_try_timeout_ms',
-        '1000',
-        'probe_interval_ms',
-        '200',
-      ]
-        .reduce<string[][]>(
-          (pairs, word, i) => (i % 2 === 0 ? [...pairs, [word]] : [...pairs.slice(0, -1), [pairs.at(-1)![0], word]]),
-          [],
-        )
+      Object.entries({
+        url: `${good.address},${bad.address}`,
+        remote_model: 'identity_fp32',
+        per_try_timeout_ms: 1000,
+        probe_interval_ms: 200,
+      })
         .map(([key, value]) => `parameters { key: "${key}" value { string_value: "${value}" } }\n`)
         .join(''),
   );

@@ -12,6 +12,10 @@ interface Job<Db> {
 
 type Outcome = { ok: true; value: unknown } | { ok: false; error: unknown };
 
+const MAX_WAIT_MS = 2;
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 /**
  * Group commit: writes that arrive in one turn of the event loop, which is also all that arrived while the last commit
  * waited for the disk, share one transaction and its one fsync. Each runs in a savepoint, so a failing write fails
@@ -53,12 +57,25 @@ export class GroupCommit<Db> {
     while (this.waiting.length > 0) {
       const jobs = this.waiting;
       this.waiting = [];
+      const begun = performance.now();
       await this.commit(jobs);
       // Lets the answers out and the next requests in: they make the next group.
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
+      if (this.waiting.length > 0) await this.gather(jobs.length, performance.now() - begun);
     }
     this.running = false;
     this.idle?.();
+  }
+
+  /**
+   * While one group commits the next gathers, so that clients who wait for their answers fall into two groups that take
+   * turns. Those just answered are given a moment to come back and join: half the commits do the same work then. A lone
+   * writer never waits.
+   */
+  private async gather(answered: number, commitMs: number): Promise<void> {
+    const all = this.waiting.length + answered;
+    const until = performance.now() + Math.min(MAX_WAIT_MS, commitMs / 2);
+    while (this.waiting.length < all && performance.now() < until) await nextTurn();
   }
 
   private async commit(jobs: readonly Job<Db>[]): Promise<void> {

@@ -104,9 +104,18 @@ export async function openSqlite(file: string): Promise<RegistryDatabase> {
   const reader: Db = new Kysely<Tables>({
     dialect: new SqliteDialect({ database: withStatementCache(connect(file)) }),
   });
+  const control = new Map<string, { run(parameters: unknown[]): unknown }>();
+  const statement = (text: string): { run(parameters: unknown[]): unknown } => {
+    let prepared = control.get(text);
+    if (prepared === undefined) {
+      prepared = connection.prepare(text);
+      control.set(text, prepared);
+    }
+    return prepared;
+  };
   const group = new GroupCommit<Db>(
     {
-      exec: (text) => connection.exec(text),
+      exec: (text) => void statement(text).run([]),
       get inTransaction() {
         return connection.inTransaction;
       },

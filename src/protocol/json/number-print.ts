@@ -87,7 +87,7 @@ export function printFloat32(buf: Uint8Array, pos: number, value: number): numbe
   for (let digits = 6; digits <= 9; digits++) {
     const scale = digits - 1 - exponent;
     const scaled = scale >= 0 ? magnitude * TENS[scale] : magnitude / TENS[-scale];
-    const nearest = roundHalfEven(scaled);
+    const nearest = nearestInteger(scaled, scale, magnitude, digits);
     if (readsBack(nearest, scale, magnitude)) return printDigits(buf, at, nearest, scale);
     // Below a power of two the neighbours are half as far: the next decimal above may do where the nearest does not.
     if ((bits & 0x7fffff) === 0 && readsBack(nearest + 1, scale, magnitude)) {
@@ -97,10 +97,14 @@ export function printFloat32(buf: Uint8Array, pos: number, value: number): numbe
   return printSlowly(buf, at, magnitude);
 }
 
-/** Of two decimals that are equally near, the even one: as engines and C libraries print doubles. */
-function roundHalfEven(value: number): number {
-  const nearest = Math.floor(value + 0.5);
-  return nearest - value === 0.5 && nearest % 2 !== 0 ? nearest - 1 : nearest;
+/** magnitude · 10^scale, of which `scaled` is the computed value, as the nearest integer; of two that are equally near, the even one. */
+function nearestInteger(scaled: number, scale: number, magnitude: number, digits: number): number {
+  const nearest = Math.floor(scaled + 0.5);
+  const rest = nearest - scaled;
+  if (rest < 0.499999 && rest > -0.499999) return nearest;
+  // No float32 lies in the very middle beyond this scale (5^14 has no room in it): the product was rounded to it.
+  if (scale > 13 || scale < -13) return Number(magnitude.toExponential(digits - 1).replace(/\.|e.*/g, ''));
+  return rest === 0.5 && nearest % 2 !== 0 ? nearest - 1 : nearest;
 }
 
 /** Whether decimal · 10^−scale, read as a double and rounded to a float32, is `value`. */

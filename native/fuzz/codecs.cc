@@ -1,0 +1,117 @@
+// A libFuzzer target for all of native/src but the binding:  .ci/fuzz.sh SECONDS
+// The first byte of an input chooses what is done with the rest. Every buffer is exactly as long as the codecs are told,
+// so that the address sanitizer sees any step beyond it.
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "decode.h"
+#include "print.h"
+
+namespace {
+
+using namespace switchyard;
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+std::unique_ptr<uint8_t[]> exactCopy(const uint8_t* data, size_t size) {
+  std::unique_ptr<uint8_t[]> copy(new uint8_t[size]);
+  if (size > 0) std::memcpy(copy.get(), data, size);
+  return copy;
+}
+
+struct Buffers {
+  std::vector<std::unique_ptr<uint8_t[]>> list;
+
+  static uint8_t* allocate(void* context, size_t bytes) {
+    auto& self = *static_cast<Buffers*>(context);
+    self.list.emplace_back(new uint8_t[bytes]);
+    return self.list.back().get();
+  }
+};
+
+void decode(const uint8_t* data, size_t size, int32_t jsonLength, size_t slabBytes) {
+  const auto body = exactCopy(data, size);
+  // Slabs begin at a multiple of eight, as new[] gives it.
+  const std::unique_ptr<uint8_t[]> slab(new uint8_t[slabBytes]);
+  int32_t meta[kMetaWords];
+  meta[kInputs] = jsonLength;
+  meta[kSlab] = 0;
+  Buffers buffers;
+  const bool taken =
+      decodeInferRequest({body.get(), size}, {slab.get(), slabBytes}, meta, {&buffers, Buffers::allocate});
+  require(size == 0 || std::memcmp(body.get(), data, size) == 0);
+  require(taken == (meta[kInputs] >= 0));
+  if (!taken) return;
+  const int32_t* input = meta + kHeadWords;
+  for (int32_t i = 0; i < meta[kInputs]; i++) {
+    require(input[kName] >= 0 && static_cast<size_t>(input[kName] + input[kNameLength]) <= size);
+    require(input[kType] >= 0 && input[kType] < kTypes && input[kRank] >= 0 && input[kRank] <= 32);
+    const auto end = static_cast<size_t>(input[kOffset]) + static_cast<size_t>(input[kByteLength]);
+    if (input[kPlace] == kInSlab) require(end <= slabBytes && input[kOffset] % 8 == 0);
+    if (input[kPlace] == kInBody) require(end <= size);
+    if (input[kPlace] >= kOwn) require(static_cast<size_t>(input[kPlace] - kOwn) < buffers.list.size());
+    int64_t count = 1;
+    for (int32_t d = 0; d < input[kRank]; d++) count *= input[kInputWords + d];
+    if (kElementBytes[input[kType]] > 0) require(count * kElementBytes[input[kType]] == input[kByteLength]);
+    input += kInputWords + input[kRank];
+  }
+}
+
+/** Every float that was printed reads back as itself. */
+template <typename T>
+void readBack(const uint8_t* data, int64_t count, const uint8_t* text, const uint8_t* end) {
+  const char* at = reinterpret_cast<const char*>(text);
+  const char* const stop = reinterpret_cast<const char*>(end);
+  for (int64_t i = 0; i < count; i++) {
+    T value;
+    T read;
+    std::memcpy(&value, data + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
+    const char* comma = static_cast<const char*>(std::memchr(at, ',', stop - at));
+    const char* last = comma == nullptr ? stop : comma;
+    const auto result = std::from_chars(at, last, read);
+    require(result.ptr == last);
+    require(std::isnan(value) ? std::isnan(read) : std::memcmp(&value, &read, sizeof(T)) == 0);
+    at = last + 1;
+  }
+}
+
+void print(Type type, const uint8_t* data, size_t size, size_t room) {
+  const int bytes = kElementBytes[type];
+  const int64_t count = bytes == 0 ? 0 : static_cast<int64_t>(size / bytes);
+  const auto elements = exactCopy(data, size);
+  int64_t next = 0;
+  for (;;) {
+    const std::unique_ptr<uint8_t[]> out(new uint8_t[room]);
+    const Printed printed = printElements(type, elements.get(), next, next, count, out.get(), out.get() + room);
+    require(printed.end >= out.get() && printed.end <= out.get() + room);
+    require(printed.next >= next && printed.next <= count);
+    const uint8_t* from = elements.get() + next * bytes;
+    if (type == kFp32) readBack<float>(from, printed.next - next, out.get(), printed.end);
+    if (type == kFp64) readBack<double>(from, printed.next - next, out.get(), printed.end);
+    if (printed.next == count || printed.next == next) return;
+    next = printed.next;
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size < 1) return 0;
+  const int choice = data[0];
+  const uint8_t* rest = data + 1;
+  const size_t length = size - 1;
+  if (choice >= 0x80) {
+    print(static_cast<Type>(choice % kTypes), rest, length, kElementRoom + choice);
+  } else {
+    // '0' to '3': all of it JSON, with much or little room; else the text ends before the body does.
+    const int32_t jsonLength = choice < 0x34 ? -1 : static_cast<int32_t>(length * (0x80 - choice) / 0x4c);
+    decode(rest, length, jsonLength, choice % 2 == 0 ? 65536 : 32);
+  }
+  return 0;
+}

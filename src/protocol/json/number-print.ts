@@ -8,6 +8,8 @@ export const MAX_NUMBER_BYTES = 40;
 
 const single = new Float32Array(1);
 const singleBits = new Uint32Array(single.buffer);
+const double = new Float64Array(1);
+const doubleWords = new Uint32Array(double.buffer);
 // Exact up to 10^22; beyond that the nearest double, which the margin below accounts for.
 const TENS = Float64Array.from({ length: 64 }, (_, i) => Number(`1e${i}`));
 // Powers -46..39 as seen from a float32, for its decimal exponent.
@@ -112,10 +114,11 @@ function readsBack(decimal: number, scale: number, value: number): boolean {
   const back = scale >= 0 ? decimal / TENS[scale] : decimal * TENS[-scale];
   if (scale <= 22 && scale >= -22) return Math.fround(back) === value;
   const below = Math.fround(back * (1 - 2 ** -50)) === value;
-  // The power is not exact: next to the middle between two floats the engine's own reading decides.
-  if (below !== (Math.fround(back * (1 + 2 ** -50)) === value))
-    return Math.fround(Number(`${decimal}e${-scale}`)) === value;
-  return below;
+  if (below === (Math.fround(back * (1 + 2 ** -50)) === value)) return below;
+  // The power is not exact: next to the middle between two floats the engine's own reading decides. Where it gives the
+  // very middle, readers by way of a double and direct ones differ, so that is for neither float.
+  double[0] = Number(`${decimal}e${-scale}`);
+  return Math.fround(double[0]) === value && (doubleWords[0] & 0x1fffffff) !== 0x10000000;
 }
 
 /** The engine's exact printing, for subnormals and for what lies too near to a rounding boundary. */

@@ -15,6 +15,7 @@ import { GatewayFleet } from './control/gateway-fleet.ts';
 import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
+import type { RegistryFollower } from './pull/follower.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
 import { RemoteMirrors } from './models/remotes.ts';
 import { quarantineNewest } from './models/verdicts.ts';
@@ -182,10 +183,28 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const registry = new RegistryFront(
     async () => {
       const { openRegistry } = await import('./registry/registry.ts');
-      return openRegistry({ dataDir, ...config.registry }, logger);
+      return openRegistry({ dataDir, ...config.registry, signingKey: fileOf(config.registry.signingKey) }, logger);
     },
     (error) => logger.error({ err: error }, 'the registry cannot be opened'),
   );
+  const pull = config.models.source === 'registry' ? await startPull() : undefined;
+  async function startPull(): Promise<RegistryFollower> {
+    const { createPull } = await import('./pull/pull.ts');
+    return createPull(config.models.registry, {
+      dataDir,
+      serving: async () => (await registry.get()).models.serving,
+      provide: (models) => manager.provide(models),
+      index: () => manager.repositoryIndex(false),
+      prove: (model) => manager.foresee(model),
+      programVersion: version,
+      runtimes: { onnxruntime: dependencyVersion('onnxruntime-node'), node: process.versions.node },
+      providers: ['cpu'],
+      gpus: 0,
+      hasModel: (name) => manager.table().models.has(name),
+      memoryBudgetBytes: config.models.memoryBudgetBytes,
+      log: (level, message, fields) => logger[level](fields, message),
+    });
+  }
   const control = new ControlPlane(manager, traceSettings, fleet, { ...DEFAULT_LOG_SETTINGS }, apply);
 
   await gatewaysStarted;
@@ -204,7 +223,9 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     ),
   ]);
   await remotes.start();
+  await pull?.restore();
   await manager.start();
+  pull?.start();
   fleet.setReady(true);
   reloader.watch();
   // Behind readiness: inference does not wait for a database, and requests to the registry do.
@@ -224,6 +245,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     fleet.setReady(false);
     await reloader.close();
     remotes.stop();
+    await pull?.stop();
     await manager.stop();
     await fleet.drain(config.server.drainSeconds * 1000);
     await pool.stop();

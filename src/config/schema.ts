@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { adminBindingProblem } from './admin-binding.ts';
 import { admissionSchema } from './admission-schema.ts';
 import { artifactsSchema } from './artifacts-schema.ts';
+import { pullSchema } from './pull-schema.ts';
 
 const port = z.number().int().min(0).max(65535);
 const positive = z.number().positive();
@@ -74,6 +75,11 @@ const settings = z.strictObject({
   models: z
     .strictObject({
       repositories: z.array(z.string()).default([]),
+      source: z
+        .enum(['repositories', 'registry'])
+        .default('repositories')
+        .describe("'registry': besides the repositories, what the registry's aliases point to"),
+      registry: pullSchema,
       mode: z.enum(['none', 'poll', 'explicit']).default('poll'),
       pollSeconds: positive.default(2),
       load: z.array(z.string()).default([]).describe("Models to load at start in explicit mode; '*' = all"),
@@ -107,6 +113,10 @@ const settings = z.strictObject({
         .regex(/^(sqlite|postgres(ql)?:\/\/\S+)$/, "allowed: 'sqlite', or postgres://user:password@host:port/database")
         .default('sqlite')
         .describe("'sqlite' keeps a file in dataDir; a postgres:// URL is for several nodes"),
+      signingKey: z
+        .string()
+        .optional()
+        .describe('PEM file of an Ed25519 private key that signs the manifests of versions'),
       approvals: z
         .strictObject({
           aliases: z.array(z.string()).default([]).describe('Aliases that only approved versions may have'),

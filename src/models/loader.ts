@@ -9,7 +9,7 @@ import { asRawModel } from './config/raw-types.ts';
 import type { LoadedVersion, ModelEntry } from './entry.ts';
 import { type DigestCache, digestOf } from './repository/digest.ts';
 import { checkExternalData } from './repository/onnx-external.ts';
-import type { ScannedVersion } from './repository/scan.ts';
+import type { ScannedModel, ScannedVersion } from './repository/scan.ts';
 import { Semaphore } from './serial.ts';
 import type { ReadSource } from './source.ts';
 import type { JsonTable, Verdict } from './verdicts.ts';
@@ -54,6 +54,7 @@ export class VersionLoader {
   private readonly digests: DigestCache;
   private readonly slots: Semaphore;
   private readonly metricsRow: (model: string, version: string) => number;
+  private readonly proving = new Map<string, Promise<Verdict | undefined>>();
   private nextHandle = 1;
 
   constructor(
@@ -87,6 +88,14 @@ export class VersionLoader {
     return this.slots.run(() => this.loadFiles(entry, version, key, config));
   }
 
+  /** Proves a version that may be loaded later, so that loading it takes no proof. Rejects with the reason. */
+  foresee(model: ScannedModel, version: ScannedVersion, key: string, config: ModelConfig): Promise<void> {
+    return this.slots.run(async () => {
+      guardFiles(version, config);
+      await this.verdictOn(specOf(model, version, config), key);
+    });
+  }
+
   private ensemble(version: ScannedVersion, key: string, config: ModelConfig): LoadedVersion {
     const metricsRow = this.metricsRow(config.name, version.version);
     const complete = completeEnsemble(config);
@@ -107,17 +116,10 @@ export class VersionLoader {
     key: string,
     config: ModelConfig,
   ): Promise<LoadedVersion> {
-    const spec: LoadSpec = {
-      model: config.name,
-      version: version.version,
-      config,
-      directory: version.directory,
-      modelDirectory: entry.source.scanned.directory,
-      device: -1,
-    };
+    const spec = specOf(entry.source.scanned, version, config);
     if (version.problem !== undefined) throw new SwitchyardError('failed_precondition', version.problem);
     guardFiles(version, config);
-    const verdict = this.verdicts.get(key) ?? (await this.prove(spec, key));
+    const verdict = await this.verdictOn(spec, key);
     if (verdict) spec.config = completeConfig(config, verdict.signature, this.options.defaultMaxBatchSize);
     const handle = this.nextHandle++;
     const loaded = await this.pool.load(spec, handle);
@@ -137,6 +139,15 @@ export class VersionLoader {
     }
   }
 
+  /** The verdict on a content, given before or now; two who want it at once share the proof. */
+  private verdictOn(spec: LoadSpec, key: string): Promise<Verdict | undefined> {
+    const known = this.verdicts.get(key);
+    if (known !== undefined) return Promise.resolve(known);
+    const running = this.proving.get(key) ?? this.prove(spec, key).finally(() => this.proving.delete(key));
+    this.proving.set(key, running);
+    return running;
+  }
+
   /** Remote models run nothing here, so there is nothing to prove; others are proven once for each content. */
   private async prove(spec: LoadSpec, key: string): Promise<Verdict | undefined> {
     const { config, model, version } = spec;
@@ -154,6 +165,17 @@ export class VersionLoader {
     this.verdicts.set(key, verdict).catch(() => undefined);
     return verdict;
   }
+}
+
+function specOf(model: ScannedModel, version: ScannedVersion, config: ModelConfig): LoadSpec {
+  return {
+    model: config.name,
+    version: version.version,
+    config,
+    directory: version.directory,
+    modelDirectory: model.directory,
+    device: -1,
+  };
 }
 
 /** Checks what can be known without a runtime: the model file is there, and its external data stays in its folder. */

@@ -261,6 +261,20 @@ for (const controlMode of ['poll', 'explicit', 'none'] as const) {
   });
 }
 
+test('a version that was foreseen is loaded without another proof, also while the proof is running', async () => {
+  const manager = manage();
+  await manager.provide(await provided('p', ['1']));
+  await manager.start();
+  world.events.length = 0;
+  const next = await provided('p', ['2']);
+  await Promise.all([manager.foresee(next.get('p')!), manager.provide(next)]);
+  assert.equal(world.serving(), 'p:2');
+  assert.equal(world.events.filter((event) => event.startsWith('preflight')).length, 1);
+  world.failPreflight.set('q/1', 'crashed');
+  await assert.rejects(manager.foresee((await provided('q', ['1'])).get('q')!), /crashed/);
+  await manager.stop();
+});
+
 test('a provided version with a problem is refused with it, and what served before serves on', async () => {
   const manager = manage();
   await manager.provide(await provided('p', ['1']));

@@ -80,6 +80,7 @@ export class ModelManager {
   private readonly entries = new Map<string, ModelEntry>();
   private readonly quarantine: JsonTable<Quarantined>;
   private readonly digests: DigestCache;
+  private readonly loader: VersionLoader;
   private readonly reconciler: Reconciler;
   private readonly residency: Residency;
   private readonly publisher: Coalesced;
@@ -111,7 +112,7 @@ export class ModelManager {
       defaultMaxBatchSize: options.defaultMaxBatchSize ?? DEFAULT_MAX_BATCH_SIZE,
       runtimeId: options.runtimeId ?? '',
     };
-    const loader = new VersionLoader(loaderOptions, {
+    this.loader = new VersionLoader(loaderOptions, {
       pool: deps.pool,
       preflight: deps.preflight,
       verdicts: this.verdicts,
@@ -124,7 +125,7 @@ export class ModelManager {
     });
     this.scanner = new Coalesced(() => this.addNewModels());
     this.reconciler = new Reconciler({
-      loader,
+      loader: this.loader,
       pool: deps.pool,
       quarantine: this.quarantine,
       publish: () => this.publisher.request(),
@@ -205,6 +206,15 @@ export class ModelManager {
   async provide(models: ReadonlyMap<string, ScannedModel>): Promise<void> {
     this.provided = models;
     if (this.started) await this.follow();
+  }
+
+  /** Proves versions that may be provided soon: then loading them takes no proof. Rejects with what is wrong. */
+  async foresee(model: ScannedModel): Promise<void> {
+    const entry = createEntry({ scanned: model, configJson: '' });
+    const source = await this.reconciler.readEntry(entry);
+    if (source === undefined) throw new SwitchyardError('failed_precondition', entry.problem);
+    for (const version of source.versions)
+      await this.loader.foresee(model, version, await this.loader.keyOf(version, source), source.config);
   }
 
   /** Every known model with its versions, states and reasons. */

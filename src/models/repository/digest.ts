@@ -80,3 +80,12 @@ export async function writeJsonFile(path: string, value: unknown): Promise<void>
   await writeFile(fresh, JSON.stringify(value), { mode: 0o600 });
   await rename(fresh, path);
 }
+
+/** As writeJsonFile, for text; a file that is the same already is not touched. */
+export async function writeTextFile(path: string, text: string): Promise<void> {
+  if ((await readFile(path, 'utf8').catch(() => undefined)) === text) return;
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const fresh = `${path}.${process.pid}.${temporary++}.tmp`;
+  await writeFile(fresh, text, { mode: 0o600 });
+  await rename(fresh, path);
+}

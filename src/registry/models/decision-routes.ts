@@ -88,13 +88,13 @@ export function decisionRoutes(context: ModelsContext): RestRoute[] {
       summary: 'What a gateway must have to serve the version; an empty object removes it',
       request: z.object({ ...which, requirements: z.record(z.string(), z.unknown()) }),
       handle: ({ name, version, requirements }) =>
-        commit(context, async (db, _now, note) => {
+        commit(context, async (db, now, note) => {
           const value = JSON.stringify(requirements);
           const parsed = parseRequirements(value);
           const row = await findVersion(db, name, version);
           const empty = Object.keys(requirements).length === 0;
-          if (empty) await deleteVersionTag(db, row, REQUIREMENTS_TAG);
-          else await setVersionTag(db, row, { key: REQUIREMENTS_TAG, value });
+          if (empty) await deleteVersionTag(db, now, row, REQUIREMENTS_TAG);
+          else await setVersionTag(db, now, row, { key: REQUIREMENTS_TAG, value });
           const action = empty ? 'deleted' : 'set';
           note({ entity: 'model_version_tag', action, data: { name, version, key: REQUIREMENTS_TAG, value } });
           return { name, version, requirements: parsed };

@@ -1,5 +1,9 @@
 import type { RegistryDatabase } from '../database/database.ts';
+import type { BlobVault } from '../blobs/vault.ts';
 import type { RegistryEvents } from '../events.ts';
+import type { SigningKey } from '../manifest/signature.ts';
+import { createServing, type Serving } from '../serving/serving.ts';
+import { servingRoutes } from '../serving/routes.ts';
 import type { RestRoute } from '../rest/route.ts';
 import type { WebhookPolicy } from '../webhooks/guard.ts';
 import { WebhookQueue } from '../webhooks/queue.ts';
@@ -14,10 +18,13 @@ import { versionRoutes } from './version-routes.ts';
 export interface ModelsSettings {
   aliases: AliasPolicy;
   webhooks: WebhookPolicy;
+  /** Signs manifests; undefined: nobody does. */
+  signingKey: SigningKey | undefined;
 }
 
 export interface ModelsParts {
   database: RegistryDatabase;
+  vault: BlobVault;
   events: RegistryEvents;
   now(): number;
   onError(error: unknown): void;
@@ -25,6 +32,8 @@ export interface ModelsParts {
 
 export interface Models {
   routes: readonly RestRoute[];
+  /** For a gateway in this process. */
+  serving: Serving;
   /** Waits for deliveries that are on their way. */
   close(): Promise<void>;
 }
@@ -34,6 +43,9 @@ export function createModels(settings: ModelsSettings, parts: ModelsParts): Mode
   const { database, events, now } = parts;
   const queue = new WebhookQueue({ database, policy: settings.webhooks, now, onError: parts.onError });
   const context: ModelsContext = { database, events, policy: settings.aliases, now, wakeWebhooks: () => queue.wake() };
+  const closing = new AbortController();
+  const around = { models: context, vault: parts.vault, signingKey: settings.signingKey, closing: closing.signal };
+  const serving = createServing(around);
   queue.start();
   return {
     routes: [
@@ -42,7 +54,12 @@ export function createModels(settings: ModelsSettings, parts: ModelsParts): Mode
       ...aliasRoutes(context),
       ...decisionRoutes(context),
       ...webhookRoutes({ database, policy: settings.webhooks, now }),
+      ...servingRoutes(around, serving),
     ],
-    close: () => queue.close(),
+    serving,
+    close: () => {
+      closing.abort();
+      return queue.close();
+    },
   };
 }

@@ -66,6 +66,7 @@ export async function deleteModel(db: Db, now: number, name: string, actor: stri
   }
   for (const table of [
     'model_aliases',
+    'model_version_files',
     'model_version_tags',
     'model_versions',
     'registered_model_tags',

@@ -158,9 +158,9 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       summary: 'Set a tag of a version',
       request: z.object({ ...which, ...keyValue.shape }),
       handle: async ({ name, version, key, value }) => {
-        await commit(context, async (db, _now, note) => {
+        await commit(context, async (db, now, note) => {
           const row = await findVersion(db, name, version);
-          await setVersionTag(db, row, { key, value });
+          await setVersionTag(db, now, row, { key, value });
           const prompt = await isPromptModel(db, row.model_key);
           note({
             entity: prompt ? 'prompt_version_tag' : 'model_version_tag',
@@ -178,9 +178,9 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       summary: 'Delete a tag of a version',
       request: z.object({ ...which, key: required }),
       handle: async ({ name, version, key }) => {
-        await commit(context, async (db, _now, note) => {
+        await commit(context, async (db, now, note) => {
           const row = await findVersion(db, name, version);
-          await deleteVersionTag(db, row, key);
+          await deleteVersionTag(db, now, row, key);
           const prompt = await isPromptModel(db, row.model_key);
           note({
             entity: prompt ? 'prompt_version_tag' : 'model_version_tag',

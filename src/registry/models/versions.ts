@@ -1,6 +1,7 @@
 import type { Db } from '../database/database.ts';
 import { invalidParameter, shown } from '../errors.ts';
 import { dropAliasesOf } from './aliases.ts';
+import { pinFiles } from './files.ts';
 import { findVersion, lockModel } from './find.ts';
 import { ACTIVE_STAGES, checkDescription, checkModelTag, stageOf } from './names.ts';
 import { isPrompt } from './registered-models.ts';
@@ -20,7 +21,7 @@ export interface NewVersion {
   tags: readonly Tag[];
 }
 
-/** Registers the next version of a model. It is ready at once: its files are here already. */
+/** Registers the next version of a model. It is ready at once, with the files that are at its source now. */
 export async function createVersion(db: Db, now: number, actor: string, wish: NewVersion): Promise<VersionRow> {
   checkDescription(wish.description);
   for (const tag of wish.tags) checkVersionTag(tag);
@@ -52,6 +53,7 @@ export async function createVersion(db: Db, now: number, actor: string, wish: Ne
   await db.insertInto('model_versions').values(row).execute();
   for (const tag of wish.tags) await putVersionTag(db, row, tag);
   if (resolved.modelId !== '') await noteOnLoggedModel(db, resolved.modelId, wish.name, version);
+  await pinFiles(db, { ...row, name: wish.name });
   return { ...row, name: wish.name };
 }
 
@@ -143,13 +145,14 @@ export async function deleteVersion(
   await lockModel(db, name, now);
   const row = await findVersion(db, name, version);
   await dropAliasesOf(db, now, row, actor);
-  for (const table of ['model_version_tags', 'model_versions'] as const)
+  for (const table of ['model_version_files', 'model_version_tags', 'model_versions'] as const)
     await db.deleteFrom(table).where('model_key', '=', row.model_key).where('version', '=', row.version).execute();
   return row;
 }
 
-export async function setVersionTag(db: Db, row: VersionRow, tag: Tag): Promise<void> {
+export async function setVersionTag(db: Db, now: number, row: VersionRow, tag: Tag): Promise<void> {
   checkVersionTag(tag);
+  await lockModel(db, row.name, now);
   await putVersionTag(db, row, tag);
 }
 
@@ -167,7 +170,8 @@ async function putVersionTag(db: Db, row: { model_key: number; version: number }
 }
 
 /** Removing a tag that is not there is no error. */
-export async function deleteVersionTag(db: Db, row: VersionRow, key: string): Promise<void> {
+export async function deleteVersionTag(db: Db, now: number, row: VersionRow, key: string): Promise<void> {
+  await lockModel(db, row.name, now);
   await db
     .deleteFrom('model_version_tags')
     .where('model_key', '=', row.model_key)

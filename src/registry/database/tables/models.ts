@@ -38,6 +38,16 @@ export interface ModelTables {
     approval: ApprovalState | '';
   };
   model_version_tags: Keyed & { model_key: number; version: number };
+  /** See migrations/0004-version-files.ts. */
+  model_version_files: {
+    model_key: number;
+    version: number;
+    /** Relative to the version's root. */
+    path: string;
+    digest: string;
+    size: number;
+    media_type: string;
+  };
   model_aliases: { model_key: number; alias: string; version: number };
   alias_moves: {
     move_key: Generated<number>;

@@ -1,0 +1,318 @@
+import { createHash } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { readJsonFile, writeJsonFile } from '../models/repository/digest.ts';
+import { isSafeName } from '../models/repository/names.ts';
+import type { ScannedModel } from '../models/repository/scan.ts';
+import { Semaphore } from '../models/serial.ts';
+import type { VersionStatus } from '../pipeline/types.ts';
+import { parseRequirements, type ServingFacts, unmetRequirements } from '../registry/serving/requirements.ts';
+import type { Deployment, Follow, GatewayModel, GatewayReport, Resolution } from '../registry/serving/types.ts';
+import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
+import { Again } from './again.ts';
+import { keyOf, type Place, sameDeployment, servedVersions } from './places.ts';
+import { servedModel } from './served-model.ts';
+import type { RegistrySource } from './source.ts';
+import type { LocalVersion, VersionStore } from './version-store.ts';
+
+export interface FollowerParts {
+  source: RegistrySource;
+  store: VersionStore;
+  follow: Follow;
+  /** Of our own. */
+  folder: string;
+  /** Versions that nothing points to any more and that stay at hand, per served model. */
+  keepVersions: number;
+  facts(): ServingFacts;
+  /** Makes the manager serve these, and resolves when it does or has a reason not to. */
+  provide(models: ReadonlyMap<string, ScannedModel>): Promise<void>;
+  /** What the manager says of its models. */
+  index(): Promise<{ name: string; versions: VersionStatus[] }[]>;
+  /** Proves a version that may be served soon, so that serving it takes no proof. */
+  prove(model: ScannedModel): Promise<void>;
+  gateway: Pick<GatewayReport, 'gateway_id' | 'host' | 'program_version' | 'started_at'>;
+  log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void;
+  reportMs?: number;
+}
+
+interface State {
+  follow: string;
+  wanted: Deployment[];
+  standing: Deployment[];
+  recent: [string, string[]][];
+}
+
+const REPORT_MS = 10_000;
+const BACKOFF_MS = { first: 250, longest: 5000 };
+/** A version that is not what it should be may be mended over there. */
+const REFUSED_MS = 60_000;
+const PARALLEL = 3;
+const REFUSALS = new Set(['failed_precondition', 'permission_denied', 'invalid_argument']);
+
+/** Makes this gateway serve what a registry's aliases point to, and goes on with what it has when the registry is away. */
+export class RegistryFollower {
+  private readonly parts: FollowerParts;
+  private readonly stateFile: string;
+  private readonly ending = new AbortController();
+  private readonly slots = new Semaphore(PARALLEL);
+  private readonly publisher = new Again(() => this.publish());
+  private readonly reporter = new Again(() => this.report());
+  private wanted = new Map<string, Place>();
+  /** The last that was ready, by the same keys. */
+  private readonly standing = new Map<string, Place>();
+  /** Digests that were served or may soon be, newest last, per served model. */
+  private recent = new Map<string, string[]>();
+  private mark = '';
+  private away = false;
+  private warned = new Set<string>();
+  private loops: Promise<void>[] = [];
+
+  constructor(parts: FollowerParts) {
+    this.parts = parts;
+    this.stateFile = join(parts.folder, 'state.json');
+  }
+
+  /** Puts up what was served last, from this machine alone. Call it before the manager starts. */
+  async restore(): Promise<void> {
+    await mkdir(this.parts.folder, { recursive: true, mode: 0o700 });
+    const state = await readJsonFile<Partial<State>>(this.stateFile, {});
+    if (state.follow !== fingerprint(this.parts.follow)) return;
+    const places = (list: Deployment[] | undefined): Place[] =>
+      (list ?? []).map((deployment) => ({ deployment, local: undefined, problem: '' }));
+    const wanted = places(state.wanted);
+    const standing = places(state.standing);
+    this.recent = new Map(state.recent ?? []);
+    await Promise.all([...wanted, ...standing].map((place) => this.prepare(place, OFFLINE)));
+    for (const place of wanted) this.wanted.set(keyOf(place.deployment), place);
+    for (const place of standing) if (place.local !== undefined) this.standing.set(keyOf(place.deployment), place);
+    await this.publisher.request();
+  }
+
+  /** Follows from now on, until `stop`. */
+  start(): void {
+    this.loops = [this.followLoop(), this.reportLoop()];
+  }
+
+  async stop(): Promise<void> {
+    this.ending.abort();
+    await Promise.all(this.loops);
+  }
+
+  private async followLoop(): Promise<void> {
+    const { signal } = this.ending;
+    let wait = BACKOFF_MS.first;
+    while (!signal.aborted) {
+      try {
+        const resolution = await this.parts.source.watch(this.parts.follow, this.mark, signal);
+        if (signal.aborted) return;
+        wait = BACKOFF_MS.first;
+        this.setAway(false, '');
+        if (resolution.mark !== this.mark) this.take(resolution);
+        this.mark = resolution.mark;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.setAway(true, toSwitchyardError(error).message);
+        await this.pause(wait);
+        wait = Math.min(wait * 2, BACKOFF_MS.longest);
+      }
+    }
+  }
+
+  private setAway(away: boolean, reason: string): void {
+    if (this.away === away) return;
+    this.away = away;
+    if (away) this.parts.log('warn', `the registry is away, its models are served from here: ${reason}`, {});
+    else this.parts.log('info', 'the registry answers again', {});
+  }
+
+  /** A new answer of the registry: what is new is fetched, what is no longer wanted goes. */
+  private take({ deployments, upcoming }: Resolution): void {
+    const before = this.wanted;
+    this.wanted = new Map();
+    for (const deployment of deployments) {
+      const key = keyOf(deployment);
+      const known = before.get(key);
+      const same = known?.local !== undefined && sameDeployment(known.deployment, deployment);
+      const place = same ? known : { deployment, local: undefined, problem: '' };
+      this.wanted.set(key, place);
+      if (!same) this.background(this.bring(place));
+    }
+    for (const deployment of upcoming) void this.foresee(deployment);
+    this.background(this.publisher.request());
+  }
+
+  /** Fetches and publishes, and tries again while it is wanted and not here. */
+  private async bring(place: Place): Promise<void> {
+    const current = (): boolean =>
+      !this.ending.signal.aborted && this.wanted.get(keyOf(place.deployment)) === place;
+    let wait = BACKOFF_MS.first;
+    while (current()) {
+      const outcome = await this.prepare(place, this.parts.source);
+      if (!current()) return;
+      await this.publisher.request();
+      if (outcome === 'here') return;
+      await this.pause(outcome === 'refused' ? REFUSED_MS : wait);
+      wait = Math.min(wait * 2, BACKOFF_MS.longest);
+    }
+  }
+
+  private async prepare(place: Place, source: RegistrySource): Promise<'here' | 'later' | 'refused'> {
+    const { name, version } = place.deployment;
+    try {
+      place.local = await this.slots.run(() => this.parts.store.prepare(place.deployment, source));
+      place.problem = '';
+      return 'here';
+    } catch (error) {
+      const { code, message } = toSwitchyardError(error);
+      const refused = REFUSALS.has(code);
+      if (place.problem !== message) {
+        const text = `version ${version} of registered model "${name}" cannot be brought here: ${message}`;
+        this.parts.log(refused ? 'error' : 'warn', text, { model: name, version });
+      }
+      place.problem = message;
+      return refused ? 'refused' : 'later';
+    }
+  }
+
+  /** Brings the newest version of a followed model, and proves it: an alias will most likely move there. */
+  private async foresee(deployment: Deployment): Promise<void> {
+    const { served, digest } = deployment;
+    if (digest === '' || !isSafeName(served)) return;
+    try {
+      const local = await this.slots.run(() => this.parts.store.prepare(deployment, this.parts.source));
+      this.remember(deployment);
+      if (this.unmet(deployment, local) !== '') return;
+      await this.parts.prove(await servedModel(served, join(this.parts.folder, 'foreseen'), [local.scanned], local.config));
+    } catch {
+      // What is wrong with it is told when it is to be served.
+    }
+  }
+
+  /** Hands what should be served to the manager. Does not wait for it: another model may take its time. */
+  private async publish(): Promise<void> {
+    const models = new Map<string, ScannedModel>();
+    const chosen = servedVersions(this.wanted, this.standing, (deployment, local) => this.unmet(deployment, local));
+    for (const [served, { versions, config }] of chosen) {
+      if (isSafeName(served)) models.set(served, await servedModel(served, join(this.parts.folder, 'models'), versions, config));
+      else this.warnOnce(`registered model ${JSON.stringify(served)} cannot be served under its name; list it in models.registry.follow with another one as "served"`);
+    }
+    await this.save();
+    const provided = this.parts.provide(models).then(() => this.settle());
+    this.background(provided);
+  }
+
+  /** What is ready stands from now on, and what it has replaced goes. */
+  private async settle(): Promise<void> {
+    const ready = new Set<string>();
+    for (const { name, versions } of await this.parts.index())
+      for (const { version, state } of versions) if (state === 'READY') ready.add(`${name}/${version}`);
+    let replaced = false;
+    for (const [key, place] of this.wanted) {
+      const { served, version } = place.deployment;
+      if (place.local === undefined || !ready.has(`${served}/${version}`)) continue;
+      if (this.standing.get(key) === place) continue;
+      replaced = true;
+      this.standing.set(key, place);
+      this.remember(place.deployment);
+    }
+    for (const key of this.standing.keys()) if (!this.wanted.has(key)) this.standing.delete(key);
+    if (replaced) this.background(this.publisher.request());
+    else await this.clean();
+    await this.reporter.request();
+  }
+
+  private unmet({ requirements }: Deployment, local: LocalVersion): string {
+    if (requirements === '') return '';
+    try {
+      return unmetRequirements(parseRequirements(requirements), this.parts.facts(), local.files).join('; ');
+    } catch (error) {
+      return toSwitchyardError(error).message;
+    }
+  }
+
+  private remember({ served, digest }: Deployment): void {
+    const list = (this.recent.get(served) ?? []).filter((known) => known !== digest);
+    this.recent.set(served, [...list, digest].slice(-this.parts.keepVersions - 1));
+  }
+
+  private async clean(): Promise<void> {
+    const places = [...this.wanted.values(), ...this.standing.values()];
+    const digests = new Set(places.map(({ deployment }) => deployment.digest));
+    const served = new Set(places.map(({ deployment }) => deployment.served));
+    for (const [name, list] of this.recent) {
+      if (served.has(name)) for (const digest of list) digests.add(digest);
+      else this.recent.delete(name);
+    }
+    await this.parts.store.keepOnly(digests);
+  }
+
+  private async save(): Promise<void> {
+    const state: State = {
+      follow: fingerprint(this.parts.follow),
+      wanted: [...this.wanted.values()].map(({ deployment }) => deployment),
+      standing: [...this.standing.values()].map(({ deployment }) => deployment),
+      recent: [...this.recent],
+    };
+    try {
+      await writeJsonFile(this.stateFile, state);
+    } catch (error) {
+      this.parts.log('warn', `what is served cannot be kept on disk: ${toSwitchyardError(error).message}`, {});
+    }
+  }
+
+  private async reportLoop(): Promise<void> {
+    while (!this.ending.signal.aborted) {
+      await this.reporter.request().catch(() => {});
+      await this.pause(this.parts.reportMs ?? REPORT_MS);
+    }
+  }
+
+  /** Tells the registry what is served here. That it is away has been said already. */
+  private async report(): Promise<void> {
+    const states = new Map<string, VersionStatus>();
+    for (const { name, versions } of await this.parts.index())
+      for (const status of versions) states.set(`${name}/${status.version}`, status);
+    const models: GatewayModel[] = [];
+    for (const [key, place] of this.wanted) {
+      const before = this.standing.get(key);
+      const places = before === undefined || before.deployment.version === place.deployment.version ? [place] : [before, place];
+      for (const { deployment, problem } of places) {
+        const { name, alias, served, version, digest } = deployment;
+        const status = states.get(`${served}/${version}`);
+        if (status === undefined && problem === '') continue;
+        const { state = 'UNAVAILABLE', reason = problem } = status ?? {};
+        models.push({ served, name, alias, version, digest, state, problem: reason });
+      }
+    }
+    await this.parts.source.report({ ...this.parts.gateway, models }).catch(() => {});
+  }
+
+  private async pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.ending.signal, ref: false }).catch(() => {});
+  }
+
+  private warnOnce(message: string): void {
+    if (this.warned.has(message)) return;
+    this.warned.add(message);
+    this.parts.log('warn', message, {});
+  }
+
+  private background(work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      this.parts.log('error', `serving what the registry says failed: ${toSwitchyardError(error).message}`, {});
+    });
+  }
+}
+
+function fingerprint(follow: Follow): string {
+  return createHash('sha256').update(JSON.stringify(follow)).digest('hex');
+}
+
+function notHere(): Promise<never> {
+  return Promise.reject(
+    new SwitchyardError('unavailable', 'it is not on this machine and the registry has not answered yet'),
+  );
+}
+
+const OFFLINE: RegistrySource = { watch: notHere, manifest: notHere, blob: notHere, report: notHere };

@@ -1,0 +1,85 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { availableParallelism, hostname, totalmem } from 'node:os';
+import { join } from 'node:path';
+import type { PullConfig } from '../config/pull-schema.ts';
+import { readJsonFile, writeJsonFile } from '../models/repository/digest.ts';
+import { trustedKey } from '../registry/manifest/signature.ts';
+import type { ServingFacts } from '../registry/serving/requirements.ts';
+import type { Serving } from '../registry/serving/serving.ts';
+import { EmbeddedSource } from './embedded-source.ts';
+import { type FollowerParts, RegistryFollower } from './follower.ts';
+import { RemoteSource } from './remote-source.ts';
+import { VersionStore } from './version-store.ts';
+
+export interface PullParts extends Pick<FollowerParts, 'provide' | 'index' | 'prove' | 'log'> {
+  dataDir: string;
+  /** The registry of this process, for a configuration without url. */
+  serving(): Promise<Serving>;
+  programVersion: string;
+  /** Name → version. */
+  runtimes: Readonly<Record<string, string>>;
+  providers: readonly string[];
+  gpus: number;
+  /** Whether a model of this name is served here. */
+  hasModel(name: string): boolean;
+  /** 0: no limit. */
+  memoryBudgetBytes: number;
+}
+
+/** A gateway's side of the registry, wired. Paths of keys are absolute. Rejects when a key cannot be read. */
+export async function createPull(config: PullConfig, parts: PullParts): Promise<RegistryFollower> {
+  const folder = join(parts.dataDir, 'pull');
+  const source =
+    config.url === undefined
+      ? new EmbeddedSource(parts.serving)
+      : new RemoteSource({ url: config.url, token: config.token ?? '' });
+  const keys = config.trustedKeys.map((file) => trustedKey(readFileSync(file)));
+  const follow = {
+    models: config.follow.map(({ name, alias, served = name }) => ({ name, alias, served })),
+    everyAlias: config.follow.length === 0 ? config.alias : '',
+  };
+  const { provide, index, prove, log } = parts;
+  return new RegistryFollower({
+    source,
+    store: new VersionStore(folder, keys),
+    follow,
+    folder,
+    keepVersions: config.keepVersions,
+    facts: () => factsOf(parts),
+    provide,
+    index,
+    prove,
+    log,
+    gateway: {
+      gateway_id: config.gatewayId ?? (await ownId(folder)),
+      host: hostname(),
+      program_version: parts.programVersion,
+      started_at: Date.now(),
+    },
+  });
+}
+
+function factsOf({ runtimes, providers, gpus, memoryBudgetBytes, hasModel }: PullParts): ServingFacts {
+  return {
+    runtimes,
+    providers,
+    memoryBytes: memoryBudgetBytes > 0 ? memoryBudgetBytes : totalmem(),
+    architecture: process.arch,
+    cpus: availableParallelism(),
+    gpus,
+    hasModel,
+  };
+}
+
+/** Two gateways on one host are two: a number that is drawn once tells them apart. */
+async function ownId(folder: string): Promise<string> {
+  const file = join(folder, 'gateway.json');
+  const { id } = await readJsonFile<{ id?: string }>(file, {});
+  if (typeof id === 'string') return id;
+  const fresh = `${hostname().replace(/[^\w.-]/g, '-')}-${randomBytes(4).toString('hex')}`;
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await writeJsonFile(file, { id: fresh });
+  return fresh;
+}

@@ -1,0 +1,147 @@
+import { pipeline } from 'node:stream/promises';
+import { z } from 'zod';
+import { modelKeyOf } from '../models/history.ts';
+import { keyBefore, keyPage, pageFields } from '../models/pages.ts';
+import { int64, required } from '../rest/fields.ts';
+import { jsonRoute, type RestRoute, type StreamCall } from '../rest/route.ts';
+import { endSilent, servedBy } from './gateways.ts';
+import type { Serving, ServingContext } from './serving.ts';
+import { AWAY_MS } from './types.ts';
+
+const MAX_WAIT_SECONDS = 60;
+const NEVER = new AbortController().signal;
+const name = z.string().min(1).max(256);
+
+/** What gateways ask and tell: what to serve, what it consists of, what they serve. */
+export function servingRoutes({ models: { database, now } }: ServingContext, serving: Serving): RestRoute[] {
+  return [
+    jsonRoute({
+      method: 'POST',
+      path: '/api/v1/registry/serving/watch',
+      operationId: 'registryWatchServing',
+      summary: 'What a gateway should serve; with the mark of the last answer it waits for a change',
+      request: z.object({
+        models: z.array(z.object({ name, alias: name, served: name })).max(10_000).default([]),
+        every_alias: z.string().max(255).default(''),
+        mark: z.string().default(''),
+        wait_seconds: z.number().min(0).max(MAX_WAIT_SECONDS).default(0),
+      }),
+      handle: ({ models, every_alias, mark, wait_seconds }) =>
+        serving.watch({ models, everyAlias: every_alias }, mark, wait_seconds * 1000, NEVER),
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: '/api/v1/registry/models/{name}/versions/{version}/manifest',
+      operationId: 'registryVersionManifest',
+      summary: 'What a version consists of, by digest; signed when the registry has a key',
+      request: z.object({ name: required, version: required }),
+      handle: (which) => serving.manifest(which.name, which.version),
+    }),
+    {
+      method: 'GET',
+      path: '/api/v1/registry/blobs/{digest}',
+      operationId: 'registryReadBlob',
+      summary: 'The bytes of a file of a registered version, by their digest',
+      stream: (call) => sendBlob(serving, call),
+    },
+    jsonRoute({
+      method: 'PUT',
+      path: '/api/v1/registry/gateways/{gateway_id}',
+      operationId: 'registryReportGateway',
+      summary: 'What a gateway serves; a gateway that does not report for half a minute is away',
+      request: z.object({
+        gateway_id: required,
+        host: z.string().default(''),
+        program_version: z.string().default(''),
+        started_at: int64,
+        models: z.array(
+          z.object({
+            served: name,
+            name,
+            alias: z.string().max(255),
+            version: z.string().max(20),
+            digest: z.string().max(100),
+            state: z.string().max(30),
+            problem: z.string().max(4000),
+          }),
+        ),
+      }),
+      handle: async (report) => {
+        await serving.report(report);
+        return {};
+      },
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: '/api/v1/registry/gateways',
+      operationId: 'registryListGateways',
+      summary: 'The gateways that have reported, by id, with what they serve now',
+      request: z.object({ limit: pageFields.limit, page_token: pageFields.page_token }),
+      handle: async ({ limit, page_token }) => {
+        await database.write((db) => endSilent(db, now()));
+        return database.read(async (db) => {
+          const after = page_token === '' ? '' : Buffer.from(page_token, 'base64url').toString();
+          const rows = await db.selectFrom('gateways').selectAll().where('gateway_id', '>', after).orderBy('gateway_id').limit(limit + 1).execute();
+          const gateways = await Promise.all(
+            rows.slice(0, limit).map(async (row) => ({
+              ...row,
+              away: row.last_seen + AWAY_MS < now(),
+              models: (await servedBy(db, { gatewayId: row.gateway_id, now: true, limit: 10_000 })).map(withoutKeys),
+            })),
+          );
+          const next = rows.length > limit ? { next_page_token: Buffer.from(rows[limit - 1].gateway_id).toString('base64url') } : {};
+          return { gateways, ...next };
+        });
+      },
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: '/api/v1/registry/gateways/{gateway_id}/history',
+      operationId: 'registryGatewayHistory',
+      summary: 'What a gateway has served, newest first',
+      request: z.object({ gateway_id: required, ...pageFields }),
+      handle: async ({ gateway_id, limit, page_token }) => {
+        await database.write((db) => endSilent(db, now()));
+        return database.read(async (db) => {
+          const found = await servedBy(db, { gatewayId: gateway_id, now: false, before: keyBefore(page_token), limit: limit + 1 });
+          const { rows, next } = keyPage(found, limit, (row) => row.row_key);
+          return { models: rows.map(withoutKeys), ...next };
+        });
+      },
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: '/api/v1/registry/models/{name}/gateways',
+      operationId: 'registryModelGateways',
+      summary: 'Which gateways serve which version of a model, and have served, newest first',
+      request: z.object({ name: required, ...pageFields }),
+      handle: async ({ name, limit, page_token }) => {
+        await database.write((db) => endSilent(db, now()));
+        return database.read(async (db) => {
+          const modelKey = await modelKeyOf(db, name);
+          const found = await servedBy(db, { modelKey, now: false, before: keyBefore(page_token), limit: limit + 1 });
+          const { rows, next } = keyPage(found, limit, (row) => row.row_key);
+          return { gateways: rows.map(({ row_key: _, ...row }) => row), ...next };
+        });
+      },
+    }),
+  ];
+}
+
+function withoutKeys<T extends { row_key: number; gateway_id: string }>(row: T): Omit<T, 'row_key' | 'gateway_id'> {
+  const { row_key: _, gateway_id: __, ...rest } = row;
+  return rest;
+}
+
+async function sendBlob(serving: Serving, { params, response }: StreamCall): Promise<void> {
+  const { size, open } = await serving.blob(params.digest);
+  // Opened before the head goes out: bytes that are gone must still become an error answer.
+  const body = await open();
+  response.writeHead(200, [
+    ...['Content-Type', 'application/octet-stream'],
+    ...['Content-Length', String(size)],
+    ...['X-Content-Type-Options', 'nosniff'],
+    ...['ETag', `"${params.digest}"`],
+  ]);
+  await pipeline(body, response);
+}

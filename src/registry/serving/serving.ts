@@ -1,0 +1,66 @@
+import type { Readable } from 'node:stream';
+import { isDigest } from '../blobs/digest.ts';
+import type { BlobVault } from '../blobs/vault.ts';
+import { doesNotExist, shown } from '../errors.ts';
+import { canonicalManifest, manifestDigest } from '../manifest/manifest.ts';
+import { type SigningKey, signManifest } from '../manifest/signature.ts';
+import { commit, type ModelsContext } from '../models/context.ts';
+import { manifestOf, pinnedManifest } from '../models/files.ts';
+import { findVersion } from '../models/find.ts';
+import { recordReport } from './gateways.ts';
+import type { Follow, GatewayReport, Resolution, VersionManifest } from './types.ts';
+import { watch } from './watch.ts';
+
+export interface ServingContext {
+  models: ModelsContext;
+  vault: BlobVault;
+  signingKey: SigningKey | undefined;
+  /** Ends waiting gateways when the server stops. */
+  closing: AbortSignal;
+}
+
+/** What gateways ask and tell: what to serve, what it consists of, what they serve. */
+export interface Serving {
+  watch(follow: Follow, mark: string, waitMs: number, signal: AbortSignal): Promise<Resolution>;
+  /** Throws RESOURCE_DOES_NOT_EXIST for a version without files. */
+  manifest(name: string, version: string): Promise<VersionManifest>;
+  /** A file of a version. Throws RESOURCE_DOES_NOT_EXIST for any other blob. */
+  blob(digest: string): Promise<{ size: number; open(): Promise<Readable> }>;
+  report(report: GatewayReport): Promise<void>;
+}
+
+export function createServing(context: ServingContext): Serving {
+  const { models, vault, signingKey, closing } = context;
+  const { database, events } = models;
+  return {
+    watch: (follow, mark, waitMs, signal) =>
+      watch({ database, events }, follow, mark, waitMs, AbortSignal.any([signal, closing])),
+    manifest: async (name, version) => {
+      const manifest =
+        (await database.read(async (db) => manifestOf(db, await findVersion(db, name, version)))) ??
+        (await database.write(async (db) => pinnedManifest(db, await findVersion(db, name, version))));
+      if (manifest === undefined)
+        throw doesNotExist(`Model Version (name=${name}, version=${version}) has no files yet; upload them to its source`);
+      return {
+        digest: manifestDigest(manifest),
+        manifest: canonicalManifest(manifest).toString('base64'),
+        ...(signingKey === undefined ? {} : { signed: signManifest(manifest, signingKey) }),
+      };
+    },
+    blob: async (digest) => {
+      const known = await database.read((db) =>
+        db.selectFrom('model_version_files').select('size').where('digest', '=', digest).limit(1).executeTakeFirst(),
+      );
+      if (known === undefined || !isDigest(digest))
+        throw doesNotExist(`No version has a file with the digest ${shown(digest)}`);
+      return { size: known.size, open: () => vault.open(digest) };
+    },
+    report: (report) =>
+      commit(models, async (db, now, note) => {
+        for (const { served, name, version, state, problem } of await recordReport(db, report, now)) {
+          const data = { gateway_id: report.gateway_id, served, name, version, state, problem };
+          note({ entity: 'gateway', action: 'updated', data });
+        }
+      }),
+  };
+}

@@ -22,6 +22,7 @@ const allowed = {
   gateway: ['admission', 'cache', 'experiments/statistics', 'pipeline', 'routing', 'server', 'telemetry', 'tensor'],
   control: ['admission', 'backends', 'executor', 'gateway', 'models', 'pipeline/types', 'server/http', 'telemetry'],
   registry: [],
+  pull: ['models', 'pipeline/types', 'registry'],
   admin: ['control', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry'],
   client: ['pipeline/types', 'tensor'],
   cli: ['client', 'control/validate', 'main'],

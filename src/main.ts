@@ -15,10 +15,10 @@ import { GatewayFleet } from './control/gateway-fleet.ts';
 import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
-import type { RegistryFollower } from './pull/follower.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
 import { RemoteMirrors } from './models/remotes.ts';
 import { quarantineNewest } from './models/verdicts.ts';
+import type { RegistryFollower } from './pull/follower.ts';
 import { RegistryFront } from './registry/front.ts';
 import { MAX_HEADER_BYTES } from './server/http/head.ts';
 import { httpLibrary } from './server/http/open.ts';
@@ -63,6 +63,12 @@ function resolveTlsFiles({ server: { tls } }: Config, baseDir: string): void {
   if (tls.caFile !== undefined) tls.caFile = resolve(baseDir, tls.caFile);
 }
 
+/** As resolveTlsFiles, for the keys of the registry. */
+function resolveKeyFiles({ models, registry }: Config, baseDir: string): void {
+  models.registry.trustedKeys = models.registry.trustedKeys.map((file) => resolve(baseDir, file));
+  if (registry.signingKey !== undefined) registry.signingKey = resolve(baseDir, registry.signingKey);
+}
+
 /** Several threads can share the HTTP port only through uWebSockets.js, which cannot check client certificates. */
 async function gatewayThreads({ threads, server }: Config): Promise<number> {
   if (threads.gateways === 1) return 1;
@@ -83,6 +89,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const config = loadConfig(options.configFile, options.overrides);
   const baseDir = options.configFile === undefined ? process.cwd() : dirname(resolve(options.configFile));
   resolveTlsFiles(config, baseDir);
+  resolveKeyFiles(config, baseDir);
   config.threads.gateways = await gatewayThreads(config);
   const dataDir = resolve(config.dataDir);
   const { logger, apply } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
@@ -183,7 +190,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const registry = new RegistryFront(
     async () => {
       const { openRegistry } = await import('./registry/registry.ts');
-      return openRegistry({ dataDir, ...config.registry, signingKey: fileOf(config.registry.signingKey) }, logger);
+      return openRegistry({ dataDir, ...config.registry }, logger);
     },
     (error) => logger.error({ err: error }, 'the registry cannot be opened'),
   );

@@ -20,13 +20,18 @@ export const pullSchema = z
       .optional()
       .describe("Admin address of the registry's server; absent: the registry of this process"),
     token: z.string().optional().describe('Admin token of that server'),
-    follow: z.array(followed).default([]).describe('Models to serve, each by one alias; empty: every model with `alias`'),
+    follow: z
+      .array(followed)
+      .default([])
+      .describe('Models to serve, each by one alias; empty: every model with `alias`'),
     alias: alias.default('champion').describe('With an empty `follow`: every model that has it is served'),
     keepVersions: z.number().int().min(0).max(100).default(3).describe('Earlier versions per model that stay on disk'),
     trustedKeys: z
       .array(z.string())
       .default([])
-      .describe('PEM files of Ed25519 public keys; one must have signed every version. Empty: signatures are not asked for'),
+      .describe(
+        'PEM files of Ed25519 public keys; one must have signed every version. Empty: signatures are not asked for',
+      ),
     gatewayId: z
       .string()
       .regex(/^[A-Za-z0-9][\w.:-]{0,127}$/, 'allowed: 1 to 128 letters, digits and "_.:-"')

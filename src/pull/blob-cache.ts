@@ -39,7 +39,10 @@ export class BlobCache {
     try {
       const found = await download(await fetch(), fresh, size);
       if (found !== digest)
-        throw new SwitchyardError('failed_precondition', `the registry sent bytes with the digest ${found} for ${digest}`);
+        throw new SwitchyardError(
+          'failed_precondition',
+          `the registry sent bytes with the digest ${found} for ${digest}`,
+        );
       await rename(fresh, this.path(digest));
       this.trusted.set(digest, await factsOf(this.path(digest)));
     } finally {
@@ -66,7 +69,8 @@ export class BlobCache {
     try {
       await link(this.path(digest), target);
     } catch (error) {
-      if (!['EPERM', 'ENOTSUP', 'EMLINK', 'EXDEV', 'ENOSYS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      if (!['EPERM', 'ENOTSUP', 'EMLINK', 'EXDEV', 'ENOSYS'].includes((error as NodeJS.ErrnoException).code ?? ''))
+        throw error;
       await copyFile(this.path(digest), target);
     }
   }

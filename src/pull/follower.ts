@@ -144,8 +144,7 @@ export class RegistryFollower {
 
   /** Fetches and publishes, and tries again while it is wanted and not here. */
   private async bring(place: Place): Promise<void> {
-    const current = (): boolean =>
-      !this.ending.signal.aborted && this.wanted.get(keyOf(place.deployment)) === place;
+    const current = (): boolean => !this.ending.signal.aborted && this.wanted.get(keyOf(place.deployment)) === place;
     let wait = BACKOFF_MS.first;
     while (current()) {
       const outcome = await this.prepare(place, this.parts.source);
@@ -183,7 +182,9 @@ export class RegistryFollower {
       const local = await this.slots.run(() => this.parts.store.prepare(deployment, this.parts.source));
       this.remember(deployment);
       if (this.unmet(deployment, local) !== '') return;
-      await this.parts.prove(await servedModel(served, join(this.parts.folder, 'foreseen'), [local.scanned], local.config));
+      await this.parts.prove(
+        await servedModel(served, join(this.parts.folder, 'foreseen'), [local.scanned], local.config),
+      );
     } catch {
       // What is wrong with it is told when it is to be served.
     }
@@ -194,8 +195,12 @@ export class RegistryFollower {
     const models = new Map<string, ScannedModel>();
     const chosen = servedVersions(this.wanted, this.standing, (deployment, local) => this.unmet(deployment, local));
     for (const [served, { versions, config }] of chosen) {
-      if (isSafeName(served)) models.set(served, await servedModel(served, join(this.parts.folder, 'models'), versions, config));
-      else this.warnOnce(`registered model ${JSON.stringify(served)} cannot be served under its name; list it in models.registry.follow with another one as "served"`);
+      if (isSafeName(served))
+        models.set(served, await servedModel(served, join(this.parts.folder, 'models'), versions, config));
+      else
+        this.warnOnce(
+          `registered model ${JSON.stringify(served)} cannot be served under its name; list it in models.registry.follow with another one as "served"`,
+        );
     }
     await this.save();
     const provided = this.parts.provide(models).then(() => this.settle());
@@ -276,7 +281,8 @@ export class RegistryFollower {
     const models: GatewayModel[] = [];
     for (const [key, place] of this.wanted) {
       const before = this.standing.get(key);
-      const places = before === undefined || before.deployment.version === place.deployment.version ? [place] : [before, place];
+      const places =
+        before === undefined || before.deployment.version === place.deployment.version ? [place] : [before, place];
       for (const { deployment, problem } of places) {
         const { name, alias, served, version, digest } = deployment;
         const status = states.get(`${served}/${version}`);

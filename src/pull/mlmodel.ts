@@ -37,7 +37,9 @@ function flavourFile(text: string): string {
   const onnx = member(flavours, 'onnx');
   if (onnx === undefined) {
     const names = typeof flavours === 'object' && flavours !== null ? Object.keys(flavours).join(', ') : 'none';
-    throw refused(`its flavors are ${names.slice(0, 200)}; only onnx is served, pickled code is never loaded. Log it with mlflow.onnx`);
+    throw refused(
+      `its flavors are ${names.slice(0, 200)}; only onnx is served, pickled code is never loaded. Log it with mlflow.onnx`,
+    );
   }
   const data = member(onnx, 'data');
   return typeof data === 'string' ? data.replace(/^\.\//, '') : 'model.onnx';

@@ -76,7 +76,10 @@ export class RemoteSource implements RegistrySource {
       });
     } catch (error) {
       const cause = (error as Error).cause as { code?: string } | undefined;
-      throw new SwitchyardError('unavailable', `the registry does not answer (${cause?.code ?? (error as Error).name})`);
+      throw new SwitchyardError(
+        'unavailable',
+        `the registry does not answer (${cause?.code ?? (error as Error).name})`,
+      );
     }
     if (response.ok) return response;
     const text = (await response.text().catch(() => '')).slice(0, 500);

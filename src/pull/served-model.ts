@@ -21,7 +21,10 @@ export async function servedModel(
     configFile,
     versions: sorted,
     files,
-    fingerprint: JSON.stringify([config, sorted.map(({ version, directory, problem }) => [version, directory, problem])]),
+    fingerprint: JSON.stringify([
+      config,
+      sorted.map(({ version, directory, problem }) => [version, directory, problem]),
+    ]),
     error,
   };
 }

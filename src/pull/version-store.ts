@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { RawConfig } from '../models/config/map.ts';
+import { readJsonFile, writeJsonFile } from '../models/repository/digest.ts';
 import { isSafeRelativePath } from '../models/repository/names.ts';
 import type { FileFact, ScannedVersion } from '../models/repository/scan.ts';
-import { readJsonFile, writeJsonFile } from '../models/repository/digest.ts';
 import { type Digest, hexOf, isDigest } from '../registry/blobs/digest.ts';
 import { type Manifest, type ManifestFile, manifestDigest, parseManifest } from '../registry/manifest/manifest.ts';
 import { type SignedManifest, type SigningKey, verifyManifest } from '../registry/manifest/signature.ts';
@@ -96,13 +96,17 @@ export class VersionStore {
 
   private check({ manifest: text, signed }: Kept, { name, version, digest }: Deployment): Manifest {
     if (this.trusted.length > 0 && signed === undefined)
-      throw refused(`the manifest of ${name} version ${version} is not signed, and models.registry.trustedKeys asks for it`);
+      throw refused(
+        `the manifest of ${name} version ${version} is not signed, and models.registry.trustedKeys asks for it`,
+      );
     const manifest =
       this.trusted.length > 0 && signed !== undefined
         ? verifyManifest(signed, this.trusted, { name, version })
         : parseManifest(Buffer.from(text, 'base64'));
     if (manifestDigest(manifest) !== digest)
-      throw refused(`the manifest of ${name} version ${version} has the digest ${manifestDigest(manifest)}, not ${digest}`);
+      throw refused(
+        `the manifest of ${name} version ${version} has the digest ${manifestDigest(manifest)}, not ${digest}`,
+      );
     return manifest;
   }
 
@@ -139,7 +143,8 @@ export class VersionStore {
     const kept = new Set([...digests].filter(isDigest).map(hexOf));
     for (const place of ['versions', 'manifests']) {
       for (const name of await readdir(join(this.folder, place)).catch(() => [])) {
-        if (!kept.has(name.replace(/\.json$/, ''))) await rm(join(this.folder, place, name), { recursive: true, force: true });
+        if (!kept.has(name.replace(/\.json$/, '')))
+          await rm(join(this.folder, place, name), { recursive: true, force: true });
       }
     }
     await this.blobs.sweep();
@@ -176,7 +181,8 @@ async function describe(manifest: Manifest, version: string, directory: string):
   const file = configFileOf(paths);
   const config = servedConfig(file === undefined ? undefined : { text: await text(file), file }, modelFile);
   const files: FileFact[] = [];
-  for (const { path, size } of manifest.files) files.push({ path, size, mtimeMs: (await stat(join(directory, path))).mtimeMs });
+  for (const { path, size } of manifest.files)
+    files.push({ path, size, mtimeMs: (await stat(join(directory, path))).mtimeMs });
   return {
     scanned: { version, directory, files },
     config,

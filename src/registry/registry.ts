@@ -12,11 +12,13 @@
  * - search/ has the filter language and page tokens for every search.
  * - `events` tells in-process listeners what was committed.
  */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openStorage, type Storage, type StorageSettings } from './artifacts/storage.ts';
 import { openDatabase, type RegistryDatabase } from './database/database.ts';
 import { RegistryEvents } from './events.ts';
-import { createModels } from './models/models.ts';
+import { signingKey } from './manifest/signature.ts';
+import { createModels, type Models } from './models/models.ts';
 import { RestDispatch } from './rest/dispatch.ts';
 import { createTracking, type Tracking } from './tracking/tracking.ts';
 import type { WebhookPolicy } from './webhooks/guard.ts';
@@ -26,6 +28,8 @@ export interface RegistrySettings {
   dataDir: string;
   /** 'sqlite', or the URL of a PostgreSQL database. */
   database: string;
+  /** PEM file of the key that signs manifests; undefined: nobody signs them. */
+  signingKey?: string | undefined;
   approvals: { aliases: readonly string[] };
   webhooks: WebhookPolicy;
   artifacts: StorageSettings;
@@ -40,6 +44,7 @@ export interface Registry {
   events: RegistryEvents;
   tracking: Tracking;
   storage: Storage;
+  models: Models;
   rest: RestDispatch;
   close(): Promise<void>;
 }
@@ -60,8 +65,18 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
     onError: (error, message) => log.error({ err: error }, message),
   });
   const models = createModels(
-    { aliases: { approvedOnly: settings.approvals.aliases }, webhooks: settings.webhooks },
-    { database, events, now: Date.now, onError: (error) => log.error({ err: error }, 'delivering webhooks failed') },
+    {
+      aliases: { approvedOnly: settings.approvals.aliases },
+      webhooks: settings.webhooks,
+      signingKey: settings.signingKey === undefined ? undefined : signingKey(readFileSync(settings.signingKey)),
+    },
+    {
+      database,
+      vault: storage.vault,
+      events,
+      now: Date.now,
+      onError: (error) => log.error({ err: error }, 'delivering webhooks failed'),
+    },
   );
   const rest = new RestDispatch([...tracking.routes, ...storage.routes, ...models.routes], (error) =>
     log.error({ err: error }, 'a registry request failed'),
@@ -71,5 +86,5 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
     await storage.close();
     await database.close();
   };
-  return { database, events, tracking, storage, rest, close };
+  return { database, events, tracking, storage, models, rest, close };
 }

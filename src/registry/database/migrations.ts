@@ -3,6 +3,7 @@ import type { DatabaseKind } from './database.ts';
 import { tracking } from './migrations/0001-tracking.ts';
 import { artifacts } from './migrations/0002-artifacts.ts';
 import { models } from './migrations/0003-models.ts';
+import { versionFiles } from './migrations/0004-version-files.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -43,6 +44,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0001-tracking': tracking,
   '0002-artifacts': artifacts,
   '0003-models': models,
+  '0004-version-files': versionFiles,
 };
 
 function migration(statements: string[]): Migration {

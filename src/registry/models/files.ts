@@ -1,7 +1,7 @@
 import { filesBelow } from '../artifacts/tree.ts';
 import type { Digest } from '../blobs/digest.ts';
 import type { Db } from '../database/database.ts';
-import { makeManifest, type Manifest, type ManifestFile } from '../manifest/manifest.ts';
+import { type Manifest, type ManifestFile, makeManifest } from '../manifest/manifest.ts';
 import { parseSource } from './sources.ts';
 import type { VersionRow } from './view.ts';
 
@@ -30,7 +30,14 @@ export async function pinFiles(db: Db, row: VersionRow): Promise<ManifestFile[]>
       .values(
         files
           .slice(i, i + AT_ONCE)
-          .map(({ path, digest, size, mediaType }) => ({ model_key, version, path, digest, size, media_type: mediaType })),
+          .map(({ path, digest, size, mediaType }) => ({
+            model_key,
+            version,
+            path,
+            digest,
+            size,
+            media_type: mediaType,
+          })),
       )
       .execute();
   }
@@ -49,7 +56,12 @@ export async function manifestOf(db: Db, row: VersionRow): Promise<Manifest | un
   return makeManifest(
     row.name,
     String(row.version),
-    files.map(({ path, digest, size, media_type }) => ({ path, digest: digest as Digest, size, mediaType: media_type })),
+    files.map(({ path, digest, size, media_type }) => ({
+      path,
+      digest: digest as Digest,
+      size,
+      mediaType: media_type,
+    })),
   );
 }
 

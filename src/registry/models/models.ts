@@ -1,10 +1,10 @@
-import type { RegistryDatabase } from '../database/database.ts';
 import type { BlobVault } from '../blobs/vault.ts';
+import type { RegistryDatabase } from '../database/database.ts';
 import type { RegistryEvents } from '../events.ts';
 import type { SigningKey } from '../manifest/signature.ts';
-import { createServing, type Serving } from '../serving/serving.ts';
-import { servingRoutes } from '../serving/routes.ts';
 import type { RestRoute } from '../rest/route.ts';
+import { servingRoutes } from '../serving/routes.ts';
+import { createServing, type Serving } from '../serving/serving.ts';
 import type { WebhookPolicy } from '../webhooks/guard.ts';
 import { WebhookQueue } from '../webhooks/queue.ts';
 import { webhookRoutes } from '../webhooks/routes.ts';

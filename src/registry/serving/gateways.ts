@@ -9,10 +9,21 @@ const MAX_MODELS = 10_000;
 export async function recordReport(db: Db, report: GatewayReport, now: number): Promise<GatewayModel[]> {
   const { gateway_id, host, program_version, started_at } = report;
   if (!/^[A-Za-z0-9][\w.:-]{0,127}$/.test(gateway_id))
-    throw invalidParameter(`Invalid value ${shown(gateway_id)} for parameter 'gateway_id': use 1 to 128 letters, digits and "_.:-"`);
+    throw invalidParameter(
+      `Invalid value ${shown(gateway_id)} for parameter 'gateway_id': use 1 to 128 letters, digits and "_.:-"`,
+    );
   if (report.models.length > MAX_MODELS) throw invalidParameter(`'models' has more than ${MAX_MODELS} entries`);
-  const before = await db.selectFrom('gateways').select('last_seen').where('gateway_id', '=', gateway_id).executeTakeFirst();
-  const facts = { host: host.slice(0, 200), program_version: program_version.slice(0, 100), started_at, last_seen: now };
+  const before = await db
+    .selectFrom('gateways')
+    .select('last_seen')
+    .where('gateway_id', '=', gateway_id)
+    .executeTakeFirst();
+  const facts = {
+    host: host.slice(0, 200),
+    program_version: program_version.slice(0, 100),
+    started_at,
+    last_seen: now,
+  };
   await db
     .insertInto('gateways')
     .values({ gateway_id, first_seen: now, ...facts })
@@ -20,7 +31,12 @@ export async function recordReport(db: Db, report: GatewayReport, now: number): 
     .execute();
   // Nobody knows what it did while it was away: what it served then ended when it was last seen.
   if (before !== undefined && before.last_seen + AWAY_MS < now) await endModels(db, gateway_id, before.last_seen);
-  const open = await db.selectFrom('gateway_models').selectAll().where('gateway_id', '=', gateway_id).where('until', 'is', null).execute();
+  const open = await db
+    .selectFrom('gateway_models')
+    .selectAll()
+    .where('gateway_id', '=', gateway_id)
+    .where('until', 'is', null)
+    .execute();
   const keys = await modelKeys(db, report.models);
   const wanted = new Map<string, GatewayModel & { model_key: number }>();
   for (const model of report.models) {
@@ -52,7 +68,15 @@ export async function recordReport(db: Db, report: GatewayReport, now: number): 
   return [...wanted.values()];
 }
 
-function rowKey(row: { served: string; model_key: number; version: number; alias: string; digest: string; state: string; problem: string }): string {
+function rowKey(row: {
+  served: string;
+  model_key: number;
+  version: number;
+  alias: string;
+  digest: string;
+  state: string;
+  problem: string;
+}): string {
   const { served, model_key, version, alias, digest, state, problem } = row;
   return JSON.stringify([served, model_key, version, alias, digest, state, problem.slice(0, 1000)]);
 }
@@ -60,12 +84,21 @@ function rowKey(row: { served: string; model_key: number; version: number; alias
 async function modelKeys(db: Db, models: readonly GatewayModel[]): Promise<Map<string, number>> {
   const names = [...new Set(models.map(({ name }) => name))];
   if (names.length === 0) return new Map();
-  const rows = await db.selectFrom('registered_models').select(['model_key', 'name']).where('name', 'in', names).execute();
+  const rows = await db
+    .selectFrom('registered_models')
+    .select(['model_key', 'name'])
+    .where('name', 'in', names)
+    .execute();
   return new Map(rows.map(({ name, model_key }) => [name, model_key]));
 }
 
 async function endModels(db: Db, gatewayId: string, at: number): Promise<void> {
-  await db.updateTable('gateway_models').set({ until: at }).where('gateway_id', '=', gatewayId).where('until', 'is', null).execute();
+  await db
+    .updateTable('gateway_models')
+    .set({ until: at })
+    .where('gateway_id', '=', gatewayId)
+    .where('until', 'is', null)
+    .execute();
 }
 
 /** Ends the histories of gateways that went silent, at the time when they were last heard. */

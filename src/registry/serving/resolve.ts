@@ -17,7 +17,9 @@ export async function resolve(db: Db, follow: Follow): Promise<Resolution> {
     if (row === undefined || known.has(JSON.stringify([row.name, String(row.version)]))) continue;
     upcoming.push(await deployment(db, row, { name: followed.name, alias: '', served: followed.served }));
   }
-  const mark = createHash('sha256').update(JSON.stringify([deployments, upcoming])).digest('base64url');
+  const mark = createHash('sha256')
+    .update(JSON.stringify([deployments, upcoming]))
+    .digest('base64url');
   return { mark, deployments, upcoming };
 }
 
@@ -32,7 +34,9 @@ async function pointedTo(db: Db, follow: Follow): Promise<{ row: VersionRow; fol
     .select(['m.name', 'a.alias'])
     .where((where) =>
       where.or([
-        ...follow.models.map(({ name, alias }) => where.and([where('m.name', '=', name), where('a.alias', '=', alias)])),
+        ...follow.models.map(({ name, alias }) =>
+          where.and([where('m.name', '=', name), where('a.alias', '=', alias)]),
+        ),
         ...(follow.everyAlias === '' ? [] : [where('a.alias', '=', follow.everyAlias)]),
       ]),
     )

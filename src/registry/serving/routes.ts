@@ -21,7 +21,10 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
       operationId: 'registryWatchServing',
       summary: 'What a gateway should serve; with the mark of the last answer it waits for a change',
       request: z.object({
-        models: z.array(z.object({ name, alias: name, served: name })).max(10_000).default([]),
+        models: z
+          .array(z.object({ name, alias: name, served: name }))
+          .max(10_000)
+          .default([]),
         every_alias: z.string().max(255).default(''),
         mark: z.string().default(''),
         wait_seconds: z.number().min(0).max(MAX_WAIT_SECONDS).default(0),
@@ -81,7 +84,13 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
         await database.write((db) => endSilent(db, now()));
         return database.read(async (db) => {
           const after = page_token === '' ? '' : Buffer.from(page_token, 'base64url').toString();
-          const rows = await db.selectFrom('gateways').selectAll().where('gateway_id', '>', after).orderBy('gateway_id').limit(limit + 1).execute();
+          const rows = await db
+            .selectFrom('gateways')
+            .selectAll()
+            .where('gateway_id', '>', after)
+            .orderBy('gateway_id')
+            .limit(limit + 1)
+            .execute();
           const gateways = await Promise.all(
             rows.slice(0, limit).map(async (row) => ({
               ...row,
@@ -89,7 +98,10 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
               models: (await servedBy(db, { gatewayId: row.gateway_id, now: true, limit: 10_000 })).map(withoutKeys),
             })),
           );
-          const next = rows.length > limit ? { next_page_token: Buffer.from(rows[limit - 1].gateway_id).toString('base64url') } : {};
+          const next =
+            rows.length > limit
+              ? { next_page_token: Buffer.from(rows[limit - 1].gateway_id).toString('base64url') }
+              : {};
           return { gateways, ...next };
         });
       },
@@ -103,7 +115,12 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
       handle: async ({ gateway_id, limit, page_token }) => {
         await database.write((db) => endSilent(db, now()));
         return database.read(async (db) => {
-          const found = await servedBy(db, { gatewayId: gateway_id, now: false, before: keyBefore(page_token), limit: limit + 1 });
+          const found = await servedBy(db, {
+            gatewayId: gateway_id,
+            now: false,
+            before: keyBefore(page_token),
+            limit: limit + 1,
+          });
           const { rows, next } = keyPage(found, limit, (row) => row.row_key);
           return { models: rows.map(withoutKeys), ...next };
         });

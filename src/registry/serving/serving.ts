@@ -40,7 +40,9 @@ export function createServing(context: ServingContext): Serving {
         (await database.read(async (db) => manifestOf(db, await findVersion(db, name, version)))) ??
         (await database.write(async (db) => pinnedManifest(db, await findVersion(db, name, version))));
       if (manifest === undefined)
-        throw doesNotExist(`Model Version (name=${name}, version=${version}) has no files yet; upload them to its source`);
+        throw doesNotExist(
+          `Model Version (name=${name}, version=${version}) has no files yet; upload them to its source`,
+        );
       return {
         digest: manifestDigest(manifest),
         manifest: canonicalManifest(manifest).toString('base64'),

@@ -8,6 +8,7 @@ import { readExtensions } from './config/extensions.ts';
 import { asRawModel } from './config/raw-types.ts';
 import type { LoadedVersion, ModelEntry } from './entry.ts';
 import { type DigestCache, digestOf } from './repository/digest.ts';
+import { isInside } from './repository/names.ts';
 import { checkExternalData } from './repository/onnx-external.ts';
 import type { ScannedModel, ScannedVersion } from './repository/scan.ts';
 import { Semaphore } from './serial.ts';
@@ -173,7 +174,8 @@ function specOf(model: ScannedModel, version: ScannedVersion, config: ModelConfi
     version: version.version,
     config,
     directory: version.directory,
-    modelDirectory: model.directory,
+    // A version that lies elsewhere has no folder around it that its files might reach into.
+    modelDirectory: isInside(model.directory, version.directory) ? model.directory : '',
     device: -1,
   };
 }

@@ -79,7 +79,7 @@ interface JsonSchema {
 }
 
 /** Sections inside sections: their own defaults are the sum of their fields'. */
-const SUBSECTIONS = new Set(['telemetry.tracing', 'registry.approvals', 'registry.webhooks']);
+const SUBSECTIONS = new Set(['telemetry.tracing', 'registry.approvals', 'registry.webhooks', 'models.registry']);
 
 /** Dotted names of all settings below a schema: `[]` stands for list items, `<name>` for keys of a map. */
 function settings(schema: JsonSchema, path: string, into: Map<string, unknown>): void {

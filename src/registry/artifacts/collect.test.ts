@@ -108,6 +108,27 @@ test('removes artifacts of runs that were deleted long ago, unless a registered 
   assert.deepEqual(await Promise.all(files.map(isStored)), [false, true, true, true, true]);
 });
 
+test('what a registered version consists of stays when its paths are removed or written anew', async () => {
+  const first = await put('0/v/model.onnx', randomBytes(100));
+  await served.ok('POST', 'registered-models/create', { name: 'pinned' });
+  await served.ok('POST', 'model-versions/create', { name: 'pinned', source: 'mlflow-artifacts:/0/v' });
+  const manifest = async () => {
+    const path = '/api/v1/registry/models/pinned/versions/1/manifest';
+    return (await served.ok('GET', path)).digest as string;
+  };
+  const digest = await manifest();
+  await put('0/v/model.onnx', randomBytes(100));
+  await served.registry.storage.artifacts.remove('0/v');
+  await age(2 * HOUR);
+  assert.equal((await collect(true)).blobs, 1);
+  assert.equal((await collect()).blobs, 1);
+  assert.ok(await isStored(first));
+  assert.equal(await manifest(), digest);
+  await served.ok('DELETE', 'model-versions/delete', { name: 'pinned', version: '1' });
+  assert.equal((await collect()).blobs, 1);
+  assert.equal(await isStored(first), false);
+});
+
 test('a blob that is claimed but not yet named survives, and so does one given again', async () => {
   const { vault, artifacts } = served.registry.storage;
   const staged = await stage(vault.staging, Buffer.from('claimed'));

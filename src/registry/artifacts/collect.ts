@@ -134,8 +134,12 @@ function ownerIsDeleted(before: number) {
     )`;
 }
 
-function isUnnamed({ not, exists, selectFrom }: ExpressionBuilder<Tables, 'blobs'>) {
-  return not(exists(selectFrom('artifacts').select('path').whereRef('artifacts.digest', '=', 'blobs.digest')));
+function isUnnamed({ and, not, exists, selectFrom }: ExpressionBuilder<Tables, 'blobs'>) {
+  const pinned = selectFrom('model_version_files')
+    .select('path')
+    .whereRef('model_version_files.digest', '=', 'blobs.digest');
+  const named = selectFrom('artifacts').select('path').whereRef('artifacts.digest', '=', 'blobs.digest');
+  return and([not(exists(named)), not(exists(pinned))]);
 }
 
 function mark(db: Db, before: number, now: number): Promise<{ digest: string; size: number }[]> {
@@ -172,15 +176,24 @@ async function count(db: Db, before: number): Promise<Collected> {
     .selectFrom('blobs')
     .select(({ fn }) => [fn.countAll().as('count'), fn.sum('size').as('bytes')])
     .where('claimed_time', '<', before)
-    .where(({ not, exists, selectFrom }) =>
-      not(
-        exists(
-          selectFrom('artifacts')
-            .select('path')
-            .whereRef('artifacts.digest', '=', 'blobs.digest')
-            .where('path', 'not in', doomed),
+    .where(({ and, not, exists, selectFrom }) =>
+      and([
+        not(
+          exists(
+            selectFrom('artifacts')
+              .select('path')
+              .whereRef('artifacts.digest', '=', 'blobs.digest')
+              .where('path', 'not in', doomed),
+          ),
         ),
-      ),
+        not(
+          exists(
+            selectFrom('model_version_files')
+              .select('path')
+              .whereRef('model_version_files.digest', '=', 'blobs.digest'),
+          ),
+        ),
+      ]),
     )
     .executeTakeFirstOrThrow();
   const uploads = await db

@@ -28,16 +28,14 @@ export async function pinFiles(db: Db, row: VersionRow): Promise<ManifestFile[]>
     await db
       .insertInto('model_version_files')
       .values(
-        files
-          .slice(i, i + AT_ONCE)
-          .map(({ path, digest, size, mediaType }) => ({
-            model_key,
-            version,
-            path,
-            digest,
-            size,
-            media_type: mediaType,
-          })),
+        files.slice(i, i + AT_ONCE).map(({ path, digest, size, mediaType }) => ({
+          model_key,
+          version,
+          path,
+          digest,
+          size,
+          media_type: mediaType,
+        })),
       )
       .execute();
   }

@@ -2,14 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import type { AdminClient, ModelRow } from '../client/admin.ts';
 import { CliError, EXIT, type Output } from './io.ts';
-import { positiveInteger } from './options.ts';
+import { type AdminFlags, positiveInteger, withAdmin } from './options.ts';
 import { formatTable } from './table.ts';
-
-interface AdminFlags {
-  admin: string;
-  token?: string;
-  output: 'json' | 'table';
-}
 
 interface ListFlags extends AdminFlags {
   name?: string;
@@ -50,17 +44,6 @@ export function addModels(program: Command, output: Output): void {
     .argument('<model>')
     .option('--dependents', 'also what an ensemble composes and no other one needs')
     .action((model: string, flags: AdminFlags & { dependents?: boolean }) => unload(model, flags, output));
-}
-
-function withAdmin(command: Command): Command {
-  return command
-    .addOption(
-      new Option('--admin <url>', 'admin address of the server')
-        .env('SWITCHYARD_ADMIN')
-        .default('http://127.0.0.1:8080'),
-    )
-    .addOption(new Option('--token <token>', 'admin token; better given by the variable').env('SWITCHYARD_ADMIN_TOKEN'))
-    .addOption(new Option('-o, --output <format>').choices(['table', 'json']).default('table'));
 }
 
 async function connect(flags: AdminFlags): Promise<AdminClient> {

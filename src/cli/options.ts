@@ -38,3 +38,21 @@ export function withServer(command: Command): Command {
     .addOption(new Option('--api-key <key>', 'API key or JWT; better given by the variable').env('SWITCHYARD_API_KEY'))
     .option('--model-version <version>', 'default: by the version policy');
 }
+
+export interface AdminFlags {
+  admin: string;
+  token?: string;
+  output: 'json' | 'table';
+}
+
+/** Flags of the verbs that ask the admin port. */
+export function withAdmin(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--admin <url>', 'admin address of the server')
+        .env('SWITCHYARD_ADMIN')
+        .default('http://127.0.0.1:8080'),
+    )
+    .addOption(new Option('--token <token>', 'admin token; better given by the variable').env('SWITCHYARD_ADMIN_TOKEN'))
+    .addOption(new Option('-o, --output <format>').choices(['table', 'json']).default('table'));
+}

@@ -5,6 +5,7 @@ import { explain } from './failure.ts';
 import { addInfer } from './infer.ts';
 import { EXIT, EXIT_HELP, type Output } from './io.ts';
 import { addModels } from './models.ts';
+import { addRegistry } from './registry.ts';
 import { addServe, type Serve } from './serve.ts';
 import { addValidate } from './validate.ts';
 
@@ -35,6 +36,7 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
   });
   addValidate(program, output);
   addModels(program, output);
+  addRegistry(program, output);
   addInfer(program, output);
   addBench(program, output);
   try {

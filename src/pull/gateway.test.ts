@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { generateKeyPairSync } from 'node:crypto';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { mlflowFiles, RegistryClient } from '../testing/registry-client.ts';
-import { infer, ServerProcess } from '../testing/server-process.ts';
+import { FIXTURES, infer, ServerProcess } from '../testing/server-process.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-pull-'));
 const running = new Set<ServerProcess>();
@@ -72,5 +73,129 @@ test('moving an alias swaps what is served, there and back, without one failed r
   await Promise.all(load);
   assert.deepEqual(failures, []);
   assert.ok(answered > 0);
+  await stop(server);
+});
+
+test('a gateway elsewhere mirrors a registry, serves on without it, also after a restart, and follows when it is back', async (t) => {
+  const token = 'a-long-admin-token-for-this-test';
+  const registryData = join(scratch, 'registry-data');
+  const gatewayData = join(scratch, 'gateway-data');
+  let registry = await start(`server: {adminToken: ${token}}\n`, registryData);
+  const port = registry.ports.admin;
+  const config = `models: {source: registry, registry: {url: "http://127.0.0.1:${port}", token: ${token}, gatewayId: edge-1, follow: [{name: far model, served: far}]}}\n`;
+  const client = clientOf(registry, token);
+  await client.register('far model', mlflowFiles('one'));
+  await client.alias('far model', 'champion', '1');
+  let gateway = await start(config, gatewayData);
+  await until('version 1 far away', serves(gateway, 'far', '1'));
+  await client.register('far model', mlflowFiles('two'));
+  await client.alias('far model', 'champion', '2');
+  t.diagnostic(`to version 2: ${await until('version 2 far away', serves(gateway, 'far', '2'))} ms`);
+  const shown = async () => (await client.ok('GET', '/api/v1/registry/gateways')).gateways[0];
+  await until('the registry knows what the gateway serves', async () =>
+    (await shown())?.models.some(
+      (row: { version: string; state: string }) => row.version === '2' && row.state === 'READY',
+    ),
+  );
+  assert.equal((await shown()).gateway_id, 'edge-1');
+  const { gateways } = await client.ok('GET', '/api/v1/registry/models/far%20model/gateways');
+  const first = gateways.find(
+    (row: { version: string; state: string }) => row.version === '1' && row.state === 'READY',
+  );
+  assert.ok(first.until >= first.since);
+
+  await stop(registry);
+  assert.equal((await ask(gateway, 'far')).body.model_version, '2');
+  await stop(gateway);
+  gateway = await start(config, gatewayData);
+  assert.equal((await ask(gateway, 'far')).body.model_version, '2', 'served at once, from its own disk');
+
+  registry = await start(`server: {adminToken: ${token}, adminPort: ${port}}\n`, registryData);
+  assert.equal(registry.ports.admin, port);
+  await client.alias('far model', 'champion', '1');
+  await until('version 1 again', serves(gateway, 'far', '1'));
+  await stop(gateway);
+  await stop(registry);
+});
+
+test('what cannot be served is refused with its reason, and the good version serves on', async () => {
+  const server = await start('models: {source: registry}\n');
+  const client = clientOf(server);
+  await client.register('strict', mlflowFiles('good'));
+  await client.alias('strict', 'champion', '1');
+  await until('version 1', serves(server, 'strict', '1'));
+  const leading = readFileSync(join(FIXTURES, 'external_escape/1/model.onnx'));
+  const bad: [Record<string, string | Uint8Array>, RegExp][] = [
+    [
+      { MLmodel: 'flavors: {sklearn: {pickled_model: model.pkl}}\n', 'model.pkl': 'cos\nsystem\n' },
+      /only onnx is served/,
+    ],
+    [{ MLmodel: 'flavors: {onnx: {data: ../../etc/passwd}}\n', 'model.onnx': 'x' }, /not part of the version/],
+    [{ MLmodel: 'flavors: [&a [*a]]\n', 'model.onnx': 'x' }, /cannot be served/],
+    [{ ...mlflowFiles('escape'), 'model.onnx': leading }, /external data location/],
+    [{ ...mlflowFiles('rubbish'), 'model.onnx': 'not onnx' }, /is not an ONNX model|preflight failed|was not loaded/],
+    [{ ...mlflowFiles('backend'), 'config.pbtxt': 'backend: "javascript"' }, /may set/],
+    [
+      { ...mlflowFiles('server'), 'config.pbtxt': 'parameters { key: "url" value { string_value: "10.0.0.1:80" } }' },
+      /may set/,
+    ],
+    [{ ...mlflowFiles('library'), 'config.yaml': 'model_operations: {op_library_filename: [a.so]}' }, /may set/],
+  ];
+  const reasonOf = async (version: string): Promise<string> => {
+    const { versions } = await client.ok('GET', '/api/v1/models/strict');
+    return versions.find((row: { version: string }) => row.version === version)?.reason ?? '';
+  };
+  for (const [files, reason] of bad) {
+    const version = await client.register('strict', files);
+    await client.alias('strict', 'champion', version);
+    await until(`version ${version} is refused with ${reason}`, async () => reason.test(await reasonOf(version)));
+    assert.equal((await ask(server, 'strict')).body.model_version, '1');
+  }
+  const version = await client.register('strict', mlflowFiles('needy'));
+  const path = `/api/v1/registry/models/strict/versions/${version}/requirements`;
+  await client.ok('PUT', path, { requirements: { hardware: { gpus: 8 } } });
+  await client.alias('strict', 'champion', version);
+  await until('a missing GPU is named', async () => /needs 8 GPUs; this gateway has 0/.test(await reasonOf(version)));
+  assert.equal((await ask(server, 'strict')).body.model_version, '1');
+  await client.ok('PUT', path, { requirements: {} });
+  await until('it serves once it needs nothing', serves(server, 'strict', version));
+  await stop(server);
+});
+
+test('bytes that changed on disk are fetched again; without a trusted signature nothing serves', async () => {
+  const data = join(scratch, 'damaged');
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+  const pem = (name: string, text: string | Buffer): string => {
+    writeFileSync(join(scratch, name), text);
+    return join(scratch, name);
+  };
+  const signing = pem('signing.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  const trusted = pem('trusted.pem', publicKey.export({ type: 'spki', format: 'pem' }));
+  const other = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' });
+  const foreign = pem('foreign.pem', other);
+  const config = (key: string): string =>
+    `registry: {signingKey: ${signing}}\nmodels: {source: registry, registry: {trustedKeys: [${key}]}}\n`;
+  let server = await start(config(trusted), data);
+  const client = clientOf(server);
+  await client.register('signed', mlflowFiles('one'));
+  await client.alias('signed', 'champion', '1');
+  await until('the signed version', serves(server, 'signed', '1'));
+  await stop(server);
+
+  const blobs = join(data, 'pull', 'blobs');
+  for (const name of readdirSync(blobs)) {
+    chmodSync(join(blobs, name), 0o600);
+    const bytes = readFileSync(join(blobs, name));
+    bytes[bytes.length - 1] ^= 1;
+    writeFileSync(join(blobs, name), bytes);
+  }
+  server = await start(config(trusted), data);
+  await until('the damaged version, mended', serves(server, 'signed', '1'));
+  await stop(server);
+
+  server = await start(config(foreign), data);
+  const refusal = await server.waitFor(({ msg }) => /no trusted key has signed it/.test(String(msg)));
+  assert.match(String(refusal.msg), /registered model "signed" cannot be brought here/);
+  assert.notEqual((await ask(server, 'signed')).status, 200);
   await stop(server);
 });

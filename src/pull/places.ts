@@ -47,10 +47,7 @@ export function servedVersions(
     if (problem !== '') chosen.push({ scanned: { version: deployment.version, directory: '', files: [], problem } });
     else if (local !== undefined) chosen.push(local);
     const before = standing.get(key);
-    const other = before !== undefined && before.deployment.version !== deployment.version;
-    // One configuration is for all versions of a model: what needs another one than its successor stands by itself.
-    const fits = problem !== '' || local === undefined || sameConfig(local.config, before?.local?.config);
-    if (other && fits && before.local !== undefined) chosen.push(before.local);
+    if (before?.local !== undefined && staysBeside(place, problem, before)) chosen.push(before.local);
     const model = models.get(deployment.served) ?? { versions: [], config: {} };
     models.set(deployment.served, model);
     for (const { scanned, config } of chosen) {
@@ -62,6 +59,14 @@ export function servedVersions(
   }
   for (const [served, { versions }] of models) if (versions.length === 0) models.delete(served);
   return models;
+}
+
+function staysBeside({ deployment, local }: Place, problem: string, before: Place): boolean {
+  // Nothing has come yet, perhaps the very version that stands, asked for anew.
+  if (local === undefined && problem === '') return true;
+  if (before.deployment.version === deployment.version) return false;
+  // One configuration is for all versions of a model: what needs another one than its successor stands by itself.
+  return problem !== '' || local === undefined || sameConfig(local.config, before.local?.config);
 }
 
 function sameConfig(a: RawConfig, b: RawConfig | undefined): boolean {

@@ -79,7 +79,14 @@ interface JsonSchema {
 }
 
 /** Sections inside sections: their own defaults are the sum of their fields'. */
-const SUBSECTIONS = new Set(['telemetry.tracing', 'registry.approvals', 'registry.webhooks', 'models.registry']);
+const SUBSECTIONS = new Set([
+  'telemetry.tracing',
+  'models.registry',
+  'registry.approvals',
+  'registry.webhooks',
+  'registry.artifacts',
+  'registry.artifacts.collect',
+]);
 
 /** Dotted names of all settings below a schema: `[]` stands for list items, `<name>` for keys of a map. */
 function settings(schema: JsonSchema, path: string, into: Map<string, unknown>): void {

@@ -16,7 +16,9 @@ for s in sockets: s.bind(("127.0.0.1", 0))
 print(*[s.getsockname()[1] for s in sockets])')
 cat > "$work/switchyard.yaml" <<YAML
 server: {httpPort: $http, grpcPort: $grpc, metricsPort: $metrics, adminPort: $admin, adminToken: $token}
+models: {source: registry}
 registry:
+  webhooks: {schemes: [https, http], privateHosts: [127.0.0.1]}
   database: ${SWITCHYARD_REGISTRY_DATABASE:-sqlite}
   artifacts: $(if [ -n "${SWITCHYARD_REGISTRY_ARTIFACTS:-}" ]; then cat "$SWITCHYARD_REGISTRY_ARTIFACTS"; else echo '{}'; fi)
 dataDir: $work/data
@@ -40,6 +42,7 @@ done
 
 # A server error is a failure of ours, not something to be patient with.
 export MLFLOW_TRACKING_URI=http://127.0.0.1:$admin MLFLOW_TRACKING_TOKEN=$token MLFLOW_HTTP_REQUEST_MAX_RETRIES=0
+export SWITCHYARD_HTTP=127.0.0.1:$http
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true GIT_PYTHON_REFRESH=quiet
 cd "$here"
 "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir "$here" "$@"

@@ -25,7 +25,8 @@ const allowed = {
   pull: ['models', 'pipeline/types', 'registry'],
   admin: ['control', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry'],
   client: ['pipeline/types', 'tensor'],
-  cli: ['client', 'control/validate', 'main'],
+  exchange: ['client', 'registry'],
+  cli: ['client', 'control/validate', 'exchange', 'main'],
 };
 
 const rules = Object.entries(allowed).map(([folder, others]) => {

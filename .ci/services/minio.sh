@@ -2,9 +2,11 @@
 # Builds and starts a throw-away MinIO (S3-compatible storage) on loopback, or stops it.
 #   minio.sh install        builds the server into the cache, outside the checkout (some minutes, needs Go)
 #   minio.sh start [port]   prints the URL for SWITCHYARD_TEST_S3_URL (default port 19000)
+#   minio.sh bucket <name> [port]
 #   minio.sh stop [port]
 set -eu
 verb=${1:-}
+if [ "$verb" = bucket ]; then bucket=${2:?name}; shift; fi
 port=${2:-19000}
 cache=${SWITCHYARD_CACHE:-$HOME/.cache/switchyard}
 server=$cache/minio/minio
@@ -32,12 +34,15 @@ case $verb in
     done
     echo "http://switchyard:switchyard-test@127.0.0.1:$port"
     ;;
+  bucket)
+    curl -sf -X PUT --aws-sigv4 aws:amz:us-east-1:s3 -u switchyard:switchyard-test "http://127.0.0.1:$port/$bucket"
+    ;;
   stop)
     [ -s "$dir/pid" ] && kill "$(cat "$dir/pid")" 2>/dev/null || true
     rm -rf "$dir"
     ;;
   *)
-    echo 'usage: minio.sh install | start|stop [port]' >&2
+    echo 'usage: minio.sh install | start|stop [port] | bucket <name> [port]' >&2
     exit 2
     ;;
 esac

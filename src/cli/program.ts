@@ -6,6 +6,7 @@ import { addInfer } from './infer.ts';
 import { EXIT, EXIT_HELP, type Output } from './io.ts';
 import { addModels } from './models.ts';
 import { addRegistry } from './registry.ts';
+import { addRegistryFiles } from './registry-files.ts';
 import { addServe, type Serve } from './serve.ts';
 import { addValidate } from './validate.ts';
 
@@ -37,6 +38,7 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
   addValidate(program, output);
   addModels(program, output);
   addRegistry(program, output);
+  addRegistryFiles(program, output);
   addInfer(program, output);
   addBench(program, output);
   try {

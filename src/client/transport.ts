@@ -42,7 +42,7 @@ export async function send(
   } catch (error) {
     throw unanswered(error as Error, options.url, timeoutMs);
   }
-  if (!response.ok) throw refused(response, text, options.url);
+  if (!response.ok) throw refusedAnswer(response, text, options.url);
   return { text, headers: response.headers };
 }
 
@@ -57,11 +57,14 @@ function unanswered(error: Error, url: string, timeoutMs: number): ClientError {
   );
 }
 
-function refused(response: Response, text: string, url: string): ClientError {
+/** What a server refused with: our own form of errors, or MLflow's. */
+export function refusedAnswer(response: Response, text: string, url: string): ClientError {
   try {
-    const { error, code } = JSON.parse(text) as { error?: unknown; code?: unknown };
-    if (typeof error === 'string')
-      return new ClientError(response.status, typeof code === 'string' ? code : `http_${response.status}`, error);
+    const body = JSON.parse(text) as Record<string, unknown>;
+    const message = body.error ?? body.message;
+    const code = body.code ?? body.error_code;
+    if (typeof message === 'string')
+      return new ClientError(response.status, typeof code === 'string' ? code : `http_${response.status}`, message);
   } catch {
     // Not one of our errors: the status alone tells.
   }

@@ -44,11 +44,10 @@ function raw(
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /** What MLflow's artifact calls and resumable uploads do, on any database and blob store. */
-export function artifactContract(open: () => Promise<{ database: string; settings: StorageSettings }>): void {
+export function artifactContract(open: () => Promise<StorageSettings>): void {
   let registry: RegistryUnderTest;
   before(async () => {
-    const { database, settings } = await open();
-    registry = await RegistryUnderTest.open(database, undefined, { ...settings, maxBytes: MAX_BYTES });
+    registry = await RegistryUnderTest.open(undefined, undefined, { ...(await open()), maxBytes: MAX_BYTES });
   });
   after(() => registry.close());
 

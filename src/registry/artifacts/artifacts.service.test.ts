@@ -1,4 +1,4 @@
 import { artifactContract } from '../../testing/artifact-contract.ts';
 import { freshBucket, testStorage } from '../../testing/artifact-storage.ts';
 
-artifactContract(async () => ({ database: 'sqlite', settings: testStorage({ s3: await freshBucket() }) }));
+artifactContract(async () => testStorage({ s3: await freshBucket() }));

@@ -1,4 +1,4 @@
 import { artifactContract } from '../../testing/artifact-contract.ts';
 import { testStorage } from '../../testing/artifact-storage.ts';
 
-artifactContract(async () => ({ database: 'sqlite', settings: testStorage() }));
+artifactContract(async () => testStorage());

@@ -106,7 +106,7 @@ export class Uploads {
       // What came before the break is good; only a disk that fails makes the file worthless.
       const intact = error instanceof SwitchyardError && ['cancelled', 'payload_too_large'].includes(error.code);
       if (intact) await this.checkpoint(row.id, file);
-      else await this.forget(row.id);
+      else await this.forget(row.id).catch(() => {});
       throw error;
     }
     await this.checkpoint(row.id, file);
@@ -152,9 +152,10 @@ export class Uploads {
   private async forget(id: string): Promise<void> {
     const file = this.files.get(id);
     this.files.delete(id);
-    await this.forgetRow(id);
+    // The file first: on a full disk the database needs its room. A row without a file is one that fails when it is used.
     await file?.discard();
     if (file === undefined) await this.staging.discardId(id);
+    await this.forgetRow(id);
   }
 
   private async forgetRow(id: string): Promise<void> {

@@ -48,6 +48,8 @@ function toRegistryError(thrown: unknown): RegistryError {
       status: thrown.httpStatus,
       ...(thrown.retryAfterMs === undefined ? {} : { retryAfterMs: thrown.retryAfterMs }),
     });
+  if ((thrown as { code?: string } | undefined)?.code === 'SQLITE_FULL')
+    return new RegistryError('RESOURCE_EXHAUSTED', "the disk of the registry's database is full; free space on it");
   if (CONNECTION_ERRORS.has((thrown as { code?: string } | undefined)?.code ?? ''))
     return new RegistryError('TEMPORARILY_UNAVAILABLE', "the registry's database cannot be reached; try again");
   return new RegistryError('INTERNAL_ERROR', 'internal error; the log has the details');

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { RegistryUnderTest } from '../../testing/registry.ts';
+
+// .ci/run kills 200 times.
+const KILLS = Number(process.env.SWITCHYARD_KILLS ?? 4);
+const PROGRAM = fileURLToPath(new URL('../../testing/registry-process.ts', import.meta.url));
+const FILES = '/api/2.0/mlflow-artifacts/artifacts';
+
+async function start(dataDir: string): Promise<{ child: ChildProcess; url: string }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, dataDir], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [line] = (await once(child.stdout!, 'data')) as [Buffer];
+  return { child, url: line.toString().trim() };
+}
+
+test('kill -9 during uploads and collections loses nothing that was acknowledged', async () => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'killed-'));
+  const acknowledged = new Map<string, string>();
+  const resumable = randomBytes(6_000_000);
+  let resumed = 0;
+  try {
+    for (let round = 0; round < KILLS; round++) {
+      const { child, url } = await start(dataDir);
+      const ended = once(child, 'exit');
+      const upload = async (writer: number): Promise<void> => {
+        for (let i = 0; ; i++) {
+          const path = `r${round}/w${writer}/${i}`;
+          const bytes = randomBytes(1 + ((writer * 7919 + i * 104_729) % 900_000));
+          const { status } = await fetch(`${url}${FILES}/${path}`, { method: 'PUT', body: bytes });
+          assert.equal(status, 200);
+          acknowledged.set(path, createHash('sha256').update(bytes).digest('hex'));
+        }
+      };
+      const collect = async (): Promise<void> => {
+        for (;;) await fetch(`${url}/api/v1/registry/gc`, { method: 'POST', body: '{"grace_seconds": 60}' });
+      };
+      const inParts = async (): Promise<void> => {
+        const body = JSON.stringify({ path: `r${round}/parts`, size: resumable.length });
+        const { upload_id } = (await (
+          await fetch(`${url}/api/v1/registry/uploads`, { method: 'POST', body })
+        ).json()) as {
+          upload_id: string;
+        };
+        for (let offset = 0; offset < resumable.length; offset += 1_000_000) {
+          await fetch(`${url}/api/v1/registry/uploads/${upload_id}`, {
+            method: 'PATCH',
+            headers: { 'Upload-Offset': String(offset) },
+            body: resumable.subarray(offset, offset + 1_000_000),
+          });
+        }
+      };
+      const clients = Promise.allSettled([upload(0), upload(1), collect(), inParts()]);
+      // At another moment each time: after some more acknowledged uploads than the round before.
+      const until = acknowledged.size + 1 + (round % 7);
+      while (acknowledged.size < until && child.exitCode === null)
+        await new Promise((resolve) => setTimeout(resolve, 3 + (round % 5)));
+      child.kill('SIGKILL');
+      await ended;
+      for (const { reason } of (await clients) as PromiseRejectedResult[])
+        if (reason !== undefined) assert.ok(reason instanceof TypeError, String(reason));
+    }
+    const served = await RegistryUnderTest.open('sqlite', dataDir);
+    for (const [path, sha256] of acknowledged) {
+      const got = Buffer.from(await (await fetch(`${served.url}${FILES}/${path}`)).arrayBuffer());
+      assert.equal(createHash('sha256').update(got).digest('hex'), sha256, path);
+    }
+    const { database, storage } = served.registry;
+    for (const { upload_id } of await database.read((db) => db.selectFrom('uploads').select('upload_id').execute())) {
+      const { received } = await storage.uploads.get(upload_id);
+      const rest = resumable.subarray(received);
+      const answer = await fetch(`${served.url}/api/v1/registry/uploads/${upload_id}`, {
+        method: 'PATCH',
+        headers: { 'Upload-Offset': String(received) },
+        body: rest,
+      });
+      const { digest } = (await answer.json()) as { digest: string };
+      assert.equal(digest, `sha256:${createHash('sha256').update(resumable).digest('hex')}`);
+      resumed++;
+    }
+    await storage.collector.collect({ graceMs: -1000, dryRun: false });
+    assert.deepEqual(await readdir(storage.vault.staging.folder), []);
+    for (const { digest } of await storage.artifacts.filesBelow('r0')) await storage.vault.verify(digest);
+    assert.deepEqual(served.errors, []);
+    await served.close();
+  } finally {
+    await rm(dataDir, { recursive: true, force: true });
+  }
+  assert.ok(acknowledged.size >= KILLS);
+  assert.ok(resumed <= KILLS);
+});

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { RegistryUnderTest } from '../../testing/registry.ts';
 
 // .ci/run kills 200 times.
-const KILLS = Number(process.env.SWITCHYARD_KILLS ?? 4);
+const KILLS = Number(process.env.SWITCHYARD_KILLS ?? 2);
 const PROGRAM = fileURLToPath(new URL('../../testing/registry-process.ts', import.meta.url));
 const FILES = '/api/2.0/mlflow-artifacts/artifacts';
 

@@ -10,6 +10,7 @@ import { latency } from './scenarios/latency.ts';
 import { midBinary } from './scenarios/mid-binary.ts';
 import { overload } from './scenarios/overload.ts';
 import { registry } from './scenarios/registry.ts';
+import { registryUploads } from './scenarios/registry-uploads.ts';
 import { thousandModels } from './scenarios/thousand-models.ts';
 import { PEERS } from './targets/peers.ts';
 import { endAllServers } from './targets/server-process.ts';
@@ -23,6 +24,7 @@ const SCENARIOS: Scenario[] = [
   overload,
   latency,
   registry,
+  registryUploads,
 ];
 
 const USAGE = `npm run loadtest -- [scenario …] [options]

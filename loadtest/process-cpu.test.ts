@@ -5,11 +5,11 @@ import { test } from 'node:test';
 import { endedChildrenCpuSeconds, parseStat, treeCpuSeconds, treeOf, treePids } from './process-cpu.ts';
 
 const line = (pid: number, name: string, parent: number, session: number): string =>
-  `${pid} (${name}) S ${parent} ${pid} ${session} 0 -1 4194560 1 0 0 0 150 50 20 10 20 0 1 0 100 0 0`;
+  `${pid} (${name}) S ${parent} ${pid} ${session} 0 -1 4194560 1 0 0 0 150 50 20 10 20 0 1 0 100 0 3`;
 
 test('a command name with spaces and parentheses does not shift the fields', () => {
   const stat = parseStat(line(7, 'a) (b c', 3, 2));
-  assert.deepEqual(stat, { pid: 7, parent: 3, session: 2, cpuSeconds: 2.3, childSeconds: 0.3 });
+  assert.deepEqual(stat, { pid: 7, parent: 3, session: 2, cpuSeconds: 2.3, childSeconds: 0.3, residentBytes: 12_288 });
 });
 
 test('a tree holds descendants and orphans of the session, nothing else', () => {

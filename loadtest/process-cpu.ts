@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 
 /** Linux counts CPU time in these on every architecture Node runs on (USER_HZ). */
 const TICKS_PER_SECOND = 100;
+const PAGE_BYTES = 4096;
 
 interface ProcessStat {
   pid: number;
@@ -11,6 +12,8 @@ interface ProcessStat {
   cpuSeconds: number;
   /** Time of reaped children alone, seconds. */
   childSeconds: number;
+  /** Resident memory; pages that processes share count for each. */
+  residentBytes: number;
 }
 
 /** Reads one line of /proc/<pid>/stat. The command name may hold spaces and parentheses, so fields start after its last one. */
@@ -24,6 +27,7 @@ export function parseStat(line: string): ProcessStat {
     session: Number(fields[3]),
     cpuSeconds: (user + system + childUser + childSystem) / TICKS_PER_SECOND,
     childSeconds: (childUser + childSystem) / TICKS_PER_SECOND,
+    residentBytes: Number(fields[21]) * PAGE_BYTES,
   };
 }
 
@@ -58,6 +62,11 @@ function readAll(): ProcessStat[] {
 /** CPU seconds used so far by the process and everything below it. */
 export function treeCpuSeconds(root: number): number {
   return treeOf(readAll(), root).reduce((sum, p) => sum + p.cpuSeconds, 0);
+}
+
+/** Resident memory of the process and everything below it. */
+export function treeMemoryBytes(root: number): number {
+  return treeOf(readAll(), root).reduce((sum, p) => sum + p.residentBytes, 0);
 }
 
 export function treePids(root: number): number[] {

@@ -10,8 +10,8 @@ import { fileURLToPath } from 'node:url';
 import { RegistryUnderTest } from '../../testing/registry.ts';
 
 // .ci/run kills 200 times.
-const KILLS = Number(process.env.SWITCHYARD_KILLS ?? 2);
-const PROGRAM = fileURLToPath(new URL('../../testing/registry-process.ts', import.meta.url));
+const KILLS = Number(process.env.SWITCHYARD_TEST_KILLS ?? 2);
+const PROGRAM = fileURLToPath(new URL('../../testing/registry-server.ts', import.meta.url));
 const FILES = '/api/2.0/mlflow-artifacts/artifacts';
 
 async function start(dataDir: string): Promise<{ child: ChildProcess; url: string }> {
@@ -19,7 +19,7 @@ async function start(dataDir: string): Promise<{ child: ChildProcess; url: strin
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const [line] = (await once(child.stdout!, 'data')) as [Buffer];
-  return { child, url: line.toString().trim() };
+  return { child, url: `http://127.0.0.1:${line.toString().trim()}` };
 }
 
 test('kill -9 during uploads and collections loses nothing that was acknowledged', async () => {

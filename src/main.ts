@@ -14,6 +14,7 @@ import { ExecutorPool } from './control/executor-pool.ts';
 import { GatewayFleet } from './control/gateway-fleet.ts';
 import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
+import { Routes } from './control/routes/routes.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
 import { RemoteMirrors } from './models/remotes.ts';
@@ -135,6 +136,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       const now = monotonicMs();
       for (const model of models) lastUsed.set(model, now);
     },
+    onRouteActivity: (activity) => routes.activity(activity),
     onLost: onFatal,
   });
   pool.start();
@@ -181,6 +183,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       publish: async (table) => {
         await gatewaysStarted;
         await fleet.publish(table);
+        routes.tableChanged();
       },
       lastUsed: (model) => lastUsed.get(model) ?? 0,
       metricsRow: (model, modelVersion) => hub.acquire(model, modelVersion),
@@ -212,7 +215,23 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       log: (level, message, fields) => logger[level](fields, message),
     });
   }
-  const control = new ControlPlane(manager, traceSettings, fleet, { ...DEFAULT_LOG_SETTINGS }, apply);
+  const routes: Routes = new Routes({
+    config: config.routes,
+    baseDir,
+    dataDir,
+    fleet,
+    table: () => manager.table(),
+    models: async () => new Set((await manager.repositoryIndex(false)).map(({ name }) => name)),
+    storage: async () => {
+      const { routes: store, events } = await registry.get();
+      return { store, aliases: store.aliases, subscribe: (listener) => events.subscribe(({ type }) => listener(type)) };
+    },
+    log: logger,
+  });
+  hub.addSource(() => routes.metrics());
+  const control = new ControlPlane(manager, traceSettings, fleet, { ...DEFAULT_LOG_SETTINGS }, apply, (body) =>
+    routes.feedback(body),
+  );
 
   await gatewaysStarted;
   if (mustQuarantine(recentCrashes(dataDir, Date.now()))) {
@@ -225,7 +244,19 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     fleet.listen(),
     startMetricsServer(hub, config.server),
     startAdminServer(
-      { config: () => reloader.current, control, manager, hub, reloader, pool, fleet, registry, version, logger },
+      {
+        config: () => reloader.current,
+        control,
+        manager,
+        hub,
+        reloader,
+        pool,
+        fleet,
+        registry,
+        routes,
+        version,
+        logger,
+      },
       config.server,
     ),
   ]);
@@ -233,6 +264,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   await pull?.restore();
   await manager.start();
   pull?.start();
+  await routes.start();
   fleet.setReady(true);
   reloader.watch();
   // Behind readiness: inference does not wait for a database, and requests to the registry do.
@@ -251,6 +283,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const drain = async (): Promise<void> => {
     fleet.setReady(false);
     await reloader.close();
+    await routes.close();
     remotes.stop();
     await pull?.stop();
     await manager.stop();

@@ -24,7 +24,7 @@ export interface AdminReply {
 
 /** One row of the table that routing, access, the OpenAPI document and the tests are made from. */
 export interface AdminRoute {
-  method: 'GET' | 'POST' | 'PUT';
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** With `{name}` for path parameters. */
   path: string;
   role: Role;

@@ -3,6 +3,7 @@ import { configRoutes } from './routes/config.ts';
 import { documentRoutes } from './routes/documents.ts';
 import { healthRoutes } from './routes/health.ts';
 import { modelRoutes } from './routes/models.ts';
+import { routeRoutes } from './routes/routes.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { threadRoutes } from './routes/threads.ts';
 import { usageRoutes } from './routes/usage.ts';
@@ -10,6 +11,7 @@ import { usageRoutes } from './routes/usage.ts';
 const described: readonly AdminRoute[] = [
   ...healthRoutes,
   ...modelRoutes,
+  ...routeRoutes,
   ...configRoutes,
   ...usageRoutes,
   ...threadRoutes,

@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import type { ReloadStatus } from '../control/config-reloader.ts';
 import type { PoolDescription } from '../control/executor-pool.ts';
+import type { Routes } from '../control/routes/routes.ts';
 import type { ServingTable, VersionStatus } from '../pipeline/types.ts';
 import type { RegistryFront } from '../registry/front.ts';
 import type { MetricsReader, RowName } from '../telemetry/metrics-reader.ts';
@@ -27,6 +28,7 @@ export interface AdminServices {
   pool: { describe(): PoolDescription };
   fleet: { readonly ready: boolean; ids(): number[] };
   registry: Pick<RegistryFront, 'owns' | 'serve' | 'refuse' | 'routes'>;
+  routes: Pick<Routes, 'list' | 'get' | 'mismatches' | 'status' | 'reload' | 'change' | 'command' | 'feedback'>;
   version: string;
   logger: Pick<Logger, 'error'>;
 }

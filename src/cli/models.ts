@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
-import type { AdminClient, ModelRow } from '../client/admin.ts';
+import type { ModelRow } from '../client/admin.ts';
 import { CliError, EXIT, type Output } from './io.ts';
-import { type AdminFlags, positiveInteger, withAdmin } from './options.ts';
+import { type AdminFlags, connect, positiveInteger, withAdmin } from './options.ts';
 import { formatTable } from './table.ts';
 
 interface ListFlags extends AdminFlags {
@@ -44,11 +44,6 @@ export function addModels(program: Command, output: Output): void {
     .argument('<model>')
     .option('--dependents', 'also what an ensemble composes and no other one needs')
     .action((model: string, flags: AdminFlags & { dependents?: boolean }) => unload(model, flags, output));
-}
-
-async function connect(flags: AdminFlags): Promise<AdminClient> {
-  const { AdminClient } = await import('../client/admin.ts');
-  return new AdminClient({ url: flags.admin, token: flags.token });
 }
 
 async function list(flags: ListFlags, output: Output): Promise<void> {

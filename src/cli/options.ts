@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { AdminClient } from '../client/admin.ts';
 
 export function port(value: string): number {
   const parsed = Number(value);
@@ -55,4 +56,9 @@ export function withAdmin(command: Command): Command {
     )
     .addOption(new Option('--token <token>', 'admin token; better given by the variable').env('SWITCHYARD_ADMIN_TOKEN'))
     .addOption(new Option('-o, --output <format>').choices(['table', 'json']).default('table'));
+}
+
+export async function connect(flags: AdminFlags): Promise<AdminClient> {
+  const { AdminClient } = await import('../client/admin.ts');
+  return new AdminClient({ url: flags.admin, token: flags.token });
 }

@@ -7,6 +7,7 @@ import { EXIT, EXIT_HELP, type Output } from './io.ts';
 import { addModels } from './models.ts';
 import { addRegistry } from './registry.ts';
 import { addRegistryFiles } from './registry-files.ts';
+import { addRoutes } from './routes.ts';
 import { addServe, type Serve } from './serve.ts';
 import { addValidate } from './validate.ts';
 
@@ -39,6 +40,9 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
   addModels(program, output);
   addRegistry(program, output);
   addRegistryFiles(program, output);
+  addRoutes(program, output, (exit) => {
+    code = exit;
+  });
   addInfer(program, output);
   addBench(program, output);
   try {

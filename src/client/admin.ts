@@ -21,6 +21,60 @@ export interface LoadOptions {
   files?: ReadonlyMap<string, Uint8Array>;
 }
 
+export interface RouteRow {
+  name: string;
+  origin: string;
+  strategy: string;
+  status: string;
+  /** 0 well, 1 rolled back or invalid, 2 needs a person, 3 under way. */
+  exit_status: number;
+  weights: Record<string, number>;
+}
+
+export interface VariantView {
+  name: string;
+  model: string;
+  version: string;
+  weight: number;
+  requests: number;
+  errors: number;
+  latency_ms: { p50: number; p99: number } | null;
+}
+
+export interface MetricReport {
+  metric: string;
+  verdict: string;
+  requests: number;
+  reason: string;
+}
+
+interface ArmView {
+  requests: number;
+  errors: number;
+  latency_p99_ms: number | null;
+}
+
+export interface RouteView extends RouteRow {
+  mirror: number;
+  variants: VariantView[];
+  rollout?: {
+    phase: string;
+    paused: boolean;
+    step: number;
+    steps: Record<string, unknown>[];
+    weight: number;
+    mirror: number;
+    stable_version: string;
+    candidate_version: string;
+    reason: string;
+    reports: MetricReport[];
+    history: { at: number; message: string }[];
+    window: { control: ArmView; candidate: ArmView; shadow: { compared: number; mismatched: number } };
+  };
+  experiment?: Record<string, unknown>;
+  bandit?: Record<string, unknown>;
+}
+
 /** The admin API. Every call rejects with ClientError. */
 export class AdminClient {
   private readonly options: ClientOptions;
@@ -58,6 +112,41 @@ export class AdminClient {
   async unloadModel(name: string, dependents = false): Promise<void> {
     const body = { parameters: { unload_dependents: dependents } };
     await this.call('POST', `/api/v1/models/${encodeURIComponent(name)}/unload`, body);
+  }
+
+  /** Every route, page after page. */
+  async listRoutes(prefix = ''): Promise<RouteRow[]> {
+    const all: RouteRow[] = [];
+    let token = '';
+    do {
+      const search = new URLSearchParams({
+        name: prefix,
+        limit: '1000',
+        ...(token === '' ? {} : { page_token: token }),
+      });
+      const page = await this.call<{ routes: RouteRow[]; next_page_token?: string }>('GET', `/api/v1/routes?${search}`);
+      all.push(...page.routes);
+      token = page.next_page_token ?? '';
+    } while (token !== '');
+    return all;
+  }
+
+  getRoute(name: string): Promise<RouteView> {
+    return this.call('GET', `/api/v1/routes/${encodeURIComponent(name)}`);
+  }
+
+  /** All of the documents are taken, or none. */
+  applyRoutes(documents: readonly unknown[], dryRun = false): Promise<{ changed: string[] }> {
+    return this.call('POST', `/api/v1/routes?dry_run=${dryRun}`, { documents });
+  }
+
+  async deleteRoute(name: string): Promise<void> {
+    await this.call('DELETE', `/api/v1/routes/${encodeURIComponent(name)}`);
+  }
+
+  /** A word on a rollout: promote, abort, retry, pause or resume. */
+  commandRoute(name: string, verb: string, body: object = {}): Promise<RouteView> {
+    return this.call('POST', `/api/v1/routes/${encodeURIComponent(name)}/${verb}`, body);
   }
 
   private async call<T>(method: string, path: string, body?: object): Promise<T> {

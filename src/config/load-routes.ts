@@ -20,6 +20,11 @@ export type KnowsModel = (model: string) => boolean;
 
 /** Throws ConfigError with the problems of all files. */
 export function loadRouteFiles(files: readonly string[], knowsModel?: KnowsModel): RouteSet {
+  return parseRoutes(readRouteFiles(files), knowsModel);
+}
+
+/** Throws ConfigError naming every file that cannot be read. */
+export function readRouteFiles(files: readonly string[]): RouteFile[] {
   const problems: string[] = [];
   const read = files.flatMap((file): RouteFile[] => {
     try {
@@ -30,7 +35,7 @@ export function loadRouteFiles(files: readonly string[], knowsModel?: KnowsModel
     }
   });
   if (problems.length > 0) throw new ConfigError(problems);
-  return parseRoutes(read, knowsModel);
+  return read;
 }
 
 interface Parsed {

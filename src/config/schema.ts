@@ -141,6 +141,16 @@ const settings = z.strictObject({
       artifacts: artifactsSchema,
     })
     .prefault({}),
+  routes: z
+    .strictObject({
+      files: z
+        .array(z.string().min(1))
+        .default([])
+        .describe('Route files: paths, folders (their *.yaml and *.yml), or patterns with * in the last part'),
+      redisUrl: z.string().optional().describe('Shares experiments and rollouts among several gateways'),
+      leaseSeconds: positive.max(3600).default(10).describe('The leader of several gateways loses its place after it'),
+    })
+    .prefault({}),
   admission: admissionSchema,
   cache: z
     .strictObject({

@@ -36,6 +36,15 @@ const canary = z.strictObject({
   deadline: duration.optional().describe('Rolled back when it has not ended by then'),
 });
 
+/** Rewards come later, by decision id. */
+const reward = z.strictObject({
+  wait: duration.default(1_800_000),
+  default: z.number().default(0),
+  aggregate: z.enum(['first', 'last', 'sum', 'mean', 'max']).default('first'),
+  range: z.tuple([z.number(), z.number()]).default([0, 1]).describe('Rewards outside are refused'),
+  topic: z.string().min(1).optional(),
+});
+
 const METRIC_NAMES = /^(reward|errors|latency\.(mean|p\d{1,2}(\.\d+)?))$/;
 const experimentMetric = z
   .string()
@@ -51,6 +60,7 @@ const experiment = z.strictObject({
     alpha: z.number().gt(0).lt(0.5).default(0.05),
     tune: z.number().int().positive().default(5000).describe('The number of units at which it is most precise'),
   }),
+  reward: reward.prefault({}).describe('For the metric reward'),
   guardrails: z
     .array(
       z.strictObject({
@@ -101,15 +111,7 @@ const bandit = z.strictObject({
   floor: z.number().min(0).lt(1).default(0).describe('Least probability of every arm'),
   discount: z.strictObject({ halfLife: duration }).optional(),
   refresh: duration.default(10_000),
-  reward: z
-    .strictObject({
-      wait: duration.default(1_800_000),
-      default: z.number().default(0),
-      aggregate: z.enum(['first', 'last', 'sum', 'mean', 'max']).default('first'),
-      range: z.tuple([z.number(), z.number()]).default([0, 1]).describe('Rewards outside are refused'),
-      topic: z.string().min(1).optional(),
-    })
-    .prefault({}),
+  reward: reward.prefault({}),
   mode: z.enum(['apprentice', 'online']).default('online'),
 });
 
@@ -122,4 +124,6 @@ export const strategyFields = {
 };
 
 export type CanarySpec = z.infer<typeof canary>;
+export type ExperimentSpec = z.infer<typeof experiment>;
 export type BanditSpec = z.infer<typeof bandit>;
+export type RewardSpec = z.infer<typeof reward>;

@@ -84,7 +84,7 @@ export class ConfigReloader {
   }
 }
 
-const FIXED_SECTIONS = ['server', 'threads', 'limits', 'models', 'cache', 'telemetry', 'dataDir'] as const;
+const FIXED_SECTIONS = ['server', 'threads', 'limits', 'models', 'routes', 'cache', 'telemetry', 'dataDir'] as const;
 
 function sectionsChanged(current: Config, next: Config): string[] {
   return FIXED_SECTIONS.filter((section) => !isDeepStrictEqual(current[section], next[section]));

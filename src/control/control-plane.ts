@@ -11,6 +11,7 @@ export class ControlPlane {
   private readonly traces: TraceSettingsStore;
   private readonly fleet: GatewayFleet;
   private readonly applyLog: (settings: LogSettings) => void;
+  private readonly feedback: (body: unknown) => Promise<object>;
   private log: LogSettings;
 
   constructor(
@@ -19,7 +20,9 @@ export class ControlPlane {
     fleet: GatewayFleet,
     log: LogSettings,
     applyLog: (settings: LogSettings) => void,
+    feedback: (body: unknown) => Promise<object>,
   ) {
+    this.feedback = feedback;
     this.manager = manager;
     this.traces = traces;
     this.fleet = fleet;
@@ -38,6 +41,8 @@ export class ControlPlane {
         return this.manager.unload(args[0] as string, args[1] as boolean);
       case 'demand':
         return this.manager.demand(args[0] as string);
+      case 'feedback':
+        return this.feedback(args[0]);
       case 'traceSettings':
         return Promise.resolve().then(() =>
           this.traceSettings(args[0] as string, args[1] as Record<string, unknown> | undefined),

@@ -1,5 +1,6 @@
 import { type MessagePort, Worker } from 'node:worker_threads';
 import type { AdmissionConfig } from '../admission/admission-config.ts';
+import type { RouteDocument } from '../config/route-schema.ts';
 import type {
   ControlMethod,
   GatewayCommand,
@@ -7,7 +8,10 @@ import type {
   GatewayThreadData,
   TableDelta,
 } from '../gateway/messages.ts';
+import type { RouteActivity } from '../gateway/route-activity.ts';
+import type { AliasTable } from '../pipeline/routed/route-version.ts';
 import type { ServingModel, ServingTable } from '../pipeline/types.ts';
+import type { RouteState } from '../routing/live-route.ts';
 import { toSwitchyardError } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
@@ -21,6 +25,7 @@ export interface GatewayFleetDependencies {
   threadMetrics(thread: string): ThreadMetrics;
   chunks(): MetricsChunk[];
   onUsed(models: string[]): void;
+  onRouteActivity(activity: RouteActivity): void;
   /** A gateway thread ended by itself: nothing here can replace its connections, so the process restarts. */
   onLost(message: string): void;
 }
@@ -42,6 +47,10 @@ export class GatewayFleet {
   private generation = 0;
   private waiters: { generation: number; resolve(): void }[] = [];
   private stopping = false;
+  private flushing: Promise<void> | undefined;
+  private nextFlush: Promise<void> | undefined;
+  /** What a thread that starts now has to know of routes. */
+  private routing: { routes: RouteDocument[]; states: Map<string, RouteState>; aliases: AliasTable } | undefined;
 
   constructor(dependencies: GatewayFleetDependencies) {
     this.dependencies = dependencies;
@@ -101,6 +110,40 @@ export class GatewayFleet {
     return this.gateways.map((gateway) => gateway.id);
   }
 
+  setRoutes(routes: RouteDocument[], states: ReadonlyMap<string, RouteState>): void {
+    this.routing = { routes, states: new Map(states), aliases: this.routing?.aliases ?? new Map() };
+    this.broadcast({ kind: 'routes', routes, states });
+  }
+
+  setRouteState(route: string, state: RouteState): void {
+    this.routing?.states.set(route, state);
+    this.broadcast({ kind: 'routeState', route, state });
+  }
+
+  setAliases(aliases: AliasTable): void {
+    if (this.routing === undefined) this.routing = { routes: [], states: new Map(), aliases };
+    else this.routing.aliases = aliases;
+    this.broadcast({ kind: 'aliases', aliases });
+  }
+
+  /** Resolves when every decision taken before the call has been reported. */
+  flushRoutes(): Promise<void> {
+    if (this.flushing === undefined) {
+      this.flushing = Promise.all(
+        this.gateways.map((gateway) => this.ask(gateway, { kind: 'flushRoutes' }, 'routesFlushed')),
+      ).then(() => {
+        this.flushing = undefined;
+      });
+      return this.flushing;
+    }
+    // One on its way may have been answered in part: all who come now share the one after it.
+    this.nextFlush ??= this.flushing.then(() => {
+      this.nextFlush = undefined;
+      return this.flushRoutes();
+    });
+    return this.nextFlush;
+  }
+
   setReady(ready: boolean): void {
     this.ready = ready;
     this.broadcast({ kind: 'ready', ready });
@@ -150,6 +193,10 @@ export class GatewayFleet {
     this.gateways.push(gateway);
     this.gateways.sort((a, b) => a.id - b.id);
     for (const executor of this.dependencies.executors()) this.connectTo(gateway, executor);
+    if (this.routing === undefined) return;
+    const { routes, states, aliases } = this.routing;
+    this.post(gateway, { kind: 'aliases', aliases });
+    this.post(gateway, { kind: 'routes', routes, states });
   }
 
   private connectTo(gateway: Gateway, executor: number): void {
@@ -164,6 +211,8 @@ export class GatewayFleet {
       this.settleWaiters();
     } else if (event.kind === 'used') {
       this.dependencies.onUsed(event.models);
+    } else if (event.kind === 'routes') {
+      this.dependencies.onRouteActivity(event.activity);
     } else if (event.kind === 'call') {
       this.dependencies.call(event.method, event.args).then(
         (value) => this.post(gateway, { kind: 'reply', call: event.call, value }),

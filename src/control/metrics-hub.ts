@@ -21,10 +21,16 @@ export class MetricsHub {
   private readonly processMetrics = createProcessMetrics();
   private readonly onChunk: (chunk: MetricsChunk) => void;
   private chunksPerThread = 1;
+  private readonly sources: (() => string)[] = [];
 
   /** `onChunk` tells the thread itself and all gateway threads of a chunk that came later. */
   constructor(onChunk: (chunk: MetricsChunk) => void) {
     this.onChunk = onChunk;
+  }
+
+  /** Further text for every scrape. */
+  addSource(source: () => string): void {
+    this.sources.push(source);
   }
 
   /** The memory of a thread about to start; the gateways hear of its chunks. */
@@ -61,7 +67,8 @@ export class MetricsHub {
   }
 
   async prometheus(): Promise<string> {
-    return renderPrometheus(this.reader, this.rows.names(), this.tenants()) + (await this.processMetrics.text());
+    const own = renderPrometheus(this.reader, this.rows.names(), this.tenants());
+    return own + this.sources.map((source) => source()).join('') + (await this.processMetrics.text());
   }
 
   private grow(): void {

@@ -1,6 +1,7 @@
 import { dirname, join, resolve } from 'node:path';
 import { validateAdmissionConfig } from '../admission/validate-config.ts';
 import { ConfigError, loadConfig } from '../config/load.ts';
+import { parseRoutes, readRouteFiles } from '../config/load-routes.ts';
 import type { ModelConfig } from '../config/model-config.ts';
 import type { Config } from '../config/schema.ts';
 import { completeEnsemble } from '../models/config/complete.ts';
@@ -9,6 +10,7 @@ import { type ScannedModel, scanRepositories } from '../models/repository/scan.t
 import { readSource } from '../models/source.ts';
 import { toSwitchyardError } from '../shared/errors.ts';
 import { readAdmissionConfig } from './admission-config.ts';
+import { routeFiles } from './routes/route-files.ts';
 
 export interface Validation {
   /** Models looked at. */
@@ -45,6 +47,16 @@ export async function validateAll(
       if (snapshot.models.has(dependency)) continue;
       const scanned = snapshot.models.get(name)!;
       problems.push(located(scanned, `composes model "${dependency}", which is in no repository`));
+    }
+  }
+  if (config !== undefined) {
+    // What a registry or another server offers is not known here.
+    const closed = config.models.source === 'repositories' && config.models.remotes.length === 0;
+    const knows = (model: string): boolean => !closed || snapshot.models.has(model);
+    try {
+      parseRoutes(readRouteFiles(routeFiles(config.routes.files, baseDir)), knows);
+    } catch (error) {
+      problems.push(...problemsOf(error, undefined));
     }
   }
   return { models: snapshot.models.size, problems };

@@ -34,6 +34,10 @@ export class ThreadControlClient implements ControlClient {
     return this.call('logSettings', [update]);
   }
 
+  feedback(body: unknown): Promise<object> {
+    return this.call('feedback', [body]);
+  }
+
   demand(model: string): Promise<void> {
     let pending = this.demands.get(model);
     if (pending === undefined) {

@@ -51,6 +51,8 @@ export type GatewayCommand =
   | { kind: 'routes'; routes: RouteDocument[]; states: ReadonlyMap<string, RouteState> }
   | { kind: 'routeState'; route: string; state: RouteState }
   | { kind: 'aliases'; aliases: AliasTable }
+  /** Asks for everything decided so far. */
+  | { kind: 'flushRoutes' }
   | { kind: 'reply'; call: number; value: unknown }
   | { kind: 'refusal'; call: number; code: ErrorCode; message: string }
   | { kind: 'drain'; deadlineMs: number };
@@ -62,7 +64,8 @@ export type ControlMethod =
   | 'unloadModel'
   | 'traceSettings'
   | 'logSettings'
-  | 'demand';
+  | 'demand'
+  | 'feedback';
 
 /** Gateway thread → control thread. */
 export type GatewayEvent =
@@ -73,4 +76,5 @@ export type GatewayEvent =
   | { kind: 'call'; call: number; method: ControlMethod; args: unknown[] }
   | { kind: 'used'; models: string[] }
   | { kind: 'routes'; activity: RouteActivity }
+  | { kind: 'routesFlushed' }
   | { kind: 'drained' };

@@ -84,10 +84,11 @@ async function build() {
     taps: [routes],
     shadowsUpTo: config.limits.maxOutstanding >> 2,
   });
-  setInterval(() => {
+  const reportRoutes = (): void => {
     const activity = routes.take();
     if (activity !== undefined) post({ kind: 'routes', activity });
-  }, ROUTES_INTERVAL_MS).unref();
+  };
+  setInterval(reportRoutes, ROUTES_INTERVAL_MS).unref();
 
   const state = { ready: false };
   const services: GatewayServices = {
@@ -104,7 +105,21 @@ async function build() {
       maxBodyBytes: config.server.maxBodyBytes,
     },
   };
-  return { log, reader, recorder, client, admission, cache, tracer, dataPlane, routed, routes, state, services };
+  return {
+    log,
+    reader,
+    recorder,
+    client,
+    admission,
+    cache,
+    tracer,
+    dataPlane,
+    routed,
+    routes,
+    reportRoutes,
+    state,
+    services,
+  };
 }
 
 /** Node's TLS takes the PEM texts where uWS takes file names. */
@@ -208,6 +223,10 @@ async function run(): Promise<void> {
         break;
       case 'routeState':
         routed.setState(command.route, command.state);
+        break;
+      case 'flushRoutes':
+        built.reportRoutes();
+        post({ kind: 'routesFlushed' });
         break;
       case 'aliases':
         routed.setAliases(command.aliases);

@@ -20,6 +20,8 @@ import { RegistryEvents } from './events.ts';
 import { signingKey } from './manifest/signature.ts';
 import { createModels, type Models } from './models/models.ts';
 import { RestDispatch } from './rest/dispatch.ts';
+import type { RouteAliasSource } from './routes/route-aliases.ts';
+import { createRouteStore, type RouteStore } from './routes/route-store.ts';
 import { createTracking, type Tracking } from './tracking/tracking.ts';
 import type { WebhookPolicy } from './webhooks/guard.ts';
 
@@ -45,6 +47,8 @@ export interface Registry {
   tracking: Tracking;
   storage: Storage;
   models: Models;
+  /** What the gateway's routes keep, and the aliases they follow. */
+  routes: RouteStore & { aliases: RouteAliasSource };
   rest: RestDispatch;
   close(): Promise<void>;
 }
@@ -86,5 +90,6 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
     await storage.close();
     await database.close();
   };
-  return { database, events, tracking, storage, models, rest, close };
+  const routes = { ...createRouteStore(database, Date.now), aliases: models.routeAliases };
+  return { database, events, tracking, storage, models, routes, rest, close };
 }

@@ -85,6 +85,16 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       () => Promise.reject(new Error('no registry in this test')),
       () => {},
     ),
+    routes: {
+      status: () => ({ generation: 1, problems: [] }),
+      list: () => ['a', 'b'].map((name) => ({ name, row: { name, strategy: 'weighted' } })),
+      get: (name) => ({ name }),
+      mismatches: () => [],
+      reload: async () => [],
+      change: async (...args) => void calls.push({ method: 'changeRoutes', args }),
+      command: async (...args) => void calls.push({ method: 'commandRoute', args }),
+      feedback: async () => ({ accepted: 0, rejected: 0, results: [] }),
+    },
     version: '1.2.3',
     logger: { error: (...entry: unknown[]) => void logged.push(entry) },
   };

@@ -164,6 +164,7 @@ export function echoServices(): EchoServices {
       ];
     },
     control: {
+      feedback: async () => ({ accepted: 0, rejected: 0, results: [] }),
       repositoryIndex: () =>
         Promise.resolve([...table.models.values()].map((model) => ({ name: model.name, versions: model.index }))),
       loadModel: (name, config, files) => {

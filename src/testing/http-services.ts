@@ -160,6 +160,7 @@ export function fakeServices(maxBodyBytes = 1 << 20): FakeServices {
       return [];
     },
     control: {
+      feedback: async () => ({ accepted: 0, rejected: 0, results: [] }),
       async repositoryIndex(readyOnly) {
         calls.push(['index', readyOnly]);
         return [...table.models.values()].map((model) => ({ name: model.name, versions: model.index }));

@@ -4,6 +4,7 @@ import { tracking } from './migrations/0001-tracking.ts';
 import { artifacts } from './migrations/0002-artifacts.ts';
 import { models } from './migrations/0003-models.ts';
 import { versionFiles } from './migrations/0004-version-files.ts';
+import { routes } from './migrations/0005-routes.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -45,6 +46,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0002-artifacts': artifacts,
   '0003-models': models,
   '0004-version-files': versionFiles,
+  '0005-routes': routes,
 };
 
 function migration(statements: string[]): Migration {

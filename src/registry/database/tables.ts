@@ -1,6 +1,13 @@
 import type { ArtifactTables } from './tables/artifacts.ts';
 import type { GatewayTables, ModelTables, WebhookTables } from './tables/models.ts';
+import type { RouteTables } from './tables/routes.ts';
 import type { TrackingTables } from './tables/tracking.ts';
 
 /** Every table of the registry: one interface per area, beside the area's migration. */
-export interface Tables extends TrackingTables, ArtifactTables, ModelTables, WebhookTables, GatewayTables {}
+export interface Tables
+  extends TrackingTables,
+    ArtifactTables,
+    ModelTables,
+    WebhookTables,
+    GatewayTables,
+    RouteTables {}

@@ -3,6 +3,7 @@ import type { RegistryDatabase } from '../database/database.ts';
 import type { RegistryEvents } from '../events.ts';
 import type { SigningKey } from '../manifest/signature.ts';
 import type { RestRoute } from '../rest/route.ts';
+import { createRouteAliases, type RouteAliasSource } from '../routes/route-aliases.ts';
 import { servingRoutes } from '../serving/routes.ts';
 import { createServing, type Serving } from '../serving/serving.ts';
 import type { WebhookPolicy } from '../webhooks/guard.ts';
@@ -34,6 +35,8 @@ export interface Models {
   routes: readonly RestRoute[];
   /** For a gateway in this process. */
   serving: Serving;
+  /** For the gateway's routes. */
+  routeAliases: RouteAliasSource;
   /** Waits for deliveries that are on their way. */
   close(): Promise<void>;
 }
@@ -61,5 +64,6 @@ export function createModels(settings: ModelsSettings, parts: ModelsParts): Mode
       closing.abort();
       return queue.close();
     },
+    routeAliases: createRouteAliases(context),
   };
 }

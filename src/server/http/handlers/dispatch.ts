@@ -12,7 +12,7 @@ import { respondError, respondJson } from './answers.ts';
 import { type Audience, DocumentCall } from './document-call.ts';
 import { GenerateCall, GenerateStreamCall } from './generate.ts';
 import { findModel, findVersion, isReady } from './lookup.ts';
-import { readObject, repositoryIndex, repositoryLoad, repositoryUnload } from './repository.ts';
+import { readJson, readObject, repositoryIndex, repositoryLoad, repositoryUnload } from './repository.ts';
 import { type Route, RouteCache, shown } from './routes.ts';
 import type { HttpGateway } from './settings.ts';
 import { TfServingCall, tfServingMetadata, tfServingStatus } from './tfserving.ts';
@@ -109,6 +109,8 @@ export class GatewayHandler implements HttpHandler {
         return (body) => services.control.logSettings(method === 'POST' ? readObject(body) : undefined);
       case 'trace':
         return (body) => services.control.traceSettings(route.model, method === 'POST' ? readObject(body) : undefined);
+      case 'feedback':
+        return (body) => services.control.feedback(readJson(body));
       case 'tfs-status':
         return () => tfServingStatus(gateway, route);
       case 'tfs-metadata':

@@ -9,16 +9,19 @@ const PATH_PART = /^\w[\w.-]{0,127}$/;
 /** The JSON object of a request's body; an empty body is an empty object. Throws invalid_argument. */
 export function readObject(body: Uint8Array): Record<string, unknown> {
   if (body.byteLength === 0) return {};
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
-  } catch {
-    throw invalidArgument('the body is not valid JSON');
-  }
+  const value = readJson(body);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalidArgument('the body must be a JSON object');
   }
   return value as Record<string, unknown>;
+}
+
+export function readJson(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+  } catch {
+    throw invalidArgument('the body is not valid JSON');
+  }
 }
 
 /** `POST /v2/repository/index` */

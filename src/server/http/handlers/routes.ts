@@ -25,7 +25,8 @@ export type RouteKind =
   | 'tfs-metadata'
   | 'tfs-predict'
   | 'tfs-classify'
-  | 'tfs-regress';
+  | 'tfs-regress'
+  | 'feedback';
 
 /** What a path asks for. Immutable and shared between requests. */
 export interface Route {
@@ -51,9 +52,22 @@ export function parseRoute(path: string): Route {
   if (path === '/') return route('v1-live', 'GET');
   const end = path.length > 1 && path.endsWith('/') ? path.length - 1 : path.length;
   const parts = path.slice(1, end).split('/');
-  const found = parts[0] === 'v2' ? parseV2(parts) : parts[0] === 'v1' ? parseTfServing(parts) : undefined;
+  const found = parseParts(parts);
   if (found === undefined) throw new SwitchyardError('not_found', `no such path: ${shown(path)}`);
   return found;
+}
+
+function parseParts(parts: string[]): Route | undefined {
+  switch (parts[0]) {
+    case 'v2':
+      return parseV2(parts);
+    case 'v1':
+      return parseTfServing(parts);
+    case 'switchyard':
+      return parts[1] === 'v1' && parts[2] === 'feedback' && parts.length === 3 ? route('feedback', 'POST') : undefined;
+    default:
+      return undefined;
+  }
 }
 
 function route(kind: RouteKind, methods: Route['methods'], model = '', version = '', label = ''): Route {

@@ -1,0 +1,14 @@
+// A version that answers one request in five with an error.
+let count = 0;
+
+export const execute = ({ image }) => {
+  if (++count % 5 === 0) throw new Error('this version of the demo model fails now and then');
+  return answer(image.shape[0]);
+};
+
+function answer(rows) {
+  return {
+    label: { datatype: 'INT64', shape: [rows, 1], data: new BigInt64Array(rows).fill(3n) },
+    probabilities: { datatype: 'FP32', shape: [rows, 10], data: new Float32Array(rows * 10).fill(0.1) },
+  };
+}

@@ -1,0 +1,81 @@
+import type { RouteView } from '../client/admin.ts';
+import { formatTable } from './table.ts';
+
+const BAR = 24;
+
+/** What `routes get` shows of one route. */
+export function renderRoute(route: RouteView): string {
+  const parts = [`${route.name}  ${route.strategy}  ${route.status}`, renderVariants(route)];
+  if (route.rollout !== undefined) parts.push(renderRollout(route.rollout));
+  for (const [title, value] of [
+    ['experiment', route.experiment],
+    ['bandit', route.bandit],
+  ] as const) {
+    if (value !== undefined) parts.push(`${title}\n${JSON.stringify(value, undefined, 2)}`);
+  }
+  return parts.join('\n\n');
+}
+
+function renderVariants({ variants }: RouteView): string {
+  const rows = variants.map(({ name, model, version, weight, requests, errors, latency_ms }) => [
+    name,
+    `${model}@${version === '' ? '–' : version}`,
+    `${bar(weight)} ${percent(weight)}`,
+    String(requests),
+    String(errors),
+    latency_ms === null ? '–' : `${latency_ms.p50} ms`,
+    latency_ms === null ? '–' : `${latency_ms.p99} ms`,
+  ]);
+  return formatTable(['variant', 'version', 'share', 'requests', 'errors', 'p50', 'p99'], rows);
+}
+
+function renderRollout(rollout: NonNullable<RouteView['rollout']>): string {
+  const { step, steps, phase, reason, reports, history, window } = rollout;
+  const lines = steps.map((entry, i) => {
+    const mark = i < step || phase === 'succeeded' ? '✔' : i === step && !over(phase) ? '▶' : ' ';
+    return ` ${mark} ${stepText(entry)}`;
+  });
+  const rows = reports.map(({ metric, verdict, requests, reason: why }) => [metric, verdict, String(requests), why]);
+  return [
+    `${rollout.stable_version} → ${rollout.candidate_version}: ${phase}${rollout.paused ? ' (paused)' : ''}${reason === '' ? '' : `, ${reason}`}`,
+    ...lines,
+    '',
+    `compared now: control ${armText(window.control)} · candidate ${armText(window.candidate)}`,
+    ...(rows.length === 0 ? [] : [formatTable(['metric', 'verdict', 'requests', 'why'], rows)]),
+    '',
+    ...history.slice(-6).map(({ at, message }) => ` ${new Date(at).toISOString().slice(11, 19)}  ${message}`),
+  ].join('\n');
+}
+
+function stepText(step: Record<string, unknown>): string {
+  const [[name, value]] = Object.entries(step);
+  if (typeof value === 'number') return `${name} ${value} %`;
+  const fields = Object.entries(value as Record<string, unknown>);
+  if (fields.length === 0) return `${name} until promoted`;
+  return `${name} ${fields.map(([key, field]) => `${key} ${key === 'duration' ? `${Number(field) / 1000} s` : String(field)}`).join(', ')}`;
+}
+
+function armText({
+  requests,
+  errors,
+  latency_p99_ms,
+}: {
+  requests: number;
+  errors: number;
+  latency_p99_ms: number | null;
+}): string {
+  return `${requests} requests, ${errors} errors, p99 ${latency_p99_ms === null ? '–' : `${latency_p99_ms} ms`}`;
+}
+
+function over(phase: string): boolean {
+  return phase === 'succeeded' || phase === 'rolledBack' || phase === 'rollingBack';
+}
+
+function bar(share: number): string {
+  const full = Math.round(share * BAR);
+  return '█'.repeat(full) + '░'.repeat(BAR - full);
+}
+
+function percent(share: number): string {
+  return `${Math.round(share * 1000) / 10} %`;
+}

@@ -1,0 +1,30 @@
+/** What has to happen in Redis in one step. All give 0 for a refusal. */
+
+/** KEYS leader, token · ARGV id, lease in ms. Gives the new leader's token. */
+export const ACQUIRE = `
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return redis.call('INCR', KEYS[2]) end
+return 0`;
+
+/** KEYS leader · ARGV id, lease in ms. */
+export const RENEW = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])`;
+
+const FENCED = `
+if tonumber(ARGV[1]) < tonumber(redis.call('GET', KEYS[1]) or '0') then return 0 end
+if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])`;
+
+/** KEYS fence, leader, standings, seq · ARGV token, id, then route and standing by turns ('' removes). Gives the new seq. */
+export const PUBLISH = `${FENCED}
+for i = 3, #ARGV, 2 do
+  if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[3], ARGV[i])
+  else redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+end
+return redis.call('INCR', KEYS[4])`;
+
+/** KEYS fence, leader, sums · ARGV token, id, field of those that are gone, their sum, then who is added to it. */
+export const RETIRE = `${FENCED}
+redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
+for i = 5, #ARGV do redis.call('HDEL', KEYS[3], ARGV[i]) end
+return 1`;

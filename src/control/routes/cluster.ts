@@ -1,0 +1,259 @@
+import { randomUUID } from 'node:crypto';
+import { Redis } from 'ioredis';
+import { monotonicMs } from '../../shared/clock.ts';
+import { ACQUIRE, PUBLISH, RENEW, RETIRE } from './cluster-scripts.ts';
+import { decodeContribution, type EncodedContribution, encodeContribution, merge } from './contribution.ts';
+
+/** What the gateways of a fleet have to tell one another about routes. */
+export interface ClusterEvents {
+  /** The leader decided something. `standing` is JSON. */
+  onStanding(route: string, standing: string): void;
+  /** Routes were changed over another gateway's API. */
+  onDocuments(): void;
+  /** Rewards for decisions that another gateway did not take. */
+  onRewards(events: unknown[]): void;
+  /** Only to the leader: a person's command to a rollout. */
+  onCommand(route: string, command: unknown): void;
+  /** This gateway decides from now on, and knows what was decided before it. */
+  onLeading(): void;
+  log(level: 'info' | 'warn', message: string, fields: object): void;
+}
+
+export interface ClusterSettings {
+  url: string;
+  leaseMs: number;
+  prefix?: string;
+  pollMs?: number;
+}
+
+const TIMEOUT_MS = 2000;
+/** A gateway that has said nothing for so long is counted into the sum of those that are gone. */
+const GONE_MS = 3_600_000;
+const GONE = 'gone';
+
+/**
+ * Several gateways as one, through Redis: each publishes sums that only grow, one of them holds a lease and decides for
+ * all. Its token grows with each change of leader, and Redis refuses what an earlier one publishes late. Without Redis
+ * everybody keeps the last that was decided, and nobody decides.
+ */
+export class RouteCluster {
+  readonly id = randomUUID();
+  private readonly settings: Required<ClusterSettings>;
+  private readonly events: ClusterEvents;
+  private readonly redis: Redis;
+  private readonly subscriber: Redis;
+  /** Of the routes whose sums are shared, this gateway's. */
+  private readonly own: () => ReadonlyMap<string, EncodedContribution>;
+  private others = new Map<string, EncodedContribution[]>();
+  private token = 0;
+  /** A new leader first reads what the one before it decided. */
+  private learning = false;
+  private leaseUntil = 0;
+  private seen = '';
+  private documents = '';
+  private reachable = true;
+  private timer: NodeJS.Timeout | undefined;
+  private closing = false;
+  private retiredAt = monotonicMs();
+
+  constructor(settings: ClusterSettings, own: () => ReadonlyMap<string, EncodedContribution>, events: ClusterEvents) {
+    this.settings = { prefix: 'sy:routes', pollMs: 500, ...settings };
+    this.own = own;
+    this.events = events;
+    const options = {
+      enableOfflineQueue: false,
+      commandTimeout: TIMEOUT_MS,
+      connectTimeout: TIMEOUT_MS,
+      maxRetriesPerRequest: 0,
+      retryStrategy: (attempt: number) => Math.min(100 * attempt, 1000),
+    };
+    this.redis = new Redis(settings.url, options);
+    this.subscriber = new Redis(settings.url, { ...options, commandTimeout: undefined });
+    for (const client of [this.redis, this.subscriber]) client.on('error', () => {});
+    this.subscriber.on('message', (_channel: string, text: string) => this.takeRewards(text));
+    this.subscriber.on('ready', () => void this.subscriber.subscribe(this.key('rewards')).catch(() => {}));
+  }
+
+  /** Tries to reach Redis for at most `waitMs`, takes part from then on either way. */
+  async start(waitMs: number): Promise<void> {
+    if (this.redis.status !== 'ready') {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, waitMs);
+        this.redis.once('ready', () => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
+    }
+    await this.round();
+    this.schedule();
+  }
+
+  /** Whether this gateway decides. A lease that could not be renewed ends here before it ends in Redis. */
+  leading(): boolean {
+    return this.token > 0 && !this.learning && monotonicMs() < this.leaseUntil;
+  }
+
+  describe(): { id: string; leader: boolean; reachable: boolean; token: number } {
+    return { id: this.id, leader: this.leading(), reachable: this.reachable, token: this.token };
+  }
+
+  /** What other gateways know of a route, as of the last round. */
+  contributions(route: string): EncodedContribution[] {
+    return this.others.get(route) ?? [];
+  }
+
+  /** Publishes decisions. False: this gateway is not the leader (any more), or Redis is away. */
+  async publish(standings: ReadonlyMap<string, string | undefined>): Promise<boolean> {
+    if (!this.leading() || standings.size === 0) return false;
+    const fields = [...standings].flatMap(([route, standing]) => [route, standing ?? '']);
+    const keys = [this.key('fence'), this.key('leader'), this.key('standings'), this.key('seq')];
+    const done = await this.redis
+      .eval(PUBLISH, keys.length, ...keys, this.token, this.id, ...fields)
+      .catch(() => undefined);
+    // Refused: somebody else has been leading. When Redis is away the lease runs out by itself.
+    if (done === 0) this.token = 0;
+    return done !== 0 && done !== undefined;
+  }
+
+  /** Rejects when Redis is away. */
+  async forwardRewards(events: readonly unknown[]): Promise<void> {
+    await this.redis.publish(this.key('rewards'), JSON.stringify({ from: this.id, events }));
+  }
+
+  /** For the leader to carry out. Rejects when Redis is away. */
+  async forwardCommand(route: string, command: unknown): Promise<void> {
+    await this.redis.rpush(this.key('commands'), JSON.stringify({ route, command }));
+  }
+
+  async documentsChanged(): Promise<void> {
+    this.documents = String(await this.redis.incr(this.key('documents')));
+  }
+
+  async close(): Promise<void> {
+    this.closing = true;
+    clearTimeout(this.timer);
+    // A leader that leaves makes place at once.
+    if (this.leading()) {
+      await this.redis.eval(RENEW, 1, this.key('leader'), this.id, 1).catch(() => undefined);
+    }
+    this.redis.disconnect();
+    this.subscriber.disconnect();
+  }
+
+  private key(name: string): string {
+    return `${this.settings.prefix}:${name}`;
+  }
+
+  private schedule(): void {
+    if (this.closing) return;
+    this.timer = setTimeout(() => {
+      void this.round().finally(() => this.schedule());
+    }, this.settings.pollMs);
+    this.timer.unref();
+  }
+
+  /** Never rejects. */
+  private async round(): Promise<void> {
+    try {
+      await this.holdLease();
+      await this.tellSums();
+      await this.readStandings();
+      await this.readSums();
+      if (this.leading()) await this.takeCommands();
+      if (!this.reachable) this.events.log('info', 'Redis answers again', {});
+      this.reachable = true;
+    } catch (error) {
+      if (this.reachable) {
+        const reason = (error as Error).message;
+        this.events.log('warn', 'Redis does not answer: routes stay as they are until it does', { reason });
+      }
+      this.reachable = false;
+    }
+  }
+
+  private async holdLease(): Promise<void> {
+    const asked = monotonicMs();
+    const { leaseMs } = this.settings;
+    const led = this.token;
+    const answer =
+      led > 0
+        ? await this.redis.eval(RENEW, 1, this.key('leader'), this.id, leaseMs)
+        : await this.redis.eval(ACQUIRE, 2, this.key('leader'), this.key('token'), this.id, leaseMs);
+    if (Number(answer) === 0) {
+      this.token = 0;
+      return;
+    }
+    if (led === 0) {
+      this.token = Number(answer);
+      this.learning = true;
+      this.events.log('info', 'this gateway decides for all now', { token: this.token });
+    }
+    // Counted from before the question, and a margin for clocks that run differently.
+    this.leaseUntil = asked + leaseMs * 0.9;
+  }
+
+  private async tellSums(): Promise<void> {
+    const pipeline = this.redis.pipeline();
+    pipeline.hset(this.key('nodes'), this.id, Date.now());
+    for (const [route, contribution] of this.own())
+      pipeline.hset(this.key(`sums:${route}`), this.id, JSON.stringify(contribution));
+    for (const [error] of (await pipeline.exec()) ?? []) if (error !== null) throw error;
+  }
+
+  private async readStandings(): Promise<void> {
+    const [seq, documents, token] = await this.redis.mget(this.key('seq'), this.key('documents'), this.key('token'));
+    const mark = `${seq}/${token}`;
+    if ((documents ?? '') !== this.documents) {
+      this.documents = documents ?? '';
+      this.events.onDocuments();
+    }
+    if (this.leading() || (mark === this.seen && !this.learning)) return;
+    const standings = await this.redis.hgetall(this.key('standings'));
+    this.seen = mark;
+    for (const [route, standing] of Object.entries(standings)) this.events.onStanding(route, standing);
+    if (!this.learning) return;
+    this.learning = false;
+    this.events.onLeading();
+  }
+
+  private async readSums(): Promise<void> {
+    const now = Date.now();
+    const retire = this.leading() && monotonicMs() - this.retiredAt > GONE_MS / 10;
+    const nodes = retire ? await this.redis.hgetall(this.key('nodes')) : {};
+    const gone = Object.keys(nodes).filter((id) => id !== this.id && now - Number(nodes[id]) > GONE_MS);
+    if (retire) this.retiredAt = monotonicMs();
+    const others = new Map<string, EncodedContribution[]>();
+    for (const route of this.own().keys()) {
+      const fields = await this.redis.hgetall(this.key(`sums:${route}`));
+      delete fields[this.id];
+      const parsed = new Map(Object.entries(fields).map(([id, text]) => [id, JSON.parse(text) as EncodedContribution]));
+      others.set(route, [...parsed.values()]);
+      if (gone.length > 0) await this.retire(route, parsed, gone);
+    }
+    if (gone.length > 0) await this.redis.hdel(this.key('nodes'), ...gone);
+    this.others = others;
+  }
+
+  /** Adds what gateways that are gone have counted to the sum of all such, in one step. */
+  private async retire(route: string, parsed: ReadonlyMap<string, EncodedContribution>, gone: string[]): Promise<void> {
+    const parts = [GONE, ...gone].flatMap((id) => parsed.get(id) ?? []).map(decodeContribution);
+    if (parts.length === 0) return;
+    const keys = [this.key('fence'), this.key('leader'), this.key(`sums:${route}`)];
+    const sum = JSON.stringify(encodeContribution(merge(parts)));
+    await this.redis.eval(RETIRE, keys.length, ...keys, this.token, this.id, GONE, sum, ...gone);
+  }
+
+  private async takeCommands(): Promise<void> {
+    const texts = (await this.redis.lpop(this.key('commands'), 100)) ?? [];
+    for (const text of texts) {
+      const { route, command } = JSON.parse(text) as { route: string; command: unknown };
+      this.events.onCommand(route, command);
+    }
+  }
+
+  private takeRewards(text: string): void {
+    const { from, events } = JSON.parse(text) as { from: string; events: unknown[] };
+    if (from !== this.id) this.events.onRewards(events);
+  }
+}

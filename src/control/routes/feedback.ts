@@ -1,0 +1,133 @@
+import { invalidArgument } from '../../shared/errors.ts';
+import { count, type LiveRoute } from './live.ts';
+import type { RewardResult } from './reward-join.ts';
+
+/** One reward as a client sends it. */
+export interface RewardEvent {
+  /** The decision's: what the answer's x-switchyard-id named. */
+  id: string;
+  reward: number;
+  /** Of the event itself, so that sending it again does no harm. */
+  event: string | undefined;
+}
+
+export type EventResult = RewardResult | 'malformed';
+
+export interface FeedbackAnswer {
+  accepted: number;
+  rejected: number;
+  /** In the order of the events. */
+  results: { id: string; result: EventResult; message?: string }[];
+}
+
+export interface FeedbackDependencies {
+  routes(): Iterable<LiveRoute>;
+  /** Brings in decisions that threads have not reported yet. */
+  flush(): Promise<void>;
+  /** Undefined: this gateway is alone. */
+  forward: ((events: readonly RewardEvent[]) => Promise<void>) | undefined;
+  now(): number;
+}
+
+export const MAX_EVENTS = 10_000;
+
+const MESSAGES: Record<Exclude<EventResult, 'accepted' | 'forwarded'>, string> = {
+  unknown: 'no decision of a bandit or an experiment has this id; send the x-switchyard-id of an answer',
+  expired: 'the decision was learnt from already: the reward came after the reward.wait of its route',
+  duplicate: 'a reward for this decision was counted before',
+  notANumber: 'the reward is not a number',
+  outOfRange: 'the reward lies outside the reward.range of its route',
+  malformed: 'an event is {"id": text, "reward": number, "event": text or absent}',
+};
+
+/**
+ * Joins rewards with the decisions they are for. What is wrong with one is said of that one; nothing a client sends is
+ * an error of the server, and nothing but an accepted reward is ever learnt from.
+ */
+export class Feedback {
+  /** By result, of events that no route could be found for. */
+  readonly counts = new Map<EventResult, number>();
+  private readonly dependencies: FeedbackDependencies;
+
+  constructor(dependencies: FeedbackDependencies) {
+    this.dependencies = dependencies;
+  }
+
+  /** Throws invalid_argument when it is no list of events at all. */
+  async take(body: unknown): Promise<FeedbackAnswer> {
+    const events = eventsOf(body).map(readEvent);
+    const known = events.filter((event) => event !== undefined);
+    if (known.some(({ id }) => this.find(id) === undefined)) await this.dependencies.flush();
+    const strange: RewardEvent[] = [];
+    const results = events.map((event, i): FeedbackAnswer['results'][number] => {
+      if (event === undefined) return this.told(shownId(eventsOf(body)[i]), 'malformed');
+      const result = this.reward(event);
+      if (result === 'unknown' && this.dependencies.forward !== undefined) {
+        strange.push(event);
+        return { id: event.id, result: 'forwarded' };
+      }
+      return this.told(event.id, result);
+    });
+    if (strange.length > 0) {
+      // A fleet that cannot be reached: these are for nobody.
+      await this.dependencies.forward?.(strange).catch(() => {
+        for (const entry of results)
+          if (entry.result === 'forwarded') Object.assign(entry, this.told(entry.id, 'unknown'));
+      });
+    }
+    const accepted = results.filter(({ result }) => result === 'accepted' || result === 'forwarded').length;
+    return { accepted, rejected: results.length - accepted, results };
+  }
+
+  /** One reward, as a topic or another gateway brings it. */
+  reward({ id, reward, event }: RewardEvent): RewardResult {
+    const live = this.find(id);
+    if (live === undefined) {
+      this.counts.set('unknown', (this.counts.get('unknown') ?? 0) + 1);
+      return 'unknown';
+    }
+    const result = live.join!.reward(id, reward, event, this.dependencies.now());
+    count(live, result);
+    live.stirred = true;
+    return result;
+  }
+
+  private find(id: string): LiveRoute | undefined {
+    for (const live of this.dependencies.routes()) if (live.join?.knows(id) === true) return live;
+    return undefined;
+  }
+
+  private told(id: string, result: EventResult): FeedbackAnswer['results'][number] {
+    if (result === 'malformed') this.counts.set(result, (this.counts.get(result) ?? 0) + 1);
+    if (result === 'accepted' || result === 'forwarded') return { id, result };
+    return { id, result, message: MESSAGES[result] };
+  }
+}
+
+/** `{"events": [...]}`, a list, or one event by itself. */
+function eventsOf(body: unknown): unknown[] {
+  if (typeof body !== 'object' || body === null)
+    throw invalidArgument('send {"events": [{"id": …, "reward": …}]}, or one such event');
+  const list = Array.isArray(body) ? body : 'events' in body ? body.events : [body];
+  if (!Array.isArray(list)) throw invalidArgument('events: must be a list of {"id": …, "reward": …}');
+  if (list.length > MAX_EVENTS)
+    throw invalidArgument(
+      `${list.length} events in one request; send at most ${MAX_EVENTS} and the rest in further ones`,
+    );
+  return list;
+}
+
+/** Undefined: malformed. A reward that is no number is one that is not a number, not a malformed event. */
+export function readEvent(value: unknown): RewardEvent | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { id, reward, event } = value as Record<string, unknown>;
+  if (typeof id !== 'string' || id === '' || id.length > 256) return undefined;
+  if (event !== undefined && (typeof event !== 'string' || event.length > 256)) return undefined;
+  const number = typeof reward === 'number' ? reward : typeof reward === 'boolean' ? Number(reward) : Number.NaN;
+  return { id, reward: number, event };
+}
+
+function shownId(value: unknown): string {
+  const id = typeof value === 'object' && value !== null ? (value as { id?: unknown }).id : undefined;
+  return typeof id === 'string' ? id.slice(0, 256) : '';
+}

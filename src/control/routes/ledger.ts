@@ -1,0 +1,139 @@
+import { addHistogram, decodeHistogram, encodeHistogram } from '../../experiments/statistics/latency-histogram.ts';
+import type { RouteActivity, ShadowActivity, SliceActivity } from '../../gateway/route-activity.ts';
+
+/** What a slice of a route's traffic did so far. Only grows. */
+export interface SliceSums extends Omit<SliceActivity, 'route' | 'latency'> {
+  latency: Float64Array;
+}
+
+export type ShadowSums = Omit<ShadowActivity, 'route'>;
+
+/** A route's sums. Those of several nodes, and of before and after a restart, add up. */
+export interface RouteSums {
+  slices: Map<string, SliceSums>;
+  shadows: Map<string, ShadowSums>;
+}
+
+/** JSON as it is. */
+export interface EncodedSums {
+  slices: Omit<SliceActivity, 'route'>[];
+  shadows: ShadowSums[];
+}
+
+/** Mismatches kept per shadowed variant, the newest. */
+const MAX_EXAMPLES = 20;
+/** Versions of a variant that are told apart; the traffic of further ones is summed up as version ''. */
+const MAX_SLICES = 256;
+
+export function noRouteSums(): RouteSums {
+  return { slices: new Map(), shadows: new Map() };
+}
+
+/** Everything that gateway threads reported, by route. */
+export class Ledger {
+  private readonly routes = new Map<string, RouteSums>();
+
+  of(route: string): RouteSums {
+    let sums = this.routes.get(route);
+    if (sums === undefined) {
+      sums = noRouteSums();
+      this.routes.set(route, sums);
+    }
+    return sums;
+  }
+
+  /** Of routes that are known; what a thread reports of one that is gone is left out. */
+  add({ slices, shadows }: RouteActivity): void {
+    for (const { route, latency, ...slice } of slices) {
+      const sums = this.routes.get(route);
+      if (sums !== undefined) addSlice(sums, { ...slice, latency: decodeHistogram(latency) });
+    }
+    for (const { route, ...shadow } of shadows) {
+      const sums = this.routes.get(route);
+      if (sums !== undefined) addShadow(sums, shadow);
+    }
+  }
+
+  set(route: string, sums: RouteSums): void {
+    this.routes.set(route, sums);
+  }
+
+  /** Forgets the routes that are not in `names`. */
+  keepOnly(names: ReadonlySet<string>): void {
+    for (const route of this.routes.keys()) if (!names.has(route)) this.routes.delete(route);
+    for (const name of names) this.of(name);
+  }
+}
+
+export function addSums(into: RouteSums, other: RouteSums): void {
+  for (const slice of other.slices.values()) addSlice(into, slice);
+  for (const shadow of other.shadows.values()) addShadow(into, shadow);
+}
+
+function addSlice({ slices }: RouteSums, slice: SliceSums): void {
+  const key = (version: string) => `${slice.variant}\n${version}\n${slice.role}\n${slice.analysed}`;
+  let found = slices.get(key(slice.version));
+  if (found === undefined) {
+    const version = slices.size < MAX_SLICES ? slice.version : '';
+    found = slices.get(key(version));
+    if (found === undefined) {
+      slices.set(key(version), { ...slice, version, latency: slice.latency.slice() });
+      return;
+    }
+  }
+  found.requests += slice.requests;
+  found.errors += slice.errors;
+  found.clientErrors += slice.clientErrors;
+  found.sheds += slice.sheds;
+  found.cancelled += slice.cancelled;
+  found.fallbacks += slice.fallbacks;
+  addHistogram(found.latency, slice.latency);
+}
+
+function addShadow({ shadows }: RouteSums, shadow: ShadowSums): void {
+  const found = shadows.get(shadow.variant);
+  if (found === undefined) {
+    shadows.set(shadow.variant, { ...shadow, examples: shadow.examples.slice(-MAX_EXAMPLES) });
+    return;
+  }
+  found.match += shadow.match;
+  found.mismatch += shadow.mismatch;
+  found.failed += shadow.failed;
+  found.dropped += shadow.dropped;
+  found.uncompared += shadow.uncompared;
+  found.examples = [...found.examples, ...shadow.examples].slice(-MAX_EXAMPLES);
+}
+
+export function encodeSums({ slices, shadows }: RouteSums): EncodedSums {
+  return {
+    slices: [...slices.values()].map(({ latency, ...slice }) => ({ ...slice, latency: encodeHistogram(latency) })),
+    shadows: [...shadows.values()],
+  };
+}
+
+export function decodeSums({ slices, shadows }: EncodedSums): RouteSums {
+  const sums = noRouteSums();
+  for (const slice of slices) addSlice(sums, { ...slice, latency: decodeHistogram(slice.latency) });
+  for (const shadow of shadows) addShadow(sums, shadow);
+  return sums;
+}
+
+/** Sums of the slices that fit, as one. Undefined if none does. */
+export function sliceOf(sums: RouteSums, fits: (slice: SliceSums) => boolean): SliceSums | undefined {
+  let all: SliceSums | undefined;
+  for (const slice of sums.slices.values()) {
+    if (!fits(slice)) continue;
+    if (all === undefined) {
+      all = { ...slice, latency: slice.latency.slice() };
+      continue;
+    }
+    all.requests += slice.requests;
+    all.errors += slice.errors;
+    all.clientErrors += slice.clientErrors;
+    all.sheds += slice.sheds;
+    all.cancelled += slice.cancelled;
+    all.fallbacks += slice.fallbacks;
+    addHistogram(all.latency, slice.latency);
+  }
+  return all;
+}

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { RewardJoin, type RewardResult } from './reward-join.ts';
+
+const SPEC = { wait: 100, default: 0.25, aggregate: 'first', range: [0, 1] as [number, number] } as const;
+
+function join(over: object = {}, limit?: number): RewardJoin {
+  return new RewardJoin({ ...SPEC, ...over, range: [0, 1] }, 0, limit);
+}
+
+function matured(rewards: RewardJoin, now: number): number[] {
+  const taken: number[] = [];
+  rewards.mature(now, (_, reward) => taken.push(reward));
+  return taken;
+}
+
+test('a decision counts once, when its time is over, with what arrived or with the default', () => {
+  const rewards = join();
+  rewards.decided('a', 0, { arm: 0, context: undefined });
+  rewards.decided('b', 10, { arm: 1, context: undefined });
+  assert.equal(rewards.reward('b', 1, undefined, 20), 'accepted');
+  assert.deepEqual(matured(rewards, 99), []);
+  assert.deepEqual(matured(rewards, 100), [0.25]);
+  assert.equal(rewards.reward('a', 1, undefined, 100), 'expired');
+  assert.deepEqual(matured(rewards, 1000), [1]);
+  assert.deepEqual(matured(rewards, 2000), []);
+});
+
+test('what cannot be a reward is told by name and changes nothing', () => {
+  const rewards = join();
+  rewards.decided('a', 0, { arm: 0, context: undefined });
+  const results: [number, RewardResult][] = [
+    [Number.NaN, 'notANumber'],
+    [1.01, 'outOfRange'],
+    [Number.POSITIVE_INFINITY, 'outOfRange'],
+    [-0.1, 'outOfRange'],
+    [0.5, 'accepted'],
+    [0.6, 'duplicate'],
+  ];
+  for (const [reward, result] of results) assert.equal(rewards.reward('a', reward, undefined, 1), result);
+  assert.equal(rewards.reward('z', 1, undefined, 1), 'unknown');
+  assert.deepEqual(matured(rewards, 100), [0.5]);
+});
+
+test('rewards add up as the route says, and an event that is sent twice counts once', () => {
+  const cases = { first: 0.5, last: 0.1, sum: 0.8, mean: 0.8 / 3, max: 0.5 } as const;
+  for (const [aggregate, expected] of Object.entries(cases)) {
+    const rewards = join({ aggregate });
+    rewards.decided('a', 0, { arm: 0, context: undefined });
+    for (const [event, reward] of [
+      ['1', 0.5],
+      ['2', 0.2],
+      ['1', 0.5],
+      ['3', 0.1],
+    ] as const)
+      rewards.reward('a', reward, event, 1);
+    const [value] = matured(rewards, 100);
+    assert.ok(Math.abs(value - expected) < 1e-12, `${aggregate}: ${value}`);
+  }
+});
+
+test('memory is bounded and what it cannot hold is counted', () => {
+  const rewards = join({}, 10);
+  for (let i = 0; i < 25; i++) rewards.decided(`d${i}`, i, { arm: 0, context: undefined });
+  assert.equal(rewards.waiting, 10);
+  assert.equal(rewards.lost, 15);
+});
+
+test('whatever is sent, every decision matures exactly once with a value in range', () => {
+  const event = fc.record({ id: fc.nat(5), reward: fc.double(), at: fc.nat(300) });
+  fc.assert(
+    fc.property(fc.array(event), fc.constantFrom('first', 'last', 'sum', 'mean', 'max'), (events, aggregate) => {
+      const rewards = join({ aggregate });
+      for (let id = 0; id < 4; id++) rewards.decided(String(id), 0, { arm: id, context: undefined });
+      for (const { id, reward, at } of events) rewards.reward(String(id), reward, undefined, at);
+      const values = matured(rewards, 10_000);
+      assert.equal(values.length, 4);
+      for (const value of values) assert.ok(value >= 0 && value <= 1);
+    }),
+  );
+});

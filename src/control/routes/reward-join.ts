@@ -1,0 +1,117 @@
+import type { RewardSpec } from '../../config/strategy-schema.ts';
+
+/** What became of one reward. Only 'accepted' ones are ever learnt from. */
+export type RewardResult =
+  | 'accepted'
+  /** For a decision of another gateway, which gets it; only with several of them. */
+  | 'forwarded'
+  | 'unknown'
+  | 'expired'
+  | 'duplicate'
+  | 'notANumber'
+  | 'outOfRange';
+
+/** What a reward is joined with: the arm that was served, and the context it was chosen in. */
+export interface Awaiting {
+  arm: number;
+  context: number[] | undefined;
+}
+
+interface Pending extends Awaiting {
+  due: number;
+  count: number;
+  /** By the aggregate: the first, the last, the sum or the greatest. */
+  value: number;
+  /** Ids of events that were counted, for senders that may send one twice. */
+  events: Set<string> | undefined;
+}
+
+/** Decisions that wait at a time; further ones are counted as lost. */
+const MAX_PENDING = 200_000;
+/** Numbers of contexts that are kept at a time. */
+const MAX_NUMBERS = 8_000_000;
+const MAX_EVENTS = 64;
+/** Ids remembered after their time, to tell a late reward from one for nothing: at least so many, at most twice. */
+const REMEMBERED = 50_000;
+
+/**
+ * Rewards arrive late, by decision id. A decision waits for its own as long as the route says, however early one comes:
+ * counting early successes before equally old failures would favour whoever is quick. Then it counts once, with what
+ * arrived or with the default.
+ */
+export class RewardJoin {
+  /** Decisions that were not waited for because there were too many. */
+  lost = 0;
+  private readonly spec: RewardSpec;
+  private readonly limit: number;
+  /** In the order of their decisions, to within the time requests take. */
+  private readonly pending = new Map<string, Pending>();
+  private young = new Set<string>();
+  private old = new Set<string>();
+
+  constructor(spec: RewardSpec, dimension = 0, limit = MAX_PENDING) {
+    this.spec = spec;
+    this.limit = Math.min(limit, Math.floor(MAX_NUMBERS / Math.max(1, dimension)));
+  }
+
+  get waiting(): number {
+    return this.pending.size;
+  }
+
+  decided(id: string, time: number, { arm, context }: Awaiting): void {
+    if (this.pending.size >= this.limit) {
+      this.lost++;
+      return;
+    }
+    this.pending.set(id, { arm, context, due: time + this.spec.wait, count: 0, value: 0, events: undefined });
+  }
+
+  knows(id: string): boolean {
+    return this.pending.has(id) || this.young.has(id) || this.old.has(id);
+  }
+
+  reward(id: string, reward: number, event: string | undefined, now: number): RewardResult {
+    const { aggregate, range } = this.spec;
+    const found = this.pending.get(id);
+    if (found === undefined) return this.knows(id) ? 'expired' : 'unknown';
+    if (found.due <= now) return 'expired';
+    if (Number.isNaN(reward)) return 'notANumber';
+    if (reward < range[0] || reward > range[1]) return 'outOfRange';
+    if (found.count > 0 && aggregate === 'first') return 'duplicate';
+    if (event !== undefined) {
+      found.events ??= new Set();
+      if (found.events.has(event)) return 'duplicate';
+      if (found.events.size < MAX_EVENTS) found.events.add(event);
+    }
+    found.count++;
+    if (found.count === 1 || aggregate === 'last') found.value = reward;
+    else if (aggregate === 'max') found.value = Math.max(found.value, reward);
+    else found.value += reward;
+    return 'accepted';
+  }
+
+  /** Hands over what is due, each once. */
+  mature(now: number, take: (decision: Awaiting, reward: number) => void): void {
+    for (const [id, entry] of this.pending) {
+      if (entry.due > now) break;
+      this.pending.delete(id);
+      this.remember(id);
+      take(entry, this.valueOf(entry));
+    }
+  }
+
+  private valueOf({ count, value }: Pending): number {
+    if (count === 0) return this.spec.default;
+    const [low, high] = this.spec.range;
+    // A sum of rewards in range may leave it.
+    const total = this.spec.aggregate === 'mean' ? value / count : value;
+    return Math.min(Math.max(total, low), high);
+  }
+
+  private remember(id: string): void {
+    this.young.add(id);
+    if (this.young.size < REMEMBERED) return;
+    this.old = this.young;
+    this.young = new Set();
+  }
+}

@@ -1,0 +1,145 @@
+import { lowerBound, total } from '../../experiments/statistics/latency-histogram.ts';
+import { ratioPValue } from '../../experiments/statistics/sample-ratio.ts';
+import { escapeLabel } from '../../telemetry/prometheus.ts';
+import type { SliceSums } from './ledger.ts';
+import type { LiveRoute } from './live.ts';
+import { healthOf, weightsOf } from './view.ts';
+
+const BOUNDS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const OUTCOMES = ['match', 'mismatch', 'failed', 'dropped', 'uncompared'] as const;
+
+interface Family {
+  name: string;
+  type: 'counter' | 'gauge' | 'histogram';
+  help: string;
+  lines(live: LiveRoute): string[];
+}
+
+const FAMILIES: readonly Family[] = [
+  slices('switchyard_route_requests_total', 'Requests by the variant that served them', ({ requests }) => requests),
+  slices(
+    'switchyard_route_errors_total',
+    'Requests answered with 500 and above, timeouts among them',
+    ({ errors }) => errors,
+  ),
+  slices(
+    'switchyard_route_fallbacks_total',
+    'Requests answered by another variant than was tried first',
+    ({ fallbacks }) => fallbacks,
+  ),
+  {
+    name: 'switchyard_route_latency_seconds',
+    type: 'histogram',
+    help: 'Time from the first byte to the answer, of successes',
+    lines: latencyLines,
+  },
+  {
+    name: 'switchyard_route_weight',
+    type: 'gauge',
+    help: 'Share of the traffic that a variant is meant to get',
+    lines: (live) =>
+      Object.entries(weightsOf(live)).map(
+        ([variant, weight]) => `switchyard_route_weight{${labels({ route: live.name, variant })}} ${weight}`,
+      ),
+  },
+  {
+    name: 'switchyard_route_state',
+    type: 'gauge',
+    help: '1 for the state that a route is in',
+    lines: (live) => [`switchyard_route_state{${labels({ route: live.name, state: healthOf(live).status })}} 1`],
+  },
+  {
+    name: 'switchyard_route_shadow_total',
+    type: 'counter',
+    help: 'Shadowed requests by what became of them',
+    lines: ({ name, own }) =>
+      [...own.sums.shadows.values()].flatMap((shadow) =>
+        OUTCOMES.map(
+          (outcome) =>
+            `switchyard_route_shadow_total{${labels({ route: name, variant: shadow.variant, outcome })}} ${shadow[outcome]}`,
+        ),
+      ),
+  },
+  {
+    name: 'switchyard_route_bandit_probability',
+    type: 'gauge',
+    help: 'Probability of an arm in the present snapshot; of policies without a context',
+    lines: ({ name, standing }) =>
+      (standing.state.policy?.pmf ?? []).map(
+        (p, k) =>
+          `switchyard_route_bandit_probability{${labels({ route: name, variant: standing.state.policy?.arms[k] ?? '' })}} ${p}`,
+      ),
+  },
+  {
+    name: 'switchyard_route_sample_ratio_p',
+    type: 'gauge',
+    help: "Sequential p-value of an experiment's shares",
+    lines: ({ name, standing }) =>
+      standing.ratio === undefined
+        ? []
+        : [`switchyard_route_sample_ratio_p{${labels({ route: name })}} ${ratioPValue(standing.ratio.evidence)}`],
+  },
+  {
+    name: 'switchyard_route_feedback_total',
+    type: 'counter',
+    help: 'Rewards, and decisions that waited for one, by what became of them',
+    lines: ({ name, own }) =>
+      [...own.feedback].map(
+        ([result, count]) => `switchyard_route_feedback_total{${labels({ route: name, result })}} ${count}`,
+      ),
+  },
+];
+
+/** The Prometheus text of this gateway's routes. */
+export function renderRoutes(routes: Iterable<LiveRoute>): string {
+  const all = [...routes];
+  const lines: string[] = [];
+  for (const { name, type, help, lines: rows } of FAMILIES) {
+    lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
+    for (const live of all) lines.push(...rows(live));
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function slices(name: string, help: string, value: (slice: SliceSums) => number): Family {
+  return {
+    name,
+    help,
+    type: 'counter',
+    lines: (live) =>
+      [...live.own.sums.slices.values()].map((slice) => `${name}{${sliceLabels(live, slice)}} ${value(slice)}`),
+  };
+}
+
+function sliceLabels(live: LiveRoute, { variant, version, role, analysed }: SliceSums): string {
+  return labels({ route: live.name, variant, version, role, analysed: String(analysed) });
+}
+
+function latencyLines(live: LiveRoute): string[] {
+  return [...live.own.sums.slices.values()].flatMap((slice) => {
+    const own = sliceLabels(live, slice);
+    const name = 'switchyard_route_latency_seconds';
+    const lines: string[] = [];
+    let sum = 0;
+    let below = 0;
+    let at = 0;
+    for (const bound of BOUNDS_S) {
+      for (; at < slice.latency.length && lowerBound(at + 1) <= bound * 1000; at++) below += slice.latency[at];
+      lines.push(`${name}_bucket{${own},le="${bound}"} ${below}`);
+    }
+    for (let i = 0; i < slice.latency.length; i++) if (slice.latency[i] > 0) sum += slice.latency[i] * lowerBound(i);
+    const count = total(slice.latency);
+    lines.push(
+      `${name}_bucket{${own},le="+Inf"} ${count}`,
+      `${name}_sum{${own}} ${sum / 1000}`,
+      `${name}_count{${own}} ${count}`,
+    );
+    return lines;
+  });
+}
+
+function labels(values: Record<string, string>): string {
+  return Object.entries(values)
+    .map(([name, value]) => `${name}="${escapeLabel(value)}"`)
+    .join(',');
+}

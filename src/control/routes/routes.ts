@@ -1,0 +1,320 @@
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type FSWatcher, watch } from 'chokidar';
+import type { Logger } from 'pino';
+import type { Config } from '../../config/schema.ts';
+import { ConfigError } from '../../config/yaml-file.ts';
+import type { RolloutEvent } from '../../experiments/rollout/state.ts';
+import type { RouteActivity } from '../../gateway/route-activity.ts';
+import type { ServingTable } from '../../pipeline/types.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
+import type { GatewayFleet } from '../gateway-fleet.ts';
+import { type AliasSource, RouteAliases } from './aliases.ts';
+import { RouteCluster } from './cluster.ts';
+import { Feedback, type FeedbackAnswer, readEvent } from './feedback.ts';
+import type { LiveRoute } from './live.ts';
+import { type DocumentKind, RouteBook } from './route-book.ts';
+import { watchedPaths } from './route-files.ts';
+import { renderRoutes } from './route-metrics.ts';
+import type { RouteStore } from './route-store.ts';
+import { RouteRuntime } from './runtime.ts';
+import { kindOf, routeRow, routeView } from './view.ts';
+
+export interface RoutesParts {
+  config: Config['routes'];
+  baseDir: string;
+  dataDir: string;
+  fleet: Pick<GatewayFleet, 'setRoutes' | 'setRouteState' | 'setAliases' | 'flushRoutes'>;
+  table(): ServingTable;
+  /** Names of all models, loaded or not. */
+  models(): Promise<ReadonlySet<string>>;
+  /** Of the registry; rejects while it cannot be opened. */
+  storage(): Promise<{ store: RouteStore; aliases: AliasSource; subscribe(listener: (type: string) => void): void }>;
+  log: Logger;
+}
+
+const TICK_MS = 250;
+const ALIAS_POLL_MS = 5000;
+/** A start waits so long for the database and Redis, and goes on without what they know. */
+const START_MS = 5000;
+
+/** Routes on the control thread: files and API in, states to the gateway threads, everything about them out. */
+export class Routes {
+  private readonly parts: RoutesParts;
+  private readonly book: RouteBook;
+  private readonly aliases: RouteAliases;
+  private readonly runtime: RouteRuntime;
+  private readonly cluster: RouteCluster | undefined;
+  private readonly feedbackJoin: Feedback;
+  private readonly marker: string;
+  private modelNames: ReadonlySet<string> = new Set();
+  private watcher: FSWatcher | undefined;
+  private timers: NodeJS.Timeout[] = [];
+  private storage: ReturnType<RoutesParts['storage']> | undefined;
+
+  /** Reads the route files. Throws ConfigError. */
+  constructor(parts: RoutesParts) {
+    this.parts = parts;
+    const { config, baseDir, fleet, log } = parts;
+    this.marker = join(parts.dataDir, 'routes-in-registry');
+    this.book = new RouteBook(config.files, baseDir, () => (model) => this.modelNames.has(model));
+    this.book.readFiles(true);
+    const aliasSource: AliasSource = {
+      read: async (models) => (await this.opened()).aliases.read(models),
+      move: async (...wish) => (await this.opened()).aliases.move(...wish),
+    };
+    const tell = (message: string, fields: object): void => log.warn(fields, message);
+    this.aliases = new RouteAliases(aliasSource, parts.table, (table) => fleet.setAliases(table), tell);
+    this.cluster = config.redisUrl === undefined ? undefined : this.createCluster(config.redisUrl);
+    this.runtime = new RouteRuntime({
+      publishRoutes: (routes, states) => fleet.setRoutes(routes, states),
+      publishState: (route, state) => fleet.setRouteState(route, state),
+      table: parts.table,
+      aliases: this.aliases,
+      aliasSource,
+      fleet: this.cluster,
+      save: async (standings) => (await this.opened()).store.putStandings(standings),
+      log: (level, message, fields) => log[level](fields, message),
+      now: Date.now,
+    });
+    this.feedbackJoin = new Feedback({
+      routes: () => this.runtime.routes.values(),
+      flush: () => fleet.flushRoutes(),
+      forward: this.cluster === undefined ? undefined : (events) => this.cluster!.forwardRewards(events),
+      now: Date.now,
+    });
+  }
+
+  /** Puts routes up as they stood before. Call it when the models are known, before readiness. */
+  async start(): Promise<void> {
+    await this.learnModels();
+    const expected = this.book.set.routes.length > 0 || existsSync(this.marker);
+    const restored = this.restore();
+    if (expected) await Promise.race([restored, new Promise((resolve) => setTimeout(resolve, START_MS).unref())]);
+    if (this.runtime.routes.size === 0) this.runtime.replace(this.book.set);
+    this.warnOfUnknownModels();
+    if (this.cluster !== undefined) await this.cluster.start(START_MS);
+    this.timers.push(setInterval(() => this.runtime.tick(), TICK_MS));
+    this.timers.push(setInterval(() => void this.aliases.refresh(), ALIAS_POLL_MS));
+    for (const timer of this.timers) timer.unref();
+    this.watchFiles();
+  }
+
+  activity(activity: RouteActivity): void {
+    this.runtime.activity(activity);
+  }
+
+  /** The serving table has changed. */
+  tableChanged(): void {
+    this.aliases.settle();
+  }
+
+  feedback(body: unknown): Promise<FeedbackAnswer> {
+    return this.feedbackJoin.take(body);
+  }
+
+  metrics(): string {
+    return renderRoutes(this.runtime.routes.values());
+  }
+
+  status(): object {
+    const { generation, problems } = this.book.status;
+    const fleet = this.cluster?.describe();
+    return { generation, problems, ...(fleet === undefined ? {} : { gateway: fleet }) };
+  }
+
+  list(): { name: string; row: object }[] {
+    return [...this.runtime.routes.values()]
+      .map((live) => ({ name: live.name, row: routeRow(live, this.originOf(live)) }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Throws not_found. */
+  get(name: string): object {
+    const live = this.find(name);
+    return routeView(
+      live,
+      this.originOf(live),
+      this.runtime.data(live),
+      this.runtime.versions(live.document),
+      Date.now(),
+    );
+  }
+
+  /** Mismatches of shadows, the newest last. Throws not_found. */
+  mismatches(name: string): object[] {
+    const { sums } = this.runtime.data(this.find(name));
+    return [...sums.shadows.values()].flatMap(({ examples }) => examples);
+  }
+
+  /** Reads the files again. @returns the problems; with any, everything stays as it was. */
+  async reload(): Promise<string[]> {
+    await this.learnModels();
+    try {
+      this.book.readFiles();
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      this.parts.log.error({ problems: error.problems }, 'the new routes cannot be used; the old ones go on');
+      return error.problems;
+    }
+    this.runtime.replace(this.book.set);
+    this.parts.log.info({ routes: this.book.set.routes.length }, 'routes reloaded');
+    return [];
+  }
+
+  /** Routes and templates over the API: all of them, or none. Throws SwitchyardError. */
+  async change(
+    changes: readonly { kind: DocumentKind; name: string; body: string | undefined }[],
+    dryRun: boolean,
+  ): Promise<void> {
+    await this.learnModels();
+    if (dryRun) return this.book.change(changes, true);
+    const { store } = await this.opened();
+    this.book.change(changes, true);
+    await store.putDocuments(changes);
+    this.book.change(changes, false);
+    mkdirSync(this.parts.dataDir, { recursive: true });
+    writeFileSync(this.marker, '');
+    this.runtime.replace(this.book.set);
+    await this.cluster?.documentsChanged().catch(() => {});
+  }
+
+  /** A person's word on a rollout. Throws not_found and failed_precondition. */
+  async command(name: string, event: RolloutEvent): Promise<void> {
+    const live = this.find(name);
+    if (kindOf(live) !== 'canary')
+      throw new SwitchyardError('failed_precondition', `route ${name} has no canary; its strategy is ${kindOf(live)}`);
+    if (live.standing.rollout === undefined)
+      throw new SwitchyardError(
+        'failed_precondition',
+        `the rollout of ${name} waits for both its versions to be loaded`,
+      );
+    if (this.runtime.leading()) this.runtime.command(live, event);
+    else if (this.cluster !== undefined) await this.forward(name, event);
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.timers) clearInterval(timer);
+    await this.watcher?.close();
+    await this.runtime.close();
+    await this.cluster?.close();
+  }
+
+  private async forward(name: string, event: RolloutEvent): Promise<void> {
+    try {
+      await this.cluster?.forwardCommand(name, event);
+    } catch {
+      throw new SwitchyardError('unavailable', 'no gateway decides now because Redis does not answer; try again');
+    }
+  }
+
+  private find(name: string): LiveRoute {
+    const live = this.runtime.routes.get(name);
+    if (live !== undefined) return live;
+    throw new SwitchyardError('not_found', `there is no route ${JSON.stringify(name.slice(0, 140))}`);
+  }
+
+  private originOf({ name }: LiveRoute): 'api' | 'file' {
+    return this.book.isStored('Route', name) ? 'api' : 'file';
+  }
+
+  private opened(): ReturnType<RoutesParts['storage']> {
+    this.storage ??= this.parts.storage().then(
+      (storage) => {
+        storage.subscribe((type) => {
+          if (type.startsWith('model_version_alias.')) void this.aliases.refresh();
+        });
+        return storage;
+      },
+      (error) => {
+        this.storage = undefined;
+        throw error;
+      },
+    );
+    return this.storage;
+  }
+
+  /** What the database knows, now or when it can be opened. Never rejects. */
+  private async restore(): Promise<void> {
+    for (let wait = 500; ; wait = Math.min(wait * 2, 10_000)) {
+      try {
+        const { store } = await this.opened();
+        const { documents, standings } = await store.load();
+        this.runtime.restore(standings);
+        for (const problem of this.book.restore(documents))
+          this.parts.log.error({ problem }, 'routes made over the API are left out');
+        this.runtime.replace(this.book.set);
+        return;
+      } catch (error) {
+        this.parts.log.warn({ err: error }, 'where routes stood cannot be read; it is tried again');
+        await new Promise((resolve) => setTimeout(resolve, wait).unref());
+      }
+    }
+  }
+
+  private async learnModels(): Promise<void> {
+    this.modelNames = await this.parts.models();
+  }
+
+  private warnOfUnknownModels(): void {
+    for (const { metadata, spec } of this.book.set.routes) {
+      for (const { model } of Object.values(spec.variants)) {
+        if (!this.modelNames.has(model))
+          this.parts.log.warn({ route: metadata.name, model }, 'a route names a model that is not there (yet)');
+      }
+    }
+  }
+
+  private watchFiles(): void {
+    const paths = watchedPaths(this.parts.config.files, this.parts.baseDir);
+    if (paths.length === 0) return;
+    this.watcher = watch(paths, {
+      ignoreInitial: true,
+      depth: 0,
+      awaitWriteFinish: { stabilityThreshold: 50, pollInterval: 20 },
+    });
+    // What changed before the watcher was ready is not told by it.
+    this.watcher.on('ready', () => {
+      if (this.book.filesChanged()) void this.reload();
+    });
+    let waiting: NodeJS.Timeout | undefined;
+    this.watcher.on('all', () => {
+      // Several files that change together are one change.
+      clearTimeout(waiting);
+      waiting = setTimeout(() => void this.reload(), 50);
+    });
+  }
+
+  private createCluster(url: string): RouteCluster {
+    const { config, log } = this.parts;
+    return new RouteCluster({ url, leaseMs: config.leaseSeconds * 1000 }, () => this.runtime.contributions(), {
+      onStanding: (route, standing) => this.runtime.follow(route, standing),
+      onDocuments: () => void this.rereadDocuments(),
+      onRewards: (events) => {
+        const known = events.map(readEvent).filter((event) => event !== undefined);
+        void this.parts.fleet.flushRoutes().then(() => {
+          for (const event of known) this.feedbackJoin.reward(event);
+        });
+      },
+      onCommand: (route, command) => {
+        const live = this.runtime.routes.get(route);
+        if (live !== undefined) this.runtime.command(live, command as RolloutEvent);
+      },
+      onLeading: () => void this.runtime.lead(),
+      log: (level, message, fields) => log[level](fields, message),
+    });
+  }
+
+  /** Another gateway's API has changed them. Never rejects. */
+  private async rereadDocuments(): Promise<void> {
+    try {
+      const { store } = await this.opened();
+      await this.learnModels();
+      for (const problem of this.book.restore((await store.load()).documents))
+        this.parts.log.error({ problem }, 'routes made over the API are left out');
+      this.runtime.replace(this.book.set);
+    } catch (error) {
+      this.parts.log.warn({ err: error }, 'routes of another gateway cannot be read');
+    }
+  }
+}

@@ -1,0 +1,389 @@
+import type { RouteSet } from '../../config/load-routes.ts';
+import type { RouteDocument, TemplateDocument } from '../../config/route-schema.ts';
+import type { RolloutEvent } from '../../experiments/rollout/state.ts';
+import type { RouteActivity } from '../../gateway/route-activity.ts';
+import type { ServingTable } from '../../pipeline/types.ts';
+import type { RouteState } from '../../routing/live-route.ts';
+import type { AliasSource, RouteAliases } from './aliases.ts';
+import { epochOf, learnBandit } from './bandit-control.ts';
+import {
+  type Contribution,
+  decodeContribution,
+  type EncodedContribution,
+  encodeContribution,
+  merge,
+} from './contribution.ts';
+import { lookAtExperiment } from './experiment-control.ts';
+import { Ledger, noRouteSums } from './ledger.ts';
+import { isControlled, type LiveRoute, learnFrom, mature, newLive } from './live.ts';
+import { queryPrometheus } from './prometheus-query.ts';
+import {
+  type AliasWish,
+  answerQuery,
+  beginIfDue,
+  dueQueries,
+  rolloutOf,
+  stepRollout,
+  type VersionPair,
+} from './rollout-control.ts';
+import { resume, type Standing } from './standing.ts';
+
+export interface RuntimeDependencies {
+  publishRoutes(routes: RouteDocument[], states: ReadonlyMap<string, RouteState>): void;
+  publishState(route: string, state: RouteState): void;
+  table(): ServingTable;
+  aliases: RouteAliases;
+  aliasSource: AliasSource;
+  /** Whether this gateway decides, and what the others have counted; undefined: it is alone. */
+  fleet:
+    | {
+        leading(): boolean;
+        contributions(route: string): EncodedContribution[];
+        publish(standings: ReadonlyMap<string, string | undefined>): Promise<boolean>;
+      }
+    | undefined;
+  /** Keeps standings; `undefined` removes. */
+  save(standings: ReadonlyMap<string, string | undefined>): Promise<void>;
+  log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
+  /** Milliseconds since 1970. */
+  now(): number;
+}
+
+/** Between two looks at a canary or an experiment. */
+const LOOK_MS = 1000;
+/** Between two writes of what was only counted. */
+const SAVE_MS = 2000;
+
+/**
+ * All routes while they run. Every gateway counts; whoever decides (the leader of several gateways, or the only one)
+ * turns the counts into standings; everybody hands the states in them to its threads. What to decide is written down in
+ * bandit-control, experiment-control and src/experiments/rollout: here are only time, messages and storage.
+ */
+export class RouteRuntime {
+  readonly routes = new Map<string, LiveRoute>();
+  templates: ReadonlyMap<string, TemplateDocument> = new Map();
+  private readonly dependencies: RuntimeDependencies;
+  private readonly ledger = new Ledger();
+  /** Of routes that are not there (yet), as the database had them. */
+  private stored = new Map<string, Standing>();
+  private savedAt = 0;
+  private saving = false;
+
+  constructor(dependencies: RuntimeDependencies) {
+    this.dependencies = dependencies;
+  }
+
+  /** What the database has. Before the first `replace`, or later for routes that have not been decided on since. */
+  restore(standings: ReadonlyMap<string, string>): void {
+    for (const [name, text] of standings) {
+      try {
+        this.stored.set(name, JSON.parse(text) as Standing);
+      } catch (error) {
+        this.dependencies.log('error', 'what was kept of a route cannot be read; it starts anew', {
+          route: name,
+          err: error,
+        });
+      }
+    }
+    for (const live of this.routes.values()) {
+      const stored = this.stored.get(live.name);
+      if (stored === undefined || stored.state.version <= live.standing.state.version) continue;
+      live.standing = resume(live.document.spec, stored);
+      this.dependencies.publishState(live.name, live.standing.state);
+    }
+  }
+
+  /** Swaps all routes at once; each goes on where it stood as far as that still fits. */
+  replace({ routes, templates }: RouteSet): void {
+    const before = new Map(this.routes);
+    this.routes.clear();
+    this.templates = templates;
+    for (const document of routes) {
+      const { name } = document.metadata;
+      const old = before.get(name);
+      const known = old?.standing ?? this.stored.get(name);
+      const standing = resume(document.spec, known);
+      this.stored.delete(name);
+      if (old !== undefined && old.standing.print === standing.print) {
+        this.routes.set(name, { ...old, document, standing, unsaved: true });
+        continue;
+      }
+      const live = newLive(document, standing);
+      this.ledger.set(name, noRouteSums());
+      this.routes.set(name, live);
+    }
+    this.ledger.keepOnly(new Set(this.routes.keys()));
+    for (const live of this.routes.values()) live.own.sums = this.ledger.of(live.name);
+    this.dependencies.publishRoutes(routes, this.states());
+    const gone = new Map([...before.keys()].filter((name) => !this.routes.has(name)).map((name) => [name, undefined]));
+    if (gone.size > 0) void this.publish(gone);
+    const aliased = routes.flatMap(({ spec }) =>
+      Object.values(spec.variants).flatMap(({ model, alias }) => (alias === undefined ? [] : [model])),
+    );
+    void this.dependencies.aliases.follow(aliased);
+  }
+
+  states(): Map<string, RouteState> {
+    return new Map([...this.routes].map(([name, { standing }]) => [name, standing.state]));
+  }
+
+  activity(activity: RouteActivity): void {
+    this.ledger.add(activity);
+    for (const { route } of activity.slices) this.stir(route);
+    for (const { route } of activity.shadows) this.stir(route);
+    for (const record of activity.learning) {
+      const live = this.routes.get(record.route);
+      if (live !== undefined) learnFrom(live, record);
+    }
+  }
+
+  /** What is known of a route, by all gateways together. */
+  data({ name, own, standing }: LiveRoute): Contribution {
+    const { fleet } = this.dependencies;
+    const others = fleet?.contributions(name) ?? (standing.before === undefined ? [] : [standing.before]);
+    return others.length === 0 ? own : merge([own, ...others.map(decodeContribution)]);
+  }
+
+  /** Of this gateway, for the others. */
+  contributions(): Map<string, EncodedContribution> {
+    const all = new Map<string, EncodedContribution>();
+    for (const live of this.routes.values())
+      if (isControlled(live.document)) all.set(live.name, encodeContribution(live.own));
+    return all;
+  }
+
+  /** What the leader decided. */
+  follow(name: string, text: string): void {
+    const standing = JSON.parse(text) as Standing;
+    const live = this.routes.get(name);
+    if (live === undefined) {
+      this.stored.set(name, standing);
+      return;
+    }
+    // One of another strategy is of a gateway that has other routes, or not read them again yet.
+    if (standing.print !== live.standing.print) return;
+    const changed = standing.state.version !== live.standing.state.version;
+    live.standing = standing;
+    if (changed) this.dependencies.publishState(name, standing.state);
+  }
+
+  /** A gateway that decides from now on tells everybody where all routes stand. */
+  async lead(): Promise<void> {
+    const all = new Map([...this.routes.values()].map(({ name, standing }) => [name, JSON.stringify(standing)]));
+    await this.dependencies.fleet?.publish(all);
+  }
+
+  /** The versions that variants are served by now; '' for none. */
+  versions({ spec }: RouteDocument): Record<string, string> {
+    const { models } = this.dependencies.table();
+    const versionOf = ({ model, version, alias }: { model: string; version?: string; alias?: string }): string => {
+      if (alias !== undefined) return this.dependencies.aliases.versionOf(model, alias);
+      const loaded = models.get(model)?.versions.map((entry) => entry.version) ?? [];
+      if (version !== undefined) return loaded.includes(version) ? version : '';
+      return loaded.reduce((newest, next) => (Number(next) > Number(newest) ? next : newest), '');
+    };
+    return Object.fromEntries(Object.entries(spec.variants).map(([name, variant]) => [name, versionOf(variant)]));
+  }
+
+  /** Whether this gateway decides. */
+  leading(): boolean {
+    return this.dependencies.fleet?.leading() ?? true;
+  }
+
+  /** Time passes: call it a few times a second. */
+  tick(): void {
+    const now = this.dependencies.now();
+    const leading = this.leading();
+    for (const live of this.routes.values()) {
+      try {
+        mature(live, now);
+        if (leading) this.decide(live, now);
+      } catch (error) {
+        this.dependencies.log('error', 'a route cannot be decided on; it stays as it is', {
+          route: live.name,
+          err: error,
+        });
+      }
+    }
+    void this.save(now);
+  }
+
+  /** A person's word on a rollout. Only where this gateway decides. */
+  command(live: LiveRoute, event: RolloutEvent): void {
+    this.step(live, event, this.dependencies.now());
+  }
+
+  /** Everything to disk; on the way out. */
+  async close(): Promise<void> {
+    this.savedAt = 0;
+    await this.save(this.dependencies.now());
+  }
+
+  private decide(live: LiveRoute, now: number): void {
+    const { spec } = live.document;
+    const { bandit, canary, experiment } = spec.strategy;
+    if (bandit !== undefined) {
+      const epoch = epochOf(bandit, now);
+      if (epoch === live.epoch) return;
+      live.epoch = epoch;
+      this.take(live, learnBandit(spec, live.standing, this.data(live), this.versions(live.document), now));
+      return;
+    }
+    if (now >= live.lookedAt && now - live.lookedAt < LOOK_MS) return;
+    live.lookedAt = now;
+    if (experiment !== undefined) {
+      const fleet = this.dependencies.fleet !== undefined;
+      if (live.stirred || fleet) this.take(live, lookAtExperiment(spec, live.standing, this.data(live)));
+      live.stirred = false;
+    } else if (canary !== undefined) {
+      const { sums } = this.data(live);
+      const begun = beginIfDue(live.name, spec, live.standing, this.pair(live), sums, now);
+      if (begun !== undefined) this.take(live, begun);
+      this.step(live, { type: 'tick' }, now);
+      void this.query(live, now);
+    }
+  }
+
+  /** Both versions of a canary, once they are loaded. */
+  private pair({ document }: LiveRoute): VersionPair | undefined {
+    const { canary } = document.spec.strategy;
+    if (canary === undefined) return undefined;
+    const { [canary.stable]: stable, [canary.candidate]: candidate } = this.versions(document);
+    return stable === '' || candidate === '' ? undefined : { stable, candidate };
+  }
+
+  private step(live: LiveRoute, event: RolloutEvent, now: number): void {
+    const { spec } = live.document;
+    const { standing, alias } = stepRollout(spec, live.standing, event, this.data(live).sums, this.templates, now);
+    const before = rolloutOf(live.standing)?.state;
+    const after = rolloutOf(standing)?.state;
+    this.take(live, standing);
+    if (after !== undefined && before?.phase !== after.phase) {
+      const fields = { route: live.name, phase: after.phase, weight: after.weight, reason: after.reason };
+      this.dependencies.log(after.phase === 'rollingBack' ? 'warn' : 'info', 'a rollout moved on', fields);
+    }
+    if (alias !== undefined) void this.move(live, alias);
+  }
+
+  /** Never rejects. The rollout asks again with the next tick as long as it has no answer. */
+  private async move(live: LiveRoute, wish: AliasWish): Promise<void> {
+    if (live.moving) return;
+    live.moving = true;
+    const { model, alias, expected, version } = wish;
+    try {
+      const reason = `rollout of route ${live.name}`;
+      const named = await this.dependencies.aliasSource.move(model, alias, expected, version, reason);
+      // Stable's traffic may only come back once stable is the new version.
+      if (named === version) await this.dependencies.aliases.refresh();
+      const current = this.routes.get(live.name) ?? live;
+      const event: RolloutEvent =
+        named === version ? { type: 'aliasSet' } : { type: 'aliasConflict', current: named === '' ? 'nothing' : named };
+      this.step(current, event, this.dependencies.now());
+    } catch (error) {
+      const problem = (error as Error).message;
+      if (problem !== live.moveProblem)
+        this.dependencies.log('error', 'an alias cannot be moved; it is tried again', {
+          route: live.name,
+          ...wish,
+          problem,
+        });
+      live.moveProblem = problem;
+    } finally {
+      live.moving = false;
+    }
+  }
+
+  /** Never rejects. */
+  private async query(live: LiveRoute, now: number): Promise<void> {
+    const { canary } = live.document.spec.strategy;
+    const rollout = rolloutOf(live.standing);
+    if (canary === undefined || rollout === undefined || live.querying) return;
+    const due = dueQueries(canary, rollout, this.templates, now);
+    if (due.length === 0) return;
+    live.querying = true;
+    const results = await Promise.all(
+      due.map(({ metric }) =>
+        queryPrometheus(metric.prometheus!, (message) =>
+          this.dependencies.log('warn', 'a metric cannot be queried', {
+            route: live.name,
+            metric: metric.name,
+            message,
+          }),
+        ),
+      ),
+    );
+    live.querying = false;
+    const current = this.routes.get(live.name);
+    if (current === undefined || rolloutOf(current.standing)?.state.startedAt !== rollout.state.startedAt) return;
+    let { standing } = current;
+    due.forEach((query, i) => {
+      standing = answerQuery(standing, query, results[i], now);
+    });
+    this.take(current, standing);
+  }
+
+  private take(live: LiveRoute, standing: Standing): void {
+    if (standing === live.standing) return;
+    const changed = standing.state !== live.standing.state;
+    const { invalid } = standing;
+    if (invalid !== undefined && live.standing.invalid === undefined)
+      this.dependencies.log('warn', 'an experiment is invalid', { route: live.name, reason: invalid });
+    const [before, after] = [live.standing, standing].map((each) => rolloutOf(each)?.state);
+    const moved = before?.phase !== after?.phase || before?.step !== after?.step;
+    live.standing = standing;
+    live.unsaved = true;
+    if (changed) this.dependencies.publishState(live.name, standing.state);
+    if (changed || moved) {
+      this.savedAt = 0;
+      void this.save(this.dependencies.now());
+    }
+    if (this.dependencies.fleet !== undefined) void this.publish(new Map([[live.name, JSON.stringify(standing)]]));
+  }
+
+  private async publish(standings: ReadonlyMap<string, string | undefined>): Promise<void> {
+    await this.dependencies.fleet?.publish(standings);
+    const gone = new Map([...standings].filter(([, standing]) => standing === undefined));
+    if (gone.size === 0) return;
+    await this.dependencies.save(gone).catch((error: unknown) => this.cannotSave(error));
+  }
+
+  private stir(route: string): void {
+    const live = this.routes.get(route);
+    if (live === undefined) return;
+    live.stirred = true;
+    if (isControlled(live.document)) live.unsaved = true;
+  }
+
+  private async save(now: number): Promise<void> {
+    if (this.saving || (now >= this.savedAt && now - this.savedAt < SAVE_MS) || !this.leading()) return;
+    this.savedAt = now;
+    const standings = new Map<string, string>();
+    for (const live of this.routes.values()) {
+      if (!live.unsaved) continue;
+      live.unsaved = false;
+      // With several gateways the counts live in Redis.
+      const before =
+        this.dependencies.fleet === undefined && isControlled(live.document)
+          ? { before: encodeContribution(this.data(live)) }
+          : {};
+      standings.set(live.name, JSON.stringify({ ...live.standing, ...before }));
+    }
+    if (standings.size === 0) return;
+    this.saving = true;
+    try {
+      await this.dependencies.save(standings);
+    } catch (error) {
+      for (const name of standings.keys()) {
+        const live = this.routes.get(name);
+        if (live !== undefined) live.unsaved = true;
+      }
+      this.cannotSave(error);
+    } finally {
+      this.saving = false;
+    }
+  }
+
+  private cannotSave(error: unknown): void {
+    this.dependencies.log('error', 'where routes stand cannot be kept; it is tried again', { err: error });
+  }
+}

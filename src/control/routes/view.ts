@@ -1,0 +1,153 @@
+import { exitStatus } from '../../experiments/rollout/state.ts';
+import { histogramQuantile, total } from '../../experiments/statistics/latency-histogram.ts';
+import { BUCKETS, decodeBuckets } from '../../routing/buckets.ts';
+import { banditState } from './bandit-control.ts';
+import type { Contribution } from './contribution.ts';
+import { experimentResults } from './experiment-control.ts';
+import { sliceOf } from './ledger.ts';
+import type { LiveRoute } from './live.ts';
+import { evidenceOf, rolloutOf } from './rollout-control.ts';
+
+export type StrategyKind = 'weighted' | 'canary' | 'experiment' | 'bandit';
+
+export function kindOf({ document }: LiveRoute): StrategyKind {
+  return Object.keys(document.spec.strategy)[0] as StrategyKind;
+}
+
+/** Share of the traffic by variant; of bandits with a context that of the last snapshot is unknown: even shares. */
+export function weightsOf({ document, standing }: LiveRoute): Record<string, number> {
+  const { strategy, variants } = document.spec;
+  const weights = Object.fromEntries(Object.keys(variants).map((name) => [name, 0]));
+  if (strategy.bandit !== undefined) {
+    const { arms, mode } = strategy.bandit;
+    const fallback = strategy.bandit.default ?? arms[0];
+    const { policy } = standing.state;
+    arms.forEach((arm, k) => {
+      const decided = policy !== undefined && mode === 'online';
+      weights[arm] = decided ? (policy.pmf?.[k] ?? 1 / arms.length) : Number(arm === fallback);
+    });
+    return weights;
+  }
+  const { canary } = strategy;
+  const slots =
+    canary === undefined
+      ? Object.keys(strategy.weighted ?? strategy.experiment?.split ?? {})
+      : [canary.stable, canary.stable, canary.candidate];
+  for (const slot of decodeBuckets(standing.state.buckets, slots.length) ?? []) weights[slots[slot]] += 1 / BUCKETS;
+  for (const name of Object.keys(weights)) weights[name] = Math.round(weights[name] * BUCKETS) / BUCKETS;
+  return weights;
+}
+
+/** Health for people and exit codes: 0 well, 1 rolled back or invalid, 2 needs a person, 3 under way. */
+export function healthOf(live: LiveRoute): { status: string; exit: 0 | 1 | 2 | 3 } {
+  const { standing } = live;
+  if (standing.invalid !== undefined) return { status: 'invalid', exit: 1 };
+  const kind = kindOf(live);
+  if (kind !== 'canary') return { status: kind === 'weighted' ? 'serving' : 'learning', exit: 0 };
+  const rollout = rolloutOf(standing);
+  if (rollout === undefined) return { status: 'waiting for its versions', exit: 3 };
+  const { phase, paused } = rollout.state;
+  return { status: paused ? `${phase} (paused)` : phase, exit: exitStatus(rollout.state) };
+}
+
+/** One row of the list. */
+export function routeRow(live: LiveRoute, origin: string): object {
+  const { status, exit } = healthOf(live);
+  return {
+    name: live.name,
+    origin,
+    strategy: kindOf(live),
+    status,
+    exit_status: exit,
+    weights: weightsOf(live),
+    state_version: live.standing.state.version,
+  };
+}
+
+/** Everything about one route. */
+export function routeView(
+  live: LiveRoute,
+  origin: string,
+  data: Contribution,
+  versions: Record<string, string>,
+  now: number,
+): object {
+  const { document, standing } = live;
+  const weights = weightsOf(live);
+  return {
+    ...routeRow(live, origin),
+    analysed: standing.state.analysed,
+    mirror: standing.state.mirror,
+    variants: Object.entries(document.spec.variants).map(([name, { model, alias }]) => {
+      const served = sliceOf(data.sums, ({ variant }) => variant === name);
+      return {
+        name,
+        model,
+        ...(alias === undefined ? {} : { alias }),
+        version: versions[name],
+        weight: weights[name],
+        requests: served?.requests ?? 0,
+        errors: served?.errors ?? 0,
+        fallbacks: served?.fallbacks ?? 0,
+        latency_ms:
+          served === undefined || total(served.latency) === 0
+            ? null
+            : {
+                p50: round(histogramQuantile(served.latency, 0.5)),
+                p99: round(histogramQuantile(served.latency, 0.99)),
+              },
+        shadow: shadowOf(data, name),
+      };
+    }),
+    ...rolloutView(live, data),
+    ...given('experiment', experimentResults(document.spec, standing, data)),
+    ...given('bandit', banditState(document.spec, standing, data, now)),
+    spec: document,
+  };
+}
+
+function rolloutView(live: LiveRoute, data: Contribution): object {
+  const rollout = rolloutOf(live.standing);
+  const { canary } = live.document.spec.strategy;
+  if (rollout === undefined || canary === undefined) return {};
+  const { state } = rollout;
+  const { control, candidate, shadow } = evidenceOf(canary, rollout, data.sums);
+  const arm = ({ requests, errors, latency }: typeof control) => ({
+    requests,
+    errors,
+    latency_p99_ms: total(latency) === 0 ? null : round(histogramQuantile(latency, 0.99)),
+  });
+  return {
+    rollout: {
+      phase: state.phase,
+      paused: state.paused,
+      step: state.step,
+      steps: canary.steps,
+      weight: state.weight,
+      mirror: state.mirror,
+      stable_version: state.stableVersion,
+      candidate_version: state.candidateVersion,
+      started_at: state.startedAt,
+      step_started_at: state.stepStartedAt,
+      reason: state.reason,
+      reports: state.reports,
+      history: state.history,
+      window: { control: arm(control), candidate: arm(candidate), shadow },
+    },
+  };
+}
+
+function shadowOf(data: Contribution, variant: string): object | undefined {
+  const shadow = data.sums.shadows.get(variant);
+  if (shadow === undefined) return undefined;
+  const { match, mismatch, failed, dropped, uncompared } = shadow;
+  return { match, mismatch, failed, dropped, uncompared };
+}
+
+function given(key: string, value: object | undefined): object {
+  return value === undefined ? {} : { [key]: value };
+}
+
+function round(milliseconds: number): number {
+  return Number(milliseconds.toPrecision(4));
+}

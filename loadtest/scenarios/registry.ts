@@ -170,16 +170,13 @@ export const registry: Scenario = {
               max_results: 100,
             }),
         ),
-        await panel(
-          settings,
-          servers,
-          { title: `best 100 of ${of} runs by a metric`, counts: 'searches', clients: 1, goal: 20 },
-          (server) => search(server, { order_by: ['metrics.loss ASC'], max_results: 100 }),
-        ),
       );
     } finally {
       for (const { server } of servers) await server.stop();
     }
+    notes.push(
+      'Ordering all 100,000 runs by a metric is left out: one such query takes MLflow minutes, and Switchyard some 15 ms.',
+    );
     notes.push('Load generator: one Node process; its share of the second core bounds the small calls.');
     return { name: this.name, description: this.description, panels, notes };
   },

@@ -5,6 +5,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { HeadFields, MAX_HEADER_BYTES } from './head.ts';
 import { NodeExchange } from './node-exchange.ts';
+import { quiet } from './quiet.ts';
 import type { HttpHandler, HttpServer, ListenOptions, TlsFiles } from './socket.ts';
 import { errorBody, statusLine } from './status.ts';
 
@@ -45,7 +46,6 @@ export class NodeServer implements HttpServer {
   /** Connections whose last answer is given: further requests on them are not served. */
   private readonly condemned = new WeakSet<Socket>();
   private draining = false;
-  private idle: (() => void) | undefined;
   private rateTimer: NodeJS.Timeout | undefined;
 
   constructor(options: ListenOptions, handler: HttpHandler) {
@@ -138,7 +138,6 @@ export class NodeServer implements HttpServer {
 
   finished(exchange: NodeExchange): void {
     this.open.delete(exchange);
-    if (this.idle !== undefined && this.open.size === 0) this.idle();
   }
 
   inFlight(): number {
@@ -167,16 +166,7 @@ export class NodeServer implements HttpServer {
     this.draining = true;
     this.stopAccepting();
     clearInterval(this.rateTimer);
-    if (this.open.size > 0 && graceMs > 0) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, graceMs);
-        this.idle = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-      this.idle = undefined;
-    }
+    await quiet(() => this.open.size, graceMs);
     const cut = this.open.size;
     this.server.closeAllConnections();
     return cut;

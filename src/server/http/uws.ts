@@ -2,6 +2,7 @@ import type { AppOptions, HttpRequest, HttpResponse, TemplatedApp, us_listen_soc
 import { existsSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { HeadFields, MAX_HEADER_BYTES } from './head.ts';
+import { quiet } from './quiet.ts';
 import type { HttpHandler, HttpServer, ListenOptions } from './socket.ts';
 import { UwsExchange } from './uws-exchange.ts';
 
@@ -45,7 +46,6 @@ export class UwsServer implements HttpServer {
   private readonly perAddress = new Map<string, number>();
   private connections = 0;
   private draining = false;
-  private idle: (() => void) | undefined;
   private readonly library: Library;
   private readonly app: TemplatedApp;
   private listening: us_listen_socket | undefined;
@@ -139,7 +139,6 @@ export class UwsServer implements HttpServer {
       if (count <= 0) this.perAddress.delete(exchange.address);
       else this.perAddress.set(exchange.address, count);
     }
-    if (this.idle !== undefined && this.open === 0) this.idle();
   }
 
   inFlight(): number {
@@ -178,16 +177,7 @@ export class UwsServer implements HttpServer {
   async close(graceMs: number): Promise<number> {
     this.draining = true;
     this.stopAccepting();
-    if (this.open > 0 && graceMs > 0) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, graceMs);
-        this.idle = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-      this.idle = undefined;
-    }
+    await quiet(() => this.open, graceMs);
     const cut = this.open;
     this.app.close();
     return cut;

@@ -94,6 +94,8 @@ export class Routes {
     if (this.runtime.routes.size === 0) this.runtime.replace(this.book.set);
     this.warnOfUnknownModels();
     if (this.cluster !== undefined) await this.cluster.start(START_MS);
+    // The first request finds what bandits know already.
+    this.runtime.tick();
     this.timers.push(setInterval(() => this.runtime.tick(), TICK_MS));
     this.timers.push(setInterval(() => void this.aliases.refresh(), ALIAS_POLL_MS));
     for (const timer of this.timers) timer.unref();

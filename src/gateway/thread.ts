@@ -9,7 +9,7 @@ import { ExecutorLink } from '../pipeline/executor-link.ts';
 import { RoutedDataPlane } from '../pipeline/routed/routed-data-plane.ts';
 import type { ServingTable } from '../pipeline/types.ts';
 import { startGrpcServer } from '../server/grpc/start-grpc-server.ts';
-import { assertPortFree, httpLibrary } from '../server/http/open.ts';
+import { freePort, httpLibrary } from '../server/http/open.ts';
 import { startHttpServer } from '../server/http/start.ts';
 import type { GatewayServices } from '../server/services.ts';
 import { monotonicMs } from '../shared/clock.ts';
@@ -143,10 +143,10 @@ type Built = Awaited<ReturnType<typeof build>>;
 async function listen({ services, log }: Built, sharedHttpPort: number) {
   const { server } = config;
   // uWS shares ports among threads, and would share one with a stranger's process in silence.
-  if (sharedHttpPort === 0) await assertPortFree(server.host, server.httpPort);
+  const httpPort = sharedHttpPort === 0 ? await freePort(server.host, server.httpPort) : sharedHttpPort;
   const http = await startHttpServer(services, {
     host: server.host,
-    port: sharedHttpPort !== 0 ? sharedHttpPort : server.httpPort,
+    port: httpPort,
     tls: server.tls,
     maxConnectionsPerAddress: server.maxConnectionsPerAddress,
     settings: { serverTiming: server.serverTiming, overloadStatus: server.overloadStatus },

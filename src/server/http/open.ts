@@ -1,4 +1,4 @@
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { listenNode } from './node.ts';
 import type { HttpHandler, HttpServer, ListenOptions } from './socket.ts';
 
@@ -59,15 +59,18 @@ export async function listen(
 
 /**
  * Rejects when someone listens on the port. uWS shares ports (SO_REUSEPORT) among its threads, and so would share one
- * with another process of the same user in silence; the first thread asks before the others listen.
+ * with another process of the same user in silence; the first thread asks before the others listen. It does not share a
+ * port that the system chose: for 0 this resolves to a free one that can be asked for.
  */
-export function assertPortFree(host: string, port: number): Promise<void> {
-  if (port === 0) return Promise.resolve();
+export function freePort(host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', (error: NodeJS.ErrnoException) =>
       reject(new Error(`cannot listen on ${host}:${port}: ${error.code ?? error.message}`)),
     );
-    probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve()));
+    probe.listen({ host, port, exclusive: true }, () => {
+      const { port: found } = probe.address() as AddressInfo;
+      probe.close(() => resolve(found));
+    });
   });
 }

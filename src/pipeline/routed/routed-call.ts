@@ -71,7 +71,7 @@ export class RoutedCall implements ResponseObserver, Submission {
     const attempt = ++this.attempts;
     requestStarted(route.health, this.variant);
     try {
-      const version = this.plane.versionOf(variant, request.version);
+      const version = this.plane.versionOf(variant);
       const timeout = route.spec.resilience.timeout;
       const deadline = timeout === undefined ? context.deadline : Math.min(context.deadline, monotonicMs() + timeout);
       const inner = this.plane.inner.infer(

@@ -61,7 +61,12 @@ async function routed(spec: string, second: (inputs: Tensor[]) => Tensor[] | Pro
   opened.push(plane, loop);
   const document = route(spec);
   plane.setRoutes({ routes: [document] }, new Map());
-  const ask = (headers: Record<string, string> = {}, model = 'ranker', deadline = Infinity): Promise<Answered> =>
+  const ask = (
+    headers: Record<string, string> = {},
+    model = 'ranker',
+    deadline = Infinity,
+    version = '',
+  ): Promise<Answered> =>
     new Promise((resolve) => {
       const context: RequestContext = {
         protocol: 'http',
@@ -75,7 +80,7 @@ async function routed(spec: string, second: (inputs: Tensor[]) => Tensor[] | Pro
         served: undefined,
       };
       plane.infer(
-        { model, version: '', id: 'r', inputs: [fp32('x', [1, 4], [1, 2, 3, 4])], outputs: [], parameters: undefined },
+        { model, version, id: 'r', inputs: [fp32('x', [1, 4], [1, 2, 3, 4])], outputs: [], parameters: undefined },
         context,
         {
           onResponse: (response, final) => final && resolve({ response, context }),
@@ -118,6 +123,14 @@ test('a user stays with a variant, and an override goes before', async () => {
     assert.equal(factor(await ask({ 'x-user-id': `u${user}`, 'x-canary': 'always' })), 3);
   }
   assert.deepEqual(served, new Set([2, 3]));
+});
+
+test('a request that names a version passes by the routes', async () => {
+  const spec = `match: [{model: one}]\n${VARIANTS}strategy:\n  weighted: {stable: 0, next: 100}`;
+  const { ask, records } = await routed(spec);
+  assert.equal(factor(await ask({}, 'one')), 3);
+  assert.equal(factor(await ask({}, 'one', Infinity, '1')), 2);
+  assert.equal(records.length, 1);
 });
 
 test('other models pass through without a decision', async () => {

@@ -107,8 +107,10 @@ export class RoutedDataPlane implements DataPlane {
 
   infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
     const { decision } = this;
+    // Who names a version means that version.
     if (
       this.table.routes.size === 0 ||
+      request.version !== '' ||
       !decide(this.table, this.view.at(request, context), this.dependencies, decision)
     )
       return this.inner.infer(request, context, observer);
@@ -126,9 +128,7 @@ export class RoutedDataPlane implements DataPlane {
     return eligible(route.health, this.dependencies.now());
   }
 
-  /** `asked`: the version in the client's request, which a variant that names none passes on. */
-  versionOf(variant: { model: string; version?: string; alias?: string }, asked: string): string {
-    if (variant.version === undefined && variant.alias === undefined) return asked;
+  versionOf(variant: { model: string; version?: string; alias?: string }): string {
     return versionOf(variant, this.aliases);
   }
 

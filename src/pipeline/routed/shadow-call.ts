@@ -42,7 +42,7 @@ export class ShadowCall implements ResponseObserver {
   start(request: InferRequest): void {
     const variant = this.route.variants[this.variant];
     try {
-      const version = this.plane.versionOf(variant, '');
+      const version = this.plane.versionOf(variant);
       this.plane.inner.infer({ ...request, model: variant.model, version }, this.context, this, true);
     } catch {
       this.onError();

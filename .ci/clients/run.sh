@@ -35,7 +35,7 @@ print(*[s.getsockname()[1] for s in sockets])')
   export SWITCHYARD_HTTP=127.0.0.1:$http SWITCHYARD_GRPC=127.0.0.1:$grpc SWITCHYARD_MODELS=$work/models
 fi
 
-suite() { "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir "$here" "$@"; }
+suite() { "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir "$here" --ignore "$here/mlflow" "$@"; }
 if [ "$#" -gt 0 ]; then
   (cd "$here" && suite "$@")
 else

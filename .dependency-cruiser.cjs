@@ -34,6 +34,7 @@ const allowed = {
     'telemetry',
   ],
   registry: [],
+  eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/blobs', 'registry/webhooks', 'telemetry', 'tensor'],
   pull: ['models', 'pipeline/types', 'registry'],
   admin: ['control', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry'],
   client: ['pipeline/types', 'tensor'],

@@ -1,0 +1,92 @@
+import type { Timings } from '../pipeline/types.ts';
+import type { DataType } from '../tensor/tensor.ts';
+
+/** The version of the record's shape, as consumers see it in `schemaVersion`. */
+export const SCHEMA_VERSION = 1;
+
+export type ColumnArray =
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | BigUint64Array
+  | BigInt64Array
+  | Float32Array
+  | Float64Array;
+
+/** A named typed column of one request: what a model was asked, or said. Values are row-major and flat. */
+export interface Column {
+  name: string;
+  datatype: DataType;
+  shape: number[];
+  /** Empty where a redaction took them, or where the payload is kept by reference. FP16 and BF16 come as numbers. */
+  values: readonly (number | bigint | boolean | string | null)[] | ColumnArray;
+}
+
+/** One request, from its first byte to its end: what was asked, who answered, why, and what came of it. */
+export interface LogRecord {
+  /** Stable and unique: consumers deduplicate by it, labels and rewards refer to it. */
+  id: string;
+  /** Milliseconds since 1970. */
+  time: number;
+  /** '' = no route matched. Then variant, assigned, role and detour are '' too. */
+  route: string;
+  /** The variant that answered. */
+  variant: string;
+  assigned: string;
+  shadow: boolean;
+  model: string;
+  /** '' = no version was reached. */
+  version: string;
+  /** The version by content. */
+  digest: string;
+  requestedModel: string;
+  tenant: string;
+  protocol: string;
+  /** The client's own id of the request. */
+  requestId: string;
+  traceparent: string;
+  /** 'ok', or a code of the error table. */
+  status: string;
+  latencyMs: number;
+  timings?: Timings;
+  /** Probability with which this record was kept: weigh by its inverse. */
+  sampleRate: number;
+  /** Probability with which `assigned` was drawn; 1 without a route. */
+  propensity: number;
+  pmf: number[];
+  eligible: string[];
+  stateVersion: number;
+  snapshotVersion: number;
+  role: string;
+  analysed: boolean;
+  detour: string;
+  /** What the request is about, as the settings name it; '' = none. */
+  entity: string;
+  features: Column[];
+  predictions: Column[];
+  /** Where the columns' values lie when they are too large for a record. */
+  payloadRef?: string;
+  payloadSha256?: string;
+  schemaVersion: number;
+  /** What was taken out, as 'field: action'. */
+  redactions: string[];
+}
+
+/** A label or a reward that came later, for the record with the same id. */
+export interface FeedbackRecord {
+  id: string;
+  /** Milliseconds since 1970. */
+  time: number;
+  route: string;
+  rewards: Record<string, number>;
+  /** What was right, where the client told: JSON. */
+  label?: string;
+}
+
+/** On the log thread: gets each batch of records after redaction. Must not throw. */
+export interface RecordConsumer {
+  consume(records: readonly LogRecord[]): void;
+}

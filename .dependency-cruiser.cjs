@@ -35,6 +35,7 @@ const allowed = {
   ],
   registry: [],
   eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/blobs', 'registry/webhooks', 'telemetry', 'tensor'],
+  training: ['registry'],
   pull: ['models', 'pipeline/types', 'registry'],
   admin: ['control', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry'],
   client: ['pipeline/types', 'tensor'],

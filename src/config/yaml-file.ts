@@ -79,7 +79,13 @@ export function describe(issue: z.core.$ZodIssue, document: Document): Problem[]
     });
   }
   const where = issue.path.length === 0 ? 'configuration' : issue.path.join('.');
-  return [{ offset: place(issue.path, document), message: `${where}: ${issue.message}` }];
+  return [{ offset: place(issue.path, document), message: `${where}: ${issueMessage(issue)}` }];
+}
+
+/** What is wrong; of a key of a map what is wrong with the key. */
+export function issueMessage(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'invalid_key') return issue.message;
+  return issue.issues.map(({ message }) => message).join(', ');
 }
 
 /** Where the deepest node of the path that the file has starts; a key's own place for the last step. */

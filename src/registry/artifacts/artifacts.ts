@@ -2,7 +2,7 @@ import type { Digest } from '../blobs/digest.ts';
 import type { ByteSource } from '../blobs/receive.ts';
 import type { StagedBlob } from '../blobs/staging.ts';
 import type { BlobVault } from '../blobs/vault.ts';
-import type { RegistryDatabase } from '../database/database.ts';
+import type { Db, RegistryDatabase } from '../database/database.ts';
 import { doesNotExist, shown } from '../errors.ts';
 import { mediaTypeOf } from './media-type.ts';
 import {
@@ -21,6 +21,9 @@ export interface UploadFacts {
   declared: number | undefined;
   expected: Digest | undefined;
 }
+
+/** A part of a write. */
+type Also = (db: Db) => Promise<void>;
 
 /** The artifact tree: paths in the database, bytes in the blob store. Paths are checked by the caller (path.ts). */
 export class Artifacts {
@@ -42,16 +45,23 @@ export class Artifacts {
     return this.name({ path, digest, size, mediaType: mediaTypeOf(path, mediaType) });
   }
 
-  /** Stores a staged file under a path. */
-  async adopt(path: string, staged: StagedBlob, mediaType: string): Promise<Artifact> {
-    await this.vault.keep(staged);
-    return this.name({ path, digest: staged.digest, size: staged.size, mediaType: mediaTypeOf(path, mediaType) });
+  /** Stores a staged file under a path. `also` is done in the write that names it. On failure the file stays staged. */
+  async adopt(path: string, staged: StagedBlob, mediaType: string, also: Also): Promise<Artifact> {
+    await this.vault.adopt(staged);
+    return this.name({ path, digest: staged.digest, size: staged.size, mediaType: mediaTypeOf(path, mediaType) }, also);
   }
 
-  private async name(artifact: Artifact): Promise<Artifact> {
+  /** As `adopt`, for bytes that are stored already. Resolves with undefined when they are not. */
+  async adoptStored(artifact: Artifact, also: Also): Promise<Artifact | undefined> {
+    if (!(await this.vault.claimStored(artifact.digest, artifact.size))) return undefined;
+    return this.name({ ...artifact, mediaType: mediaTypeOf(artifact.path, artifact.mediaType) }, also);
+  }
+
+  private async name(artifact: Artifact, also?: Also): Promise<Artifact> {
     await this.database.write(async (db) => {
       await this.vault.claimAgain(db, artifact.digest);
       await putArtifact(db, artifact, this.now());
+      await also?.(db);
     });
     return artifact;
   }

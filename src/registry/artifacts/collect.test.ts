@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { SwitchyardError } from '../../shared/errors.ts';
 import { testStorage } from '../../testing/artifact-storage.ts';
 import { stage } from '../../testing/blob-store-contract.ts';
 import { RegistryUnderTest } from '../../testing/registry.ts';
@@ -223,6 +224,49 @@ test('uploads in parts outlive a restart', async () => {
   const { artifact } = await uploads.append(created.id, 100_000, once(bytes.subarray(100_000)));
   assert.equal((await artifacts.get('a/parts')).digest, artifact?.digest);
   await vault.verify(artifact!.digest);
+});
+
+test('an upload in parts that died between storing its bytes and naming them ends with an empty request', async () => {
+  const bytes = randomBytes(50_000);
+  const { uploads: before, vault } = served.registry.storage;
+  const { id } = await before.create('a/cut', bytes.length, 'text/plain', undefined);
+  await before.append(id, 0, once(bytes.subarray(0, 20_000)));
+  await before.close();
+  const { digest } = await vault.put(once(bytes), { maxBytes: bytes.length });
+  await vault.staging.discardId(id);
+  await served.registry.database.write((db) =>
+    db.updateTable('uploads').set({ received: bytes.length, expected: digest }).where('upload_id', '=', id).execute(),
+  );
+  await served.close(true);
+  served = await RegistryUnderTest.open(served.database, served.dataDir, testStorage());
+  const { uploads, artifacts } = served.registry.storage;
+  assert.equal((await uploads.get(id)).received, bytes.length);
+  const { artifact } = await uploads.append(id, bytes.length, once(Buffer.alloc(0)));
+  assert.deepEqual(await artifacts.get('a/cut'), { ...artifact!, mediaType: 'text/plain' });
+  assert.equal(artifact?.digest, digest);
+  await assert.rejects(uploads.get(id), { code: 'not_found' });
+});
+
+test('an upload in parts whose bytes are nowhere any more says so, and its end too', async () => {
+  const { uploads, vault } = served.registry.storage;
+  const { id } = await uploads.create('a/lost', 3, '', undefined);
+  await vault.staging.discardId(id);
+  const digest = `sha256:${'0'.repeat(64)}`;
+  await served.registry.database.write((db) =>
+    db.updateTable('uploads').set({ received: 3, expected: digest }).where('upload_id', '=', id).execute(),
+  );
+  await assert.rejects(uploads.append(id, 3, once(Buffer.alloc(0))), { code: 'not_found' });
+});
+
+test('an upload in parts outlives a store that is away when its last byte comes', async (t) => {
+  const { uploads, artifacts, vault } = served.registry.storage;
+  const { id } = await uploads.create('a/away', 3, '', undefined);
+  const away = (): Promise<void> => Promise.reject(new SwitchyardError('unavailable', 'the store is away'));
+  t.mock.method(vault.store, 'adopt', away, { times: 1 });
+  await assert.rejects(uploads.append(id, 0, once(Buffer.from('abc'))), { code: 'unavailable' });
+  assert.equal((await uploads.get(id)).received, 3);
+  await uploads.append(id, 3, once(Buffer.alloc(0)));
+  await vault.verify((await artifacts.get('a/away')).digest);
 });
 
 test('damaged bytes are found when a download asks for it', async () => {

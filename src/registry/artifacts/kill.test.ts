@@ -13,6 +13,7 @@ import { RegistryUnderTest } from '../../testing/registry.ts';
 const KILLS = Number(process.env.SWITCHYARD_TEST_KILLS ?? 2);
 const PROGRAM = fileURLToPath(new URL('../../testing/registry-server.ts', import.meta.url));
 const FILES = '/api/2.0/mlflow-artifacts/artifacts';
+const PART = 600_000;
 
 async function start(dataDir: string): Promise<{ child: ChildProcess; url: string }> {
   const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, dataDir], {
@@ -22,10 +23,18 @@ async function start(dataDir: string): Promise<{ child: ChildProcess; url: strin
   return { child, url: `http://127.0.0.1:${line.toString().trim()}` };
 }
 
+function patch(url: string, id: string, content: Buffer, from: number, to: number): Promise<Response> {
+  const headers = { 'Upload-Offset': String(from) };
+  return fetch(`${url}/api/v1/registry/uploads/${id}`, { method: 'PATCH', headers, body: content.subarray(from, to) });
+}
+
 test('kill -9 during uploads and collections loses nothing that was acknowledged', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'killed-'));
   const acknowledged = new Map<string, string>();
-  const resumable = randomBytes(6_000_000);
+  const filling = randomBytes(1_500_000);
+  const contentOf = (path: string): Buffer => Buffer.concat([Buffer.from(path), filling]);
+  /** By upload: where it leads, and how many of its bytes were acknowledged. */
+  const partial = new Map<string, { path: string; offset: number }>();
   let resumed = 0;
   try {
     for (let round = 0; round < KILLS; round++) {
@@ -44,18 +53,18 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
         for (;;) await fetch(`${url}/api/v1/registry/gc`, { method: 'POST', body: '{"grace_seconds": 60}' });
       };
       const inParts = async (): Promise<void> => {
-        const body = JSON.stringify({ path: `r${round}/parts`, size: resumable.length });
-        const { upload_id } = (await (
-          await fetch(`${url}/api/v1/registry/uploads`, { method: 'POST', body })
-        ).json()) as {
-          upload_id: string;
-        };
-        for (let offset = 0; offset < resumable.length; offset += 1_000_000) {
-          await fetch(`${url}/api/v1/registry/uploads/${upload_id}`, {
-            method: 'PATCH',
-            headers: { 'Upload-Offset': String(offset) },
-            body: resumable.subarray(offset, offset + 1_000_000),
-          });
+        for (let i = 0; ; i++) {
+          const path = `r${round}/parts/${i}`;
+          const content = contentOf(path);
+          const body = JSON.stringify({ path, size: content.length });
+          const created = await fetch(`${url}/api/v1/registry/uploads`, { method: 'POST', body });
+          const { upload_id } = (await created.json()) as { upload_id: string };
+          for (let offset = 0; offset < content.length; offset += PART) {
+            partial.set(upload_id, { path, offset });
+            const answer = await patch(url, upload_id, content, offset, offset + PART);
+            assert.equal(answer.status, 200);
+          }
+          partial.set(upload_id, { path, offset: content.length });
         }
       };
       const clients = Promise.allSettled([upload(0), upload(1), collect(), inParts()]);
@@ -74,17 +83,19 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
       assert.equal(createHash('sha256').update(got).digest('hex'), sha256, path);
     }
     const { database, storage } = served.registry;
-    for (const { upload_id } of await database.read((db) => db.selectFrom('uploads').select('upload_id').execute())) {
-      const { received } = await storage.uploads.get(upload_id);
-      const rest = resumable.subarray(received);
-      const answer = await fetch(`${served.url}/api/v1/registry/uploads/${upload_id}`, {
-        method: 'PATCH',
-        headers: { 'Upload-Offset': String(received) },
-        body: rest,
-      });
-      const { digest } = (await answer.json()) as { digest: string };
-      assert.equal(digest, `sha256:${createHash('sha256').update(resumable).digest('hex')}`);
-      resumed++;
+    const open = await database.read((db) => db.selectFrom('uploads').select('upload_id').execute());
+    const unfinished = new Set(open.map(({ upload_id }) => upload_id));
+    for (const [upload_id, { path, offset }] of partial) {
+      const content = contentOf(path);
+      if (unfinished.has(upload_id)) {
+        const { received } = await storage.uploads.get(upload_id);
+        assert.ok(received >= offset, `${path}: ${offset} bytes were acknowledged, ${received} are there`);
+        const answer = await patch(served.url, upload_id, content, received, content.length);
+        assert.equal(answer.status, 200, `${path} at ${received}: ${await answer.clone().text()}`);
+        resumed++;
+      }
+      const digest = `sha256:${createHash('sha256').update(content).digest('hex')}`;
+      assert.equal((await storage.artifacts.get(path)).digest, digest, path);
     }
     await storage.collector.collect({ graceMs: -1000, dryRun: false });
     assert.deepEqual(await readdir(storage.vault.staging.folder), []);

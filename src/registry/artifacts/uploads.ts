@@ -3,7 +3,7 @@ import { SwitchyardError } from '../../shared/errors.ts';
 import type { Digest } from '../blobs/digest.ts';
 import { append, type ByteSource, checkReceived, tooLarge } from '../blobs/receive.ts';
 import type { StagedFile, Staging } from '../blobs/staging.ts';
-import type { RegistryDatabase } from '../database/database.ts';
+import type { Db, RegistryDatabase } from '../database/database.ts';
 import type { Artifacts } from './artifacts.ts';
 import type { Artifact } from './tree.ts';
 
@@ -84,6 +84,8 @@ export class Uploads {
     this.busy.add(id);
     try {
       const row = await this.row(id);
+      const stored = await this.completeStored(row);
+      if (stored !== undefined) return { upload: row, artifact: stored };
       const file = await this.file(row);
       if (file.size !== offset) {
         throw new SwitchyardError(
@@ -99,6 +101,14 @@ export class Uploads {
     }
   }
 
+  /** Ends an upload whose last byte had come when the process died, from the blob that its bytes had become. */
+  private async completeStored(row: UploadRow): Promise<Artifact | undefined> {
+    const { path, size, received, expected: digest, mediaType, id } = row;
+    if (received !== size || digest === undefined || this.files.has(id) || (await this.staging.has(id)))
+      return undefined;
+    return this.artifacts.adoptStored({ path, digest, size, mediaType }, (db) => deleteRow(db, id));
+  }
+
   private async take(row: UploadRow, file: StagedFile, source: ByteSource): Promise<void> {
     try {
       await append(file, this.withCheckpoints(row.id, file, source), row.size);
@@ -109,7 +119,8 @@ export class Uploads {
       else await this.forget(row.id).catch(() => {});
       throw error;
     }
-    await this.checkpoint(row.id, file);
+    // The last bytes are made certain together with their digest.
+    if (file.size < row.size) await this.checkpoint(row.id, file);
   }
 
   private async *withCheckpoints(id: string, file: StagedFile, source: ByteSource): ByteSource {
@@ -130,16 +141,28 @@ export class Uploads {
     );
   }
 
+  /**
+   * Two writes keep it whole when the process dies in between: the first says what the bytes are before they leave the
+   * staging folder, the second names them and ends the upload.
+   */
   private async complete(row: UploadRow, file: StagedFile): Promise<Artifact> {
     this.files.delete(row.id);
-    const staged = await file.finish();
     try {
+      const staged = await file.finish();
       checkReceived(staged, { maxBytes: row.size, expected: row.expected });
-      return await this.artifacts.adopt(row.path, staged, row.mediaType);
-    } finally {
-      // Also after a failure: bytes that are not what was promised cannot be mended by sending more.
-      await this.staging.discard(staged.file);
-      await this.forgetRow(row.id);
+      await this.database.write((db) =>
+        db
+          .updateTable('uploads')
+          .set({ received: staged.size, expected: staged.digest, touched_time: this.now() })
+          .where('upload_id', '=', row.id)
+          .execute(),
+      );
+      return await this.artifacts.adopt(row.path, staged, row.mediaType, (db) => deleteRow(db, row.id));
+    } catch (error) {
+      // A store that is away may be back: an empty request at the end tries again. Bytes that are not what was promised
+      // cannot be mended by sending more.
+      if (!(error instanceof SwitchyardError && error.code === 'unavailable')) await this.forget(row.id);
+      throw error;
     }
   }
 
@@ -159,7 +182,7 @@ export class Uploads {
   }
 
   private async forgetRow(id: string): Promise<void> {
-    await this.database.write((db) => db.deleteFrom('uploads').where('upload_id', '=', id).execute());
+    await this.database.write((db) => deleteRow(db, id));
   }
 
   /** Ends uploads that nobody has gone on with since `beforeMs`. Returns how many. */
@@ -222,4 +245,8 @@ export class Uploads {
       await file.close();
     }
   }
+}
+
+async function deleteRow(db: Db, id: string): Promise<void> {
+  await db.deleteFrom('uploads').where('upload_id', '=', id).execute();
 }

@@ -39,8 +39,9 @@ export class FileBlobStore implements BlobStore {
         return;
       }
       const shard = await this.shard(digest);
-      await chmod(stagedFile, 0o400);
       await rename(stagedFile, path);
+      // Not before: an upload that goes on after a kill opens its staged file for writing.
+      await chmod(path, 0o400);
       await syncFolder(shard);
     } catch (error) {
       throw diskError(error);

@@ -63,6 +63,14 @@ export class Staging {
     }
   }
 
+  /** Whether the file is there. */
+  has(id: string): Promise<boolean> {
+    return stat(this.path(id)).then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** Removes files that nobody writes, nobody keeps and that are older than `beforeMs`. Returns how many. */
   async sweep(beforeMs: number, keep: (id: string) => boolean): Promise<number> {
     let removed = 0;

@@ -41,12 +41,24 @@ export class BlobVault {
   /** Makes a staged file a blob. The staged file is gone afterwards, also on failure. */
   async keep(staged: StagedBlob): Promise<void> {
     try {
-      await this.claim(staged.digest, staged.size);
-      await this.store.adopt(staged.digest, staged.file, staged.size);
+      await this.adopt(staged);
     } catch (error) {
       await this.staging.discard(staged.file);
       throw error;
     }
+  }
+
+  /** As `keep`, but after a failure the staged file is still there. */
+  async adopt(staged: StagedBlob): Promise<void> {
+    await this.claim(staged.digest, staged.size);
+    await this.store.adopt(staged.digest, staged.file, staged.size);
+  }
+
+  /** Claims a blob that should be stored. False: it is not. */
+  async claimStored(digest: Digest, size: number): Promise<boolean> {
+    // Claimed first: from then on no collection takes it away.
+    await this.claim(digest, size);
+    return (await this.store.stat(digest))?.size === size;
   }
 
   private async claim(digest: Digest, size: number): Promise<void> {

@@ -1,9 +1,11 @@
-/** Something that was committed: "run.created", "alias.moved" and so on. */
+/** Something that was committed: "run.created", "job.updated" and so on. */
 export interface RegistryEvent {
   type: string;
   /** Milliseconds since 1970. */
   at: number;
   data: Readonly<Record<string, unknown>>;
+  /** Webhooks that want it have it in their queue already. */
+  queued: boolean;
 }
 
 export type EventListener = (event: RegistryEvent) => void;
@@ -23,10 +25,10 @@ export class RegistryEvents {
     return () => this.listeners.delete(listener);
   }
 
-  /** Call it after the write resolved. */
-  emit(type: string, data: Readonly<Record<string, unknown>>): void {
+  /** Call it after the write resolved. Webhooks get it too when its type is one of theirs (webhooks/events.ts). */
+  emit(type: string, data: Readonly<Record<string, unknown>>, { queued } = { queued: false }): void {
     if (this.listeners.size === 0) return;
-    const event = { type, at: Date.now(), data };
+    const event = { type, at: Date.now(), data, queued };
     for (const listener of this.listeners) {
       try {
         listener(event);

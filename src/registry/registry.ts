@@ -10,7 +10,8 @@
  * - Each area gives a list of routes (rest/route.ts): `jsonRoute` with a zod schema, or `stream` for raw bytes in both
  *   directions. They make up the dispatch and the OpenAPI description. Errors are `RegistryError` (errors.ts).
  * - search/ has the filter language and page tokens for every search.
- * - `events` tells in-process listeners what was committed.
+ * - `events` tells in-process listeners what was committed. Other parts of the program tell by it what webhooks want to
+ *   know: an emitted `job.…` or `drift.…` event is queued for delivery.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +24,9 @@ import { RestDispatch } from './rest/dispatch.ts';
 import type { RouteAliasSource } from './routes/route-aliases.ts';
 import { createRouteStore, type RouteStore } from './routes/route-store.ts';
 import { createTracking, type Tracking } from './tracking/tracking.ts';
+import { WebhookBridge } from './webhooks/bridge.ts';
 import type { WebhookPolicy } from './webhooks/guard.ts';
+import { WebhookQueue } from './webhooks/queue.ts';
 
 export interface RegistrySettings {
   /** Holds the embedded database and files. */
@@ -61,7 +64,11 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
       : { kind: 'postgres', url: settings.database },
   );
   const events = new RegistryEvents((error) => log.error({ err: error }, 'a listener of registry events failed'));
-  const tracking = createTracking({ database, events, now: Date.now });
+  const webhookError = (error: unknown): void => log.error({ err: error }, 'delivering webhooks failed');
+  const webhooks = new WebhookQueue({ database, policy: settings.webhooks, now: Date.now, onError: webhookError });
+  const wakeWebhooks = (): void => webhooks.wake();
+  const bridge = new WebhookBridge({ database, events, wake: wakeWebhooks, onError: webhookError });
+  const tracking = createTracking({ database, events, now: Date.now, wakeWebhooks });
   const storage = await openStorage(settings.artifacts, {
     folder: join(settings.dataDir, 'registry'),
     database,
@@ -79,14 +86,17 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
       vault: storage.vault,
       events,
       now: Date.now,
-      onError: (error) => log.error({ err: error }, 'delivering webhooks failed'),
+      wakeWebhooks,
     },
   );
   const rest = new RestDispatch([...tracking.routes, ...storage.routes, ...models.routes], (error) =>
     log.error({ err: error }, 'a registry request failed'),
   );
+  webhooks.start();
   const close = async (): Promise<void> => {
-    await models.close();
+    models.close();
+    await bridge.close();
+    await webhooks.close();
     await storage.close();
     await database.close();
   };

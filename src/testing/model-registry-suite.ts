@@ -537,6 +537,49 @@ function webhookTests(registry: () => RegistryUnderTest, refused: Refused): void
     await registry().ok('DELETE', `webhooks/${webhook.webhook_id}`);
   });
 
+  test('runs are told in the write that changes them; jobs and drift when another part of the program emits them', async () => {
+    const wanted = ['run.created', 'run.updated', 'run.deleted', 'job.created', 'job.updated', 'drift.set'];
+    const { webhook } = await registry().ok('POST', `${OWN}/webhooks`, {
+      name: 'life',
+      url: url('/life'),
+      secret: 'geheim',
+      events: wanted.map((name) => ({ entity: name.split('.')[0], action: name.split('.')[1] })),
+    });
+    const of = (): { entity: string; action: string; data: Record<string, unknown> }[] =>
+      received.filter(({ request }) => request.url === '/life').map(({ body }) => JSON.parse(body));
+    const { run } = await registry().ok('POST', 'runs/create', { experiment_id: '0', run_name: 'told', start_time: 5 });
+    const { run_id } = run.info;
+    await registry().ok('POST', 'runs/update', { run_id, status: 'FINISHED', end_time: 7 });
+    await registry().ok('POST', 'runs/delete', { run_id });
+    const { events: told } = registry().registry;
+    told.emit('job.created', { job_id: 'j1' });
+    told.emit('job.updated', { job_id: 'j1', state: 'Succeeded' });
+    told.emit('drift.set', { model: 'churn', feature: 'age', psi: 0.3 });
+    // Not one that webhooks know.
+    told.emit('run.outputs', { run_id });
+    await until(() => of().length >= wanted.length);
+    const bodies = new Map(of().map(({ entity, action, data }) => [`${entity}.${action}`, data]));
+    assert.deepEqual([...bodies.keys()].sort(), wanted.toSorted());
+    const common = { run_id, experiment_id: '0' };
+    assert.deepEqual(bodies.get('run.created'), {
+      ...common,
+      run_name: 'told',
+      user_id: '',
+      start_time: 5,
+      status: 'RUNNING',
+    });
+    assert.deepEqual(bodies.get('run.updated'), { ...common, run_name: 'told', status: 'FINISHED', end_time: 7 });
+    assert.deepEqual(bodies.get('run.deleted'), { ...common, lifecycle_stage: 'deleted' });
+    assert.deepEqual(bodies.get('job.updated'), { job_id: 'j1', state: 'Succeeded' });
+    assert.deepEqual(bodies.get('drift.set'), { model: 'churn', feature: 'age', psi: 0.3 });
+    for (const { request, body } of received.filter((each) => each.request.url === '/life')) {
+      const signed = `${request.headers['x-mlflow-delivery-id']}.${request.headers['x-mlflow-timestamp']}.${body}`;
+      const mac = createHmac('sha256', 'geheim').update(signed).digest('base64');
+      assert.equal(request.headers['x-mlflow-signature'], `v1,${mac}`);
+    }
+    await registry().ok('DELETE', `${OWN}/webhooks/${webhook.webhook_id}`);
+  });
+
   test("MLflow's clients see only webhooks and events that they know", async () => {
     const mixed = [...events, { entity: 'RUN', action: 'CREATED' }];
     const { webhook } = await registry().ok('POST', `${OWN}/webhooks`, {

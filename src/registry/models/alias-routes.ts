@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import { commit } from '../commit.ts';
 import { invalidParameter, shown } from '../errors.ts';
 import { required, text } from '../rest/fields.ts';
 import { type Caller, jsonRoute, type RestRoute } from '../rest/route.ts';
 import { type AliasWish, moveAlias, versionByAlias } from './aliases.ts';
-import { commit, type ModelsContext } from './context.ts';
+import type { ModelsContext } from './context.ts';
 import { findModel } from './find.ts';
 import { movesOf, servedAt, timeOf, withoutKey } from './history.ts';
 import { versionNumber } from './names.ts';

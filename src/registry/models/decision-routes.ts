@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import { commit } from '../commit.ts';
 import { required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { parseRequirements, REQUIREMENTS_TAG } from '../serving/requirements.ts';
 import { whoAndWhy } from './alias-routes.ts';
-import { commit, type ModelsContext } from './context.ts';
+import type { ModelsContext } from './context.ts';
 import { addEvidence, approvalsOf, decide, evidenceOf } from './decisions.ts';
 import { findVersion } from './find.ts';
 import { withoutKey } from './history.ts';

@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { commit } from '../commit.ts';
 import { int64, keyValue, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
-import { commit, type ModelsContext } from './context.ts';
+import type { ModelsContext } from './context.ts';
 import { findModel } from './find.ts';
 import { stageOf } from './names.ts';
 import {

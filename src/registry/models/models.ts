@@ -7,7 +7,6 @@ import { createRouteAliases, type RouteAliasSource } from '../routes/route-alias
 import { servingRoutes } from '../serving/routes.ts';
 import { createServing, type Serving } from '../serving/serving.ts';
 import type { WebhookPolicy } from '../webhooks/guard.ts';
-import { WebhookQueue } from '../webhooks/queue.ts';
 import { webhookRoutes } from '../webhooks/routes.ts';
 import { aliasRoutes } from './alias-routes.ts';
 import type { AliasPolicy } from './aliases.ts';
@@ -28,7 +27,7 @@ export interface ModelsParts {
   vault: BlobVault;
   events: RegistryEvents;
   now(): number;
-  onError(error: unknown): void;
+  wakeWebhooks(): void;
 }
 
 export interface Models {
@@ -37,19 +36,17 @@ export interface Models {
   serving: Serving;
   /** For the gateway's routes. */
   routeAliases: RouteAliasSource;
-  /** Waits for deliveries that are on their way. */
-  close(): Promise<void>;
+  /** Ends waiting requests. */
+  close(): void;
 }
 
 /** Registered models, versions, aliases, decisions and webhooks. */
 export function createModels(settings: ModelsSettings, parts: ModelsParts): Models {
-  const { database, events, now } = parts;
-  const queue = new WebhookQueue({ database, policy: settings.webhooks, now, onError: parts.onError });
-  const context: ModelsContext = { database, events, policy: settings.aliases, now, wakeWebhooks: () => queue.wake() };
+  const { database, events, now, wakeWebhooks } = parts;
+  const context: ModelsContext = { database, events, policy: settings.aliases, now, wakeWebhooks };
   const closing = new AbortController();
   const around = { models: context, vault: parts.vault, signingKey: settings.signingKey, closing: closing.signal };
   const serving = createServing(around);
-  queue.start();
   return {
     routes: [
       ...modelRoutes(context),
@@ -60,10 +57,7 @@ export function createModels(settings: ModelsSettings, parts: ModelsParts): Mode
       ...servingRoutes(around, serving),
     ],
     serving,
-    close: () => {
-      closing.abort();
-      return queue.close();
-    },
+    close: () => closing.abort(),
     routeAliases: createRouteAliases(context),
   };
 }

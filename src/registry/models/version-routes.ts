@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { commit } from '../commit.ts';
 import { flag, int64, keyValue, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
-import { commit, type ModelsContext } from './context.ts';
+import type { ModelsContext } from './context.ts';
 import { findVersion } from './find.ts';
 import { asRecord } from './model-routes.ts';
 import { isPrompt, isPromptModel } from './registered-models.ts';

@@ -1,6 +1,7 @@
+import { commit } from '../commit.ts';
 import { RegistryError } from '../errors.ts';
 import { moveAlias } from '../models/aliases.ts';
-import { commit, type ModelsContext } from '../models/context.ts';
+import type { ModelsContext } from '../models/context.ts';
 
 /** Aliases as the gateway's routes follow and move them. */
 export interface RouteAliasSource {

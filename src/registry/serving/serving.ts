@@ -1,10 +1,11 @@
 import type { Readable } from 'node:stream';
 import { isDigest } from '../blobs/digest.ts';
 import type { BlobVault } from '../blobs/vault.ts';
+import { commit } from '../commit.ts';
 import { doesNotExist, shown } from '../errors.ts';
 import { canonicalManifest, manifestDigest } from '../manifest/manifest.ts';
 import { type SigningKey, signManifest } from '../manifest/signature.ts';
-import { commit, type ModelsContext } from '../models/context.ts';
+import type { ModelsContext } from '../models/context.ts';
 import { manifestOf, pinnedManifest } from '../models/files.ts';
 import { findVersion } from '../models/find.ts';
 import { recordReport } from './gateways.ts';

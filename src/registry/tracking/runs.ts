@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import { commit } from '../commit.ts';
 import type { DatabaseKind, Db } from '../database/database.ts';
 import { run } from '../database/statements.ts';
 import { invalidParameter, shown } from '../errors.ts';
@@ -35,7 +36,10 @@ interface NewRun {
 const INSERT = `INSERT INTO runs (run_id, experiment_id, run_name, user_id, status, lifecycle_stage, start_time, artifact_uri)
   VALUES ($1, $2, $3, $4, 'RUNNING', 'active', $5, $6) RETURNING run_key`;
 
-async function createRun(db: Db, { experiment_id, user_id, start_time, name, tags }: NewRun): Promise<string> {
+async function createRun(
+  db: Db,
+  { experiment_id, user_id, start_time, name, tags }: NewRun,
+): Promise<{ run_id: string; text: string }> {
   const experiment = await activeExperiment(db, experiment_id);
   const run_id = randomUUID().replaceAll('-', '');
   const uri = `${experiment.artifact_location.replace(/\/+$/, '')}/${run_id}/artifacts`;
@@ -54,7 +58,7 @@ async function createRun(db: Db, { experiment_id, user_id, start_time, name, tag
     artifact_uri: uri,
   };
   const shownTags = [...new Map(tags.map(({ key, value }) => [key, keyValueJson(key, value)])).values()].join(',');
-  return `{"run":{"info":${JSON.stringify(runInfo(row))},"data":{"tags":[${shownTags}]}}}`;
+  return { run_id, text: `{"run":{"info":${JSON.stringify(runInfo(row))},"data":{"tags":[${shownTags}]}}}` };
 }
 
 /** The name and the tags of a new run: each may bring the name, and they may not disagree. */
@@ -94,11 +98,12 @@ async function updateRun(db: Db, kind: DatabaseKind, id: string, update: RunUpda
   return db.selectFrom('runs').selectAll().where('run_key', '=', ref.run_key).executeTakeFirstOrThrow();
 }
 
-async function setStage(db: Db, id: string, stage: 'active' | 'deleted', now: number): Promise<void> {
+async function setStage(db: Db, id: string, stage: 'active' | 'deleted', now: number): Promise<RunRef> {
   const ref = await findRun(db, id);
   const deleted = stage === 'deleted' ? now : null;
   const text = 'UPDATE runs SET lifecycle_stage = $1, deleted_time = $2 WHERE run_key = $3';
   await run(db, text, [stage, deleted, ref.run_key]);
+  return ref;
 }
 
 const statusSchema = z.union([
@@ -111,7 +116,8 @@ const statusSchema = z.union([
     .transform((number) => STATUSES[number - 1]),
 ]);
 
-export function runRoutes({ database, events, now }: TrackingContext): RestRoute[] {
+export function runRoutes(context: TrackingContext): RestRoute[] {
+  const { database, now } = context;
   const path = (call: string): string => `/api/2.0/mlflow/runs/${call}`;
   const stageRoute = (verb: 'delete' | 'restore', stage: 'active' | 'deleted'): RestRoute =>
     jsonRoute({
@@ -121,8 +127,11 @@ export function runRoutes({ database, events, now }: TrackingContext): RestRoute
       summary: verb === 'delete' ? 'Mark a run as deleted' : 'Restore a deleted run',
       request: z.object({ run_id: required }),
       handle: async ({ run_id }) => {
-        await database.write((db) => setStage(db, run_id, stage, now()));
-        events.emit(`run.${verb}d`, { run_id });
+        await commit(context, async (db, at, note) => {
+          const { experiment_id } = await setStage(db, run_id, stage, at);
+          const data = { run_id, experiment_id: String(experiment_id), lifecycle_stage: stage };
+          note({ entity: 'run', action: stage === 'deleted' ? 'deleted' : 'updated', data });
+        });
         return {};
       },
     });
@@ -152,9 +161,13 @@ export function runRoutes({ database, events, now }: TrackingContext): RestRoute
           name,
           tags,
         };
-        const created = await database.write((db) => createRun(db, given));
-        events.emit('run.created', { experiment_id: given.experiment_id, run_name: name });
-        return created;
+        return commit(context, async (db, _, note) => {
+          const { run_id, text } = await createRun(db, given);
+          const { experiment_id, user_id, start_time } = given;
+          const data = { run_id, experiment_id, run_name: name, user_id, start_time, status: 'RUNNING' };
+          note({ entity: 'run', action: 'created', data });
+          return text;
+        });
       },
     }),
     jsonRoute({
@@ -179,9 +192,19 @@ export function runRoutes({ database, events, now }: TrackingContext): RestRoute
         const { status, end_time, run_name } = request;
         checkLength('run_name', run_name ?? '', LIMITS.tagValue);
         const id = givenRunId(request);
-        const row = await database.write((db) => updateRun(db, database.kind, id, { status, end_time, run_name }));
-        if (status !== undefined && status !== null) events.emit('run.status', { run_id: id, status });
-        return { run_info: runInfo(row) };
+        return commit(context, async (db, _, note) => {
+          const row = await updateRun(db, database.kind, id, { status, end_time, run_name });
+          const { run_id, experiment_id, status: now, end_time: end } = row;
+          const data = {
+            run_id,
+            experiment_id: String(experiment_id),
+            run_name: row.run_name,
+            status: now,
+            end_time: end,
+          };
+          note({ entity: 'run', action: 'updated', data });
+          return { run_info: runInfo(row) };
+        });
       },
     }),
     stageRoute('delete', 'deleted'),

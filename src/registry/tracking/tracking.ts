@@ -1,5 +1,4 @@
-import type { RegistryDatabase } from '../database/database.ts';
-import type { RegistryEvents } from '../events.ts';
+import type { CommitContext } from '../commit.ts';
 import type { RestRoute } from '../rest/route.ts';
 import { experimentSearchRoute } from './experiment-search.ts';
 import { experimentRoutes } from './experiments.ts';
@@ -11,12 +10,7 @@ import { runSearchRoute } from './run-search.ts';
 import { runRoutes } from './runs.ts';
 
 /** What the tracking half works with. */
-export interface TrackingContext {
-  database: RegistryDatabase;
-  events: RegistryEvents;
-  /** Milliseconds since 1970. */
-  now(): number;
-}
+export type TrackingContext = CommitContext;
 
 export interface Tracking {
   routes: readonly RestRoute[];

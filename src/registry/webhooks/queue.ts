@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Db, RegistryDatabase } from '../database/database.ts';
+import { run } from '../database/statements.ts';
 import type { WebhookEvent } from './events.ts';
 import type { WebhookPolicy } from './guard.ts';
 import { type DeliveryResult, deliver } from './send.ts';
@@ -23,6 +24,9 @@ const LEASE_MS = 60_000;
 const PARALLEL = 8;
 const KEPT_MS = 7 * 24 * 3600 * 1000;
 
+const WANTING = `SELECT w.webhook_id FROM webhook_events e JOIN webhooks w ON w.webhook_id = e.webhook_id
+  WHERE e.event = $1 AND w.status = 'ACTIVE'`;
+
 /** MLflow's form of what is sent. */
 export function deliveryBody({ entity, action }: WebhookEvent, data: object, at: number): string {
   return JSON.stringify({ entity, action, timestamp: new Date(at).toISOString(), data });
@@ -30,18 +34,12 @@ export function deliveryBody({ entity, action }: WebhookEvent, data: object, at:
 
 /**
  * Puts an event into the queue of every webhook that wants it. Call it in the write that makes the event true: then a
- * kill at any moment loses neither or both.
+ * kill at any moment loses neither or both. @returns whether somebody wants it.
  */
-export async function enqueueEvent(db: Db, event: WebhookEvent, data: object, at: number): Promise<void> {
+export async function enqueueEvent(db: Db, event: WebhookEvent, data: object, at: number): Promise<boolean> {
   const name = `${event.entity}.${event.action}`;
-  const wanting = await db
-    .selectFrom('webhook_events as e')
-    .innerJoin('webhooks as w', 'w.webhook_id', 'e.webhook_id')
-    .select('w.webhook_id')
-    .where('e.event', '=', name)
-    .where('w.status', '=', 'ACTIVE')
-    .execute();
-  if (wanting.length === 0) return;
+  const wanting = await run<{ webhook_id: string }>(db, WANTING, [name]);
+  if (wanting.length === 0) return false;
   const body = deliveryBody(event, data, at);
   await db
     .insertInto('webhook_deliveries')
@@ -60,6 +58,7 @@ export async function enqueueEvent(db: Db, event: WebhookEvent, data: object, at
       })),
     )
     .execute();
+  return true;
 }
 
 interface Taken {

@@ -1,0 +1,41 @@
+import type { RegistryDatabase } from '../database/database.ts';
+import type { RegistryEvent, RegistryEvents } from '../events.ts';
+import { ALL_EVENTS } from './events.ts';
+import { enqueueEvent } from './queue.ts';
+
+interface BridgeParts {
+  database: RegistryDatabase;
+  events: RegistryEvents;
+  wake(): void;
+  onError(error: unknown): void;
+}
+
+/**
+ * Queues for webhooks what other parts of the program tell only by `events`: jobs, drift. What a write of the registry
+ * tells has been queued in that write (see commit.ts) and passes by. Events are queued in their order.
+ */
+export class WebhookBridge {
+  private readonly parts: BridgeParts;
+  private readonly unsubscribe: () => void;
+  private last: Promise<void> = Promise.resolve();
+
+  constructor(parts: BridgeParts) {
+    this.parts = parts;
+    const known = new Set(ALL_EVENTS);
+    this.unsubscribe = parts.events.subscribe((event) => {
+      if (event.queued || !known.has(event.type)) return;
+      this.last = this.last.then(() => this.enqueue(event)).catch(parts.onError);
+    });
+  }
+
+  private async enqueue({ type, data, at }: RegistryEvent): Promise<void> {
+    const [entity, action] = type.split('.');
+    if (await this.parts.database.write((db) => enqueueEvent(db, { entity, action }, data, at))) this.parts.wake();
+  }
+
+  /** Waits for what was told before. */
+  async close(): Promise<void> {
+    this.unsubscribe();
+    await this.last;
+  }
+}

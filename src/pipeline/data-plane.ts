@@ -116,6 +116,9 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     return NO_HEADERS;
   }
 
+  /** Nothing is counted by model before `infer`. */
+  refused(): void {}
+
   /** `keepInputs`: the caller reads the tensors again, or sends the same request once more. */
   infer(
     request: InferRequest,

@@ -95,6 +95,13 @@ export interface DataPlane {
   /** Headers (lower case) that routes of this model may look at. */
   headersOf(model: string): readonly string[];
   infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission;
+  /** A request ended before `infer`: it could not be read, its caller may not send it, or went away. */
+  refused(
+    model: string,
+    version: string,
+    context: Pick<RequestContext, 'protocol' | 'tenant' | 'receivedAt' | 'traceparent'>,
+    error: SwitchyardError,
+  ): void;
 }
 
 export type ModelState = 'UNKNOWN' | 'LOADING' | 'READY' | 'UNLOADING' | 'UNAVAILABLE';

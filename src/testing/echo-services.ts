@@ -59,6 +59,8 @@ export interface EchoServices extends GatewayServices {
  * (until cancelled); 'shed' overloaded. Anything else is not found.
  */
 export class EchoPlane implements DataPlane {
+  refused(): void {}
+
   contexts: RequestContext[] = [];
   requests: InferRequest[] = [];
   cancelled = 0;

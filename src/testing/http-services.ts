@@ -32,6 +32,8 @@ export function modelConfig(name: string, signature: ModelSignature): ModelConfi
 
 /** Answers with the inputs as outputs, on a later turn; holds requests while `held` is set. */
 export class EchoPlane implements DataPlane {
+  refused(): void {}
+
   readonly contexts: RequestContext[] = [];
   readonly requests: InferRequest[] = [];
   cancelled = 0;

@@ -70,3 +70,31 @@ export interface ShadowOutcome {
   /** Of a mismatch: what differs first. */
   difference: string;
 }
+
+/** A request that is over, whether a route decided it or not: what the event log writes down. */
+export interface FinishedRequest {
+  readonly id: string;
+  /** Of its beginning: milliseconds since 1970. */
+  readonly time: number;
+  /** The tensors are here still. Read them during the call only. */
+  readonly request: InferRequest;
+  readonly context: FinishedContext;
+  /** The last answer that had outputs. */
+  readonly response: InferResponse | undefined;
+  readonly status: 'ok' | ErrorCode;
+  readonly latencyMs: number;
+  /** Undefined: no route decided. */
+  readonly decision: DecisionRecord | undefined;
+  /** The variant whose answer went to nobody; '' = the answer was the client's. */
+  readonly shadow: string;
+}
+
+/** Of a request that was refused before it was read, no more is known. */
+export type FinishedContext = Pick<RequestContext, 'protocol' | 'tenant' | 'receivedAt' | 'traceparent'>;
+
+/** Takes every request when it is over. Runs on the gateway thread: keep it short, and do not throw. */
+export interface RequestLog {
+  /** Whether requests of this route ('' = none) for this model are written down. */
+  wants(route: string, model: string): boolean;
+  finished(request: FinishedRequest): void;
+}

@@ -6,7 +6,7 @@ import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts'
 import type { RetryBudget } from '../../shared/retry-budget.ts';
 import type { InferRequest, InferResponse, RequestContext, ResponseObserver, Submission } from '../types.ts';
 import { causeOf, outcomeOf } from './outcome.ts';
-import type { DecisionRecord } from './record.ts';
+import type { DecisionRecord, FinishedRequest } from './record.ts';
 import type { RoutedDataPlane } from './routed-data-plane.ts';
 import type { ShadowCall } from './shadow-call.ts';
 
@@ -14,13 +14,14 @@ import type { ShadowCall } from './shadow-call.ts';
  * One request of a route: asks the decided variant, then its fallbacks as far as the route and its retry budget allow,
  * and closes the record. It is the inner data plane's observer and the transport's submission itself.
  */
-export class RoutedCall implements ResponseObserver, Submission {
+export class RoutedCall implements ResponseObserver, Submission, FinishedRequest {
   readonly record: DecisionRecord;
+  readonly request: InferRequest;
+  readonly context: RequestContext;
+  response: InferResponse | undefined;
   private readonly plane: RoutedDataPlane;
   private readonly route: CompiledRoute;
   private readonly budget: RetryBudget;
-  private readonly request: InferRequest;
-  private readonly context: RequestContext;
   private readonly observer: ResponseObserver;
   private readonly assigned: number;
   private readonly keepInputs: boolean;
@@ -32,7 +33,7 @@ export class RoutedCall implements ResponseObserver, Submission {
   private done = false;
   private attempts = 0;
   private inner: Submission | undefined;
-  private shadow: ShadowCall | undefined;
+  private copy: ShadowCall | undefined;
 
   constructor(
     plane: RoutedDataPlane,
@@ -52,13 +53,38 @@ export class RoutedCall implements ResponseObserver, Submission {
     this.observer = observer;
     this.assigned = decision.assigned;
     this.variant = decision.served;
-    this.keepInputs = decision.shadow >= 0 || route.fallbacks[decision.assigned].length > 0;
+    this.keepInputs =
+      decision.shadow >= 0 || route.fallbacks[decision.assigned].length > 0 || plane.logs(route.name, request.model);
     context.served = { id: record.id, variant: record.served, version: '' };
+  }
+
+  get id(): string {
+    return this.record.id;
+  }
+
+  get time(): number {
+    return this.record.time;
+  }
+
+  get status(): DecisionRecord['status'] {
+    return this.record.status;
+  }
+
+  get latencyMs(): number {
+    return this.record.latencyMs;
+  }
+
+  get decision(): DecisionRecord {
+    return this.record;
+  }
+
+  get shadow(): string {
+    return '';
   }
 
   /** `shadow`: gets a copy of the request, after the request itself is on its way. */
   start(shadow: ShadowCall | undefined): this {
-    this.shadow = shadow;
+    this.copy = shadow;
     this.budget.started();
     this.attempt();
     shadow?.start(this.request);
@@ -90,12 +116,13 @@ export class RoutedCall implements ResponseObserver, Submission {
   onResponse(response: InferResponse, final: boolean): void {
     if (this.done) return;
     this.answered = true;
+    if (this.response === undefined || response.outputs.length > 0) this.response = response;
     const { served } = this.context;
     if (served !== undefined) served.version = response.version;
     if (final) {
       requestEnded(this.route.health, this.variant, 'ok', monotonicMs());
       this.end('ok', response);
-      this.shadow?.primaryAnswered(response);
+      this.copy?.primaryAnswered(response);
     }
     this.observer.onResponse(response, final);
   }
@@ -105,7 +132,7 @@ export class RoutedCall implements ResponseObserver, Submission {
     requestEnded(this.route.health, this.variant, outcomeOf(error), monotonicMs());
     if (this.fallBack(error)) return;
     this.end(error.code, undefined);
-    this.shadow?.primaryFailed();
+    this.copy?.primaryFailed();
     this.observer.onError(error);
   }
 
@@ -114,7 +141,7 @@ export class RoutedCall implements ResponseObserver, Submission {
     requestEnded(this.route.health, this.variant, 'forgotten', monotonicMs());
     const inner = this.inner;
     this.end('cancelled', undefined);
-    this.shadow?.primaryFailed();
+    this.copy?.primaryFailed();
     inner?.cancel();
   }
 
@@ -147,6 +174,6 @@ export class RoutedCall implements ResponseObserver, Submission {
     record.status = status;
     record.latencyMs = monotonicMs() - context.receivedAt;
     record.timings = response?.timings;
-    this.plane.decided(record, this.request, response);
+    this.plane.decided(this, response);
   }
 }

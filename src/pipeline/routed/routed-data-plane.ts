@@ -3,6 +3,8 @@ import { type Decision, decide, newDecision } from '../../routing/decide.ts';
 import { eligible, sweepHealth } from '../../routing/health.ts';
 import type { RouteState } from '../../routing/live-route.ts';
 import { applyState, type CompiledRoute, compileRoutes, type RouteTable } from '../../routing/route-table.ts';
+import { monotonicMs } from '../../shared/clock.ts';
+import type { SwitchyardError } from '../../shared/errors.ts';
 import { RetryBudget } from '../../shared/retry-budget.ts';
 import type { GatewayDataPlane } from '../data-plane.ts';
 import type {
@@ -14,8 +16,16 @@ import type {
   ServingTable,
   Submission,
 } from '../types.ts';
+import { DirectCall } from './direct-call.ts';
 import { newRecord } from './new-record.ts';
-import type { DecisionRecord, DecisionTap, ShadowOutcome } from './record.ts';
+import type {
+  DecisionRecord,
+  DecisionTap,
+  FinishedContext,
+  FinishedRequest,
+  RequestLog,
+  ShadowOutcome,
+} from './record.ts';
 import { PipelineView } from './request-view.ts';
 import { type AliasTable, versionOf } from './route-version.ts';
 import { RoutedCall } from './routed-call.ts';
@@ -31,6 +41,8 @@ export interface RoutedDataPlaneDependencies {
   /** Milliseconds since 1970. */
   wallClock(): number;
   taps: readonly DecisionTap[];
+  /** Absent: nothing is logged. */
+  log?: RequestLog;
   /** Requests in flight on this thread from which on no shadows are sent: they are the first to be dropped. */
   shadowsUpTo: number;
 }
@@ -113,11 +125,42 @@ export class RoutedDataPlane implements DataPlane {
       request.version !== '' ||
       !decide(this.table, this.view.at(request, context), this.dependencies, decision)
     )
-      return this.inner.infer(request, context, observer);
+      return this.inferDirectly(request, context, observer);
     const { newId, wallClock } = this.dependencies;
     const record = newRecord(newId(), wallClock(), decision, request, context);
-    const shadow = decision.shadow < 0 ? undefined : this.shadowOf(decision, record.id, context);
+    const shadow = decision.shadow < 0 ? undefined : this.shadowOf(decision, record, context);
     return new RoutedCall(this, decision, record, request, context, observer).start(shadow);
+  }
+
+  private inferDirectly(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
+    const { log, newId, wallClock } = this.dependencies;
+    if (log === undefined || !log.wants('', request.model)) return this.inner.infer(request, context, observer);
+    return new DirectCall(log, newId(), wallClock(), request, context, observer).start(this.inner);
+  }
+
+  refused(model: string, version: string, context: FinishedContext, error: SwitchyardError): void {
+    const { log, newId, wallClock } = this.dependencies;
+    if (log?.wants('', model) !== true) return;
+    log.finished({
+      id: newId(),
+      time: wallClock(),
+      request: { model, version, id: '', inputs: [], outputs: [], parameters: undefined },
+      context,
+      response: undefined,
+      status: error.code,
+      latencyMs: monotonicMs() - context.receivedAt,
+      decision: undefined,
+      shadow: '',
+    });
+  }
+
+  /** Whether requests of a route are logged. */
+  logs(route: string, model: string): boolean {
+    return this.dependencies.log?.wants(route, model) === true;
+  }
+
+  logged(request: FinishedRequest): void {
+    this.dependencies.log?.finished(request);
   }
 
   budgetOf(route: CompiledRoute): RetryBudget {
@@ -132,8 +175,9 @@ export class RoutedDataPlane implements DataPlane {
     return versionOf(variant, this.aliases);
   }
 
-  decided(record: DecisionRecord, request: InferRequest, response: InferResponse | undefined): void {
-    for (const tap of this.dependencies.taps) tap.decided(record, request, response);
+  decided(call: RoutedCall, response: InferResponse | undefined): void {
+    for (const tap of this.dependencies.taps) tap.decided(call.record, call.request, response);
+    this.dependencies.log?.finished(call);
   }
 
   shadowEnded(route: CompiledRoute, outcome: ShadowOutcome): void {
@@ -145,14 +189,14 @@ export class RoutedDataPlane implements DataPlane {
     clearInterval(this.sweeper);
   }
 
-  private shadowOf(decision: Decision, id: string, context: RequestContext): ShadowCall | undefined {
+  private shadowOf(decision: Decision, record: DecisionRecord, context: RequestContext): ShadowCall | undefined {
     const route = decision.route as CompiledRoute;
     const inFlight = this.shadowsInFlight.get(route.name) ?? 0;
     const limit = route.spec.shadow?.maxInFlight ?? DEFAULT_SHADOWS;
     if (inFlight >= limit || this.inner.inFlight >= this.dependencies.shadowsUpTo) {
       const { name } = route.variants[decision.shadow];
       this.shadowed({
-        id,
+        id: record.id,
         route: route.name,
         variant: name,
         version: '',
@@ -163,7 +207,7 @@ export class RoutedDataPlane implements DataPlane {
       return undefined;
     }
     this.shadowsInFlight.set(route.name, inFlight + 1);
-    return new ShadowCall(this, route, decision.shadow, id, context);
+    return new ShadowCall(this, route, decision.shadow, record, context);
   }
 
   private shadowed(outcome: ShadowOutcome): void {

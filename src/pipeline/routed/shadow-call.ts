@@ -1,9 +1,10 @@
 import type { CompiledRoute } from '../../routing/route-table.ts';
 import { monotonicMs } from '../../shared/clock.ts';
+import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { InferRequest, InferResponse, RequestContext, ResponseObserver } from '../types.ts';
 import { compareOutputs } from './compare.ts';
-import type { ShadowOutcome } from './record.ts';
+import type { DecisionRecord, ShadowOutcome } from './record.ts';
 import type { RoutedDataPlane } from './routed-data-plane.ts';
 
 /**
@@ -16,19 +17,30 @@ export class ShadowCall implements ResponseObserver {
   private readonly variant: number;
   private readonly context: RequestContext;
   private readonly outcome: ShadowOutcome;
+  /** The client's decision that this is a copy of. */
+  private readonly record: DecisionRecord;
+  /** Kept where copies are logged. */
+  private request: InferRequest | undefined;
   private primary: readonly Tensor[] | undefined;
   private copy: readonly Tensor[] | undefined;
   private done = false;
 
-  constructor(plane: RoutedDataPlane, route: CompiledRoute, variant: number, id: string, context: RequestContext) {
+  constructor(
+    plane: RoutedDataPlane,
+    route: CompiledRoute,
+    variant: number,
+    record: DecisionRecord,
+    context: RequestContext,
+  ) {
     this.plane = plane;
     this.route = route;
     this.variant = variant;
+    this.record = record;
     const now = monotonicMs();
     this.context = { ...context, receivedAt: now, deadline: now + timeoutOf(route), served: undefined };
     const { name } = route.variants[variant];
     this.outcome = {
-      id,
+      id: record.id,
       route: route.name,
       variant: name,
       version: '',
@@ -41,11 +53,12 @@ export class ShadowCall implements ResponseObserver {
   /** `request` stays the caller's; its inputs must be kept. */
   start(request: InferRequest): void {
     const variant = this.route.variants[this.variant];
+    if (this.plane.logs(this.route.name, request.model)) this.request = request;
     try {
       const version = this.plane.versionOf(variant);
       this.plane.inner.infer({ ...request, model: variant.model, version }, this.context, this, true);
-    } catch {
-      this.onError();
+    } catch (error) {
+      this.onError(toSwitchyardError(error));
     }
   }
 
@@ -66,13 +79,33 @@ export class ShadowCall implements ResponseObserver {
     if (!final) this.report('uncompared');
     this.outcome.version = response.version;
     this.outcome.latencyMs = monotonicMs() - this.context.receivedAt;
+    this.log('ok', response);
     if (this.done) return;
     this.copy = response.outputs;
     if (this.primary !== undefined) this.compare(this.primary, this.copy);
   }
 
-  onError(): void {
+  onError(error: SwitchyardError): void {
+    this.log(error.code, undefined);
     if (!this.done) this.report('failed');
+  }
+
+  /** The copy's own record, once. */
+  private log(status: DecisionRecord['status'], response: InferResponse | undefined): void {
+    const { request, context, record, outcome } = this;
+    if (request === undefined) return;
+    this.request = undefined;
+    this.plane.logged({
+      id: `${record.id}.shadow`,
+      time: record.time,
+      request,
+      context,
+      response,
+      status,
+      latencyMs: monotonicMs() - context.receivedAt,
+      decision: record,
+      shadow: outcome.variant,
+    });
   }
 
   private compare(primary: readonly Tensor[], copy: readonly Tensor[]): void {

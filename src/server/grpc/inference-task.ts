@@ -8,7 +8,7 @@ import type {
   Served,
   Submission,
 } from '../../pipeline/types.ts';
-import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
+import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import type { GatewayServices } from '../services.ts';
 import type { GrpcCall } from './grpc-call.ts';
 
@@ -59,10 +59,8 @@ export abstract class InferenceTask implements ResponseObserver {
   protected describeAnswer(): void {
     const served = this.served;
     if (served === undefined) return;
-    const metadata: Record<string, string> = {
-      'x-switchyard-id': served.id,
-      'x-switchyard-variant': served.variant,
-    };
+    const metadata: Record<string, string> = { 'x-switchyard-id': served.id };
+    if (served.variant !== '') metadata['x-switchyard-variant'] = served.variant;
     if (served.version !== '') metadata['x-switchyard-version'] = served.version;
     this.call.describe(metadata);
   }
@@ -91,6 +89,7 @@ export abstract class InferenceTask implements ResponseObserver {
     if (this.ended) return;
     this.end();
     this.submission?.cancel();
+    if (this.context === undefined) this.refused(new SwitchyardError('cancelled', 'The client went away'));
   }
 
   onResponse(response: InferResponse, final: boolean): void {
@@ -111,6 +110,28 @@ export abstract class InferenceTask implements ResponseObserver {
     if (this.ended) return;
     this.end();
     this.refuse(error);
+    if (this.context === undefined) this.refused(error);
+  }
+
+  /** Tells the pipeline of a request that it never saw. */
+  private refused(error: SwitchyardError): void {
+    const { identity, protocol, receivedAt } = this;
+    const context = {
+      protocol,
+      tenant: identity?.tenant ?? 'default',
+      receivedAt,
+      traceparent: this.call.header('traceparent'),
+    };
+    this.services.dataPlane.refused(this.nameOfModel(), '', context, error);
+  }
+
+  /** '' where the message is so broken that it names none. */
+  private nameOfModel(): string {
+    try {
+      return this.model();
+    } catch {
+      return '';
+    }
   }
 
   private failed(error: unknown): void {
@@ -119,6 +140,7 @@ export abstract class InferenceTask implements ResponseObserver {
 
   private admit(identity: Identity): void {
     if (this.ended) return;
+    this.identity = identity;
     try {
       const model = this.model();
       const pending = this.services.admission.admit(identity, model);

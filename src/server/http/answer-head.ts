@@ -38,7 +38,7 @@ export class AnswerHead {
   /** Names of variants and versions are checked where they enter: none holds a line break. */
   served({ id, variant, version }: Served): this {
     this.line('X-Switchyard-Id: ').ascii(id);
-    this.line('X-Switchyard-Variant: ').ascii(variant);
+    if (variant !== '') this.line('X-Switchyard-Variant: ').ascii(variant);
     if (version !== '') this.line('X-Switchyard-Version: ').ascii(version);
     return this;
   }
@@ -104,8 +104,9 @@ export const threadHead = new AnswerHead();
 /** The same lines for heads that are texts; '' where no route decided. */
 export function servedLines(served: Served | undefined): string {
   if (served === undefined) return '';
+  const variant = served.variant === '' ? '' : `\r\nX-Switchyard-Variant: ${served.variant}`;
   const version = served.version === '' ? '' : `\r\nX-Switchyard-Version: ${served.version}`;
-  return `\r\nX-Switchyard-Id: ${served.id}\r\nX-Switchyard-Variant: ${served.variant}${version}`;
+  return `\r\nX-Switchyard-Id: ${served.id}${variant}${version}`;
 }
 
 /** A head in bytes as `HttpExchange.respond` takes it. */

@@ -9,7 +9,7 @@ import type {
   Submission,
 } from '../../../pipeline/types.ts';
 import { monotonicMs } from '../../../shared/clock.ts';
-import { invalidArgument, type SwitchyardError } from '../../../shared/errors.ts';
+import { invalidArgument, SwitchyardError, toSwitchyardError } from '../../../shared/errors.ts';
 import { decompress, type Encoding, requestEncoding } from '../compression.ts';
 import { parseLength } from '../head.ts';
 import type { HttpExchange, RequestHead, RequestListener } from '../socket.ts';
@@ -233,6 +233,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     const submission = this.submission;
     this.finish();
     submission?.cancel();
+    if (this.context === undefined) this.refused(new SwitchyardError('cancelled', 'The client went away'));
   }
 
   protected isDone(): boolean {
@@ -244,6 +245,14 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     if (this.isDone()) return;
     this.finish();
     this.answerError(error);
+    if (this.context === undefined) this.refused(toSwitchyardError(error));
+  }
+
+  /** Tells the pipeline of a request that it never saw. */
+  private refused(error: SwitchyardError): void {
+    const { protocol, receivedAt, traceparent, identity } = this;
+    const context = { protocol, tenant: identity.tenant, receivedAt, traceparent };
+    this.gateway.services.dataPlane.refused(this.model, this.version, context, error);
   }
 
   protected answerError(error: unknown): void {

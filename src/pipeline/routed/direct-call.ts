@@ -1,0 +1,76 @@
+import { monotonicMs } from '../../shared/clock.ts';
+import type { SwitchyardError } from '../../shared/errors.ts';
+import type { GatewayDataPlane } from '../data-plane.ts';
+import type { InferRequest, InferResponse, RequestContext, ResponseObserver, Submission } from '../types.ts';
+import type { DecisionRecord, FinishedRequest, RequestLog } from './record.ts';
+
+/**
+ * A request that no route decides and that is logged. It is the inner data plane's observer, the transport's submission
+ * and what the log reads, so that a log costs one object.
+ */
+export class DirectCall implements ResponseObserver, Submission, FinishedRequest {
+  readonly id: string;
+  readonly time: number;
+  readonly request: InferRequest;
+  readonly context: RequestContext;
+  readonly decision = undefined;
+  readonly shadow = '';
+  response: InferResponse | undefined;
+  status: DecisionRecord['status'] = 'ok';
+  latencyMs = 0;
+  private readonly log: RequestLog;
+  private readonly observer: ResponseObserver;
+  private inner: Submission | undefined;
+  private done = false;
+
+  constructor(
+    log: RequestLog,
+    id: string,
+    time: number,
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+  ) {
+    this.log = log;
+    this.id = id;
+    this.time = time;
+    this.request = request;
+    this.context = context;
+    this.observer = observer;
+    context.served = { id, variant: '', version: '' };
+  }
+
+  start(plane: GatewayDataPlane): this {
+    const inner = plane.infer(this.request, this.context, this, true);
+    if (!this.done) this.inner = inner;
+    return this;
+  }
+
+  onResponse(response: InferResponse, final: boolean): void {
+    if (this.done) return;
+    if (this.response === undefined || response.outputs.length > 0) this.response = response;
+    if (final) this.end('ok');
+    this.observer.onResponse(response, final);
+  }
+
+  onError(error: SwitchyardError): void {
+    if (this.done) return;
+    this.end(error.code);
+    this.observer.onError(error);
+  }
+
+  cancel(): void {
+    if (this.done) return;
+    const inner = this.inner;
+    this.end('cancelled');
+    inner?.cancel();
+  }
+
+  private end(status: DecisionRecord['status']): void {
+    this.done = true;
+    this.inner = undefined;
+    this.status = status;
+    this.latencyMs = monotonicMs() - this.context.receivedAt;
+    this.log.finished(this);
+  }
+}

@@ -33,6 +33,7 @@ const allowed = {
     'server/http',
     'telemetry',
   ],
+  kafka: [],
   registry: [],
   eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/blobs', 'registry/webhooks', 'telemetry', 'tensor'],
   training: ['registry'],

@@ -64,10 +64,12 @@ function resolveTlsFiles({ server: { tls } }: Config, baseDir: string): void {
   if (tls.caFile !== undefined) tls.caFile = resolve(baseDir, tls.caFile);
 }
 
-/** As resolveTlsFiles, for the keys of the registry. */
-function resolveKeyFiles({ models, registry }: Config, baseDir: string): void {
+/** As resolveTlsFiles, for the keys of the registry and of Kafka's clients. */
+function resolveKeyFiles({ models, registry, kafka }: Config, baseDir: string): void {
   models.registry.trustedKeys = models.registry.trustedKeys.map((file) => resolve(baseDir, file));
   if (registry.signingKey !== undefined) registry.signingKey = resolve(baseDir, registry.signingKey);
+  for (const file of ['caFile', 'certFile', 'keyFile'] as const)
+    if (kafka.ssl?.[file] !== undefined) kafka.ssl[file] = resolve(baseDir, kafka.ssl[file]);
 }
 
 /** Several threads can share the HTTP port only through uWebSockets.js, which cannot check client certificates. */

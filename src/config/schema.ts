@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { adminBindingProblem } from './admin-binding.ts';
 import { admissionSchema } from './admission-schema.ts';
 import { artifactsSchema } from './artifacts-schema.ts';
+import { kafkaSchema } from './kafka-schema.ts';
 import { pullSchema } from './pull-schema.ts';
 
 const port = z.number().int().min(0).max(65535);
@@ -151,6 +152,7 @@ const settings = z.strictObject({
       leaseSeconds: positive.max(3600).default(10).describe('The leader of several gateways loses its place after it'),
     })
     .prefault({}),
+  kafka: kafkaSchema,
   admission: admissionSchema,
   cache: z
     .strictObject({

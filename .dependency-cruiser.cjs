@@ -26,6 +26,7 @@ const allowed = {
     'executor',
     'experiments',
     'gateway',
+    'kafka',
     'models',
     'pipeline/routed',
     'pipeline/types',

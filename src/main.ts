@@ -219,6 +219,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   }
   const routes: Routes = new Routes({
     config: config.routes,
+    kafka: config.kafka,
     baseDir,
     dataDir,
     fleet,

@@ -87,7 +87,7 @@ const STRATEGIES = {
 };
 
 function parse(text: string, knows?: (model: string) => boolean) {
-  return parseRoutes([{ file: 'route.yaml', text }], knows);
+  return parseRoutes([{ file: 'route.yaml', text }], { knowsModel: knows });
 }
 
 function problems(text: string, knows?: (model: string) => boolean): string[] {
@@ -181,6 +181,16 @@ test('mistakes are refused with place and remedy', () => {
   assert.match(
     unknown[0],
     /^route.yaml:14:\d+: spec.variants.stable.model: no model is called "ranker"; load it first/,
+  );
+});
+
+test('a reward topic needs brokers, where it is known that there are none', () => {
+  const text = ROUTE.replace('STRATEGY', STRATEGIES.bandit);
+  const files = [{ file: 'route.yaml', text }];
+  assert.equal(parseRoutes(files, { kafka: true }).routes.length, 1);
+  assert.throws(
+    () => parseRoutes(files, { kafka: false }),
+    /^ConfigError: route.yaml:\d+:\d+: .*reward.topic: no Kafka/,
   );
 });
 

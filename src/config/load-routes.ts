@@ -18,9 +18,17 @@ export interface RouteFile {
 /** True for a model that the repository or the registry has. */
 export type KnowsModel = (model: string) => boolean;
 
+/** What routes may count on, as far as it is known where they are checked. */
+export interface RouteContext {
+  /** Absent: any model may be there. */
+  knowsModel?: KnowsModel | undefined;
+  /** Whether brokers are configured; absent: they may be. */
+  kafka?: boolean;
+}
+
 /** Throws ConfigError with the problems of all files. */
-export function loadRouteFiles(files: readonly string[], knowsModel?: KnowsModel): RouteSet {
-  return parseRoutes(readRouteFiles(files), knowsModel);
+export function loadRouteFiles(files: readonly string[], context?: RouteContext): RouteSet {
+  return parseRoutes(readRouteFiles(files), context);
 }
 
 /** Throws ConfigError naming every file that cannot be read. */
@@ -44,7 +52,7 @@ interface Parsed {
   value: RouteDocument | TemplateDocument;
 }
 
-export function parseRoutes(files: readonly RouteFile[], knowsModel: KnowsModel = () => true): RouteSet {
+export function parseRoutes(files: readonly RouteFile[], context: RouteContext = {}): RouteSet {
   const problems: string[] = [];
   const parsed: Parsed[] = [];
   for (const { file, text } of files) {
@@ -63,7 +71,7 @@ export function parseRoutes(files: readonly RouteFile[], knowsModel: KnowsModel 
       problems.push(...error.problems);
     }
   }
-  problems.push(...checkTogether(parsed, knowsModel));
+  problems.push(...checkTogether(parsed, context));
   if (problems.length > 0) throw new ConfigError(problems);
   const values = parsed.map(({ value }) => value);
   return {
@@ -75,7 +83,7 @@ export function parseRoutes(files: readonly RouteFile[], knowsModel: KnowsModel 
 }
 
 /** Names that are taken twice, templates that do not exist or cannot work here, models nobody has. */
-function checkTogether(parsed: readonly Parsed[], knowsModel: KnowsModel): string[] {
+function checkTogether(parsed: readonly Parsed[], { knowsModel = () => true, kafka = true }: RouteContext): string[] {
   const problems: string[] = [];
   const seen = new Set<string>();
   const templates = new Map<string, TemplateDocument>();
@@ -97,10 +105,21 @@ function checkTogether(parsed: readonly Parsed[], knowsModel: KnowsModel): strin
         }
       }
       checkTemplates(value, templates, report);
+      if (!kafka) checkNoTopic(value, report);
     }
     problems.push(...located(yaml, found));
   }
   return problems;
+}
+
+function checkNoTopic({ spec }: RouteDocument, report: (path: PropertyKey[], message: string) => void): void {
+  for (const strategy of ['bandit', 'experiment'] as const) {
+    if (spec.strategy[strategy]?.reward.topic === undefined) continue;
+    report(
+      ['spec', 'strategy', strategy, 'reward', 'topic'],
+      'no Kafka is configured; name its addresses in kafka.brokers of the configuration, or leave the topic out',
+    );
+  }
 }
 
 function checkTemplates(

@@ -4,6 +4,7 @@ import { ConfigError, loadConfig } from '../config/load.ts';
 import { parseRoutes, readRouteFiles } from '../config/load-routes.ts';
 import type { ModelConfig } from '../config/model-config.ts';
 import type { Config } from '../config/schema.ts';
+import { kafkaConfigured } from '../kafka/client.ts';
 import { completeEnsemble } from '../models/config/complete.ts';
 import { ensembleDependencies } from '../models/config/ensemble.ts';
 import { type ScannedModel, scanRepositories } from '../models/repository/scan.ts';
@@ -54,7 +55,8 @@ export async function validateAll(
     const closed = config.models.source === 'repositories' && config.models.remotes.length === 0;
     const knows = (model: string): boolean => !closed || snapshot.models.has(model);
     try {
-      parseRoutes(readRouteFiles(routeFiles(config.routes.files, baseDir)), knows);
+      const kafka = kafkaConfigured(config.kafka);
+      parseRoutes(readRouteFiles(routeFiles(config.routes.files, baseDir)), { knowsModel: knows, kafka });
     } catch (error) {
       problems.push(...problemsOf(error, undefined));
     }

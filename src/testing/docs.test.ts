@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 import { configSchema } from '../config/schema.ts';
+import { renderRewardTopics } from '../control/routes/reward-topics.ts';
 import { renderRoutes } from '../control/routes/route-metrics.ts';
 import { EXTENSION_PREFIX, EXTENSIONS } from '../models/config/schema.ts';
 import { ERROR_TABLE } from '../shared/errors.ts';
@@ -132,9 +133,11 @@ test('docs/configuration.md has exactly the settings of the schema, with their d
 
 test('docs/operations.md has exactly the metrics that are produced, with their types', () => {
   const produced = new Map(
-    [...(renderPrometheus(new MetricsReader(), []) + renderRoutes([])).matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(
-      ([, name, type]) => [name, type],
-    ),
+    [
+      ...(renderPrometheus(new MetricsReader(), []) + renderRoutes([]) + renderRewardTopics(new Map())).matchAll(
+        /^# TYPE (\S+) (\S+)$/gm,
+      ),
+    ].map(([, name, type]) => [name, type]),
   );
   assert.ok(produced.size > 20);
   const rows = tableRows('docs/operations.md').filter(({ heading }) => heading === 'Metrics');

@@ -55,12 +55,23 @@ export class Feedback {
 
   /** Throws invalid_argument when it is no list of events at all. */
   async take(body: unknown): Promise<FeedbackAnswer> {
-    const events = eventsOf(body).map(readEvent);
+    // A fleet that cannot be reached: these are for nobody.
+    const results = await this.takeAll(eventsOf(body), false);
+    const accepted = results.filter(({ result }) => result === 'accepted' || result === 'forwarded').length;
+    return { accepted, rejected: results.length - accepted, results };
+  }
+
+  /**
+   * Events in any number, as a topic brings them; none is an error.
+   * @param insist reject when events are for another gateway and none can be reached, after taking in all others
+   */
+  async takeAll(list: readonly unknown[], insist: boolean): Promise<FeedbackAnswer['results']> {
+    const events = list.map(readEvent);
     const known = events.filter((event) => event !== undefined);
     if (known.some(({ id }) => this.find(id) === undefined)) await this.dependencies.flush();
     const strange: RewardEvent[] = [];
     const results = events.map((event, i): FeedbackAnswer['results'][number] => {
-      if (event === undefined) return this.told(shownId(eventsOf(body)[i]), 'malformed');
+      if (event === undefined) return this.told(shownId(list[i]), 'malformed');
       const result = this.reward(event);
       if (result === 'unknown' && this.dependencies.forward !== undefined) {
         strange.push(event);
@@ -69,14 +80,13 @@ export class Feedback {
       return this.told(event.id, result);
     });
     if (strange.length > 0) {
-      // A fleet that cannot be reached: these are for nobody.
-      await this.dependencies.forward?.(strange).catch(() => {
+      await this.dependencies.forward?.(strange).catch((error: unknown) => {
+        if (insist) throw error;
         for (const entry of results)
           if (entry.result === 'forwarded') Object.assign(entry, this.told(entry.id, 'unknown'));
       });
     }
-    const accepted = results.filter(({ result }) => result === 'accepted' || result === 'forwarded').length;
-    return { accepted, rejected: results.length - accepted, results };
+    return results;
   }
 
   /** One reward, as a topic or another gateway brings it. */

@@ -55,7 +55,8 @@ export function isControlled({ spec }: RouteDocument): boolean {
   return spec.strategy.weighted === undefined;
 }
 
-function rewardsOf({ spec }: RouteDocument): RewardSpec | undefined {
+/** How rewards of its decisions are waited for; undefined: nothing learns from them. */
+export function rewardsOf({ spec }: RouteDocument): RewardSpec | undefined {
   return (spec.strategy.bandit ?? spec.strategy.experiment)?.reward;
 }
 

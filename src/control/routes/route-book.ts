@@ -20,6 +20,13 @@ export interface BookStatus {
   problems: string[];
 }
 
+/** What routes may count on. */
+export interface Surroundings {
+  knowsModel(): KnowsModel;
+  /** Whether brokers are configured. */
+  kafka: boolean;
+}
+
 /** Marks the problems of a stored document in place of a file's name. */
 const API = 'api:';
 
@@ -32,14 +39,14 @@ export class RouteBook {
   status: BookStatus = { generation: 1, problems: [] };
   private readonly patterns: readonly string[];
   private readonly baseDir: string;
-  private readonly knowsModel: () => KnowsModel;
+  private readonly surroundings: Surroundings;
   private files: RouteFile[] = [];
   private stored = new Map<string, StoredDocument>();
 
-  constructor(patterns: readonly string[], baseDir: string, knowsModel: () => KnowsModel) {
+  constructor(patterns: readonly string[], baseDir: string, surroundings: Surroundings) {
     this.patterns = patterns;
     this.baseDir = baseDir;
-    this.knowsModel = knowsModel;
+    this.surroundings = surroundings;
   }
 
   /** Reads the files. Throws ConfigError, and keeps what it has. `anyModel`: models may come later. */
@@ -125,7 +132,10 @@ export class RouteBook {
       file: `${API}${kind}/${name}`,
       text: body,
     }));
-    return parseRoutes([...files, ...documents], anyModel ? undefined : this.knowsModel());
+    return parseRoutes([...files, ...documents], {
+      knowsModel: anyModel ? undefined : this.surroundings.knowsModel(),
+      kafka: this.surroundings.kafka,
+    });
   }
 }
 

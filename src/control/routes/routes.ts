@@ -2,17 +2,20 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
 import type { Logger } from 'pino';
+import type { KafkaConfig } from '../../config/kafka-schema.ts';
 import type { Config } from '../../config/schema.ts';
 import { ConfigError } from '../../config/yaml-file.ts';
 import type { RolloutEvent } from '../../experiments/rollout/state.ts';
 import type { RouteActivity } from '../../gateway/route-activity.ts';
+import { kafkaConfigured } from '../../kafka/client.ts';
 import type { ServingTable } from '../../pipeline/types.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayFleet } from '../gateway-fleet.ts';
 import { type AliasSource, RouteAliases } from './aliases.ts';
 import { RouteCluster } from './cluster.ts';
 import { Feedback, type FeedbackAnswer, readEvent } from './feedback.ts';
-import type { LiveRoute } from './live.ts';
+import { type LiveRoute, rewardsOf } from './live.ts';
+import { RewardTopics, renderRewardTopics } from './reward-topics.ts';
 import { type DocumentKind, RouteBook } from './route-book.ts';
 import { watchedPaths } from './route-files.ts';
 import { renderRoutes } from './route-metrics.ts';
@@ -22,6 +25,7 @@ import { kindOf, routeRow, routeView } from './view.ts';
 
 export interface RoutesParts {
   config: Config['routes'];
+  kafka: KafkaConfig;
   baseDir: string;
   dataDir: string;
   fleet: Pick<GatewayFleet, 'setRoutes' | 'setRouteState' | 'setAliases' | 'flushRoutes'>;
@@ -46,6 +50,7 @@ export class Routes {
   private readonly runtime: RouteRuntime;
   private readonly cluster: RouteCluster | undefined;
   private readonly feedbackJoin: Feedback;
+  private readonly rewardTopics: RewardTopics;
   private readonly marker: string;
   private modelNames: ReadonlySet<string> = new Set();
   private watcher: FSWatcher | undefined;
@@ -57,7 +62,10 @@ export class Routes {
     this.parts = parts;
     const { config, baseDir, fleet, log } = parts;
     this.marker = join(parts.dataDir, 'routes-in-registry');
-    this.book = new RouteBook(config.files, baseDir, () => (model) => this.modelNames.has(model));
+    this.book = new RouteBook(config.files, baseDir, {
+      knowsModel: () => (model) => this.modelNames.has(model),
+      kafka: kafkaConfigured(parts.kafka),
+    });
     this.book.readFiles(true);
     const aliasSource: AliasSource = {
       read: async (models) => (await this.opened()).aliases.read(models),
@@ -67,7 +75,10 @@ export class Routes {
     this.aliases = new RouteAliases(aliasSource, parts.table, (table) => fleet.setAliases(table), tell);
     this.cluster = config.redisUrl === undefined ? undefined : this.createCluster(config.redisUrl);
     this.runtime = new RouteRuntime({
-      publishRoutes: (routes, states) => fleet.setRoutes(routes, states),
+      publishRoutes: (routes, states) => {
+        fleet.setRoutes(routes, states);
+        this.rewardTopics.follow(routes.flatMap((route) => rewardsOf(route)?.topic ?? []));
+      },
       publishState: (route, state) => fleet.setRouteState(route, state),
       table: parts.table,
       aliases: this.aliases,
@@ -82,6 +93,11 @@ export class Routes {
       flush: () => fleet.flushRoutes(),
       forward: this.cluster === undefined ? undefined : (events) => this.cluster!.forwardRewards(events),
       now: Date.now,
+    });
+    this.rewardTopics = new RewardTopics({
+      kafka: parts.kafka,
+      take: async (events) => (await this.feedbackJoin.takeAll(events, true)).map(({ result }) => result),
+      log,
     });
   }
 
@@ -116,13 +132,19 @@ export class Routes {
   }
 
   metrics(): string {
-    return renderRoutes(this.runtime.routes.values());
+    return renderRoutes(this.runtime.routes.values()) + renderRewardTopics(this.rewardTopics.counts);
   }
 
   status(): object {
     const { generation, problems } = this.book.status;
     const fleet = this.cluster?.describe();
-    return { generation, problems, ...(fleet === undefined ? {} : { gateway: fleet }) };
+    const rewards = this.rewardTopics.describe();
+    return {
+      generation,
+      problems,
+      ...(fleet === undefined ? {} : { gateway: fleet }),
+      ...(rewards.topics.length === 0 ? {} : { reward_topics: rewards }),
+    };
   }
 
   list(): { name: string; row: object }[] {
@@ -198,6 +220,7 @@ export class Routes {
   async close(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer);
     await this.watcher?.close();
+    await this.rewardTopics.close();
     await this.runtime.close();
     await this.cluster?.close();
   }

@@ -10,6 +10,8 @@ export interface LoggedDecision {
   reward: number;
   /** The evaluated policy's distribution for the same request. */
   target: ArrayLike<number>;
+  /** How many decisions this one stands for, where logs are sampled; absent: all for equally many. */
+  sampleWeight?: number;
 }
 
 export interface Estimate extends Interval {
@@ -48,10 +50,11 @@ export function evaluate(log: readonly LoggedDecision[], options: EvaluationOpti
   const { alpha = 0.05, minEffective = MIN_EFFECTIVE, predict } = options;
   const n = log.length;
   const weights = new Float64Array(n);
+  const samples = sampleWeights(log);
   log.forEach(({ action, propensity, target }, i) => {
     if (!(propensity > 0 && propensity <= 1))
       throw new RangeError(`decision ${i}: propensity ${propensity} is not in (0, 1]`);
-    weights[i] = (target[action] ?? 0) / propensity;
+    weights[i] = (samples[i] * (target[action] ?? 0)) / propensity;
   });
   const sum = weights.reduce((total, w) => total + w, 0);
   const squares = weights.reduce((total, w) => total + w * w, 0);
@@ -69,14 +72,22 @@ export function evaluate(log: readonly LoggedDecision[], options: EvaluationOpti
     effectiveSamples,
     ips: meanOf(weighted, z),
     snips: { ...around(snips, z * standardError(influence)) },
-    dr: predict === undefined ? undefined : meanOf(doublyRobust(log, weights, predict), z),
+    dr: predict === undefined ? undefined : meanOf(doublyRobust(log, weights, samples, predict), z),
     refusal: refusalOf(effectiveSamples, minEffective, meanWeight, standardError(weights)),
   };
+}
+
+/** Of mean 1. */
+function sampleWeights(log: readonly LoggedDecision[]): Float64Array {
+  const samples = Float64Array.from(log, ({ sampleWeight }) => sampleWeight ?? 1);
+  const mean = samples.reduce((total, v) => total + v, 0) / samples.length;
+  return samples.map((v) => v / mean);
 }
 
 function doublyRobust(
   log: readonly LoggedDecision[],
   weights: Float64Array,
+  samples: Float64Array,
   predict: (i: number) => ArrayLike<number>,
 ): Float64Array {
   return weights.map((w, i) => {
@@ -84,7 +95,7 @@ function doublyRobust(
     const predicted = predict(i);
     let expected = 0;
     for (let k = 0; k < target.length; k++) expected += target[k] * predicted[k];
-    return expected + w * (reward - predicted[action]);
+    return samples[i] * expected + w * (reward - predicted[action]);
   });
 }
 

@@ -1,3 +1,4 @@
+import { firstDifference, firstRankDifference } from '../../tensor/differences.ts';
 import { numberReader } from '../../tensor/elements.ts';
 import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 
@@ -9,9 +10,6 @@ export interface ComparePolicy {
   /** Compare only which k values of each row are largest. */
   topK?: number;
 }
-
-/** Elements of one output that are looked at: comparing runs on the gateway thread. */
-const MAX_ELEMENTS = 65_536;
 
 /** '' if the copy answered the same within tolerance, else what differs first. */
 export function compareOutputs(primary: readonly Tensor[], copy: readonly Tensor[], policy: ComparePolicy): string {
@@ -36,37 +34,14 @@ function compareValues(tensor: Tensor, other: Tensor, { atol, rtol }: ComparePol
     const equal = Buffer.compare(tensor.data, other.data) === 0;
     return equal ? '' : `output '${tensor.name}' has other strings`;
   }
-  const count = Math.min(elementCount(tensor.shape), MAX_ELEMENTS);
-  for (let i = 0; i < count; i++) {
-    const x = a(i);
-    const y = b(i);
-    if (x === y || (Number.isNaN(x) && Number.isNaN(y))) continue;
-    if (!(Math.abs(x - y) <= atol + rtol * Math.abs(x)))
-      return `output '${tensor.name}' element ${i} is ${y}, not ${x}`;
-  }
-  return '';
+  const difference = firstDifference(elementCount(tensor.shape), a, b, atol, rtol);
+  return difference === '' ? '' : `output '${tensor.name}' ${difference}`;
 }
 
-/** Rows run along the last dimension. Ties are broken by position, on both sides alike. */
 function compareRanks(tensor: Tensor, other: Tensor, k: number): string {
   const a = numberReader(tensor);
   const b = numberReader(other);
   if (a === undefined || b === undefined) return compareValues(tensor, other, { atol: 0, rtol: 0 });
-  const width = tensor.shape.at(-1) ?? 1;
-  const count = Math.min(elementCount(tensor.shape), MAX_ELEMENTS);
-  for (let start = 0; start + width <= count && width > 0; start += width) {
-    const x = topIndices(a, start, width, k);
-    const y = topIndices(b, start, width, k);
-    if (x !== y) return `output '${tensor.name}' row ${start / width} has top ${k} {${y}}, not {${x}}`;
-  }
-  return '';
-}
-
-function topIndices(read: (i: number) => number, start: number, width: number, k: number): string {
-  const indices = Array.from({ length: width }, (_, i) => i);
-  indices.sort((i, j) => read(start + j) - read(start + i) || i - j);
-  return indices
-    .slice(0, k)
-    .sort((i, j) => i - j)
-    .join();
+  const difference = firstRankDifference(tensor.shape, a, b, k);
+  return difference === '' ? '' : `output '${tensor.name}' ${difference}`;
 }

@@ -9,7 +9,11 @@ type ContextSpec = NonNullable<BanditSpec['context']>;
  * sign(v)·ln(1 + |v|), at its name's place; a text adds 1 at the place of name=text. The places' signs are hashed too,
  * so that collisions cancel out on average.
  */
-export function hashFeatures(context: ContextSpec, request: RequestView, x: Float64Array): Float64Array {
+export function hashFeatures(
+  context: ContextSpec,
+  request: Pick<RequestView, 'input' | 'header' | 'parameter'>,
+  x: Float64Array,
+): Float64Array {
   x.fill(0);
   x[0] = 1;
   for (const name of context.inputs) addFeature(x, name, request.input(name), 1);

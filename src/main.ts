@@ -208,6 +208,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       provide: (models) => manager.provide(models),
       index: () => manager.repositoryIndex(false),
       prove: (model) => manager.foresee(model),
+      traffic: () => routes.traffic(),
       programVersion: version,
       runtimes: { onnxruntime: dependencyVersion('onnxruntime-node'), node: process.versions.node },
       providers: ['cpu'],

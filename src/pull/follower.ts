@@ -8,7 +8,14 @@ import type { ScannedModel } from '../models/repository/scan.ts';
 import { Semaphore } from '../models/serial.ts';
 import type { VersionStatus } from '../pipeline/types.ts';
 import { parseRequirements, type ServingFacts, unmetRequirements } from '../registry/serving/requirements.ts';
-import type { Deployment, Follow, GatewayModel, GatewayReport, Resolution } from '../registry/serving/types.ts';
+import type {
+  Deployment,
+  Follow,
+  GatewayModel,
+  GatewayReport,
+  ReportedDecisions,
+  Resolution,
+} from '../registry/serving/types.ts';
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import { Again } from './again.ts';
 import { keyOf, type Place, sameDeployment, servedVersions } from './places.ts';
@@ -29,11 +36,26 @@ export interface FollowerParts {
   provide(models: ReadonlyMap<string, ScannedModel>): Promise<void>;
   /** What the manager says of its models. */
   index(): Promise<{ name: string; versions: VersionStatus[] }[]>;
+  /** Which versions the gateway's routes lead to, and what they decided so far, by the names models are served under. */
+  traffic(): { routes: RouteTarget[]; decisions: DecisionCount[] };
   /** Proves a version that may be served soon, so that serving it takes no proof. */
   prove(model: ScannedModel): Promise<void>;
   gateway: Pick<GatewayReport, 'gateway_id' | 'host' | 'program_version' | 'started_at'>;
   log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void;
   reportMs?: number;
+}
+
+export interface RouteTarget {
+  route: string;
+  variant: string;
+  /** As it is served. */
+  model: string;
+  version: string;
+}
+
+export interface DecisionCount extends RouteTarget, Pick<ReportedDecisions, 'role' | 'requests' | 'errors'> {
+  first_at: number;
+  last_at: number;
 }
 
 interface State {
@@ -44,6 +66,8 @@ interface State {
 }
 
 const REPORT_MS = 10_000;
+/** An end waits no longer for the registry. */
+const LAST_REPORT_MS = 1000;
 const BACKOFF_MS = { first: 250, longest: 5000 };
 /** A version that is not what it should be may be mended over there. */
 const REFUSED_MS = 60_000;
@@ -63,6 +87,8 @@ export class RegistryFollower {
   private readonly standing = new Map<string, Place>();
   /** Digests that were served or may soon be, newest last, per served model. */
   private recent = new Map<string, string[]>();
+  /** Served → registered name, of all that was followed since the start. */
+  private readonly names = new Map<string, string>();
   private mark = '';
   private away = false;
   private warned = new Set<string>();
@@ -85,6 +111,7 @@ export class RegistryFollower {
     this.recent = new Map(state.recent ?? []);
     await Promise.all([...wanted, ...standing].map((place) => this.prepare(place, OFFLINE)));
     for (const place of wanted) this.wanted.set(keyOf(place.deployment), place);
+    for (const { deployment } of wanted) this.names.set(deployment.served, deployment.name);
     for (const place of standing) if (place.local !== undefined) this.standing.set(keyOf(place.deployment), place);
     await this.publisher.request();
   }
@@ -97,6 +124,8 @@ export class RegistryFollower {
   async stop(): Promise<void> {
     this.ending.abort();
     await Promise.all(this.loops);
+    // The last counts, unless the registry is away.
+    await Promise.race([this.report().catch(() => {}), sleep(LAST_REPORT_MS, undefined, { ref: false })]);
   }
 
   private async followLoop(): Promise<void> {
@@ -132,6 +161,7 @@ export class RegistryFollower {
     this.wanted = new Map();
     for (const deployment of deployments) {
       const key = keyOf(deployment);
+      this.names.set(deployment.served, deployment.name);
       const known = before.get(key);
       const same = known?.local !== undefined && sameDeployment(known.deployment, deployment);
       const place = same ? known : { deployment, local: undefined, problem: '' };
@@ -291,7 +321,17 @@ export class RegistryFollower {
         models.push({ served, name, alias, version, digest, state, problem: reason });
       }
     }
-    await this.parts.source.report({ ...this.parts.gateway, models }).catch(() => {});
+    const { routes, decisions } = this.parts.traffic();
+    const report = { models, routes: this.registered(routes), decisions: this.registered(decisions) };
+    await this.parts.source.report({ ...this.parts.gateway, ...report }).catch(() => {});
+  }
+
+  /** Of what is told by served names, the part about registered models, by theirs. */
+  private registered<T extends RouteTarget>(rows: readonly T[]): (Omit<T, 'model'> & { name: string })[] {
+    return rows.flatMap(({ model, ...row }) => {
+      const name = this.names.get(model);
+      return name === undefined ? [] : [{ ...row, name }];
+    });
   }
 
   private async pause(ms: number): Promise<void> {

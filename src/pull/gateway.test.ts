@@ -76,6 +76,38 @@ test('moving an alias swaps what is served, there and back, without one failed r
   await stop(server);
 });
 
+test('lineage leads on to the routes that serve a version and to what they decided', async () => {
+  const routes = join(scratch, 'lineage-routes.yaml');
+  writeFileSync(
+    routes,
+    JSON.stringify({
+      apiVersion: 'switchyard/v1',
+      kind: 'Route',
+      metadata: { name: 'told' },
+      spec: {
+        match: [{ model: 'told' }],
+        variants: { main: { model: 'lineage', alias: 'champion' } },
+        strategy: { weighted: { main: 100 } },
+      },
+    }),
+  );
+  const server = await start(`models: {source: registry}\nroutes: {files: [${routes}]}\n`);
+  const client = clientOf(server);
+  await client.register('lineage', mlflowFiles('one'));
+  await client.alias('lineage', 'champion', '1');
+  await until('the route', serves(server, 'told', '1'));
+  for (let i = 0; i < 20; i++) assert.equal((await ask(server, 'told')).status, 200);
+  const path = '/api/v1/registry/models/lineage/versions/1/lineage';
+  await until('what the route decided', async () => {
+    const { decisions } = await client.ok('GET', path);
+    return decisions.length === 1 && decisions[0].requests >= 21;
+  });
+  const { routes: leading, decisions } = await client.ok('GET', path);
+  assert.deepEqual([leading[0].route, leading[0].variant], ['told', 'main']);
+  assert.deepEqual([decisions[0].route, decisions[0].variant, decisions[0].errors], ['told', 'main', 0]);
+  await stop(server);
+});
+
 test('a gateway elsewhere mirrors a registry, serves on without it, also after a restart, and follows when it is back', async (t) => {
   const token = 'a-long-admin-token-for-this-test';
   const registryData = join(scratch, 'registry-data');

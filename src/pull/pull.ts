@@ -13,7 +13,7 @@ import { type FollowerParts, RegistryFollower } from './follower.ts';
 import { RemoteSource } from './remote-source.ts';
 import { VersionStore } from './version-store.ts';
 
-export interface PullParts extends Pick<FollowerParts, 'provide' | 'index' | 'prove' | 'log'> {
+export interface PullParts extends Pick<FollowerParts, 'provide' | 'index' | 'prove' | 'traffic' | 'log'> {
   dataDir: string;
   /** The registry of this process, for a configuration without url. */
   serving(): Promise<Serving>;
@@ -40,7 +40,7 @@ export async function createPull(config: PullConfig, parts: PullParts): Promise<
     models: config.follow.map(({ name, alias, served = name }) => ({ name, alias, served })),
     everyAlias: config.follow.length === 0 ? config.alias : '',
   };
-  const { provide, index, prove, log } = parts;
+  const { provide, index, prove, traffic, log } = parts;
   return new RegistryFollower({
     source,
     store: new VersionStore(folder, keys),
@@ -51,6 +51,7 @@ export async function createPull(config: PullConfig, parts: PullParts): Promise<
     provide,
     index,
     prove,
+    traffic,
     log,
     gateway: {
       gateway_id: config.gatewayId ?? (await ownId(folder)),

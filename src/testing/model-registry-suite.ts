@@ -431,6 +431,34 @@ export function modelRegistrySuite(open: () => Promise<RegistryUnderTest>): void
     assert.equal(lineage.logged_model.model_id, MODEL_ID);
     assert.deepEqual([lineage.evidence[0].kind, lineage.evidence[0].detail], ['gate', { auc: 0.9 }]);
     assert.equal(lineage.alias_moves[0].alias, 'champion');
+    const count = { name, version: '1', route: 'r', variant: 'v', role: 'arm', first_at: 5, last_at: 9 };
+    const report = (gateway: string, started_at: number, requests: number) =>
+      registry.ok('PUT', `${OWN}/gateways/${gateway}`, {
+        started_at,
+        models: [],
+        routes: [{ name, version: '1', route: 'r', variant: 'v' }],
+        decisions: [
+          { ...count, requests, errors: 1 },
+          { ...count, name: 'nobody', requests: 1, errors: 1 },
+        ],
+      });
+    // Two processes of one gateway, the first of which reports twice, and another gateway.
+    for (const [gateway, started, requests] of [
+      ['lineage-a', 1, 3],
+      ['lineage-a', 1, 10],
+      ['lineage-a', 2, 5],
+      ['lineage-b', 1, 1],
+    ] as const)
+      await report(gateway, started, requests);
+    const { routes, decisions } = await registry.ok('GET', `${base}/lineage`);
+    assert.deepEqual(routes.map((row: Record<string, string>) => [row.route, row.variant, row.gateway_id]).sort(), [
+      ['r', 'v', 'lineage-a'],
+      ['r', 'v', 'lineage-b'],
+    ]);
+    const { name: _, version: __, ...where } = count;
+    assert.deepEqual(decisions, [{ ...where, requests: 16, errors: 3, gateways: 2 }]);
+    const bad = { started_at: 1, models: [], decisions: [{ ...count, requests: -1, errors: 0 }] };
+    await refused('PUT', `${OWN}/gateways/lineage-a`, bad, [400, 'invalid_argument']);
     for (const from of [{ commit: 'abc123' }, { dataset: 'd1g35t' }, { dataset: 'iris' }]) {
       const { versions } = await registry.ok('GET', `${OWN}/lineage`, from);
       const found = versions.find((row: { name: string }) => row.name === name);

@@ -21,6 +21,7 @@ import { watchedPaths } from './route-files.ts';
 import { renderRoutes } from './route-metrics.ts';
 import type { RouteStore } from './route-store.ts';
 import { RouteRuntime } from './runtime.ts';
+import { type DecisionCount, type RouteTarget, VersionTraffic } from './version-traffic.ts';
 import { kindOf, routeRow, routeView } from './view.ts';
 
 export interface RoutesParts {
@@ -52,6 +53,7 @@ export class Routes {
   private readonly feedbackJoin: Feedback;
   private readonly rewardTopics: RewardTopics;
   private readonly marker: string;
+  private readonly versionTraffic = new VersionTraffic();
   private modelNames: ReadonlySet<string> = new Set();
   private watcher: FSWatcher | undefined;
   private timers: NodeJS.Timeout[] = [];
@@ -120,6 +122,19 @@ export class Routes {
 
   activity(activity: RouteActivity): void {
     this.runtime.activity(activity);
+    const modelOf = (route: string, variant: string): string | undefined =>
+      this.runtime.routes.get(route)?.document.spec.variants[variant]?.model;
+    this.versionTraffic.add(activity, modelOf, Date.now());
+  }
+
+  /** The versions that routes lead to now, and what was decided for versions since the start. */
+  traffic(): { routes: RouteTarget[]; decisions: DecisionCount[] } {
+    const routes = [...this.runtime.routes.values()].flatMap(({ name, document }) =>
+      Object.entries(this.runtime.versions(document)).flatMap(([variant, version]) =>
+        version === '' ? [] : [{ route: name, variant, model: document.spec.variants[variant].model, version }],
+      ),
+    );
+    return { routes, decisions: this.versionTraffic.list() };
   }
 
   /** The serving table has changed. */

@@ -106,7 +106,7 @@ export function decisionRoutes(context: ModelsContext): RestRoute[] {
       path: `${VERSION}/lineage`,
       operationId: 'registryLineage',
       summary:
-        'Where a version comes from (run, commit, datasets) and what became of it (evidence, decisions, gateways)',
+        'Where a version comes from (run, commit, datasets) and what became of it (evidence, decisions, gateways, routes)',
       request: z.object(which),
       handle: ({ name, version }) =>
         database.read(async (db) => lineageOf(db, await findVersion(db, name, version)) as Promise<object>),

@@ -1,5 +1,6 @@
 import type { Db } from '../database/database.ts';
 import { invalidParameter } from '../errors.ts';
+import { trafficOf } from '../serving/traffic.ts';
 import { approvalsOf, evidenceOf } from './decisions.ts';
 import { withoutKey } from './history.ts';
 import type { VersionRow } from './view.ts';
@@ -52,6 +53,7 @@ export async function lineageOf(db: Db, row: VersionRow): Promise<object> {
     approvals: (await approvalsOf(db, of)).map(withoutKey),
     alias_moves: moves,
     gateways,
+    ...(await trafficOf(db, of)),
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Db } from '../database/database.ts';
 import { invalidParameter, shown } from '../errors.ts';
+import { namesOf, recordTraffic } from './traffic.ts';
 import { AWAY_MS, type GatewayModel, type GatewayReport } from './types.ts';
 
 const MAX_MODELS = 10_000;
@@ -12,7 +13,8 @@ export async function recordReport(db: Db, report: GatewayReport, now: number): 
     throw invalidParameter(
       `Invalid value ${shown(gateway_id)} for parameter 'gateway_id': use 1 to 128 letters, digits and "_.:-"`,
     );
-  if (report.models.length > MAX_MODELS) throw invalidParameter(`'models' has more than ${MAX_MODELS} entries`);
+  for (const part of ['models', 'routes', 'decisions'] as const)
+    if (report[part].length > MAX_MODELS) throw invalidParameter(`'${part}' has more than ${MAX_MODELS} entries`);
   const before = await db
     .selectFrom('gateways')
     .select('last_seen')
@@ -37,7 +39,8 @@ export async function recordReport(db: Db, report: GatewayReport, now: number): 
     .where('gateway_id', '=', gateway_id)
     .where('until', 'is', null)
     .execute();
-  const keys = await modelKeys(db, report.models);
+  const keys = await modelKeys(db, namesOf(report));
+  await recordTraffic(db, report, keys, now);
   const wanted = new Map<string, GatewayModel & { model_key: number }>();
   for (const model of report.models) {
     const model_key = keys.get(model.name);
@@ -81,8 +84,7 @@ function rowKey(row: {
   return JSON.stringify([served, model_key, version, alias, digest, state, problem.slice(0, 1000)]);
 }
 
-async function modelKeys(db: Db, models: readonly GatewayModel[]): Promise<Map<string, number>> {
-  const names = [...new Set(models.map(({ name }) => name))];
+async function modelKeys(db: Db, names: readonly string[]): Promise<Map<string, number>> {
   if (names.length === 0) return new Map();
   const rows = await db
     .selectFrom('registered_models')

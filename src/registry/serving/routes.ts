@@ -11,6 +11,7 @@ import { AWAY_MS } from './types.ts';
 const MAX_WAIT_SECONDS = 60;
 const NEVER = new AbortController().signal;
 const name = z.string().min(1).max(256);
+const toVersion = { name, version: z.string().max(20), route: name, variant: name };
 
 /** What gateways ask and tell: what to serve, what it consists of, what they serve. */
 export function servingRoutes({ models: { database, now } }: ServingContext, serving: Serving): RestRoute[] {
@@ -68,6 +69,20 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
             problem: z.string().max(4000),
           }),
         ),
+        // Gateways of earlier programs do not tell.
+        routes: z.array(z.object(toVersion)).default([]),
+        decisions: z
+          .array(
+            z.object({
+              ...toVersion,
+              role: z.string().max(30),
+              requests: z.int().min(0),
+              errors: z.int().min(0),
+              first_at: int64,
+              last_at: int64,
+            }),
+          )
+          .default([]),
       }),
       handle: async (report) => {
         await serving.report(report);

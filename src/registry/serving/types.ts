@@ -46,6 +46,27 @@ export interface GatewayReport {
   program_version: string;
   started_at: number;
   models: readonly GatewayModel[];
+  /** The versions that its routes lead to now. */
+  routes: readonly ReportedRoute[];
+  /** What its routes decided since it was started. */
+  decisions: readonly ReportedDecisions[];
+}
+
+export interface ReportedRoute {
+  name: string;
+  version: string;
+  route: string;
+  variant: string;
+}
+
+export interface ReportedDecisions extends ReportedRoute {
+  /** The variant's part in the analysis: stable, control, candidate or arm. */
+  role: string;
+  requests: number;
+  /** Of these, answered with 500 and above. */
+  errors: number;
+  first_at: number;
+  last_at: number;
 }
 
 export interface GatewayModel {

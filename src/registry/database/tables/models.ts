@@ -114,6 +114,30 @@ export interface WebhookTables {
 }
 
 export interface GatewayTables {
+  /** See migrations/0013-version-traffic.ts. */
+  version_routes: {
+    model_key: number;
+    version: number;
+    gateway_id: string;
+    route: string;
+    variant: string;
+    first_at: number;
+    last_at: number;
+  };
+  version_decisions: {
+    model_key: number;
+    version: number;
+    gateway_id: string;
+    /** When the gateway's process began: its counts start anew with it. */
+    started_at: number;
+    route: string;
+    variant: string;
+    role: string;
+    requests: number;
+    errors: number;
+    first_at: number;
+    last_at: number;
+  };
   gateways: {
     gateway_id: string;
     host: string;

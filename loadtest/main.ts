@@ -10,6 +10,7 @@ import { latency } from './scenarios/latency.ts';
 import { midBinary } from './scenarios/mid-binary.ts';
 import { overload } from './scenarios/overload.ts';
 import { registry } from './scenarios/registry.ts';
+import { registryAlias } from './scenarios/registry-alias.ts';
 import { registryUploads } from './scenarios/registry-uploads.ts';
 import { thousandModels } from './scenarios/thousand-models.ts';
 import { PEERS } from './targets/peers.ts';
@@ -25,6 +26,7 @@ const SCENARIOS: Scenario[] = [
   latency,
   registry,
   registryUploads,
+  registryAlias,
 ];
 
 const USAGE = `npm run loadtest -- [scenario …] [options]

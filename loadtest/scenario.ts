@@ -23,7 +23,7 @@ export interface Settings {
 export interface Comparison {
   text: string;
   estimate: Estimate;
-  unit: '×' | 'ms' | 's' | '%';
+  unit: '×' | 'ms' | 's' | '%' | 'requests';
   goal?: { atLeast?: number; atMost?: number };
 }
 

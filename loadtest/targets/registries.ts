@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SMALL_MLP } from '../mlp-model.ts';
 import { ServerProcess } from './server-process.ts';
@@ -42,6 +42,30 @@ export async function startSwitchyard(scratch: string): Promise<RegistryServer> 
   await target.prepare(workload);
   const server = await ServerProcess.start(target, workload);
   return { name: 'switchyard', role: 'subject', server, port: server.ports.admin };
+}
+
+/** A gateway that serves what aliases point to: those of its own registry, or of the server at an admin port. */
+export async function startFollower(scratch: string, registryPort?: number): Promise<ServerProcess> {
+  const name = registryPort === undefined ? 'embedded' : 'elsewhere';
+  const folder = join(scratch, name);
+  const config = join(folder, 'switchyard.yaml');
+  const remote = registryPort === undefined ? '' : `, registry: {url: "http://127.0.0.1:${registryPort}"}`;
+  const target: Target = {
+    ...switchyard({ name }),
+    prepare: async () => {},
+    launch: (_workload, ports) => ({
+      command: process.execPath,
+      args: [
+        ...[join(import.meta.dirname, '..', '..', 'dist', 'cli', 'main.js'), 'serve', '--config', config],
+        ...['--http-port', String(ports.http), '--grpc-port', String(ports.grpc)],
+        ...['--metrics-port', String(ports.metrics), '--admin-port', String(ports.admin)],
+      ],
+      cwd: folder,
+    }),
+  };
+  const workload = workloadIn(folder);
+  writeFileSync(config, `models: {source: registry${remote}}\ndataDir: ${join(folder, 'data')}\n`);
+  return ServerProcess.start(target, workload);
 }
 
 /** MLflow's server with its SQLite store and one worker. */

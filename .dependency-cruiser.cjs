@@ -16,7 +16,7 @@ const allowed = {
   pipeline: ['admission', 'batching', 'cache', 'executor/frame', 'executor/messages', 'routing', 'tensor'],
   models: ['backends', 'batching', 'pipeline/types', 'tensor'],
   routing: ['experiments/statistics'],
-  experiments: ['routing'],
+  experiments: ['routing', 'tensor'],
   'server/http': ['protocol', 'pipeline', 'server/services', 'admission', 'telemetry', 'tensor'],
   'server/grpc': ['protocol', 'pipeline', 'server/services', 'admission', 'tensor'],
   gateway: ['admission', 'cache', 'experiments/statistics', 'pipeline', 'routing', 'server', 'telemetry', 'tensor'],
@@ -42,7 +42,7 @@ const allowed = {
   admin: ['control', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry'],
   client: ['pipeline/types', 'tensor'],
   exchange: ['client', 'registry'],
-  cli: ['client', 'control/validate', 'exchange', 'main'],
+  cli: ['client', 'control/validate', 'exchange', 'experiments', 'main'],
 };
 
 const rules = Object.entries(allowed).map(([folder, others]) => {

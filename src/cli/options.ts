@@ -24,6 +24,11 @@ export function list(value: string, previous: string[] = []): string[] {
   return [...previous, ...value.split(':').filter((part) => part !== '')];
 }
 
+/** Collects a repeatable flag. */
+export function collect(value: string, previous: string[] = []): string[] {
+  return [...previous, value];
+}
+
 export interface ServerFlags {
   url: string;
   apiKey?: string;

@@ -5,6 +5,7 @@ import { explain } from './failure.ts';
 import { addInfer } from './infer.ts';
 import { EXIT, EXIT_HELP, type Output } from './io.ts';
 import { addModels } from './models.ts';
+import { addOpe } from './ope.ts';
 import { addRegistry } from './registry.ts';
 import { addRegistryFiles } from './registry-files.ts';
 import { addRoutes } from './routes.ts';
@@ -41,6 +42,9 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
   addRegistry(program, output);
   addRegistryFiles(program, output);
   addRoutes(program, output, (exit) => {
+    code = exit;
+  });
+  addOpe(program, output, (exit) => {
     code = exit;
   });
   addInfer(program, output);

@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import type { AdminClient, RouteRow, RouteView } from '../client/admin.ts';
 import { CliError, EXIT, type Output } from './io.ts';
 import { type AdminFlags, connect, withAdmin } from './options.ts';
+import { addReplay } from './routes-replay.ts';
 import { renderRoute } from './routes-view.ts';
 import { formatTable } from './table.ts';
 
@@ -60,6 +61,7 @@ export function addRoutes(program: Command, output: Output, setExit: (code: numb
         throw new CliError(error.problems.join('\n'));
       }
     });
+  addReplay(routes, output, setExit);
   addCommands(routes, output, setExit);
 }
 

@@ -70,11 +70,11 @@ napi_value decode(napi_env env, napi_callback_info info) {
 }
 
 // Words of `meta` for print.
-enum PrintWord { kPosition, kType, kFirst, kNext, kEnd };
+enum PrintWord { kPosition, kType, kFirst, kNext, kEnd, kOffset, kLimit };
 
 /**
  * print(out: Uint8Array, head: Uint8Array, data: Uint8Array): copies the head to out[position…], then prints elements
- * [next, end) behind it, with a comma before each but element `first`. Moves `position` and `next` as far as there was
+ * [next, end) behind it, with a comma before each but element `first`. The elements lie in data[offset…limit). Moves `position` and `next` as far as there was
  * room; before the first element nothing is printed unless the head found room too.
  */
 napi_value print(napi_env env, napi_callback_info info) {
@@ -94,12 +94,15 @@ napi_value print(napi_env env, napi_callback_info info) {
   }
   const int type = meta[kType];
   const int size = type >= 0 && type < kTypes ? kElementBytes[type] : 0;
-  const int64_t available = size == 0 ? 0 : static_cast<int64_t>(data.length / size);
+  const int64_t offset = meta[kOffset];
+  const int64_t limit = meta[kLimit];
+  if (offset < 0 || limit < offset || limit > static_cast<int64_t>(data.length)) return nullptr;
+  const int64_t available = size == 0 ? 0 : (limit - offset) / size;
   const int64_t room = static_cast<int64_t>(out.length) - meta[kPosition] - static_cast<int64_t>(head.length);
   if (meta[kPosition] < 0 || room < 0 || meta[kNext] < 0 || meta[kEnd] > available) return nullptr;
   uint8_t* at = out.at + meta[kPosition];
   if (head.length > 0) std::memcpy(at, head.at, head.length);
-  const Printed printed = printElements(static_cast<Type>(type), data.at, meta[kFirst], meta[kNext], meta[kEnd],
+  const Printed printed = printElements(static_cast<Type>(type), data.at + offset, meta[kFirst], meta[kNext], meta[kEnd],
                                         at + head.length, out.at + out.length);
   meta[kPosition] = static_cast<int32_t>(printed.end - out.at);
   meta[kNext] = static_cast<int32_t>(printed.next);

@@ -1,4 +1,5 @@
 import { SwitchyardError } from '../shared/errors.ts';
+import { bytesOf, PlacedTensor } from '../tensor/placed.ts';
 import { ELEMENT_BYTES, elementCount, type Tensor } from '../tensor/tensor.ts';
 import { skipElements } from './bytes-elements.ts';
 import { concat, copyIntoCorner, fillElements, padStrings } from './padding.ts';
@@ -65,18 +66,26 @@ export function gather(
 function check(items: readonly (readonly Tensor[])[], itemRows: readonly number[], j: number, ragged: boolean): void {
   const { name, datatype, shape } = items[0][j];
   const width = ELEMENT_BYTES[datatype];
+  let known: readonly number[] | undefined;
+  let knownBytes = 0;
   for (let i = 0; i < items.length; i++) {
     const tensor = items[i][j];
     if (tensor === undefined || items[i].length !== items[0].length || tensor.name !== name) {
       throw mismatch(name, 'the items of a batch have different inputs');
     }
     if (tensor.datatype !== datatype) throw mismatch(name, `one item is ${tensor.datatype}, another ${datatype}`);
-    if (tensor.shape[0] !== itemRows[i]) throw mismatch(name, `an item of ${itemRows[i]} rows has [${tensor.shape}]`);
-    let agree = tensor.shape.length === shape.length;
-    if (!ragged) for (let k = 1; k < shape.length; k++) agree &&= tensor.shape[k] === shape[k];
-    if (!agree) throw mismatch(name, `one item is [${tensor.shape}], another [${shape}]`);
-    if (width > 0 && tensor.data.length !== elementCount(tensor.shape) * width) {
-      throw mismatch(name, `${tensor.data.length} bytes for ${datatype} [${tensor.shape}]`);
+    const own = tensor.shape;
+    if (own[0] !== itemRows[i]) throw mismatch(name, `an item of ${itemRows[i]} rows has [${own}]`);
+    // Items of one frame share one array for their shape.
+    if (own !== known) {
+      let agree = own.length === shape.length;
+      if (!ragged) for (let k = 1; k < shape.length; k++) agree &&= own[k] === shape[k];
+      if (!agree) throw mismatch(name, `one item is [${own}], another [${shape}]`);
+      known = own;
+      knownBytes = elementCount(own) * width;
+    }
+    if (width > 0 && bytesOf(tensor) !== knownBytes) {
+      throw mismatch(name, `${bytesOf(tensor)} bytes for ${datatype} [${own}]`);
     }
   }
 }
@@ -124,6 +133,20 @@ function gatherDense(items: readonly (readonly Tensor[])[], j: number, rows: num
 
 /** One view over all items' bytes when they already follow one another, aligned, in one buffer. */
 function contiguous(items: readonly (readonly Tensor[])[], j: number, alignment: number): Uint8Array | undefined {
+  const first = items[0][j];
+  if (!(first instanceof PlacedTensor)) return contiguousViews(items, j, alignment);
+  const { source, offset } = first;
+  if ((source.byteOffset + offset) % alignment !== 0) return undefined;
+  let end = offset + first.bytes;
+  for (let i = 1; i < items.length; i++) {
+    const next = items[i][j];
+    if (!(next instanceof PlacedTensor) || next.offset !== end || next.source !== source) return undefined;
+    end += next.bytes;
+  }
+  return items.length === 1 ? first.data : source.subarray(offset, end);
+}
+
+function contiguousViews(items: readonly (readonly Tensor[])[], j: number, alignment: number): Uint8Array | undefined {
   const first = items[0][j].data;
   if (first.byteOffset % alignment !== 0) return undefined;
   let end = first.byteOffset + first.length;

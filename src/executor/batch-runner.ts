@@ -1,12 +1,12 @@
 import type { ExecuteOptions } from '../backends/backend.ts';
 import { gather } from '../batching/gather.ts';
-import { scatter } from '../batching/scatter.ts';
+import { checkOutputRows, scatter } from '../batching/scatter.ts';
 import type { BatchDecision } from '../batching/types.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { type SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import { ELEMENT_BYTES, type Tensor } from '../tensor/tensor.ts';
 import type { ExecutorItem, LoadedModel } from './loaded-model.ts';
-import type { Outbox, StageTimes } from './outbox.ts';
+import type { BatchOutputs, Outbox, StageTimes } from './outbox.ts';
 
 /** Where executions are counted: this thread's metrics block. Milliseconds; seconds for CPU and GPU. */
 export interface ExecutionMetrics {
@@ -51,7 +51,8 @@ export class BatchRunner {
   ): Promise<{ error: unknown } | undefined> {
     const start = monotonicMs();
     let outputs: Tensor[];
-    let parts: Tensor[][];
+    /** Undefined: every item's rows are found by arithmetic. */
+    let parts: Tensor[][] | undefined;
     let inferStart = start;
     let inferEnd = start;
     try {
@@ -69,9 +70,9 @@ export class BatchRunner {
       const pending = loaded.model.execute(gathered.inputs, this.options(loaded, items));
       outputs = pending instanceof Promise ? await pending : pending;
       inferEnd = monotonicMs();
-      parts = single
-        ? [outputs]
-        : scatter(outputs, itemRows, paddedRows, gathered.ragged, loaded.config.signature.outputs);
+      if (single) parts = [outputs];
+      else if (gathered.ragged === undefined && outputs.every(hasFixedWidth)) checkOutputRows(outputs, paddedRows);
+      else parts = scatter(outputs, itemRows, paddedRows, gathered.ragged, loaded.config.signature.outputs);
     } catch (error) {
       return { error };
     } finally {
@@ -85,10 +86,22 @@ export class BatchRunner {
     const computeInfer = inferEnd - inferStart;
     const computeOutput = monotonicMs() - inferEnd;
     const times: StageTimes = { queue: 0, computeInput, computeInfer, computeOutput, batchSize: rows };
+    const batch: BatchOutputs | undefined =
+      parts === undefined
+        ? {
+            outputs,
+            data: outputs.map((output) => output.data),
+            rowBytes: outputs.map((output) => output.data.byteLength / paddedRows),
+            buffers: attach ? this.outbox.attach(items[0].gateway, outputs) : outputs.map(() => 0),
+          }
+        : undefined;
+    let first = 0;
     for (let i = 0; i < items.length; i++) {
       const item = items[i];
       times.queue = start - item.enqueuedAt;
-      this.outbox.ok(item.gateway, item.id, times, parts[i], indices, attach, true);
+      if (batch !== undefined) this.outbox.rows(item.gateway, item.id, times, batch, indices, first, item.rows);
+      else this.outbox.ok(item.gateway, item.id, times, parts![i], indices, attach, true);
+      first += item.rows;
     }
     this.record(loaded, rows, computeInput, computeInfer, computeOutput);
     return undefined;
@@ -175,12 +188,17 @@ export class BatchRunner {
   }
 }
 
-/** Tensors as a backend wants them: aligned to their element size. */
+/** Tensors as a backend wants them: objects of its own, with bytes aligned to their element size. */
 function alignedAll(tensors: Tensor[]): Tensor[] {
-  return tensors.map((tensor) => {
-    const size = ELEMENT_BYTES[tensor.datatype];
-    return size > 1 && tensor.data.byteOffset % size !== 0 ? { ...tensor, data: tensor.data.slice() } : tensor;
+  return tensors.map(({ name, datatype, shape, data }) => {
+    const size = ELEMENT_BYTES[datatype];
+    const aligned = size <= 1 || data.byteOffset % size === 0;
+    return { name, datatype, shape: shape.slice(), data: aligned ? data : data.slice() };
   });
+}
+
+function hasFixedWidth(tensor: Tensor): boolean {
+  return ELEMENT_BYTES[tensor.datatype] > 0;
 }
 
 function ownsItsBuffer(tensor: Tensor): boolean {

@@ -1,3 +1,4 @@
+import { bytesOf, PlacedTensor } from '../tensor/placed.ts';
 import { DATA_TYPES, type DataType, ELEMENT_BYTES, type Tensor } from '../tensor/tensor.ts';
 
 /**
@@ -19,6 +20,7 @@ const LARGE_BYTES = 64 * 1024;
 const FIRST_SLAB_BYTES = 16 * 1024;
 
 const typeCode = new Map<DataType, number>(DATA_TYPES.map((type, code) => [type, code]));
+const FP32_CODE = DATA_TYPES.indexOf('FP32');
 
 /** Appends numbers and tensors to a frame that grows as needed. Owned by one thread; `take` gives the frame away. */
 export class FrameWriter {
@@ -62,19 +64,24 @@ export class FrameWriter {
    * buffer leaves this thread with the frame; otherwise the bytes are copied and the caller keeps its tensor.
    */
   pushTensor(index: number, tensor: Tensor, mayTransfer: boolean): void {
-    const { data } = tensor;
-    let at = this.writeHead(index, tensor);
+    const { shape } = tensor;
+    let at = this.writeHead(index, tensor.datatype, shape, shape[0]);
     const meta = this.meta;
-    const bytes = data.byteLength;
+    const bytes = bytesOf(tensor);
+    if (tensor instanceof PlacedTensor && bytes < LARGE_BYTES) {
+      meta[at++] = 0;
+      meta[at++] = this.copyToSlab(tensor.source, tensor.offset, bytes, ELEMENT_BYTES[tensor.datatype]);
+      meta[at++] = bytes;
+      this.words = at;
+      return;
+    }
+    const { data } = tensor;
     if (mayTransfer && bytes >= LARGE_BYTES && ownsBuffer(data)) {
       meta[at++] = this.attach(data.buffer as ArrayBuffer);
       meta[at++] = data.byteOffset;
     } else {
-      const align = ELEMENT_BYTES[tensor.datatype] || 1;
-      const offset = Math.ceil(this.slabBytes / align) * align;
-      this.copyToSlab(data, offset, bytes);
       meta[at++] = 0;
-      meta[at++] = offset;
+      meta[at++] = this.copyToSlab(data, 0, bytes, ELEMENT_BYTES[tensor.datatype]);
     }
     meta[at++] = bytes;
     this.words = at;
@@ -82,24 +89,48 @@ export class FrameWriter {
 
   /** Writes a tensor whose bytes lie in `buffers[buffer]`, attached before. */
   pushPlacedTensor(index: number, tensor: Tensor, buffer: number): void {
-    let at = this.writeHead(index, tensor);
+    const { data, shape } = tensor;
+    let at = this.writeHead(index, tensor.datatype, shape, shape[0]);
     const meta = this.meta;
     meta[at++] = buffer;
-    meta[at++] = tensor.data.byteOffset;
-    meta[at++] = tensor.data.byteLength;
+    meta[at++] = data.byteOffset;
+    meta[at++] = data.byteLength;
+    this.words = at;
+  }
+
+  /**
+   * Writes `rows` rows of a batch's output as a tensor: `bytes` bytes of its data from `from` on. `buffer` > 0: its
+   * buffer was attached as that one; 0: they are copied.
+   */
+  pushRows(
+    index: number,
+    batch: Tensor,
+    data: Uint8Array,
+    rows: number,
+    from: number,
+    bytes: number,
+    buffer: number,
+  ): void {
+    let at = this.writeHead(index, batch.datatype, batch.shape, rows);
+    const meta = this.meta;
+    meta[at++] = buffer;
+    meta[at++] =
+      buffer > 0 ? data.byteOffset + from : this.copyToSlab(data, from, bytes, ELEMENT_BYTES[batch.datatype]);
+    meta[at++] = bytes;
     this.words = at;
   }
 
   /** Writes [index, type, rank, dims…] and returns where the three words of the place go; there is room for them. */
-  private writeHead(index: number, { datatype, shape }: Tensor): number {
+  private writeHead(index: number, datatype: DataType, shape: readonly number[], rows: number): number {
     const rank = shape.length;
     this.reserve(rank + 6);
     const meta = this.meta;
     let at = this.words;
     meta[at++] = index;
-    meta[at++] = typeCode.get(datatype) as number;
+    meta[at++] = datatype === 'FP32' ? FP32_CODE : (typeCode.get(datatype) as number);
     meta[at++] = rank;
-    for (let i = 0; i < rank; i++) meta[at++] = shape[i];
+    if (rank > 0) meta[at++] = rows;
+    for (let i = 1; i < rank; i++) meta[at++] = shape[i];
     return at;
   }
 
@@ -131,7 +162,9 @@ export class FrameWriter {
     return { frame, transfer };
   }
 
-  private copyToSlab(data: Uint8Array, offset: number, bytes: number): void {
+  /** Copies `bytes` bytes of `data` from `from` on, aligned to `width`; returns where they lie in the slab. */
+  private copyToSlab(data: Uint8Array, from: number, bytes: number, width: number): number {
+    const offset = width > 1 ? (this.slabBytes + width - 1) & -width : this.slabBytes;
     const end = offset + bytes;
     if (end > this.slab.byteLength) {
       const grown = new Uint8Array(Math.max(this.slab.byteLength * 2, end));
@@ -140,11 +173,12 @@ export class FrameWriter {
     }
     if (bytes <= 96) {
       const slab = this.slab;
-      for (let i = 0; i < bytes; i++) slab[offset + i] = data[i];
+      for (let i = 0; i < bytes; i++) slab[offset + i] = data[from + i];
     } else {
-      this.slab.set(data, offset);
+      this.slab.set(from === 0 && bytes === data.length ? data : data.subarray(from, from + bytes), offset);
     }
     this.slabBytes = end;
+    return offset;
   }
 }
 
@@ -161,19 +195,26 @@ function ownsBuffer(data: Uint8Array): boolean {
 
 /** Reads a frame front to back. */
 export class FrameReader {
-  readonly frame: Frame;
+  private readonly meta: Float64Array;
+  private readonly end: number;
+  /** Each buffer as a whole, made when the first tensor in it is read. */
+  private readonly sources: (Uint8Array | undefined)[] = [];
+  private readonly buffers: readonly ArrayBuffer[];
+  private lastShape: number[] = [];
   private at = 0;
 
   constructor(frame: Frame) {
-    this.frame = frame;
+    this.meta = frame.meta;
+    this.end = frame.meta.length;
+    this.buffers = frame.buffers;
   }
 
   get done(): boolean {
-    return this.at >= this.frame.meta.length;
+    return this.at >= this.end;
   }
 
   next(): number {
-    return this.frame.meta[this.at++];
+    return this.meta[this.at++];
   }
 
   skipTensor(): void {
@@ -182,19 +223,36 @@ export class FrameReader {
     this.at += rank + 3;
   }
 
-  /** The tensor's bytes are a view into the frame's buffers. `nameOf` gives the name for the index written before. */
+  /** The tensor's bytes stay in the frame's buffers. `names[i].name` is the name for the index i written before. */
   tensor(names: readonly { name: string }[]): Tensor {
-    const { meta, buffers } = this.frame;
+    const { meta } = this;
     let at = this.at;
     const name = names[meta[at++]].name;
     const datatype = DATA_TYPES[meta[at++]];
-    const rank = meta[at++];
-    const shape: number[] = new Array(rank);
-    for (let i = 0; i < rank; i++) shape[i] = meta[at++];
-    const buffer = buffers[meta[at++]];
+    const shape = this.shapeAt(at);
+    at += shape.length + 1;
+    const buffer = meta[at++];
     const offset = meta[at++];
     const bytes = meta[at++];
     this.at = at;
-    return { name, datatype, shape, data: new Uint8Array(buffer, offset, bytes) };
+    let source = this.sources[buffer];
+    if (source === undefined) {
+      source = new Uint8Array(this.buffers[buffer]);
+      this.sources[buffer] = source;
+    }
+    return new PlacedTensor(name, datatype, shape, source, offset, bytes);
+  }
+
+  /** Tensors of one shape that follow one another share it. */
+  private shapeAt(at: number): number[] {
+    const { meta, lastShape } = this;
+    const rank = meta[at];
+    let same = rank === lastShape.length;
+    for (let i = 0; same && i < rank; i++) same = meta[at + 1 + i] === lastShape[i];
+    if (same) return lastShape;
+    const shape: number[] = [];
+    for (let i = 0; i < rank; i++) shape.push(meta[at + 1 + i]);
+    this.lastShape = shape;
+    return shape;
   }
 }

@@ -13,6 +13,14 @@ export interface StageTimes {
   batchSize: number;
 }
 
+/** A batch's outputs, of elements of fixed width, so that an item's rows are found by arithmetic alone. */
+export interface BatchOutputs {
+  outputs: readonly Tensor[];
+  data: readonly Uint8Array[];
+  rowBytes: readonly number[];
+  buffers: readonly number[];
+}
+
 /** Replies wait for those of the next batch, so that small batches share a message, but no longer than this. */
 const STALE_MS = 0.25;
 
@@ -36,8 +44,8 @@ export class Outbox {
   }
 
   /**
-   * `tensors` in the order of `indices`, their places in the signature's outputs. `buffers[i]` ≥ 0: that tensor's
-   * bytes lie in an attached buffer; otherwise they are copied.
+   * `tensors` in the order of `indices`, their places in the signature's outputs. `attach`: their buffers leave with
+   * the frame; otherwise their bytes are copied.
    */
   ok(
     gateway: number,
@@ -48,6 +56,42 @@ export class Outbox {
     attach: boolean,
     final: boolean,
   ): void {
+    const writer = this.begin(gateway, id, times, tensors.length, final);
+    for (let i = 0; i < tensors.length; i++) {
+      const tensor = tensors[i];
+      if (attach) writer.pushPlacedTensor(indices[i], tensor, writer.attach(tensor.data.buffer as ArrayBuffer));
+      else writer.pushTensor(indices[i], tensor, false);
+    }
+  }
+
+  /**
+   * One item's answer out of a batch's outputs: `rows` rows of each from row `first` on. `rowBytes[j]`: bytes of a row
+   * of output j, whose bytes are `data[j]`; `buffers[j]` > 0: that output was attached as that buffer.
+   */
+  rows(
+    gateway: number,
+    id: number,
+    times: StageTimes,
+    batch: BatchOutputs,
+    indices: readonly number[],
+    first: number,
+    rows: number,
+  ): void {
+    const { outputs, data, rowBytes, buffers } = batch;
+    const writer = this.begin(gateway, id, times, outputs.length, true);
+    for (let j = 0; j < outputs.length; j++) {
+      const width = rowBytes[j];
+      writer.pushRows(indices[j], outputs[j], data[j], rows, first * width, rows * width, buffers[j]);
+    }
+  }
+
+  /** Gives a batch's output buffers to the next frame to this gateway thread; their numbers in it. */
+  attach(gateway: number, outputs: readonly Tensor[]): number[] {
+    const writer = this.writer(gateway);
+    return outputs.map((output) => writer.attach(output.data.buffer as ArrayBuffer));
+  }
+
+  private begin(gateway: number, id: number, times: StageTimes, outputs: number, final: boolean): FrameWriter {
     const writer = this.writer(gateway);
     writer.reserve(8);
     writer.push(final ? REPLY_OK : REPLY_PARTIAL);
@@ -57,12 +101,8 @@ export class Outbox {
     writer.push(times.computeInfer);
     writer.push(times.computeOutput);
     writer.push(times.batchSize);
-    writer.push(tensors.length);
-    for (let i = 0; i < tensors.length; i++) {
-      const tensor = tensors[i];
-      if (attach) writer.pushPlacedTensor(indices[i], tensor, writer.attach(tensor.data.buffer as ArrayBuffer));
-      else writer.pushTensor(indices[i], tensor, false);
-    }
+    writer.push(outputs);
+    return writer;
   }
 
   end(gateway: number, id: number): void {

@@ -8,7 +8,8 @@ import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import { TenantBlock, TenantNames } from '../telemetry/tenant-metrics.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { RequestTracer } from '../telemetry/tracing.ts';
-import { byteLength, type Tensor } from '../tensor/tensor.ts';
+import { byteLength } from '../tensor/placed.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 
 /** Counts and traces what happened to each request of this gateway thread. */
 export class RequestRecorder implements RequestMetrics {
@@ -17,6 +18,9 @@ export class RequestRecorder implements RequestMetrics {
   private readonly tenantNames: TenantNames;
   private readonly tracer: RequestTracer;
   private readonly log: Logger;
+  /** The version of the last answer, and whether it runs on a GPU. */
+  private lastVersion: ServingVersion | undefined;
+  private lastOnGpu = false;
   private lastLogged = 0;
   private unlogged = 0;
   /** Wall time, good to 10 ms: a last-inference stamp needs no clock call per request. */
@@ -37,18 +41,21 @@ export class RequestRecorder implements RequestMetrics {
     this.block.addPending(version.metricsRow, delta);
   }
 
-  success(pending: Pending, outputs: readonly Tensor[], timings: Timings | undefined): void {
+  success(pending: Pending, outputs: readonly Tensor[], timings: Timings | undefined, now: number): void {
     const { version, context, request } = pending;
     const bytesIn = pending.inputBytes;
     const bytesOut = byteLength(outputs);
-    const now = monotonicMs();
     this.block.recordSuccess(version.metricsRow, now - context.receivedAt, timings, bytesIn, bytesOut, this.epochMs);
     // A request's share of its batch, by rows. Only the thread pools of this machine count as CPU or GPU time.
     const busy =
       timings === undefined || timings.batchSize === 0
         ? 0
         : (timings.computeInfer * pending.rows) / timings.batchSize / 1000;
-    const gpu = version.config.instanceGroups.some((group) => group.kind === 'gpu');
+    if (version !== this.lastVersion) {
+      this.lastVersion = version;
+      this.lastOnGpu = version.config.instanceGroups.some((group) => group.kind === 'gpu');
+    }
+    const gpu = this.lastOnGpu;
     this.tenants.record(
       this.tenantNames.slotOf(context.tenant),
       true,

@@ -3,7 +3,8 @@ import { type Frame, FrameReader } from '../executor/frame.ts';
 import { ERROR_CODES, REPLY_END, REPLY_ERROR, REPLY_PARTIAL } from '../executor/messages.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
-import { byteLength, type Tensor } from '../tensor/tensor.ts';
+import { byteLength } from '../tensor/placed.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import type { PipelineCache } from './cache-step.ts';
 import { EnsembleDriver, type StepRunner } from './ensemble-driver.ts';
 import type { ExecutorLink } from './executor-link.ts';
@@ -25,7 +26,8 @@ import { outputMask, validateRequest } from './validate.ts';
 /** Where requests are counted; this gateway thread's metrics block. */
 export interface RequestMetrics {
   pending(version: ServingVersion, delta: number): void;
-  success(pending: Pending, outputs: readonly Tensor[], timings: Timings | undefined): void;
+  /** `now`: monotonicMs() of the answer. */
+  success(pending: Pending, outputs: readonly Tensor[], timings: Timings | undefined, now: number): void;
   failure(version: ServingVersion, request: InferRequest, context: RequestContext, error: SwitchyardError): void;
   cacheHit(version: ServingVersion, lookupMs: number): void;
   cacheMiss(version: ServingVersion, lookupMs: number): void;
@@ -162,6 +164,8 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
 
   onFrame(link: ExecutorLink, frame: Frame): void {
     const reader = new FrameReader(frame);
+    // Answers of one frame arrived together.
+    const now = monotonicMs();
     let answers = 0;
     while (!reader.done) {
       const kind = reader.next();
@@ -177,7 +181,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       }
       if (kind === REPLY_END) {
         answers++;
-        if (pending !== undefined) this.succeed(pending, [], undefined, true);
+        if (pending !== undefined) this.succeed(pending, [], undefined, true, now);
         continue;
       }
       const timings: Timings = {
@@ -196,7 +200,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       }
       const outputs: Tensor[] = new Array(count);
       for (let i = 0; i < count; i++) outputs[i] = reader.tensor(pending.version.config.signature.outputs);
-      this.succeed(pending, outputs, timings, final);
+      this.succeed(pending, outputs, timings, final, now);
     }
     if (answers > 0) link.answered(answers, monotonicMs());
   }
@@ -311,7 +315,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     try {
       const running = this.ensembles.start(version, request, context, {
         done: (outputs) => {
-          if (pending.state !== STATE.DONE) this.succeed(pending, outputs, undefined, true);
+          if (pending.state !== STATE.DONE) this.succeed(pending, outputs, undefined, true, monotonicMs());
         },
         failed: (error) => {
           if (pending.state !== STATE.DONE) this.fail(pending, error);
@@ -339,7 +343,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       if (found !== undefined) {
         metrics.cacheHit(pending.version, monotonicMs() - begun);
         pending.cacheKey = '';
-        this.succeed(pending, found, undefined, true);
+        this.succeed(pending, found, undefined, true, monotonicMs());
         return;
       }
       metrics.cacheMiss(pending.version, monotonicMs() - begun);
@@ -399,13 +403,19 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     return best;
   }
 
-  private succeed(pending: Pending, outputs: Tensor[], timings: Timings | undefined, final: boolean): void {
+  private succeed(
+    pending: Pending,
+    outputs: Tensor[],
+    timings: Timings | undefined,
+    final: boolean,
+    now: number,
+  ): void {
     const { request, version } = pending;
     if (final) {
       const cacheable = pending.cacheKey !== '' && !version.config.decoupled;
       if (cacheable) this.dependencies.cache?.set(pending.cacheKey, outputs);
       this.finish(pending);
-      this.dependencies.metrics.success(pending, outputs, timings);
+      this.dependencies.metrics.success(pending, outputs, timings, now);
     }
     const response: InferResponse = {
       model: version.model,

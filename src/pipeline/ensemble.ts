@@ -102,7 +102,8 @@ export class EnsembleRun {
           `ensemble "${this.#plan.model}": model "${planned.modelName}" did not answer output "${binding.name}"`,
         );
       }
-      this.#learn(binding.tensor, { ...output, name: this.#plan.tensors[binding.tensor] });
+      const { datatype, shape, data } = output;
+      this.#learn(binding.tensor, { name: this.#plan.tensors[binding.tensor], datatype, shape, data });
     }
     return this.#progress();
   }

@@ -1,5 +1,6 @@
 import type { ModelConfig, TensorSpec } from '../config/model-config.ts';
 import { invalidArgument } from '../shared/errors.ts';
+import { bytesOf } from '../tensor/placed.ts';
 import { ELEMENT_BYTES, elementCount, MAX_RANK, type Tensor } from '../tensor/tensor.ts';
 import type { InferRequest } from './types.ts';
 
@@ -98,9 +99,9 @@ function checkInput(tensor: Tensor, spec: TensorSpec, config: ModelConfig): void
     );
   }
   const size = ELEMENT_BYTES[spec.datatype];
-  if (size > 0 && tensor.data.byteLength !== count * size) {
+  if (size > 0 && bytesOf(tensor) !== count * size) {
     throw invalidArgument(
-      `input '${spec.name}' has ${tensor.data.byteLength} bytes, but shape [${shape.join(',')}] of ${spec.datatype} takes ${count * size}`,
+      `input '${spec.name}' has ${bytesOf(tensor)} bytes, but shape [${shape.join(',')}] of ${spec.datatype} takes ${count * size}`,
     );
   }
 }

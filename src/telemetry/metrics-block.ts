@@ -9,6 +9,7 @@ import {
   LATENCY_BOUNDS,
   ROW_COLUMNS,
   ROWS_PER_CHUNK,
+  STAGES,
 } from './metrics-layout.ts';
 
 /** Triton's reasons, in the order of their columns. */
@@ -38,7 +39,19 @@ export function allocateChunk(): SharedArrayBuffer {
 
 const BOUNDS_MS = Float64Array.from(LATENCY_BOUNDS, (seconds) => seconds * 1000);
 
-function bucketOf(ms: number): number {
+/** The last duration of each stage and its bucket: requests of one batch share most of theirs. */
+const lastMs = new Float64Array(STAGES.length).fill(-1);
+const lastBucket = new Int32Array(STAGES.length);
+
+function bucketOf(stage: number, ms: number): number {
+  if (ms === lastMs[stage]) return lastBucket[stage];
+  const bucket = searchBucket(ms);
+  lastMs[stage] = ms;
+  lastBucket[stage] = bucket;
+  return bucket;
+}
+
+function searchBucket(ms: number): number {
   let low = 0;
   let high = BOUNDS_MS.length;
   while (low < high) {
@@ -160,5 +173,5 @@ export class MetricsBlock {
 
 function observe(chunk: Float64Array, base: number, stage: number, ms: number): void {
   chunk[base + Column.requestNs + stage] += ms * 1e6;
-  chunk[base + Column.histograms + stage * BUCKETS + bucketOf(ms)]++;
+  chunk[base + Column.histograms + stage * BUCKETS + bucketOf(stage, ms)]++;
 }

@@ -32,6 +32,8 @@ export class TenantNames {
   private readonly words: Int32Array;
   private readonly bytes: Uint8Array;
   private readonly slots = new Map<string, number>();
+  private last = '';
+  private lastSlot = OTHER_TENANT;
 
   constructor(buffer: SharedArrayBuffer) {
     this.words = new Int32Array(buffer);
@@ -40,8 +42,13 @@ export class TenantNames {
 
   /** The tenant's slot, or OTHER_TENANT when the table is full or the name too long. */
   slotOf(tenant: string): number {
+    if (tenant === this.last) return this.lastSlot;
     const known = this.slots.get(tenant);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.last = tenant;
+      this.lastSlot = known;
+      return known;
+    }
     // A tenant that calls itself so would write the same series twice.
     if (this.slots.size >= MAX_TENANTS || tenant === 'other' || tenant === '') return OTHER_TENANT;
     return this.find(tenant);

@@ -29,7 +29,7 @@ test('memory stays flat over many calls', { skip }, () => {
         meta[1] = 0;
         decode(bytes, slab);
       }
-      meta.set([0, 11, 0, 0, 1000]);
+      meta.set([0, 11, 0, 0, 1000, 0, slab.length]);
       print(out, small, slab);
     }
     collect();

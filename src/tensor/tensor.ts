@@ -66,13 +66,6 @@ export interface Tensor {
 
 export const MAX_RANK = 32;
 
-/** Bytes of all the tensors together. */
-export function byteLength(tensors: readonly Tensor[]): number {
-  let bytes = 0;
-  for (let i = 0; i < tensors.length; i++) bytes += tensors[i].data.byteLength;
-  return bytes;
-}
-
 /** The product of dims, checked: rank ≤ 32, each dim a non-negative integer, product a safe integer. Returns -1 if not. */
 export function elementCount(shape: readonly number[]): number {
   if (shape.length > MAX_RANK) return -1;

@@ -5,22 +5,52 @@ const FIRST_BYTES = 65536;
 /** A buffer that grew beyond this is not kept for the next body. */
 const KEPT_BYTES = 8 * 1024 * 1024;
 
+/** Bodies shorter than this share views. */
+const KEPT_VIEWS = 1024;
+
 const encoder = new TextEncoder();
 
 /** Bytes of a body in the making. `reserve` before writing to `buf` directly; `buf` changes identity when it grows. */
 export class JsonOutput {
   buf = new Uint8Array(FIRST_BYTES);
   pos = 0;
+  /** What `beginWith` put at the start of `buf`, as long as it stands there. */
+  private lead: Uint8Array | undefined;
+  /** Views of the shortest bodies in `viewed`, by length: answers of one model are about as long as each other. */
+  private views: (Uint8Array | undefined)[] = [];
+  private viewed: Uint8Array | undefined;
 
   /** Starts a new body; what `view` returned before is overwritten from now on. */
   begin(): void {
     if (this.buf.length > KEPT_BYTES) this.buf = new Uint8Array(FIRST_BYTES);
     this.pos = 0;
+    this.lead = undefined;
+  }
+
+  /** Starts a new body with these bytes, which never change: nothing is copied when the last body began with them too. */
+  beginWith(lead: Uint8Array): void {
+    if (this.lead !== lead || this.buf.length > KEPT_BYTES) {
+      this.begin();
+      this.bytes(lead);
+      this.lead = lead;
+    }
+    this.pos = lead.length;
   }
 
   /** The body so far, valid until the next `begin`. */
   view(): Uint8Array {
-    return new Uint8Array(this.buf.buffer as ArrayBuffer, 0, this.pos);
+    const { buf, pos } = this;
+    if (pos >= KEPT_VIEWS) return new Uint8Array(buf.buffer as ArrayBuffer, 0, pos);
+    if (this.viewed !== buf) {
+      this.viewed = buf;
+      this.views = new Array(KEPT_VIEWS).fill(undefined);
+    }
+    let view = this.views[pos];
+    if (view === undefined) {
+      view = new Uint8Array(buf.buffer as ArrayBuffer, 0, pos);
+      this.views[pos] = view;
+    }
+    return view;
   }
 
   /** Makes room for `bytes` more. */

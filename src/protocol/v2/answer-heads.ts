@@ -16,24 +16,52 @@ const SHAPES = 8;
 /** Names kept in each table; past it, it starts afresh. */
 const MAX_NAMES = 1000;
 
-const models = new Map<string, { version: string; bytes: Uint8Array }>();
+interface ModelHead {
+  version: string;
+  bytes: Uint8Array;
+  /** The latest answer's first output, and everything up to its elements. */
+  output: TensorHead | undefined;
+  opened: Uint8Array;
+}
+
+const models = new Map<string, ModelHead>();
 const outputs = new Map<string, TensorHead[]>();
 let turn = 0;
 const scratch = new JsonOutput();
 
 /** `{"model_name":…,"model_version":…`, kept from answer to answer. */
 export function modelHead(model: string, version: string): Uint8Array {
+  return modelEntry(model, version).bytes;
+}
+
+/** Everything of an answer up to the elements of its first output, for answers without id and parameters. */
+export function answerStart(model: string, version: string, first: Tensor): Uint8Array {
+  const entry = modelEntry(model, version);
+  const output = tensorHead(first);
+  if (entry.output !== output) {
+    scratch.begin();
+    scratch.bytes(entry.bytes);
+    scratch.raw(',"outputs":[');
+    scratch.bytes(output.opened);
+    entry.output = output;
+    entry.opened = scratch.view().slice();
+  }
+  return entry.opened;
+}
+
+function modelEntry(model: string, version: string): ModelHead {
   const known = models.get(model);
-  if (known !== undefined && known.version === version) return known.bytes;
+  if (known !== undefined && known.version === version) return known;
   scratch.begin();
   scratch.raw('{"model_name":');
   scratch.string(model);
   scratch.raw(',"model_version":');
   scratch.string(version);
   const bytes = scratch.view().slice();
+  const entry: ModelHead = { version, bytes, output: undefined, opened: bytes };
   if (models.size >= MAX_NAMES) models.clear();
-  models.set(model, { version, bytes });
-  return bytes;
+  models.set(model, entry);
+  return entry;
 }
 
 /** `{"name":…,"datatype":…,"shape":[…]`, kept from answer to answer. */

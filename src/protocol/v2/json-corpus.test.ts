@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { InferRequest } from '../../pipeline/types.ts';
+import { plainRequest } from '../../testing/plain-tensors.ts';
 import { decodeInferRequest as decodeWithAddon } from './infer-decoder.ts';
 import { scanInferRequest } from './json-scanner.ts';
 
@@ -281,7 +282,7 @@ const refused: Record<string, string[]> = {
 function decodeInferRequest(body: Uint8Array): InferRequest {
   const outcome = (decode: typeof scanInferRequest): InferRequest | Error => {
     try {
-      return decode('m', '', body, -1);
+      return plainRequest(decode('m', '', body, -1));
     } catch (error) {
       return error as Error;
     }

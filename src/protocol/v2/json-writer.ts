@@ -3,10 +3,10 @@ import { invalidArgument } from '../../shared/errors.ts';
 import { native } from '../../tensor/native.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { elementCount } from '../../tensor/tensor.ts';
-import { printNatively, printsNatively } from '../json/native-printer.ts';
+import { NO_HEAD, printNatively, printsNatively } from '../json/native-printer.ts';
 import { type JsonOutput, threadOutput } from '../json/output.ts';
 import { elementPrinter } from '../json/tensor-print.ts';
-import { modelHead, tensorHead } from './answer-heads.ts';
+import { answerStart, modelHead, tensorHead } from './answer-heads.ts';
 import { binaryByDefault } from './parameters.ts';
 
 export interface EncodedResponse {
@@ -23,9 +23,45 @@ export interface EncodedResponse {
  */
 export function encodeInferResponse(response: InferResponse, request: InferRequest): EncodedResponse {
   const out = threadOutput;
+  const id = response.id === '' ? request.id : response.id;
+  const outputs = response.outputs;
+  const byDefault =
+    request.outputs.length === 0 && request.parameters !== undefined && binaryByDefault(request.parameters);
+  const binary = (i: number): boolean => byDefault || wantsBinary(request.outputs, outputs[i].name);
+  let next = 0;
+  if (id === '' && response.parameters === undefined && outputs.length > 0 && !binary(0)) {
+    checkJsonForm(outputs[0]);
+    out.beginWith(answerStart(response.model, response.version, outputs[0]));
+    writeElements(out, NO_HEAD, outputs[0]);
+    next = 1;
+  } else {
+    begin(out, response, id);
+  }
+  let anyBinary = false;
+  for (let i = next; i < outputs.length; i++) {
+    if (i > 0) out.byte(0x2c);
+    if (binary(i)) {
+      anyBinary = true;
+      writeBinaryHead(out, outputs[i]);
+    } else {
+      writeJson(out, outputs[i]);
+    }
+  }
+  out.byte(0x5d);
+  out.byte(0x7d);
+  const jsonLength = anyBinary ? out.pos : -1;
+  if (anyBinary) {
+    for (let i = 0; i < outputs.length; i++) {
+      if (binary(i)) out.bytes(outputs[i].data);
+    }
+  }
+  return { jsonLength, body: out.view() };
+}
+
+/** Everything before the first output. */
+function begin(out: JsonOutput, response: InferResponse, id: string): void {
   out.begin();
   out.bytes(modelHead(response.model, response.version));
-  const id = response.id === '' ? request.id : response.id;
   if (id !== '') {
     out.raw(',"id":');
     out.string(id);
@@ -35,27 +71,6 @@ export function encodeInferResponse(response: InferResponse, request: InferReque
     out.parameters(response.parameters);
   }
   out.raw(',"outputs":[');
-  const outputs = response.outputs;
-  const byDefault =
-    request.outputs.length === 0 && request.parameters !== undefined && binaryByDefault(request.parameters);
-  let anyBinary = false;
-  for (let i = 0; i < outputs.length; i++) {
-    if (i > 0) out.byte(0x2c);
-    if (byDefault || wantsBinary(request.outputs, outputs[i].name)) {
-      anyBinary = true;
-      writeBinaryHead(out, outputs[i]);
-    } else {
-      writeJson(out, outputs[i]);
-    }
-  }
-  out.raw(']}');
-  const jsonLength = anyBinary ? out.pos : -1;
-  if (anyBinary) {
-    for (let i = 0; i < outputs.length; i++) {
-      if (byDefault || wantsBinary(request.outputs, outputs[i].name)) out.bytes(outputs[i].data);
-    }
-  }
-  return { jsonLength, body: out.view() };
 }
 
 /** `{"error":"…"}`, the body of every HTTP error. Valid until the next body is encoded on this thread. */
@@ -84,12 +99,20 @@ function writeBinaryHead(out: JsonOutput, tensor: Tensor): void {
 }
 
 function writeJson(out: JsonOutput, tensor: Tensor): void {
+  checkJsonForm(tensor);
+  writeElements(out, tensorHead(tensor).opened, tensor);
+}
+
+function checkJsonForm(tensor: Tensor): void {
   if (tensor.datatype === 'FP16' || tensor.datatype === 'BF16') {
     throw invalidArgument(
       `output '${tensor.name}' is ${tensor.datatype}, which has no JSON form; ask for it with binary_data: true`,
     );
   }
-  const head = tensorHead(tensor).opened;
+}
+
+/** `head`, the elements and the end of the tensor. */
+function writeElements(out: JsonOutput, head: Uint8Array, tensor: Tensor): void {
   const count = elementCount(tensor.shape);
   if (native !== undefined && printsNatively(tensor)) {
     printNatively(native, out, head, tensor, 0, count);
@@ -97,5 +120,6 @@ function writeJson(out: JsonOutput, tensor: Tensor): void {
     out.bytes(head);
     elementPrinter(tensor).print(out, 0, count);
   }
-  out.raw(']}');
+  out.byte(0x5d);
+  out.byte(0x7d);
 }

@@ -3,6 +3,7 @@ import { test as nodeTest, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import type { InferRequest } from '../../pipeline/types.ts';
 import { native, nativeProblem } from '../../tensor/native.ts';
+import { plainTensors } from '../../testing/plain-tensors.ts';
 import { scanInferRequest } from './json-scanner.ts';
 import { decodeNatively } from './native-decoder.ts';
 
@@ -17,7 +18,7 @@ function plain(request: InferRequest): unknown {
   // Bytes as hex: NaN bits and -0 count.
   return {
     ...request,
-    inputs: request.inputs.map((input) => ({ ...input, data: Buffer.from(input.data).toString('hex') })),
+    inputs: plainTensors(request.inputs).map((input) => ({ ...input, data: Buffer.from(input.data).toString('hex') })),
   };
 }
 

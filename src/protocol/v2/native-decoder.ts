@@ -1,6 +1,7 @@
 import type { InferRequest } from '../../pipeline/types.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { NativeCodecs } from '../../tensor/native.ts';
+import { PlacedTensor } from '../../tensor/placed.ts';
 import { DATA_TYPES, type Tensor } from '../../tensor/tensor.ts';
 import { sharedBlock, sharedOffset, takeShared } from '../json/block.ts';
 import { JsonCursor } from '../json/cursor.ts';
@@ -73,20 +74,28 @@ function inputAt(
   const nameAt = meta[at + NAME];
   const nameEnd = nameAt + meta[at + NAME_LENGTH];
   const name = internName(body, nameAt, nameEnd + 1) ?? latin1(body, nameAt, nameEnd);
-  const shape: number[] = [];
-  const rank = meta[at + RANK];
-  for (let i = 0; i < rank; i++) shape.push(meta[at + DIMS + i]);
+  const shape = shapeAt(meta, at);
+  const datatype = DATA_TYPES[meta[at + TYPE]];
   const place = meta[at + PLACE];
-  let buffer = slab.buffer as ArrayBuffer;
-  let offset = meta[at + OFFSET];
-  if (place === IN_BODY) {
-    buffer = body.buffer as ArrayBuffer;
-    offset += body.byteOffset;
-  } else if (place !== IN_SLAB) {
-    buffer = own![place - OWN];
-  }
-  const data = new Uint8Array(buffer, offset, meta[at + BYTES]);
-  return { name, datatype: DATA_TYPES[meta[at + TYPE]], shape, data };
+  const offset = meta[at + OFFSET];
+  const bytes = meta[at + BYTES];
+  if (place === IN_SLAB) return new PlacedTensor(name, datatype, shape, slab, offset, bytes);
+  if (place === IN_BODY) return new PlacedTensor(name, datatype, shape, body, offset, bytes);
+  return { name, datatype, shape, data: new Uint8Array(own![place - OWN], offset, bytes) };
+}
+
+/** Requests of one shape that follow one another share it; nobody changes a decoded shape. */
+let lastShape: number[] = [];
+
+function shapeAt(meta: Int32Array, at: number): number[] {
+  const rank = meta[at + RANK];
+  let same = rank === lastShape.length;
+  for (let i = 0; same && i < rank; i++) same = meta[at + DIMS + i] === lastShape[i];
+  if (same) return lastShape;
+  const shape: number[] = [];
+  for (let i = 0; i < rank; i++) shape.push(meta[at + DIMS + i]);
+  lastShape = shape;
+  return shape;
 }
 
 /** Reads the members that the addon only looked over. False where one is not as it should be. */

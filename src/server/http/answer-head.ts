@@ -1,6 +1,6 @@
 import type { Served, Timings } from '../../pipeline/types.ts';
 import { MAX_NUMBER_BYTES, printAscii, printInteger } from '../../protocol/json/number-print.ts';
-import { statusLine } from './status.ts';
+import { JSON_HEADERS, statusLine } from './status.ts';
 
 const FIRST_BYTES = 1024;
 const ZERO = 0x30;
@@ -100,6 +100,61 @@ export class AnswerHead {
 
 /** One for all answers of this thread: the socket takes the bytes before the next answer begins. */
 export const threadHead = new AnswerHead();
+
+/**
+ * Heads of successful inferences, kept from answer to answer: those of one batch differ in little but which arrived
+ * with which, so most are the one before.
+ */
+export class InferenceHeads {
+  private readonly head = new AnswerHead();
+  private view: Uint8Array = new Uint8Array(0);
+  private jsonLength = Number.NaN;
+  private timed = false;
+  private queue = 0;
+  private computeInput = 0;
+  private computeInfer = 0;
+  private computeOutput = 0;
+  private batchSize = 0;
+
+  /**
+   * @param jsonLength bytes of JSON before binary tensors, -1: the body is JSON
+   * @returns valid until the next `of`
+   */
+  of(jsonLength: number, timings: Timings | undefined): Uint8Array {
+    if (
+      jsonLength === this.jsonLength &&
+      this.timed === (timings !== undefined) &&
+      (timings === undefined ||
+        (timings.queue === this.queue &&
+          timings.computeInput === this.computeInput &&
+          timings.computeInfer === this.computeInfer &&
+          timings.computeOutput === this.computeOutput &&
+          timings.batchSize === this.batchSize))
+    ) {
+      return this.view;
+    }
+    const head = inferenceHead(this.head, jsonLength);
+    this.jsonLength = jsonLength;
+    this.timed = timings !== undefined;
+    if (timings !== undefined) {
+      head.serverTiming(timings);
+      this.queue = timings.queue;
+      this.computeInput = timings.computeInput;
+      this.computeInfer = timings.computeInfer;
+      this.computeOutput = timings.computeOutput;
+      this.batchSize = timings.batchSize;
+    }
+    this.view = head.view();
+    return this.view;
+  }
+}
+
+/** Begins the head of a successful inference; see {@link InferenceHeads} for its parameter. */
+export function inferenceHead(head: AnswerHead, jsonLength: number): AnswerHead {
+  head.begin(200);
+  if (jsonLength < 0) return head.line(JSON_HEADERS);
+  return head.line('Content-Type: application/octet-stream').integerLine('Inference-Header-Content-Length', jsonLength);
+}
 
 /** The same lines for heads that are texts; '' where no route decided. */
 export function servedLines(served: Served | undefined): string {

@@ -4,15 +4,17 @@ import { decodeInferRequest } from '../../../protocol/v2/infer-decoder.ts';
 import { type EncodedResponse, encodeInferResponse } from '../../../protocol/v2/json-writer.ts';
 import { decodeRawBody } from '../../../protocol/v2/raw-body.ts';
 import { invalidArgument, SwitchyardError } from '../../../shared/errors.ts';
-import { type AnswerHead, threadHead } from '../answer-head.ts';
+import { type AnswerHead, InferenceHeads, inferenceHead, threadHead } from '../answer-head.ts';
 import { compress, responseEncoding } from '../compression.ts';
 import { parseLength } from '../head.ts';
 import type { HttpExchange, RequestHead } from '../socket.ts';
-import { JSON_HEADERS } from '../status.ts';
 import { InferenceCall } from './inference-call.ts';
 import { findVersion } from './lookup.ts';
 import type { Route } from './routes.ts';
 import type { HttpGateway } from './settings.ts';
+
+/** This thread's: the socket takes a head before the next answer begins. */
+const heads = new InferenceHeads();
 
 /** `POST /v2/models/{m}[/versions/{v}]/infer`: JSON, JSON followed by binary tensors, or one raw tensor. */
 export class V2InferCall extends InferenceCall {
@@ -65,7 +67,8 @@ export class V2InferCall extends InferenceCall {
     const encoding = this.acceptEncoding === '' ? '' : responseEncoding(this.acceptEncoding, body.length, binary, from);
     const { served } = this;
     if (encoding === '') {
-      exchange.respondBytes(headOf(jsonLength, timings, served).view(), body);
+      if (served === undefined) exchange.respondBytes(heads.of(jsonLength, timings), body);
+      else exchange.respondBytes(headOf(jsonLength, timings, served).view(), body);
       return;
     }
     // The encoder's buffer is overwritten by the next answer while the thread pool still reads.
@@ -79,7 +82,7 @@ export class V2InferCall extends InferenceCall {
 
   /** The response with the outputs replaced for which classes were asked. Never changes `response`: a cache may hold it. */
   private classified(response: InferResponse, request: InferRequest): InferResponse {
-    if (!request.outputs.some((output) => output.classification > 0)) return response;
+    if (request.outputs.length === 0 || !request.outputs.some((output) => output.classification > 0)) return response;
     const { signature } = findVersion(this.gateway.services.table(), response.model, response.version).config;
     const outputs = response.outputs.map((output) => {
       const k = request.outputs.find((requested) => requested.name === output.name)?.classification ?? 0;
@@ -92,9 +95,7 @@ export class V2InferCall extends InferenceCall {
 }
 
 function headOf(jsonLength: number, timings: Timings | undefined, served: Served | undefined): AnswerHead {
-  const head = threadHead.begin(200);
-  if (jsonLength < 0) head.line(JSON_HEADERS);
-  else head.line('Content-Type: application/octet-stream').integerLine('Inference-Header-Content-Length', jsonLength);
+  const head = inferenceHead(threadHead, jsonLength);
   if (served !== undefined) head.served(served);
   if (timings !== undefined) head.serverTiming(timings);
   return head;

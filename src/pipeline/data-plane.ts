@@ -8,7 +8,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 import type { PipelineCache } from './cache-step.ts';
 import { EnsembleDriver, type StepRunner } from './ensemble-driver.ts';
 import type { ExecutorLink } from './executor-link.ts';
-import { type Pending, PendingTable, STATE } from './pending.ts';
+import { NO_ID, type Pending, PendingTable, STATE } from './pending.ts';
 import type {
   DataPlane,
   InferRequest,
@@ -288,7 +288,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       context.deadline = context.receivedAt + this.options.defaultTimeoutMs;
     }
     const pending: Pending = {
-      id: 0,
+      id: NO_ID,
       state: STATE.QUEUED,
       request,
       context,

@@ -4,6 +4,12 @@ import type { InferRequest, RequestContext, ResponseObserver, ServingVersion } f
 export const STATE = { WAITING_FOR_MODEL: 0, QUEUED: 1, DONE: 2 } as const;
 export type State = (typeof STATE)[keyof typeof STATE];
 
+/**
+ * Before the table gives an id. Ids outgrow V8's small integers, and a field that begins as one would cost each request
+ * a change of its object's layout; NaN makes the field a float from the start.
+ */
+export const NO_ID: number = Number.NaN;
+
 /** One unit of work at an executor: a client's request, or one step of an ensemble. */
 export interface Pending {
   id: number;

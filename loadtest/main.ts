@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeMachine } from './machine.ts';
+import { figuresBlock, replaceBlock } from './readme.ts';
 import { chartName, markdownReport, panelChart, type RunRecord } from './report.ts';
 import type { Scenario, Settings } from './scenario.ts';
 import { smallBinary, smallGrpc, smallJson } from './scenarios/front-ends.ts';
@@ -29,16 +30,22 @@ const SCENARIOS: Scenario[] = [
   registryAlias,
 ];
 
+/** What README shows, and what runs when no scenario is named. */
+const HEADLINE = [smallJson, smallGrpc, midBinary, thousandModels, overload, latency].map((s) => s.name);
+
 const USAGE = `npm run loadtest -- [scenario …] [options]
 
-Scenarios (default: all):
+Without a scenario: ${HEADLINE.join(', ')}, in about ten minutes, and the figures in README.md and
+docs/benchmarks.md are replaced by what they measured.
+
+Scenarios:
 ${SCENARIOS.map((s) => `  ${s.name.padEnd(16)} ${s.description}`).join('\n')}
 
 Options:
   --quick          two short rounds of fewer variants: shows that everything runs, measures nothing
   --peers a,b      peers to measure beside: ${Object.keys(PEERS).join(', ')}; "none" for none (default: all)
-  --duration s     seconds of each measurement (default 5)
-  --rounds n       interleaved rounds (default 5)
+  --duration s     seconds of each measurement (default 5; 2 without a scenario)
+  --rounds n       interleaved rounds (default 5; 3 without a scenario)
   --out dir        folder of the report (default loadtest/results/<date>)
 `;
 
@@ -58,14 +65,15 @@ async function main(): Promise<number> {
     console.log(USAGE);
     return 0;
   }
+  const headline = positionals.length === 0;
   const scenarios = pick(
     'scenario',
-    positionals,
+    headline ? HEADLINE : positionals,
     SCENARIOS.map((s) => s.name),
   ).map((name) => SCENARIOS.find((s) => s.name === name)!);
   const peers = values.peers === 'none' ? [] : pick('peer', values.peers?.split(',') ?? [], Object.keys(PEERS));
-  const seconds = positive('--duration', values.duration, values.quick ? 1 : 5);
-  const rounds = Math.ceil(positive('--rounds', values.rounds, values.quick ? 2 : 5));
+  const seconds = positive('--duration', values.duration, values.quick ? 1 : headline ? 2 : 5);
+  const rounds = Math.ceil(positive('--rounds', values.rounds, values.quick ? 2 : headline ? 3 : 5));
   if (!existsSync(join(import.meta.dirname, '..', 'dist', 'cli', 'main.js'))) {
     throw new Error('the gateway is not built: run npm run build first');
   }
@@ -76,7 +84,7 @@ async function main(): Promise<number> {
   const timing = {
     seconds,
     warmupSeconds: Math.max(1, Math.round(seconds / 3)),
-    firstWarmupSeconds: values.quick ? 1 : 10,
+    firstWarmupSeconds: values.quick ? 1 : headline ? 6 : 10,
   };
   const settings: Settings = {
     quick: values.quick,
@@ -105,6 +113,11 @@ async function main(): Promise<number> {
   }
   if (run.scenarios.length > 0) writeReport(out, run);
   console.log(markdownReport(run, false));
+  if (headline) {
+    console.log(figuresBlock(run));
+    // A quick or partial run says nothing, and must not stand where figures are expected.
+    if (!values.quick && failed.length === 0) writeFigures(run);
+  }
   if (failed.length > 0) console.error(`failed: ${failed.join(', ')}`);
   return failed.length > 0 ? 1 : 0;
 }
@@ -121,9 +134,20 @@ function writeReport(out: string, run: RunRecord): void {
       `${JSON.stringify({ ...run, scenarios: [scenario] }, null, 1)}\n`,
     );
   }
-  const name = run.scenarios.length === SCENARIOS.length ? 'README' : run.scenarios.map((s) => s.name).join('+');
+  const name = HEADLINE.every((each) => run.scenarios.some((s) => s.name === each))
+    ? 'README'
+    : run.scenarios.map((s) => s.name).join('+');
   writeFileSync(join(out, `${name}.md`), `${markdownReport(run, true)}\n`);
   console.error(`report: ${join(out, `${name}.md`)}`);
+}
+
+function writeFigures(run: RunRecord): void {
+  const root = join(import.meta.dirname, '..');
+  for (const name of ['README.md', 'docs/benchmarks.md']) {
+    const file = join(root, name);
+    writeFileSync(file, replaceBlock(readFileSync(file, 'utf8'), figuresBlock(run)));
+    console.error(`figures: ${name}`);
+  }
 }
 
 /** The asked names, all known ones when none is asked. Throws on a name that does not exist. */

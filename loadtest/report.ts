@@ -104,6 +104,6 @@ function middle(series: Series, metric: (m: Measurement) => number): number {
   return values.length === 0 ? Number.NaN : median(values);
 }
 
-function number(value: number): string {
+export function number(value: number): string {
   return Number.isFinite(value) ? String(Number(value.toPrecision(3))) : '–';
 }

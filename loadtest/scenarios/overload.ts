@@ -82,15 +82,26 @@ export const overload: Scenario = {
       { name: 'after (0.5×)', role: 'limit', rounds: phases.after },
     ];
     const comparisons: Comparison[] = [
-      { text: 'of its capacity served during the storm', estimate: bootstrapMedian(goodput), unit: '×' },
+      {
+        text: 'of its capacity served during the storm',
+        estimate: bootstrapMedian(goodput),
+        unit: '×',
+        goal: { atLeast: 0.95 },
+      },
       {
         text: 'from the end of the storm until answers are as quick as before it',
         estimate: bootstrapMedian(recovery),
         unit: 's',
+        goal: { atMost: 5 },
       },
     ];
     if (refusedP99.length > 0) {
-      comparisons.push({ text: 'p99 of refusals', estimate: bootstrapMedian(refusedP99), unit: 'ms' });
+      comparisons.push({
+        text: 'p99 of refusals',
+        estimate: bootstrapMedian(refusedP99),
+        unit: 'ms',
+        goal: { atMost: 5 },
+      });
     }
     return {
       name: this.name,

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "decode.h"
+#include "grpc_addon.h"
 #include "print.h"
 
 namespace {
@@ -137,6 +138,6 @@ NAPI_MODULE_INIT() {
     return nullptr;
   }
   const bool complete = exportMeta(env, exports, *instance) && exportFunction(env, exports, "decode", decode) &&
-                        exportFunction(env, exports, "print", print);
+                        exportFunction(env, exports, "print", print) && grpc::exportServer(env, exports);
   return complete ? exports : nullptr;
 }

@@ -2,8 +2,47 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
+/** A server made by `grpcServer`, and the memory that it shares with its maker. */
+export interface NativeServer {
+  readonly server: object;
+  /** What `turn` is to read. */
+  readonly words: Int32Array;
+  /** Answers for the addon to take: their count, then slot, generation, offset in `answerBytes` and length of each. */
+  readonly answers: Int32Array;
+  readonly answerBytes: ArrayBuffer;
+}
+
+export interface NativeServerOptions {
+  maxStreams: number;
+  maxCollected: number;
+  maxConnections: number;
+  maxConnectionsPerAddress: number;
+}
+
+/** The gRPC server in native/: src/grpc_addon.cc documents each function. */
+export interface NativeGrpc {
+  grpcProblem(): string;
+  grpcServer(
+    options: NativeServerOptions,
+    turn: (count: number, block: ArrayBuffer | undefined, objects: (string | ArrayBuffer)[] | undefined) => void,
+    drained: () => void,
+  ): NativeServer;
+  grpcMethod(server: object, path: string, id: number, kind: number): void;
+  grpcListen(server: object, host: string, port: number, shared: boolean): number;
+  grpcRespond(server: object, slot: number, generation: number, headers: string, end: boolean): void;
+  grpcWrite(server: object, slot: number, generation: number, bytes: Uint8Array): number;
+  grpcEnd(server: object, slot: number, generation: number, trailers: string, bare: boolean): void;
+  grpcReset(server: object, slot: number, generation: number, code: number): void;
+  grpcConsume(server: object, slot: number, generation: number, bytes: number): void;
+  grpcHeaders(server: object, slot: number, generation: number): string;
+  grpcPeer(server: object, slot: number, generation: number): string;
+  grpcFlush(server: object): void;
+  grpcDrain(server: object): number;
+  grpcClose(server: object): void;
+}
+
 /** The addon in native/: src/addon.cc documents each function. */
-export interface NativeCodecs {
+export interface NativeCodecs extends NativeGrpc {
   /** Words that both sides read and write during a call. Never give its memory away. */
   readonly meta: Int32Array;
   decode(body: Uint8Array, slab: Uint8Array): ArrayBuffer[] | undefined;

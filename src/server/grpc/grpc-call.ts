@@ -1,28 +1,10 @@
-import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
 import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
+import type { CallReceiver, Method, StreamingCall } from './call.ts';
+import type { CallStream } from './call-stream.ts';
 import { compressFrame, decompress, type Encoding, parseEncoding } from './compression.ts';
 import { MessageAssembler } from './message-assembler.ts';
-import { Outbox } from './outbox.ts';
 import { errorTrailers, OK_TRAILERS, RESPONSE_HEADERS } from './status.ts';
-
-/** Who gets the events of a call. After `cancelled` nothing more may be sent. */
-export interface CallReceiver {
-  /** One request message, uncompressed. The receiver owns its memory from then on. */
-  message?(message: Buffer): void;
-  /** The client has sent its last message. */
-  halfClosed?(): void;
-  /** The client is gone, its deadline has passed, or the call broke the protocol: free what was taken. */
-  cancelled(): void;
-  /** What was written has left: a receiver that paused for it may go on. */
-  drained?(): void;
-  /** The server is going away: finish what is under way and end the call. */
-  goingAway?(): void;
-}
-
-/** A registered method. `unary` ones get their single message; `stream` ones make a receiver when the call opens. */
-export type Method =
-  | { kind: 'unary'; handle(message: Buffer, call: GrpcCall): void }
-  | { kind: 'stream'; open(call: GrpcCall): CallReceiver };
 
 /** What all calls of a server share. */
 export interface CallLimits {
@@ -34,12 +16,9 @@ export interface CallLimits {
   receiving: Set<GrpcCall>;
 }
 
-const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
-const TRAILERS_ONLY = { endStream: true, sendDate: false };
-
 /** One gRPC call on one HTTP/2 stream: framing in, framing and trailers out. */
-export class GrpcCall {
-  readonly stream: ServerHttp2Stream;
+export class GrpcCall implements StreamingCall {
+  readonly stream: CallStream;
   readonly headers: IncomingHttpHeaders;
   /** monotonicMs() at which the headers arrived. */
   readonly receivedAt: number;
@@ -55,7 +34,6 @@ export class GrpcCall {
   private readonly limits: CallLimits;
   private readonly encoding: Encoding;
   private assembler: MessageAssembler | undefined;
-  private outbox: Outbox | undefined;
   private messages = 0;
   private counted = 0;
   private paused = false;
@@ -65,11 +43,10 @@ export class GrpcCall {
   private metadata: OutgoingHttpHeaders | undefined;
   private answerEncoding: Encoding = 'identity';
   private packing: Promise<void> | undefined;
-  private trailers: OutgoingHttpHeaders = OK_TRAILERS;
   private timer: NodeJS.Timeout | undefined;
 
   constructor(
-    stream: ServerHttp2Stream,
+    stream: CallStream,
     headers: IncomingHttpHeaders,
     method: Method,
     limits: CallLimits,
@@ -93,54 +70,51 @@ export class GrpcCall {
     if (this.method.kind === 'stream') this.receiver = this.method.open(this);
   }
 
-  /** Common name of the client's verified certificate, or ''. */
   get certificateName(): string {
-    const socket = this.stream.session?.socket as
-      | { authorized?: boolean; getPeerCertificate?(): { subject?: { CN?: string | string[] } } }
-      | undefined;
-    if (socket?.authorized !== true || socket.getPeerCertificate === undefined) return '';
-    const name = socket.getPeerCertificate().subject?.CN;
-    return typeof name === 'string' ? name : '';
+    return this.stream.certificateName;
   }
 
-  /** '/package.Service/Method' */
+  get peer(): string {
+    return this.stream.peer;
+  }
+
+  /** True where messages may come one after the other. */
+  get streaming(): boolean {
+    return this.method.kind === 'stream';
+  }
+
   get path(): string {
     return this.headers[':path'] ?? '';
   }
 
-  /** A request header's first value, or ''. */
   header(name: string): string {
     const value = this.headers[name];
     return typeof value === 'string' ? value : value === undefined ? '' : (value[0] ?? '');
   }
 
-  /** Adds initial metadata to the answer, as long as none has left. */
   describe(metadata: OutgoingHttpHeaders): void {
     this.metadata = metadata;
   }
 
-  /** Answers a unary call with one frame and status OK. The call owns the frame from then on. */
   reply(frame: Buffer): void {
     if (this.finished) return;
     this.finish();
-    if (this.answerEncoding !== 'identity' || frame.length > Outbox.SLICE) {
+    if (this.answerEncoding !== 'identity') {
       this.send(frame);
-      this.endWriting();
-      return;
+      this.endWriting(OK_TRAILERS);
+    } else if (!this.stream.gone) {
+      this.sendHeaders();
+      this.stream.end(OK_TRAILERS, frame);
     }
-    this.sendHeaders();
-    this.stream.end(frame);
   }
 
-  /** Sends one frame of a stream. False: the client reads slowly; `drained` follows. The call owns the frame. */
   write(frame: Buffer): boolean {
     if (this.finished) return true;
     return this.send(frame);
   }
 
-  /** Bytes written that have not left yet. */
   get unsentBytes(): number {
-    return this.stream.writableLength + (this.outbox === undefined ? 0 : this.outbox.bytes);
+    return this.stream.unsentBytes;
   }
 
   /** True while a message has arrived in part. */
@@ -153,20 +127,16 @@ export class GrpcCall {
     return this.messages === 0 && this.assembler === undefined && !this.finished;
   }
 
-  /** Ends the call with status OK, or with the given trailers. */
   end(trailers: OutgoingHttpHeaders = OK_TRAILERS): void {
     if (this.finished) return;
     this.finish();
-    this.trailers = trailers;
-    this.endWriting();
+    this.endWriting(trailers);
   }
 
-  /** Ends the call with an error. */
   fail(error: SwitchyardError): void {
     this.end(errorTrailers(error));
   }
 
-  /** Ends the call with an error from outside its receiver, which is told to let go. */
   abort(error: SwitchyardError): void {
     if (this.finished) return;
     const receiver = this.receiver;
@@ -174,7 +144,6 @@ export class GrpcCall {
     receiver?.cancelled();
   }
 
-  /** Stops delivering messages; the client's flow-control window closes by itself. */
   pause(): void {
     this.paused = true;
     this.stream.pause();
@@ -187,7 +156,7 @@ export class GrpcCall {
     if (!this.paused && !this.unpacking) this.stream.resume();
   }
 
-  /** For the stream's 'data' event. */
+  /** The stream has brought some bytes. */
   onData(chunk: Buffer): void {
     if (this.finished) return;
     if (
@@ -206,13 +175,13 @@ export class GrpcCall {
     this.deliver();
   }
 
-  /** For the stream's 'end' event. */
+  /** The client has ended its request. */
   onEnd(): void {
     this.ended = true;
     this.closeIfRead();
   }
 
-  /** For the stream's 'close' event. */
+  /** The stream is gone, answered or not. */
   onClose(): void {
     if (!this.finished) {
       this.finish();
@@ -221,13 +190,9 @@ export class GrpcCall {
     this.receiver = undefined;
   }
 
+  /** What was written has left. */
   onDrain(): void {
     this.receiver?.drained?.();
-  }
-
-  /** For the stream's 'wantTrailers' event. */
-  sendTrailers(): void {
-    this.stream.sendTrailers(this.trailers);
   }
 
   private deliver(): void {
@@ -333,11 +298,11 @@ export class GrpcCall {
     this.headersSent = true;
     let headers = this.metadata === undefined ? RESPONSE_HEADERS : { ...RESPONSE_HEADERS, ...this.metadata };
     if (this.answerEncoding !== 'identity') headers = { ...headers, 'grpc-encoding': this.answerEncoding };
-    this.stream.respond(headers, WITH_TRAILERS);
+    this.stream.respond(headers);
   }
 
   private send(frame: Buffer): boolean {
-    if (this.stream.destroyed) return true;
+    if (this.stream.gone) return true;
     this.sendHeaders();
     const encoding = this.answerEncoding;
     if (encoding !== 'identity') {
@@ -347,56 +312,29 @@ export class GrpcCall {
         .then(() => packed)
         .then(
           (smaller) => {
-            this.queue(smaller);
+            if (!this.stream.gone) this.stream.write(smaller);
           },
-          () => this.stream.close(constants.NGHTTP2_INTERNAL_ERROR),
+          () => this.stream.reset(),
         );
       return true;
     }
-    return this.queue(frame);
+    return this.stream.write(frame);
   }
 
-  private queue(frame: Buffer): boolean {
-    if (this.stream.destroyed) return true;
-    if (this.outbox === undefined) {
-      if (frame.length <= Outbox.SLICE) return this.stream.write(frame);
-      this.outbox = new Outbox(this.stream);
-    }
-    return this.outbox.push(frame);
-  }
-
-  private endWriting(): void {
+  private endWriting(trailers: OutgoingHttpHeaders): void {
     const stream = this.stream;
-    if (stream.destroyed) return;
+    if (stream.gone) return;
     if (!this.headersSent) {
       this.headersSent = true;
-      stream.respond({ ...RESPONSE_HEADERS, ...this.metadata, ...this.trailers }, TRAILERS_ONLY);
-      stopSending(stream);
+      stream.refuse({ ...RESPONSE_HEADERS, ...this.metadata, ...trailers });
     } else if (this.packing !== undefined) {
-      void this.packing.then(() => this.endQueue());
-    } else this.endQueue();
-  }
-
-  private endQueue(): void {
-    if (this.outbox === undefined) this.stream.end();
-    else this.outbox.end();
+      void this.packing.then(() => {
+        if (!stream.gone) stream.end(trailers);
+      });
+    } else stream.end(trailers);
   }
 }
 
 function expire(call: GrpcCall): void {
   call.abort(new SwitchyardError('deadline_exceeded', 'the deadline of the call passed before its answer'));
-}
-
-/**
- * Asks a client that is answered already, but still sending, to stop; what is under way is read and dropped meanwhile, to
- * keep the connection's window open. Call it once the answer is complete.
- */
-export function stopSending(stream: ServerHttp2Stream): void {
-  if (stream.readableEnded) return;
-  stream.resume();
-  setImmediate(closeQuietly, stream);
-}
-
-function closeQuietly(stream: ServerHttp2Stream): void {
-  if (!stream.destroyed && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
 }

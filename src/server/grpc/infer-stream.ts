@@ -4,8 +4,8 @@ import { encodeStreamError, encodeStreamResponse } from '../../protocol/grpc/inf
 import { monotonicMs } from '../../shared/clock.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayServices } from '../services.ts';
+import type { CallReceiver, Method, StreamingCall } from './call.ts';
 import { classify, wantsClassification } from './classification.ts';
-import type { CallReceiver, GrpcCall, Method } from './grpc-call.ts';
 import { InferenceTask, type Prepared } from './inference-task.ts';
 
 /** Requests one stream may have under way before its reading pauses. */
@@ -20,13 +20,13 @@ export function modelStreamInfer(services: GatewayServices): Method {
 
 class InferStream implements CallReceiver {
   private readonly services: GatewayServices;
-  private readonly call: GrpcCall;
+  private readonly call: StreamingCall;
   private readonly items = new Set<StreamedInference>();
   private lastMessageSeen = false;
   private blocked = false;
   private leaving = false;
 
-  constructor(services: GatewayServices, call: GrpcCall) {
+  constructor(services: GatewayServices, call: StreamingCall) {
     this.services = services;
     this.call = call;
   }
@@ -90,7 +90,7 @@ class StreamedInference extends InferenceTask {
   private readonly stream: InferStream;
   private decoded: DecodedInfer | undefined;
 
-  constructor(services: GatewayServices, call: GrpcCall, message: Buffer, stream: InferStream) {
+  constructor(services: GatewayServices, call: StreamingCall, message: Buffer, stream: InferStream) {
     super(services, call, message, monotonicMs());
     this.stream = stream;
   }

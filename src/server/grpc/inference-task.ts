@@ -10,7 +10,7 @@ import type {
 } from '../../pipeline/types.ts';
 import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import type { GatewayServices } from '../services.ts';
-import type { GrpcCall } from './grpc-call.ts';
+import type { Call } from './call.ts';
 
 /** A decoded request and what the transport read of it for the context. */
 export interface Prepared {
@@ -26,7 +26,7 @@ export interface Prepared {
  */
 export abstract class InferenceTask implements ResponseObserver {
   protected readonly services: GatewayServices;
-  protected readonly call: GrpcCall;
+  protected readonly call: Call;
   protected readonly bytes: Buffer;
   private readonly receivedAt: number;
   private identity: Identity | undefined;
@@ -35,7 +35,7 @@ export abstract class InferenceTask implements ResponseObserver {
   private ended = false;
   private context: RequestContext | undefined;
 
-  constructor(services: GatewayServices, call: GrpcCall, message: Buffer, receivedAt: number) {
+  constructor(services: GatewayServices, call: Call, message: Buffer, receivedAt: number) {
     this.services = services;
     this.call = call;
     this.bytes = message;
@@ -206,9 +206,9 @@ export abstract class InferenceTask implements ResponseObserver {
 
 /** A call's metadata live as long as the call. */
 class CallMetadata implements RequestHeaders {
-  private readonly call: GrpcCall;
+  private readonly call: Call;
 
-  constructor(call: GrpcCall) {
+  constructor(call: Call) {
     this.call = call;
   }
 
@@ -219,7 +219,7 @@ class CallMetadata implements RequestHeaders {
 }
 
 /** What a call's metadata says of its caller. */
-export function credentialsOf(call: GrpcCall): Credentials {
+export function credentialsOf(call: Call): Credentials {
   return {
     authorization: call.header('authorization'),
     apiKey: call.header('x-api-key'),

@@ -1,11 +1,11 @@
 import type { ServerHttp2Stream } from 'node:http2';
+import { SLICE } from './call-stream.ts';
 
 /**
  * Sends large frames slice by slice: what is handed to the HTTP/2 session counts against its memory limit, and a
  * session over that limit refuses new calls. Small frames go through it only once a large one is on its way.
  */
 export class Outbox {
-  static readonly SLICE = 65536;
   /** Bytes not yet handed over. */
   bytes = 0;
   private readonly stream: ServerHttp2Stream;
@@ -43,9 +43,9 @@ export class Outbox {
       else this.stream.emit('drain');
       return;
     }
-    const slice = frame.length <= Outbox.SLICE ? frame : frame.subarray(0, Outbox.SLICE);
+    const slice = frame.length <= SLICE ? frame : frame.subarray(0, SLICE);
     if (slice.length === frame.length) this.frames.shift();
-    else this.frames[0] = frame.subarray(Outbox.SLICE);
+    else this.frames[0] = frame.subarray(SLICE);
     this.bytes -= slice.length;
     this.writing = true;
     this.stream.write(slice, this.next);

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http2';
 import { Duplex } from 'node:stream';
 import { frameMessage } from '../../protocol/grpc/wire-writer.ts';
 import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
-import type { CallReceiver, GrpcCall, Method } from './grpc-call.ts';
+import type { Call, CallReceiver, Method, StreamingCall } from './call.ts';
 import { errorTrailers, GRPC_UNKNOWN, statusTrailers } from './status.ts';
 
 /** A method as proto-loader and grpc-js describe it. */
@@ -23,10 +23,10 @@ export type UnaryCallback = (error: CallFailure | null, value?: unknown) => void
 /** A unary or server-streaming request as handlers in grpc-js's style see it. Emits 'cancelled'. */
 export class UnaryCall extends EventEmitter {
   readonly request: unknown;
-  readonly grpc: GrpcCall;
+  readonly grpc: Call;
   cancelled = false;
 
-  constructor(grpc: GrpcCall, request: unknown) {
+  constructor(grpc: Call, request: unknown) {
     super();
     this.request = request;
     this.grpc = grpc;
@@ -37,7 +37,7 @@ export class UnaryCall extends EventEmitter {
   }
 
   getPeer(): string {
-    return this.grpc.stream.session?.socket?.remoteAddress ?? 'unknown';
+    return this.grpc.peer;
   }
 }
 
@@ -48,12 +48,12 @@ export class UnaryCall extends EventEmitter {
  */
 class StreamCall extends Duplex {
   request: unknown;
-  readonly grpc: GrpcCall;
+  readonly grpc: StreamingCall;
   cancelled = false;
   private readonly definition: MethodDefinition;
   private flushed: ((error?: Error | null) => void) | undefined;
 
-  constructor(grpc: GrpcCall, definition: MethodDefinition) {
+  constructor(grpc: StreamingCall, definition: MethodDefinition) {
     super({ objectMode: true, allowHalfOpen: true, emitClose: false, autoDestroy: false });
     this.grpc = grpc;
     this.definition = definition;
@@ -65,7 +65,7 @@ class StreamCall extends Duplex {
   }
 
   getPeer(): string {
-    return this.grpc.stream.session?.socket?.remoteAddress ?? 'unknown';
+    return this.grpc.peer;
   }
 
   receive(message: Buffer): void {
@@ -126,7 +126,7 @@ export function adaptMethod(definition: MethodDefinition, handler: (...args: nev
   };
 }
 
-function openStream(definition: MethodDefinition, handler: StreamHandler, grpc: GrpcCall): CallReceiver {
+function openStream(definition: MethodDefinition, handler: StreamHandler, grpc: StreamingCall): CallReceiver {
   const call = new StreamCall(grpc, definition);
   const callback: UnaryCallback = (error, value) => answer(definition, grpc, error, value);
   let started = definition.requestStream;
@@ -163,12 +163,12 @@ function decode(definition: MethodDefinition, message: Buffer): unknown {
   }
 }
 
-function answer(definition: MethodDefinition, grpc: GrpcCall, error: CallFailure | null, value: unknown): void {
+function answer(definition: MethodDefinition, grpc: Call, error: CallFailure | null, value: unknown): void {
   if (error !== null && error !== undefined) failCall(grpc, error);
   else grpc.reply(frameMessage(definition.responseSerialize(value as never)));
 }
 
-function failCall(grpc: GrpcCall, error: CallFailure): void {
+function failCall(grpc: Call, error: CallFailure): void {
   if (error instanceof SwitchyardError) grpc.end(errorTrailers(error));
   else if ('code' in error && typeof error.code === 'number') {
     grpc.end(statusTrailers(error.code, error.details ?? error.message ?? ''));

@@ -1,4 +1,4 @@
-import type { GrpcHttp2Server } from './http2-server.ts';
+import type { MethodRegistry } from './call.ts';
 import { adaptMethod, type MethodDefinition } from './service-adapter.ts';
 
 export type ServiceDefinition = Record<string, MethodDefinition>;
@@ -6,9 +6,9 @@ type Implementation = Record<string, (...args: never[]) => void>;
 
 /** The face of a grpc-js server that ready-made services register themselves at. */
 export class ServiceRegistrar {
-  private readonly server: GrpcHttp2Server;
+  private readonly server: MethodRegistry;
 
-  constructor(server: GrpcHttp2Server) {
+  constructor(server: MethodRegistry) {
     this.server = server;
   }
 

@@ -1,11 +1,13 @@
 import { INFERENCE_SERVICE, serviceDefinition } from '../../protocol/grpc/schema.ts';
 import type { GatewayServices } from '../services.ts';
 import { controlHandlers } from './control-service.ts';
+import { Dispatcher } from './dispatcher.ts';
 import { HealthFollower } from './health.ts';
-import { GrpcHttp2Server, type GrpcTls } from './http2-server.ts';
+import type { GrpcTls } from './http2-server.ts';
 import { modelStreamInfer } from './infer-stream.ts';
 import { modelInfer } from './infer-unary.ts';
 import { inferenceHandlers } from './inference-service.ts';
+import { openTransport } from './open-transport.ts';
 import { reflectionLoader } from './reflection.ts';
 import { type ServiceDefinition, ServiceRegistrar } from './service-registrar.ts';
 import { registerTensorflowServing } from './tensorflow-service.ts';
@@ -16,6 +18,8 @@ export interface GrpcServerOptions {
   port: number;
   tls?: GrpcTls;
   maxMessageBytes: number;
+  /** Other threads of this process listen on the same port. Only where `sharesGrpcPort` says that they can. */
+  shared?: boolean;
 }
 
 export interface RunningGrpcServer {
@@ -30,18 +34,19 @@ export async function startGrpcServer(
   services: GatewayServices,
   options: GrpcServerOptions,
 ): Promise<RunningGrpcServer> {
-  const server = new GrpcHttp2Server({ maxMessageBytes: options.maxMessageBytes, tls: options.tls });
-  const registrar = new ServiceRegistrar(server);
+  const dispatcher = new Dispatcher(options.maxMessageBytes);
+  const registrar = new ServiceRegistrar(dispatcher);
   registrar.addService(serviceDefinition(INFERENCE_SERVICE) as unknown as ServiceDefinition, {
     ...inferenceHandlers(services),
     ...controlHandlers(services),
   });
-  server.register(`/${INFERENCE_SERVICE}/ModelInfer`, modelInfer(services));
-  server.register(`/${INFERENCE_SERVICE}/ModelStreamInfer`, modelStreamInfer(services));
-  registerTensorflowServing(server, registrar, services);
+  dispatcher.register(`/${INFERENCE_SERVICE}/ModelInfer`, modelInfer(services));
+  dispatcher.register(`/${INFERENCE_SERVICE}/ModelStreamInfer`, modelStreamInfer(services));
+  registerTensorflowServing(dispatcher, registrar, services);
   const health = new HealthFollower(services);
   health.addToServer(registrar);
-  server.onUnknownMethod = reflectionLoader(registrar);
+  dispatcher.onUnknownMethod = reflectionLoader(registrar);
+  const server = openTransport(dispatcher, { tls: options.tls }, options.shared ?? false);
   const port = await server.listen(options.host, options.port);
   return {
     port,

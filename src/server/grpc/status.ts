@@ -39,7 +39,7 @@ export function statusTrailers(code: number, message: string): OutgoingHttpHeade
   return { 'grpc-status': String(code), 'grpc-message': encodeStatusMessage(message) };
 }
 
-const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+export const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
 /** Milliseconds of a grpc-timeout header: 1 to 8 digits and a unit. NaN where it is neither. */
 export function parseTimeout(header: string): number {

@@ -9,7 +9,7 @@ import {
 import { frameMessage } from '../../protocol/grpc/wire-writer.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayServices } from '../services.ts';
-import type { CallReceiver, GrpcCall, Method } from './grpc-call.ts';
+import type { Call, CallReceiver, Method } from './call.ts';
 import { InferenceTask, type Prepared } from './inference-task.ts';
 import { findModel, findVersion } from './lookup.ts';
 import type { MethodDefinition } from './service-adapter.ts';
@@ -31,7 +31,7 @@ export function regressExamples(services: GatewayServices, definition: MethodDef
   return taskMethod((call, message) => new ExampleInference(services, call, message, definition, toRegressions));
 }
 
-function taskMethod(make: (call: GrpcCall, message: Buffer) => SingleAnswer): Method {
+function taskMethod(make: (call: Call, message: Buffer) => SingleAnswer): Method {
   return {
     kind: 'unary',
     handle(message, call) {
@@ -101,7 +101,7 @@ class ExampleInference extends SingleAnswer {
 
   constructor(
     services: GatewayServices,
-    call: GrpcCall,
+    call: Call,
     message: Buffer,
     definition: MethodDefinition,
     result: typeof toClasses | typeof toRegressions,

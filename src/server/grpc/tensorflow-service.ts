@@ -5,8 +5,8 @@ import { MODEL_SERVICE, PREDICTION_SERVICE, packageDefinition, serviceDefinition
 import { TENSORFLOW_TYPES } from '../../protocol/grpc/tensor-proto-types.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayServices } from '../services.ts';
+import type { MethodRegistry } from './call.ts';
 import { guard, type Handlers } from './guarded.ts';
-import type { GrpcHttp2Server } from './http2-server.ts';
 import { findModel, findVersion } from './lookup.ts';
 import type { MethodDefinition } from './service-adapter.ts';
 import type { ServiceRegistrar } from './service-registrar.ts';
@@ -34,7 +34,7 @@ const STATES: Readonly<Record<ModelState, string>> = {
 
 /** Registers tensorflow.serving.PredictionService and ModelService. */
 export function registerTensorflowServing(
-  server: GrpcHttp2Server,
+  server: MethodRegistry,
   registrar: ServiceRegistrar,
   services: GatewayServices,
 ): void {

@@ -1,0 +1,122 @@
+// One HTTP/2 connection without its socket: bytes in, bytes out, calls between. nghttp2 keeps the protocol; this maps
+// streams to calls and bounds what a client may do.
+#pragma once
+
+#include <string>
+
+#include "grpc_calls.h"
+
+namespace switchyard::grpc {
+
+struct ConnectionLimits {
+  uint32_t maxStreams = 1024;
+  /** Longer messages are handed to JavaScript piece by piece. */
+  size_t maxCollected = 256 * 1024;
+};
+
+/** Sets of callbacks and options that all connections use; one for each thread. */
+class Http2Rules {
+ public:
+  Http2Rules();
+  ~Http2Rules();
+  Http2Rules(const Http2Rules&) = delete;
+  Http2Rules& operator=(const Http2Rules&) = delete;
+
+  Http2Callbacks* callbacks = nullptr;
+  Http2Option* option = nullptr;
+};
+
+class Connection {
+ public:
+  Connection(Calls& calls, const Http2Rules& rules, const ConnectionLimits& limits, uint64_t now);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  /** Takes what the client sent. False: the connection is to be closed once `output` has left. */
+  bool receive(const uint8_t* bytes, size_t length, uint64_t now);
+  /** Appends frames to `output` until it holds `limit` bytes. True: there may be more. */
+  bool produce(size_t limit);
+  /** Nothing more will be read or written. */
+  bool over() const;
+  /** Something is to be written. */
+  bool wantsWrite() const;
+  /** The client is gone: its calls end. */
+  void abandon();
+
+  /** Answers a unary call with one frame and status OK. */
+  void answer(Call& call, const uint8_t* frame, size_t length);
+  /** Sends the answer's headers; with `end`, they are all of it. Texts are name NUL value NUL … */
+  void respond(Call& call, std::string&& headers, bool end);
+  void write(Call& call, const uint8_t* bytes, size_t length);
+  void lend(Call& call, const Borrowed& bytes);
+  void finish(Call& call, std::string&& trailers, bool bare = false);
+  void reset(Call& call, uint32_t code);
+  /** JavaScript has read so many bytes of an open call. */
+  void consume(Call& call, size_t bytes);
+  /** Shows a collecting call to JavaScript as it is. */
+  void handOver(Call& call);
+
+  /** Asks the client to open no more calls; `finishDrain` follows when it must have read that. */
+  void startDrain();
+  void finishDrain();
+  bool draining() const { return draining_; }
+
+  /** Looks at the time since the last sweep. False: the client asks too much or has gone. */
+  bool sweep(uint64_t now, uint64_t sent);
+  /** Ends the connection, telling the client that it asked too much. */
+  void expel();
+
+  std::string output;
+  size_t outputAt = 0;
+  /** Of the owner: in its list of connections that have something to send. */
+  bool dirty = false;
+  void* owner = nullptr;
+  size_t openCalls = 0;
+
+  // nghttp2's callbacks.
+  int onBeginHeaders(const Frame& frame);
+  int onHeader(const Frame& frame, const uint8_t* name, size_t nameLength, const uint8_t* value, size_t valueLength);
+  int onFrame(const Frame& frame);
+  int onInvalidFrame();
+  int onData(int32_t stream, const uint8_t* bytes, size_t length);
+  int onClose(int32_t stream);
+  ssize_t read(Call& call, uint8_t* out, size_t room, uint32_t* flags);
+
+ private:
+  Call* callOf(int32_t stream) const;
+  void headersComplete(Call& call, bool end);
+  void requestEnded(Call& call);
+  void submitHeaders(Call& call, bool end);
+  void resume(Call& call);
+  void settle(Call& call);
+  void link(Call& call);
+  void unlink(Call& call);
+  bool allowReset();
+
+  Calls& calls_;
+  const ConnectionLimits& limits_;
+  Http2Session* session_ = nullptr;
+  Call* first_ = nullptr;
+  /** Bytes of answers that have not left, over all calls. */
+  size_t unsent_ = 0;
+  uint64_t now_;
+  bool broken_ = false;
+  bool draining_ = false;
+  bool drainFinished_ = false;
+
+  // What the connection has done lately: see sweep.
+  bool settled_ = false;
+  const uint64_t bornAt_;
+  double resetTokens_;
+  uint64_t refilledAt_;
+  uint64_t received_ = 0;
+  uint64_t dataBytes_ = 0;
+  uint64_t opened_ = 0;
+  uint64_t seenSent_ = 0;
+  uint64_t lastHeard_;
+  uint64_t pingedAt_ = 0;
+  int invalidFrames_ = 0;
+};
+
+}  // namespace switchyard::grpc

@@ -65,11 +65,11 @@ export class GatewayFleet {
     );
   }
 
-  /** Opens the ports. With several threads the first one's HTTP port is the one the others share. Returns both ports. */
+  /** Opens the ports. With several threads the first one's ports are those that the others share. Returns both. */
   async listen(): Promise<{ httpPort: number; grpcPort: number }> {
     const ports = { httpPort: 0, grpcPort: 0 };
     for (const gateway of this.gateways) {
-      const event = await this.ask(gateway, { kind: 'listen', httpPort: ports.httpPort }, 'listening');
+      const event = await this.ask(gateway, { kind: 'listen', ...ports }, 'listening');
       if (ports.httpPort === 0) ports.httpPort = event.httpPort;
       if (gateway.id === 0) ports.grpcPort = event.grpcPort;
     }

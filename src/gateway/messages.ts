@@ -17,7 +17,7 @@ export interface GatewayThreadData {
   config: Config;
   /** Version of the program, for the server metadata. */
   version: string;
-  /** gRPC listens on one thread: Node's own sockets cannot share a port among threads. */
+  /** Listens for gRPC even where threads cannot share the port, as node:http2's cannot. */
   serveGrpc: boolean;
   admission: AdmissionConfig;
   limits: SharedArrayBuffer;
@@ -42,7 +42,7 @@ export type GatewayCommand =
   | { kind: 'table'; delta: TableDelta }
   | { kind: 'executor'; executor: number; port: MessagePort }
   | { kind: 'executorLost'; executor: number }
-  | { kind: 'listen'; httpPort: number }
+  | { kind: 'listen'; httpPort: number; grpcPort: number }
   | { kind: 'ready'; ready: boolean }
   | { kind: 'admission'; config: AdmissionConfig }
   | { kind: 'metricsChunk'; chunk: MetricsChunk }

@@ -8,6 +8,7 @@ import { GatewayDataPlane } from '../pipeline/data-plane.ts';
 import { ExecutorLink } from '../pipeline/executor-link.ts';
 import { RoutedDataPlane } from '../pipeline/routed/routed-data-plane.ts';
 import type { ServingTable } from '../pipeline/types.ts';
+import { carriesNatively, grpcLibrary, grpcTransportProblem } from '../server/grpc/open-transport.ts';
 import { startGrpcServer } from '../server/grpc/start-grpc-server.ts';
 import { freePort, httpLibrary } from '../server/http/open.ts';
 import { startHttpServer } from '../server/http/start.ts';
@@ -46,6 +47,7 @@ async function build() {
   const log = createLogger({ thread: `gateway-${data.id}`, settings: data.logSettings });
   log.logger.level = config.telemetry.logLevel;
   if (data.id === 0 && nativeProblem !== '') log.logger.warn(nativeProblem);
+  if (data.id === 0 && grpcTransportProblem() !== '') log.logger.warn(grpcTransportProblem());
   const client = new ThreadControlClient(post);
   const reader = new MetricsReader();
   for (const { thread, chunk } of data.chunks) reader.addChunk(thread, chunk);
@@ -140,7 +142,7 @@ function grpcTls(tls: typeof config.server.tls) {
 
 type Built = Awaited<ReturnType<typeof build>>;
 
-async function listen({ services, log }: Built, sharedHttpPort: number) {
+async function listen({ services, log }: Built, sharedHttpPort: number, sharedGrpcPort: number) {
   const { server } = config;
   // uWS shares ports among threads, and would share one with a stranger's process in silence.
   const httpPort = sharedHttpPort === 0 ? await freePort(server.host, server.httpPort) : sharedHttpPort;
@@ -154,14 +156,22 @@ async function listen({ services, log }: Built, sharedHttpPort: number) {
     exclusivePort: config.threads.gateways === 1,
     log: log.logger,
   });
-  const grpc = data.serveGrpc
-    ? await startGrpcServer(services, {
-        host: server.host,
-        port: server.grpcPort,
-        tls: grpcTls(server.tls),
-        maxMessageBytes: server.maxBodyBytes,
-      })
-    : undefined;
+  const library = grpcLibrary(process.env.SWITCHYARD_GRPC);
+  const shared = config.threads.gateways > 1 && carriesNatively(library, server.tls !== undefined);
+  let grpcPort = server.grpcPort;
+  // As with HTTP: a port that threads share would be shared with a stranger in silence.
+  if (shared) grpcPort = sharedGrpcPort === 0 ? await freePort(server.host, server.grpcPort) : sharedGrpcPort;
+  const grpc =
+    data.serveGrpc || shared
+      ? await startGrpcServer(services, {
+          host: server.host,
+          port: grpcPort,
+          tls: grpcTls(server.tls),
+          maxMessageBytes: server.maxBodyBytes,
+          library,
+          shared,
+        })
+      : undefined;
   post({ kind: 'listening', httpPort: http.port, grpcPort: grpc?.port ?? 0 });
   return { http, grpc };
 }
@@ -210,7 +220,7 @@ async function run(): Promise<void> {
         dataPlane.loseExecutor(command.executor);
         break;
       case 'listen':
-        listen(built, command.httpPort).then((opened) => {
+        listen(built, command.httpPort, command.grpcPort).then((opened) => {
           servers = opened;
         }, fail);
         break;

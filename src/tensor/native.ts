@@ -72,7 +72,7 @@ function load(wanted: string): NativeCodecs | undefined {
     }
   }
   nativeProblem =
-    `the native codecs are not in use (${reason}); JSON is read and written by the slower TypeScript ones. ` +
+    `the native codecs are not in use (${reason}); JSON and gRPC are served by slower code. ` +
     'Remedy: install a C++17 compiler and run `npm run build:native`, or set SWITCHYARD_NATIVE=off';
   if (wanted === 'on') throw new Error(nativeProblem);
   return undefined;

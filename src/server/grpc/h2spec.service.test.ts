@@ -9,11 +9,11 @@ import { ServerProcess } from '../../testing/server-process.ts';
 const h2spec = process.env.SWITCHYARD_TEST_H2SPEC ?? '';
 
 /**
- * Where Node's own HTTP/2 does otherwise than h2spec asks, whatever server stands on it. Nothing of it lets a client take
+ * Where nghttp2, in the addon as in node:http2, does otherwise than h2spec asks, whatever server stands on it. Nothing of it lets a client take
  * anything: frames on closed streams are dropped in silence, or the connection ends with another code than the one asked
  * for. Those of section 5.1 pass or not by whether our answer closes the stream before the bad frame comes.
  */
-const OF_NODE = new Set([
+const OF_NGHTTP2 = new Set([
   'http2/5.1 half closed (remote): Sends a DATA frame',
   'http2/5.1 half closed (remote): Sends a HEADERS frame',
   'http2/5.1 closed: Sends a DATA frame after sending RST_STREAM frame',
@@ -48,7 +48,7 @@ function cases(xml: string): { name: string; passed: boolean }[] {
   );
 }
 
-test("the gRPC port speaks HTTP/2 as h2spec asks, but for what is Node's own", async () => {
+test("the gRPC port speaks HTTP/2 as h2spec asks, but for what is nghttp2's own", async () => {
   const options = ['--port', String(server.ports.grpc), '--timeout', '2', '--junit-report', report];
   await new Promise((resolve) => execFile(h2spec, options, resolve));
   const results = cases(readFileSync(report, 'utf8'));
@@ -56,7 +56,7 @@ test("the gRPC port speaks HTTP/2 as h2spec asks, but for what is Node's own", a
   const failed = results.filter(({ passed }) => !passed).map(({ name }) => name);
   console.log(`h2spec: ${results.length - failed.length} of ${results.length} passed`);
   assert.deepEqual(
-    failed.filter((name) => !OF_NODE.has(name)),
+    failed.filter((name) => !OF_NGHTTP2.has(name)),
     [],
   );
   assert.equal((await fetch(server.url('/v2/health/ready'))).status, 200);

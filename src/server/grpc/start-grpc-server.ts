@@ -7,7 +7,7 @@ import type { GrpcTls } from './http2-server.ts';
 import { modelStreamInfer } from './infer-stream.ts';
 import { modelInfer } from './infer-unary.ts';
 import { inferenceHandlers } from './inference-service.ts';
-import { openTransport } from './open-transport.ts';
+import { type GrpcLibrary, openTransport } from './open-transport.ts';
 import { reflectionLoader } from './reflection.ts';
 import { type ServiceDefinition, ServiceRegistrar } from './service-registrar.ts';
 import { registerTensorflowServing } from './tensorflow-service.ts';
@@ -18,7 +18,9 @@ export interface GrpcServerOptions {
   port: number;
   tls?: GrpcTls;
   maxMessageBytes: number;
-  /** Other threads of this process listen on the same port. Only where `sharesGrpcPort` says that they can. */
+  /** What carries gRPC; 'auto' where it is left out. */
+  library?: GrpcLibrary;
+  /** Other threads of this process listen on the same port. Only where `carriesNatively`. */
   shared?: boolean;
 }
 
@@ -46,7 +48,7 @@ export async function startGrpcServer(
   const health = new HealthFollower(services);
   health.addToServer(registrar);
   dispatcher.onUnknownMethod = reflectionLoader(registrar);
-  const server = openTransport(dispatcher, { tls: options.tls }, options.shared ?? false);
+  const server = openTransport(dispatcher, { tls: options.tls }, options.library ?? 'auto', options.shared ?? false);
   const port = await server.listen(options.host, options.port);
   return {
     port,

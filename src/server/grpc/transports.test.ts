@@ -1,0 +1,232 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from 'node:http2';
+import { after, before, describe, it } from 'node:test';
+import fc from 'fast-check';
+import { INFERENCE_SERVICE, serviceDefinition } from '../../protocol/grpc/schema.ts';
+import { frameMessage } from '../../protocol/grpc/wire-writer.ts';
+import { native, nativeProblem } from '../../tensor/native.ts';
+import { DATA_TYPES, ELEMENT_BYTES } from '../../tensor/tensor.ts';
+import { type EchoServices, echoServices } from '../../testing/echo-services.ts';
+import { carriesNatively, grpcLibrary } from './open-transport.ts';
+import { type RunningGrpcServer, startGrpcServer } from './start-grpc-server.ts';
+
+const PATH = `/${INFERENCE_SERVICE}/ModelInfer`;
+const skip = native === undefined && (nativeProblem || 'SWITCHYARD_NATIVE=off');
+const { ModelInfer } = serviceDefinition(INFERENCE_SERVICE);
+
+interface Side {
+  services: EchoServices;
+  server: RunningGrpcServer;
+  session: ClientHttp2Session;
+}
+
+async function open(library: 'native' | 'node'): Promise<Side> {
+  const services = echoServices();
+  services.dataPlane.recording = false;
+  const server = await startGrpcServer(services, { host: '127.0.0.1', port: 0, maxMessageBytes: 1 << 20, library });
+  const session = connect(`http://127.0.0.1:${server.port}`);
+  await once(session, 'connect');
+  return { services, server, session };
+}
+
+interface Answer {
+  headers: IncomingHttpHeaders;
+  trailers: IncomingHttpHeaders;
+  body: string;
+}
+
+/** One call: the pieces are written one by one. */
+function ask({ session }: Side, pieces: readonly Buffer[], extra: Record<string, string> = {}): Promise<Answer> {
+  return new Promise((resolve) => {
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': PATH,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      ...extra,
+    });
+    const answer: Answer = { headers: {}, trailers: {}, body: '' };
+    const chunks: Buffer[] = [];
+    stream.on('error', () => undefined);
+    stream.on('response', (headers) => {
+      delete headers.date;
+      answer.headers = headers;
+    });
+    stream.on('trailers', (trailers) => {
+      answer.trailers = trailers;
+    });
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    stream.on('close', () => resolve({ ...answer, body: Buffer.concat(chunks).toString('hex') }));
+    for (const piece of pieces) stream.write(piece);
+    stream.end();
+  });
+}
+
+const name = fc.oneof(fc.constantFrom('x', 'y', 'input_0'), fc.string({ unit: 'binary', maxLength: 70 }));
+
+const tensor = fc
+  .record({
+    name,
+    datatype: fc.constantFrom(...DATA_TYPES),
+    shape: fc.array(fc.nat(4), { maxLength: 10 }),
+  })
+  .chain((input) => {
+    const count = input.shape.reduce((product, dim) => product * dim, 1);
+    const size = ELEMENT_BYTES[input.datatype];
+    const raw =
+      size > 0
+        ? fc.uint8Array({ minLength: Math.min(count, 500) * size, maxLength: Math.min(count, 500) * size })
+        : fc
+            .array(fc.uint8Array({ maxLength: 5 }), { minLength: Math.min(count, 9), maxLength: Math.min(count, 9) })
+            .map((elements) => {
+              const parts = elements.flatMap((element) => {
+                const length = Buffer.alloc(4);
+                length.writeUInt32LE(element.length);
+                return [length, element];
+              });
+              return Buffer.concat(parts);
+            });
+    return raw.map((bytes) => ({ input, bytes: Buffer.from(bytes) }));
+  });
+
+/** Requests of which most are well formed. */
+const request = fc
+  .record({
+    model: fc.constantFrom('echo', 'echo', 'echo', 'stream', 'shed', 'nope', ''),
+    version: fc.constantFrom('', '1', 'ü'),
+    id: fc.oneof(fc.constant(''), fc.string({ unit: 'binary', maxLength: 20 })),
+    tensors: fc.array(tensor, { maxLength: 4 }),
+    outputs: fc.array(name, { maxLength: 3 }),
+    drop: fc.nat(20),
+    parameters: fc.option(
+      fc.constantFrom({ priority: { int64_param: 2 } }, { triton_x: { bool_param: true } }, { a: {} }),
+    ),
+  })
+  .map(({ model, version, id, tensors, outputs, drop, parameters }) =>
+    ModelInfer.requestSerialize({
+      model_name: model,
+      model_version: version,
+      id,
+      inputs: tensors.map(({ input }) => input),
+      outputs: outputs.map((output) => ({ name: output })),
+      parameters: parameters ?? {},
+      raw_input_contents: tensors.map(({ bytes }) => bytes).slice(0, drop === 0 ? -1 : undefined),
+    }),
+  );
+
+describe('the addon and node:http2 answer alike', { skip }, () => {
+  let sides: Side[];
+  before(async () => {
+    sides = [await open('native'), await open('node')];
+  });
+  after(async () => {
+    for (const { session, server } of sides) {
+      session.destroy();
+      await server.close();
+    }
+  });
+
+  async function alike(pieces: readonly Buffer[], extra: Record<string, string> = {}): Promise<Answer> {
+    const [ours, twins] = await Promise.all(sides.map((side) => ask(side, pieces, extra)));
+    assert.deepEqual(ours, twins);
+    return ours;
+  }
+
+  it('requests of all shapes', async () => {
+    let answered = 0;
+    await fc.assert(
+      fc.asyncProperty(request, async (message) => {
+        const { trailers } = await alike([frameMessage(message)]);
+        if (trailers['grpc-status'] === '0') answered++;
+      }),
+      { numRuns: 250 },
+    );
+    assert.ok(answered > 50, `only ${answered} of 250 were answered`);
+  });
+
+  it('requests with some bytes changed', async () => {
+    const change = fc.record({ at: fc.nat(), to: fc.integer({ min: 0, max: 255 }) });
+    await fc.assert(
+      fc.asyncProperty(request, fc.array(change, { minLength: 1, maxLength: 3 }), async (message, changes) => {
+        const bytes = Buffer.from(message);
+        for (const { at, to } of changes) if (bytes.length > 0) bytes[at % bytes.length] = to;
+        await alike([frameMessage(bytes)]);
+      }),
+      { numRuns: 250 },
+    );
+  });
+
+  it('requests in pieces, cut short, and with too much', async () => {
+    await fc.assert(
+      fc.asyncProperty(request, fc.nat(), fc.integer({ min: -3, max: 3 }), async (message, where, more) => {
+        const frame = frameMessage(message);
+        const whole = more > 0 ? Buffer.concat([frame, Buffer.alloc(more)]) : frame.subarray(0, frame.length + more);
+        const cut = where % (whole.length + 1);
+        // What comes behind a message may be seen before or after the answer has left.
+        if (more <= 0) await alike([whole.subarray(0, cut), whole.subarray(cut)]);
+        else await Promise.all(sides.map((side) => ask(side, [whole])));
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('large tensors', async () => {
+    for (const count of [1023, 1024, 1025, 20_000, 65_536, 200_000]) {
+      const raw = Buffer.alloc(count * 4, 'switchyard');
+      const message = ModelInfer.requestSerialize({
+        model_name: 'echo',
+        inputs: [{ name: 'x', datatype: 'FP32', shape: [count] }],
+        raw_input_contents: [raw],
+      });
+      const { body, trailers } = await alike([frameMessage(message)]);
+      assert.equal(trailers['grpc-status'], '0');
+      assert.ok(body.endsWith(raw.toString('hex')));
+    }
+  });
+
+  it('headers that matter', async () => {
+    const frame = frameMessage(ModelInfer.requestSerialize({ model_name: 'echo' }));
+    for (const extra of [
+      { 'grpc-timeout': '5S' },
+      { 'grpc-timeout': '0n' },
+      { 'grpc-timeout': '123456789S' },
+      { 'grpc-timeout': '1x' },
+      { 'grpc-encoding': 'identity' },
+      { 'grpc-encoding': 'gzip' },
+      { 'grpc-encoding': 'zstd' },
+      { 'content-type': 'application/grpc+json' },
+      { 'content-type': 'text/html' },
+      { ':method': 'PUT' },
+      { ':path': `/${INFERENCE_SERVICE}/ServerLive` },
+      { ':path': '/' },
+    ]) {
+      await alike([frame], extra as Record<string, string>);
+    }
+  });
+
+  it('many calls at once keep their answers apart', async () => {
+    const [ours] = sides;
+    await Promise.all(
+      Array.from({ length: 900 }, async (_, i) => {
+        const id = `call-${i}`;
+        const { body } = await ask(ours, [frameMessage(ModelInfer.requestSerialize({ model_name: 'echo', id }))]);
+        assert.ok(Buffer.from(body, 'hex').includes(id));
+      }),
+    );
+  });
+});
+
+describe('grpcLibrary', () => {
+  it('takes its three values and nothing else', () => {
+    assert.deepEqual([undefined, '', 'auto', 'native', 'node'].map(grpcLibrary), [
+      'auto',
+      'auto',
+      'auto',
+      'native',
+      'node',
+    ]);
+    assert.throws(() => grpcLibrary('grpc-js'), /SWITCHYARD_GRPC is "grpc-js"; allowed are native, node and auto/);
+    assert.equal(carriesNatively('node', false), false);
+  });
+});

@@ -32,15 +32,3 @@ export const cores = z
     return value.endsWith('m') ? Number(value.slice(0, -1)) / 1000 : Number(value);
   })
   .refine((value) => value >= 0.001, 'must be at least 0.001');
-
-/** Bytes as people read them: "1.5 GiB". */
-export function formatBytes(count: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = count;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${Math.round(value * 10) / 10} ${units[unit]}`;
-}

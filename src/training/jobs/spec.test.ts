@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ConfigError } from '../../config/yaml-file.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
-import { formatBytes } from './quantities.ts';
+import { formatBytes } from '../format-bytes.ts';
 import { parseJobs, readJob } from './read.ts';
 import type { JobDocumentInput } from './spec.ts';
 

@@ -1,0 +1,206 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { watch } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { extname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { invalidArgument, SwitchyardError } from '../../../shared/errors.ts';
+import type { JobSpec } from '../../jobs/spec.ts';
+import type { AttemptSpec, AttemptStatus, LogChunk, Runner } from '../runner.ts';
+import { AttemptFolder } from './folder.ts';
+import type { SupervisorOrder } from './order.ts';
+import { endMarked, isAlive, signal } from './proc.ts';
+
+export interface ProcessRunnerSettings {
+  /** Holds one folder per attempt. */
+  folder: string;
+  memoryBytes: number;
+  diskBytes: number;
+  minFreeBytes: number;
+  logBytes: number;
+  nice: number;
+}
+
+const CLAIM_MS = 15_000;
+/** A supervisor that was started and has claimed nothing by then is started anew. */
+const RUNNING_CHECK_MS = 20;
+
+/** Runs attempts as processes of this machine, each under a supervisor that outlives this server. */
+export class ProcessRunner implements Runner {
+  readonly kind = 'process';
+  readonly local = true;
+  private readonly settings: ProcessRunnerSettings;
+
+  constructor(settings: ProcessRunnerSettings) {
+    this.settings = settings;
+  }
+
+  check(spec: JobSpec): void {
+    if (spec.command === undefined)
+      throw invalidArgument('spec.command: missing; the process runner starts a command on this machine, not an image');
+    if (spec.environment?.image !== undefined)
+      throw invalidArgument(
+        'spec.environment.image: the process runner has no containers; give requirements, or take the runner kubernetes',
+      );
+    if (spec.nodes > 1)
+      throw invalidArgument(
+        `spec.nodes: ${spec.nodes} is not allowed; the process runner is one machine: give 1 and use procsPerNode, or take the runner trainjob`,
+      );
+    const { memory, disk } = spec.resources;
+    if (memory !== undefined && memory > this.settings.memoryBytes)
+      throw invalidArgument(
+        `spec.resources.memory: ${memory} bytes are more than training.process.memoryBytes, ${this.settings.memoryBytes}`,
+      );
+    if (disk !== undefined && disk > this.settings.diskBytes)
+      throw invalidArgument(
+        `spec.resources.disk: ${disk} bytes are more than training.process.diskBytes, ${this.settings.diskBytes}`,
+      );
+  }
+
+  async start(attempt: AttemptSpec): Promise<void> {
+    const folder = new AttemptFolder(this.settings.folder, attempt.name);
+    folder.create();
+    if (folder.supervisor() !== undefined || folder.exit() !== undefined) return;
+    const child = startSupervisor();
+    let failure: Error | undefined;
+    let stderr = '';
+    child.once('error', (error) => {
+      failure = error;
+    });
+    child.once('exit', (code) => {
+      // One that found the attempt claimed ends with 0.
+      if (code !== 0) failure ??= new Error(`it ended with code ${code}: ${stderr.slice(-500)}`);
+    });
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(`${JSON.stringify(this.order(attempt))}\n`);
+    const until = performance.now() + CLAIM_MS;
+    while (folder.supervisor() === undefined && failure === undefined && performance.now() < until)
+      await Promise.race([this.changed(attempt.name, RUNNING_CHECK_MS), sleep(RUNNING_CHECK_MS)]);
+    child.stderr?.destroy();
+    child.unref();
+    if (folder.supervisor() !== undefined) return;
+    child.kill('SIGKILL');
+    const why = failure?.message ?? `it did not start within ${CLAIM_MS} ms`;
+    throw new SwitchyardError('unavailable', `the supervisor of ${attempt.name} failed: ${why}`);
+  }
+
+  private order({ name, spec, env, secrets, workDir }: AttemptSpec): SupervisorOrder {
+    const { memoryBytes, diskBytes, minFreeBytes, logBytes, nice } = this.settings;
+    return {
+      root: this.settings.folder,
+      name,
+      workDir,
+      argv: [...(spec.command ?? []), ...spec.args],
+      env,
+      secrets,
+      processes: spec.procsPerNode,
+      limits: {
+        memoryBytes: spec.resources.memory ?? memoryBytes,
+        diskBytes: spec.resources.disk ?? diskBytes,
+        minFreeBytes,
+        logBytes,
+        timeoutMs: spec.timeoutSeconds * 1000,
+        graceMs: spec.graceSeconds * 1000,
+        nice,
+      },
+    };
+  }
+
+  async status(name: string): Promise<AttemptStatus | undefined> {
+    const folder = new AttemptFolder(this.settings.folder, name);
+    if (!folder.exists()) return undefined;
+    const ended = folder.exit();
+    if (ended !== undefined) return ended;
+    const supervisor = folder.supervisor();
+    const startedAt = folder.started()?.startedAt ?? null;
+    const going = { exitCode: null, signal: null, reason: '', startedAt, endedAt: null };
+    if (supervisor === undefined) return { phase: 'starting', ...going };
+    if (isAlive(supervisor)) return { phase: startedAt === null ? 'starting' : 'running', ...going };
+    // It may have written its last word between the two looks.
+    const last = folder.exit();
+    if (last !== undefined) return last;
+    await endMarked(name, 'SIGKILL', 0);
+    const reason =
+      'its supervisor process was killed, or the machine was started anew; nothing of the job runs any more';
+    folder.putExit({ phase: 'lost', ...going, reason, endedAt: Date.now() });
+    return folder.exit();
+  }
+
+  changed(name: string, waitMs: number): Promise<void> {
+    const { state } = new AttemptFolder(this.settings.folder, name);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => done(), waitMs);
+      let watcher: ReturnType<typeof watch> | undefined;
+      const done = (): void => {
+        clearTimeout(timer);
+        watcher?.close();
+        resolve();
+      };
+      try {
+        watcher = watch(state, (_event, file) => {
+          if (file !== null && !file.startsWith('.')) done();
+        });
+        watcher.on('error', () => {});
+      } catch {
+        // No such folder, or no more watches to be had: the time decides.
+      }
+    });
+  }
+
+  async logs(name: string, offset: number, limit: number): Promise<LogChunk> {
+    const folder = new AttemptFolder(this.settings.folder, name);
+    // Before the bytes: what is written last comes before the end is told.
+    const over = folder.exit() !== undefined || !folder.exists();
+    const file = await open(folder.log).catch(() => undefined);
+    if (file === undefined) return { bytes: Buffer.alloc(0), next: offset, end: over };
+    try {
+      const buffer = Buffer.alloc(limit);
+      const { bytesRead } = await file.read(buffer, 0, limit, offset);
+      return { bytes: buffer.subarray(0, bytesRead), next: offset + bytesRead, end: over && bytesRead < limit };
+    } finally {
+      await file.close();
+    }
+  }
+
+  async cancel(name: string, graceMs: number): Promise<void> {
+    const folder = new AttemptFolder(this.settings.folder, name);
+    if (!folder.exists() || folder.exit() !== undefined) return;
+    // First the word: a supervisor that only begins reads it before it starts anything.
+    folder.putCancel(graceMs);
+    const supervisor = folder.supervisor();
+    if (supervisor !== undefined && isAlive(supervisor)) signal(supervisor.pid, 'SIGTERM');
+  }
+
+  async remove(name: string): Promise<void> {
+    const folder = new AttemptFolder(this.settings.folder, name);
+    const supervisor = folder.supervisor();
+    if (supervisor !== undefined && folder.exit() === undefined) {
+      await this.cancel(name, 0);
+      const until = performance.now() + 5000;
+      while (isAlive(supervisor) && performance.now() < until) await this.changed(name, 50);
+      await endMarked(name, 'SIGKILL', 0);
+    }
+    folder.remove();
+  }
+
+  async close(): Promise<void> {}
+}
+
+/** The supervisor has the extension of the running code; TypeScript sources bring the loader they run under along. */
+function startSupervisor(): ChildProcess {
+  const base = import.meta.url;
+  const extension = extname(fileURLToPath(base));
+  const entry = fileURLToPath(new URL(`./supervisor${extension}`, base));
+  const loader = extension === '.ts' ? ['--import', pathToFileURL(createRequire(base).resolve('tsx/esm')).href] : [];
+  const small = ['--max-old-space-size=64', '--max-semi-space-size=2'];
+  return spawn(process.execPath, [...small, ...loader, entry], {
+    cwd: '/',
+    env: { PATH: '/usr/bin:/bin' },
+    stdio: ['pipe', 'ignore', 'pipe'],
+    detached: true,
+  });
+}

@@ -16,6 +16,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openStorage, type Storage, type StorageSettings } from './artifacts/storage.ts';
+import type { CommitContext } from './commit.ts';
 import { openDatabase, type RegistryDatabase } from './database/database.ts';
 import { RegistryEvents } from './events.ts';
 import { signingKey } from './manifest/signature.ts';
@@ -47,6 +48,8 @@ export interface RegistryLog {
 export interface Registry {
   database: RegistryDatabase;
   events: RegistryEvents;
+  /** For writes that tell the world something. */
+  commits: CommitContext;
   tracking: Tracking;
   storage: Storage;
   models: Models;
@@ -68,7 +71,8 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
   const webhooks = new WebhookQueue({ database, policy: settings.webhooks, now: Date.now, onError: webhookError });
   const wakeWebhooks = (): void => webhooks.wake();
   const bridge = new WebhookBridge({ database, events, wake: wakeWebhooks, onError: webhookError });
-  const tracking = createTracking({ database, events, now: Date.now, wakeWebhooks });
+  const commits: CommitContext = { database, events, now: Date.now, wakeWebhooks };
+  const tracking = createTracking(commits);
   const storage = await openStorage(settings.artifacts, {
     folder: join(settings.dataDir, 'registry'),
     database,
@@ -101,5 +105,5 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
     await database.close();
   };
   const routes = { ...createRouteStore(database, Date.now), aliases: models.routeAliases };
-  return { database, events, tracking, storage, models, routes, rest, close };
+  return { database, events, commits, tracking, storage, models, routes, rest, close };
 }

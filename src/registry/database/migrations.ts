@@ -6,6 +6,7 @@ import { models } from './migrations/0003-models.ts';
 import { versionFiles } from './migrations/0004-version-files.ts';
 import { routes } from './migrations/0005-routes.ts';
 import { versionTraffic } from './migrations/0013-version-traffic.ts';
+import { jobs } from './migrations/0006-jobs.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -49,6 +50,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0004-version-files': versionFiles,
   '0005-routes': routes,
   '0013-version-traffic': versionTraffic,
+  '0006-jobs': jobs,
 };
 
 function migration(statements: string[]): Migration {

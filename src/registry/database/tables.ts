@@ -1,4 +1,5 @@
 import type { ArtifactTables } from './tables/artifacts.ts';
+import type { JobTables } from './tables/jobs.ts';
 import type { GatewayTables, ModelTables, WebhookTables } from './tables/models.ts';
 import type { RouteTables } from './tables/routes.ts';
 import type { TrackingTables } from './tables/tracking.ts';
@@ -10,4 +11,5 @@ export interface Tables
     ModelTables,
     WebhookTables,
     GatewayTables,
-    RouteTables {}
+    RouteTables,
+    JobTables {}

@@ -84,7 +84,7 @@ function decodeLoosely(location: string): string {
   }
 }
 
-async function createExperiment(
+export async function createExperiment(
   db: Db,
   now: number,
   { name, location, tags }: { name: string; location: string; tags: readonly { key: string; value: string }[] },

@@ -25,7 +25,7 @@ async function runRow(db: Db, id: string): Promise<RunRow> {
   return db.selectFrom('runs').selectAll().where('run_key', '=', run_key).executeTakeFirstOrThrow();
 }
 
-interface NewRun {
+export interface NewRun {
   experiment_id: string;
   user_id: string;
   start_time: number;
@@ -36,7 +36,7 @@ interface NewRun {
 const INSERT = `INSERT INTO runs (run_id, experiment_id, run_name, user_id, status, lifecycle_stage, start_time, artifact_uri)
   VALUES ($1, $2, $3, $4, 'RUNNING', 'active', $5, $6) RETURNING run_key`;
 
-async function createRun(
+export async function createRun(
   db: Db,
   { experiment_id, user_id, start_time, name, tags }: NewRun,
 ): Promise<{ run_id: string; text: string }> {
@@ -79,7 +79,7 @@ interface RunUpdate {
   run_name: string | null | undefined;
 }
 
-async function updateRun(db: Db, kind: DatabaseKind, id: string, update: RunUpdate): Promise<RunRow> {
+export async function updateRun(db: Db, kind: DatabaseKind, id: string, update: RunUpdate): Promise<RunRow> {
   const ref = await runToWrite(db, kind, id);
   const set: string[] = [];
   const values: unknown[] = [];

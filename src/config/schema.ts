@@ -5,6 +5,7 @@ import { admissionSchema } from './admission-schema.ts';
 import { artifactsSchema } from './artifacts-schema.ts';
 import { kafkaSchema } from './kafka-schema.ts';
 import { pullSchema } from './pull-schema.ts';
+import { trainingSchema } from './training-schema.ts';
 
 const port = z.number().int().min(0).max(65535);
 const positive = z.number().positive();
@@ -153,6 +154,7 @@ const settings = z.strictObject({
     })
     .prefault({}),
   kafka: kafkaSchema,
+  training: trainingSchema,
   admission: admissionSchema,
   cache: z
     .strictObject({

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { requirementsProblem } from '../environments/requirements.ts';
 import { bytes, cores } from './quantities.ts';
 import { argumentProblem, pathProblem, programProblem, ruled, variableProblem } from './text-rules.ts';
 
@@ -49,6 +50,10 @@ const environment = z
     requirements: z
       .union([z.string().max(MAX_FILE_CHARACTERS), z.array(oneLine)], 'lines of a requirements file: a text or a list')
       .transform((value) => (typeof value === 'string' ? value : value.join('\n')))
+      .superRefine((text, context) => {
+        const message = requirementsProblem(text);
+        if (message !== undefined) context.addIssue({ code: 'custom', message });
+      })
       .optional(),
     requirementsFile: path.optional().describe("One of the job's files"),
     python: z

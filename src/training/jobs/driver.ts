@@ -1,0 +1,417 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TrainingConfig } from '../../config/training-schema.ts';
+import type { RegistryDatabase } from '../../registry/database/database.ts';
+import { artifactRoot, figuresOf, logJobMetrics } from '../../registry/tracking/job-runs.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
+import { EnvironmentError, type Environments } from '../environments/environments.ts';
+import type { AttemptSpec, AttemptStatus, Runner } from '../runners/runner.ts';
+import { readSecrets } from '../work/secrets.ts';
+import { jobVariables, localVariables } from '../work/variables.ts';
+import {
+  CHECKPOINT_FOLDER,
+  fillWorkFolder,
+  lookInside,
+  placeCheckpoint,
+  storeFiles,
+  type WorkParts,
+} from '../work/work-folder.ts';
+import type { By } from './jobs.ts';
+import { emptyProgress, readOutput } from './output-progress.ts';
+import { advance, isOver, type JobEvent } from './state.ts';
+import { attemptName, type JobRecord, type JobStore, putAttempt } from './store.ts';
+
+export interface DriverParts {
+  serverId: string;
+  database: RegistryDatabase;
+  store: JobStore;
+  runner(job: JobRecord): Runner;
+  environments: Environments;
+  work: WorkParts;
+  /** Holds a folder per attempt of local runners. */
+  folder: string;
+  config: TrainingConfig;
+  /** Where the registry is for jobs, and what lets one in. */
+  tracking(job: JobRecord): { uri: string; token: string | undefined; certificate: string | undefined };
+  log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
+}
+
+const SYSTEM: By = { actor: 'switchyard', reason: '' };
+const LOOK_MS = 500;
+const CHUNK_BYTES = 256 * 1024;
+const TAIL_BYTES = 4096;
+
+/** The job belongs to another server now, or is gone. */
+class NotOurs extends Error {}
+
+/**
+ * Takes one job from its resources to its end: prepares, starts, follows, collects. Each step is kept before the next
+ * one, and can be done again: a server that starts anew goes on where the last one was.
+ */
+export class JobDriver {
+  readonly id: string;
+  private readonly parts: DriverParts;
+  private job: JobRecord;
+  private closed = false;
+  private wake = (): void => {};
+  /** Why it is being ended, when nobody asked for that. */
+  private hung = '';
+
+  constructor(job: JobRecord, parts: DriverParts) {
+    this.id = job.id;
+    this.job = job;
+    this.parts = parts;
+  }
+
+  /** The job as this driver knows it. */
+  get record(): JobRecord {
+    return this.job;
+  }
+
+  /** Someone has asked for its end, or changed it. */
+  changed(job: JobRecord): void {
+    if (job.version <= this.job.version) return;
+    this.job = job;
+    this.wake();
+  }
+
+  /** Stops following; the job goes on. */
+  close(): void {
+    this.closed = true;
+    this.wake();
+  }
+
+  /** Resolves when the job is over or waits for its next attempt, or after `close`. Never rejects. */
+  async run(): Promise<void> {
+    while (!this.closed) {
+      try {
+        if (this.job.state.status === 'provisioning') await this.prepare();
+        else if (this.job.state.status === 'starting') await this.start();
+        else if (this.job.state.status === 'running') await this.follow();
+        else return;
+      } catch (error) {
+        if (error instanceof NotOurs) return;
+        if (!(await this.report(error))) return;
+      }
+    }
+  }
+
+  /** False: the driver gives up for now, and whoever looks after drivers begins again. */
+  private async report(error: unknown): Promise<boolean> {
+    if (this.closed) return false;
+    const known = error instanceof SwitchyardError;
+    if (!known) this.parts.log('error', 'driving a job failed', { job: this.id, err: error });
+    // What runs goes on, whatever fails here.
+    if (this.job.state.status === 'running') return false;
+    const again = !known || error.code === 'unavailable';
+    const nextStep = again ? 'retry the job; the log of the server has more' : 'correct the job and submit it again';
+    const reason = error instanceof Error ? error.message : String(error);
+    return this.apply({ type: 'failed', reason, nextStep, again }).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  private async apply(event: JobEvent, change: Partial<JobRecord> = {}): Promise<void> {
+    const { serverId, store } = this.parts;
+    const { attempt } = this.job.state;
+    const after = await store.change(
+      this.id,
+      SYSTEM,
+      (job, now) => {
+        if (job.owner !== serverId || job.state.attempt !== attempt) return undefined;
+        const state = advance(job.state, event, job.document.spec.retry, now);
+        return { ...job, ...change, state };
+      },
+      async (db, job, now) => {
+        if (event.type === 'started') await putAttempt(db, job, 'running', now);
+        if (event.type === 'ended') await putAttempt(db, job, event.status.phase, now);
+        if (event.type === 'failed') await putAttempt(db, job, 'failed', now);
+        return undefined;
+      },
+    );
+    if (after === undefined) throw new NotOurs();
+    this.job = after;
+  }
+
+  private get name(): string {
+    return attemptName(this.id, this.job.state.attempt);
+  }
+
+  private workDir(attempt = this.job.state.attempt): string {
+    return join(this.parts.folder, attemptName(this.id, attempt), 'work');
+  }
+
+  private async prepare(): Promise<void> {
+    if (await this.cancelledBefore()) return;
+    const { spec } = this.job.document;
+    if (this.parts.runner(this.job).local) {
+      try {
+        await this.environment();
+      } catch (error) {
+        if (!(error instanceof EnvironmentError)) throw error;
+        const { message, nextStep, passing, tail } = error;
+        await this.apply({ type: 'failed', reason: message, nextStep, again: passing }, { logTail: tail });
+        return;
+      }
+      const workDir = this.workDir();
+      await rm(workDir, { recursive: true, force: true });
+      await fillWorkFolder(workDir, spec, this.parts.work);
+      await mkdir(join(workDir, '.tmp'), { recursive: true });
+      if (spec.checkpoint !== undefined) await this.checkpoint(workDir, spec.checkpoint.path);
+    }
+    if (await this.cancelledBefore()) return;
+    await this.apply({ type: 'prepared' }, { output: emptyProgress(this.job.state.attempt) });
+  }
+
+  private async cancelledBefore(): Promise<boolean> {
+    if (this.job.state.cancel === null) return false;
+    await this.apply({ type: 'failed', reason: 'cancelled', nextStep: '', again: false });
+    return true;
+  }
+
+  /** Folder of the virtual environment; undefined: none was asked for. */
+  private async environment(): Promise<string | undefined> {
+    const { environment, files } = this.job.document.spec;
+    if (environment === undefined) return undefined;
+    const { requirements, requirementsFile, python } = environment;
+    const text = requirements ?? (requirementsFile === undefined ? '' : files[requirementsFile]);
+    return this.parts.environments.provide(text, python);
+  }
+
+  private async checkpoint(workDir: string, path: string): Promise<void> {
+    const { database, store, work } = this.parts;
+    const { attempt } = this.job.state;
+    const { resumeFrom } = this.job.document.spec;
+    const rootOf = (runId: string): Promise<string> => database.read((db) => artifactRoot(db, runId));
+    const before = attempt > 1 ? this.workDir(attempt - 1) : undefined;
+    if (await placeCheckpoint(workDir, path, before, attempt > 1 ? await rootOf(this.job.runId) : undefined, work))
+      return;
+    const other = resumeFrom === undefined ? undefined : await store.get(resumeFrom);
+    if (other !== undefined && (await placeCheckpoint(workDir, path, undefined, await rootOf(other.runId), work)))
+      return;
+    if (resumeFrom !== undefined)
+      throw new SwitchyardError('failed_precondition', `spec.resumeFrom: job ${resumeFrom} has left no checkpoint`);
+    await mkdir(join(workDir, path), { recursive: true });
+  }
+
+  private async start(): Promise<void> {
+    if (await this.cancelledBefore()) return;
+    const { id, runId, experimentId, gpus, document } = this.job;
+    const { spec, metadata } = document;
+    const { config } = this.parts;
+    const { attempt } = this.job.state;
+    const runner = this.parts.runner(this.job);
+    const secrets = readSecrets(spec.secretRefs, config.secrets, process.env);
+    const tracking = this.parts.tracking(this.job);
+    const job = { id, name: metadata.name, attempt, runId, experimentId };
+    const own = jobVariables({ spec, job, tracking, secrets });
+    const environment = runner.local ? await this.environment() : undefined;
+    const workDir = runner.local ? this.workDir() : '';
+    const passed = config.process.passEnvironment;
+    const local = runner.local ? localVariables(spec, { workDir, environment, gpus, passed, from: process.env }) : {};
+    const what: AttemptSpec = {
+      name: this.name,
+      jobId: id,
+      attempt,
+      spec,
+      env: { ...local, ...own },
+      secrets: [...Object.values(secrets), ...(tracking.token === undefined ? [] : [tracking.token])],
+      workDir,
+      python: environment === undefined ? undefined : join(environment, 'bin', 'python'),
+    };
+    await runner.start(what);
+    await this.apply({ type: 'started' });
+  }
+
+  private async follow(): Promise<void> {
+    const runner = this.parts.runner(this.job);
+    const heartbeat = new Heartbeat(this.job.document.spec.heartbeatSeconds);
+    let asked = false;
+    while (!this.closed) {
+      const status = (await runner.status(this.name)) ?? gone();
+      const over = status.phase !== 'starting' && status.phase !== 'running';
+      const grew = await this.pump(runner, over);
+      if (over) {
+        await this.finish(runner, status);
+        return;
+      }
+      if (this.job.state.cancel !== null && !asked) {
+        asked = true;
+        await runner.cancel(this.name, this.job.document.spec.graceSeconds * 1000);
+      }
+      const silence = await heartbeat.silence(grew, () => this.mark());
+      if (silence !== '' && this.hung === '') {
+        this.hung = silence;
+        await runner.cancel(this.name, this.job.document.spec.graceSeconds * 1000);
+      }
+      await this.wait(runner.changed(this.name, LOOK_MS), asked || this.hung !== '');
+    }
+  }
+
+  /** Until the runner or someone here has news. */
+  private async wait(news: Promise<void>, only: boolean): Promise<void> {
+    if (this.closed) return;
+    await Promise.race(only ? [news] : [news, new Promise<void>((resolve) => (this.wake = resolve))]);
+    this.wake = () => {};
+  }
+
+  private async mark(): Promise<string> {
+    const figures = await this.parts.database.read((db) => figuresOf(db, [this.job.runId]));
+    return figures.get(this.job.runId)?.mark ?? '';
+  }
+
+  /** Reads new output, and keeps what it says. True: there was some. */
+  private async pump(runner: Runner, last: boolean): Promise<boolean> {
+    let grew = false;
+    for (;;) {
+      const { output, document, state } = this.job;
+      const before = output.attempt === state.attempt ? output : emptyProgress(state.attempt);
+      const { bytes, end } = await runner.logs(this.name, before.offset, CHUNK_BYTES);
+      if (bytes.length === 0) return grew;
+      if (bytes.length !== this.unread) grew = true;
+      const final = last && end;
+      const { after, points } = readOutput(before, bytes, document.spec.metrics, Date.now(), final);
+      this.unread = bytes.length - (after.offset - before.offset);
+      if (after.offset === before.offset) return grew;
+      if (points.length > 0 || after.progress !== before.progress || final) await this.keep(after, points);
+      else this.job = { ...this.job, output: after };
+      if (bytes.length < CHUNK_BYTES) return grew;
+    }
+  }
+
+  /** Bytes of a line that was not whole when last looked at. */
+  private unread = 0;
+
+  /** Metrics and how far the output was read, in one write: neither twice nor lost. */
+  private async keep(output: JobRecord['output'], points: Parameters<typeof logJobMetrics>[3]): Promise<void> {
+    const { serverId, store, database } = this.parts;
+    const { attempt } = this.job.state;
+    const own = new Set(Object.keys(this.job.output.steps));
+    const after = await store.change(
+      this.id,
+      SYSTEM,
+      (job) => (job.owner === serverId && job.state.attempt === attempt ? { ...job, output } : undefined),
+      async (db, job) => {
+        if (points.length === 0) return undefined;
+        const kept = new Set(await logJobMetrics(db, database.kind, job.runId, points, own));
+        // What the job reports by itself stays its own.
+        const steps = Object.entries(output.steps).filter(([key]) => kept.has(key) || own.has(key));
+        return { output: { ...output, steps: Object.fromEntries(steps) } };
+      },
+    );
+    if (after === undefined) throw new NotOurs();
+    this.job = after;
+  }
+
+  private async finish(runner: Runner, status: AttemptStatus): Promise<void> {
+    const { spec } = this.job.document;
+    const tail = await this.tail(runner);
+    let event: JobEvent = { type: 'ended', status };
+    if (this.hung !== '' && status.phase !== 'succeeded')
+      event = {
+        type: 'failed',
+        reason: this.hung,
+        nextStep: 'find out where it waits: its log ends there',
+        again: true,
+      };
+    const next = advance(this.job.state, event, spec.retry, Date.now());
+    const root = await this.parts.database.read((db) => artifactRoot(db, this.job.runId)).catch(() => undefined);
+    if (root !== undefined) {
+      if (runner.local && status.phase === 'succeeded') {
+        const missing = await this.storeOutputs(root);
+        if (missing !== '')
+          event = {
+            type: 'failed',
+            reason: missing,
+            nextStep: 'let the job write it, or mark the output as optional',
+            again: false,
+          };
+      }
+      if (runner.local && spec.checkpoint !== undefined && isOver(next.status))
+        await this.storeCheckpoint(root, spec.checkpoint.path);
+      await this.storeLog(runner, root);
+    }
+    await this.apply(event, { logTail: tail });
+  }
+
+  private async tail(runner: Runner): Promise<string> {
+    // The offset is at the end: all was read before.
+    const from = Math.max(0, this.job.output.offset - TAIL_BYTES);
+    const { bytes } = await runner.logs(this.name, from, TAIL_BYTES);
+    const text = bytes.toString('utf8');
+    return from === 0 ? text : text.slice(text.indexOf('\n') + 1);
+  }
+
+  /** '' = all are there. */
+  private async storeOutputs(root: string): Promise<string> {
+    const workDir = this.workDir();
+    for (const { name, path, optional } of this.job.document.spec.outputs) {
+      const found = await lookInside(workDir, path);
+      if (found === 'missing' && optional) continue;
+      if (found === 'missing') return `output ${JSON.stringify(name)}: it has not written ${JSON.stringify(path)}`;
+      if (found === 'link')
+        return `output ${JSON.stringify(name)}: ${JSON.stringify(path)} is a link or behind one; write a file or folder`;
+      const target =
+        found === 'folder' ? `${root}/${name}` : `${root}/${name}/${path.slice(path.lastIndexOf('/') + 1)}`;
+      await storeFiles(join(workDir, path), target, this.parts.work);
+    }
+    return '';
+  }
+
+  private async storeCheckpoint(root: string, path: string): Promise<void> {
+    const found = await lookInside(this.workDir(), path);
+    if (found !== 'folder' && found !== 'file') return;
+    await this.parts.work.storage.artifacts.remove(`${root}/${CHECKPOINT_FOLDER}`);
+    await storeFiles(join(this.workDir(), path), `${root}/${CHECKPOINT_FOLDER}`, this.parts.work);
+  }
+
+  private async storeLog(runner: Runner, root: string): Promise<void> {
+    const name = this.name;
+    const read = async function* (): AsyncGenerator<Buffer> {
+      for (let offset = 0; ; ) {
+        const { bytes, next } = await runner.logs(name, offset, CHUNK_BYTES);
+        if (bytes.length === 0) return;
+        yield bytes;
+        offset = next;
+      }
+    };
+    const facts = { mediaType: 'text/plain', declared: undefined, expected: undefined };
+    await this.parts.work.storage.artifacts.upload(logArtifact(root, this.job.state.attempt), read(), facts);
+  }
+}
+
+/** Where the log of an attempt is kept with its run. */
+export function logArtifact(root: string, attempt: number): string {
+  return `${root}/logs/attempt-${attempt}.log`;
+}
+
+function gone(): AttemptStatus {
+  const reason = 'the runner knows nothing of it any more: somebody has removed it';
+  return { phase: 'lost', exitCode: null, signal: null, reason, startedAt: null, endedAt: null };
+}
+
+/** Notices that a job says nothing any more: no output, and no metric. */
+class Heartbeat {
+  private readonly limitMs: number;
+  private aliveAt = performance.now();
+  private mark = '';
+
+  constructor(seconds: number | undefined) {
+    this.limitMs = (seconds ?? Number.POSITIVE_INFINITY) * 1000;
+  }
+
+  /** What to say of it; '' = it lives. Metrics are looked at only when output has been missing for a while. */
+  async silence(grew: boolean, mark: () => Promise<string>): Promise<string> {
+    const now = performance.now();
+    if (grew) this.aliveAt = now;
+    if (now - this.aliveAt < this.limitMs / 2) return '';
+    const current = await mark();
+    if (current !== this.mark) {
+      this.mark = current;
+      this.aliveAt = now;
+    }
+    if (now - this.aliveAt < this.limitMs) return '';
+    return `it hung: no output and no metric for ${this.limitMs / 1000} s`;
+  }
+}

@@ -1,0 +1,421 @@
+import { randomBytes } from 'node:crypto';
+import type { Insertable, Selectable } from 'kysely';
+import { type CommitContext, commit } from '../../registry/commit.ts';
+import type { Db } from '../../registry/database/database.ts';
+import type { JobTables } from '../../registry/database/tables/jobs.ts';
+import { createJobRun, experimentNamed, figuresOf, setJobRunStatus } from '../../registry/tracking/job-runs.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
+import type { By, JobParent, JobQuery, JobStatus, JobView } from './jobs.ts';
+import { emptyProgress, type OutputProgress } from './output-progress.ts';
+import type { JobDocument } from './spec.ts';
+import { isOver, type JobState, newState } from './state.ts';
+
+type Row = Selectable<JobTables['jobs']>;
+
+/** A job as it is kept. */
+export interface JobRecord {
+  id: string;
+  version: number;
+  document: JobDocument;
+  state: JobState;
+  runId: string;
+  experimentId: string;
+  output: OutputProgress;
+  logTail: string;
+  gpus: number[];
+  owner: string;
+  actor: string;
+  parent: JobParent | null;
+  createdAt: number;
+}
+
+/** A row of the queue. */
+export interface QueueRow {
+  job_id: string;
+  runner: string;
+  cpu: number;
+  memory: number;
+  gpu: number;
+  created_at: number;
+  ready_at: number;
+}
+
+const RUN_STATUS: Record<JobStatus, 'SCHEDULED' | 'RUNNING' | 'FINISHED' | 'FAILED' | 'KILLED'> = {
+  queued: 'SCHEDULED',
+  provisioning: 'SCHEDULED',
+  starting: 'SCHEDULED',
+  running: 'RUNNING',
+  retrying: 'SCHEDULED',
+  succeeded: 'FINISHED',
+  failed: 'FAILED',
+  timedOut: 'FAILED',
+  cancelled: 'KILLED',
+};
+const MAX_RESULTS = 1000;
+const MAX_REASON = 2000;
+
+/** Ids in the order of time. */
+function newJobId(now: number): string {
+  const random = BigInt(`0x${randomBytes(6).toString('hex')}`).toString(36);
+  return `${now.toString(36).padStart(9, '0')}${random.padStart(10, '0')}`;
+}
+
+/** Jobs in the registry's database. Every change is one write together with what it tells the run, webhooks and listeners. */
+export class JobStore {
+  private readonly commits: CommitContext;
+  private readonly onChange: (job: JobRecord) => void;
+
+  constructor(commits: CommitContext, onChange: (job: JobRecord) => void) {
+    this.commits = commits;
+    this.onChange = onChange;
+  }
+
+  /** Keeps a job with its run. Same idempotency key: the job that exists, and `created` is false. */
+  async create(
+    document: JobDocument,
+    { actor, reason, parent }: By & { parent?: JobParent | undefined },
+  ): Promise<{ job: JobRecord; created: boolean }> {
+    const key = document.spec.idempotencyKey ?? null;
+    const result = await commit(this.commits, async (db, now, note) => {
+      const existing = key === null ? undefined : await byKey(db, key);
+      if (existing !== undefined) return { job: existing, created: false };
+      const id = newJobId(now);
+      const { spec, metadata } = document;
+      const experimentId = await experimentNamed(db, spec.experiment ?? metadata.name, now);
+      const tags = { ...spec.tags, 'switchyard.job': id };
+      const run = {
+        experiment_id: experimentId,
+        user_id: actor,
+        start_time: now,
+        name: metadata.name,
+        tags: keyValues(tags),
+        params: keyValues(spec.params),
+      };
+      const { kind } = this.commits.database;
+      const runId = await createJobRun(db, run, kind);
+      await setJobRunStatus(db, kind, runId, 'SCHEDULED', null);
+      const job: JobRecord = {
+        id,
+        version: 1,
+        document,
+        state: newState(),
+        runId,
+        experimentId,
+        output: emptyProgress(0),
+        logTail: '',
+        gpus: [],
+        owner: '',
+        actor,
+        parent: parent ?? null,
+        createdAt: now,
+      };
+      await db.insertInto('jobs').values(toRow(job)).execute();
+      await addHistory(db, job, now, actor, reason);
+      note({ entity: 'job', action: 'created', data: eventData(job) });
+      return { job, created: true };
+    }).catch(async (error: unknown) => {
+      // Two requests with one key at a time: the other one was first.
+      const other = key === null ? undefined : await this.commits.database.read((db) => byKey(db, key));
+      if (other === undefined) throw error;
+      return { job: other, created: false };
+    });
+    if (result.created) this.onChange(result.job);
+    return result;
+  }
+
+  async get(id: string): Promise<JobRecord | undefined> {
+    const row = await this.commits.database.read((db) =>
+      db.selectFrom('jobs').selectAll().where('job_id', '=', id).executeTakeFirst(),
+    );
+    return row === undefined ? undefined : toRecord(row);
+  }
+
+  async list(query: JobQuery): Promise<{ jobs: JobRecord[]; nextPageToken: string }> {
+    const limit = Math.min(Math.max(query.maxResults ?? 100, 1), MAX_RESULTS);
+    const rows = await this.commits.database.read((db) => {
+      let select = db
+        .selectFrom('jobs')
+        .selectAll()
+        .orderBy('job_id', 'desc')
+        .limit(limit + 1);
+      if (query.status !== undefined) select = select.where('status', '=', query.status);
+      if (query.name !== undefined) select = select.where('name', '=', query.name);
+      if (query.parent !== undefined)
+        select = select.where('parent_kind', '=', query.parent.kind).where('parent_id', '=', query.parent.id);
+      if (query.pageToken) select = select.where('job_id', '<', readPageToken(query.pageToken));
+      return select.execute();
+    });
+    const jobs = rows.slice(0, limit).map(toRecord);
+    const more = rows.length > limit;
+    return { jobs, nextPageToken: more ? Buffer.from(jobs[jobs.length - 1].id).toString('base64url') : '' };
+  }
+
+  /** Adds the last values of the runs' metrics. */
+  async views(jobs: readonly JobRecord[]): Promise<JobView[]> {
+    const figures = await this.commits.database.read((db) =>
+      figuresOf(
+        db,
+        jobs.map(({ runId }) => runId),
+      ),
+    );
+    return jobs.map((job) => toView(job, figures.get(job.runId)?.metrics ?? {}));
+  }
+
+  /**
+   * Reads a job, lets `change` say what becomes of it, and keeps that. `change` may run again and has no other effects;
+   * `more` writes besides, and may add to the change. Undefined of `change`: nothing changes, and undefined is the result.
+   * A missing job too.
+   */
+  async change(
+    id: string,
+    by: By,
+    change: (job: JobRecord, now: number) => JobRecord | undefined,
+    more?: (db: Db, job: JobRecord, now: number) => Promise<Partial<JobRecord> | undefined>,
+  ): Promise<JobRecord | undefined> {
+    const { kind } = this.commits.database;
+    const changed = await commit(this.commits, async (db, now, note) => {
+      let query = db.selectFrom('jobs').selectAll().where('job_id', '=', id);
+      if (kind === 'postgres') query = query.forUpdate();
+      const row = await query.executeTakeFirst();
+      if (row === undefined) return undefined;
+      const before = toRecord(row);
+      const wanted = change(before, now);
+      if (wanted === undefined) return undefined;
+      let after: JobRecord = { ...wanted, version: before.version + 1 };
+      if (more !== undefined) after = { ...after, ...(await more(db, after, now)) };
+      const { job_id: _id, ...values } = toRow(after);
+      await db.updateTable('jobs').set(values).where('job_id', '=', id).execute();
+      if (after.state.status !== before.state.status) {
+        await addHistory(db, after, now, by.actor, after.state.reason);
+        const end = isOver(after.state.status) ? now : null;
+        await setJobRunStatus(db, kind, after.runId, RUN_STATUS[after.state.status], end);
+        note({ entity: 'job', action: 'updated', data: eventData(after) });
+      }
+      return after;
+    });
+    if (changed !== undefined) this.onChange(changed);
+    return changed;
+  }
+
+  /** Jobs that could begin now, the first submitted first, without their documents. */
+  queue(now: number, limit: number): Promise<QueueRow[]> {
+    return this.commits.database.read((db) =>
+      db
+        .selectFrom('jobs')
+        .select(['job_id', 'runner', 'cpu', 'memory', 'gpu', 'created_at', 'ready_at'])
+        .where('status', 'in', ['queued', 'retrying'])
+        .where('ready_at', '<=', now)
+        .orderBy('job_id')
+        .limit(limit)
+        .execute(),
+    );
+  }
+
+  /** When the next retrying job may begin. */
+  async nextReady(): Promise<number> {
+    const row = await this.commits.database.read((db) =>
+      db
+        .selectFrom('jobs')
+        .select(({ fn }) => fn.min('ready_at').as('at'))
+        .where('status', '=', 'retrying')
+        .executeTakeFirst(),
+    );
+    return row?.at ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Jobs that have resources, of any server. */
+  active(): Promise<{ job_id: string; owner: string; version: number }[]> {
+    return this.commits.database.read((db) =>
+      db
+        .selectFrom('jobs')
+        .select(['job_id', 'owner', 'version'])
+        .where('status', 'in', ['provisioning', 'starting', 'running'])
+        .execute(),
+    );
+  }
+
+  async counts(): Promise<Map<string, number>> {
+    const rows = await this.commits.database.read((db) =>
+      db
+        .selectFrom('jobs')
+        .select(['status', ({ fn }) => fn.countAll().as('count')])
+        .groupBy('status')
+        .execute(),
+    );
+    return new Map(rows.map(({ status, count }) => [status, Number(count)]));
+  }
+
+  /** What it went through, oldest first. */
+  history(id: string): Promise<{ at: number; status: string; reason: string; actor: string }[]> {
+    return this.commits.database.read((db) =>
+      db
+        .selectFrom('job_history')
+        .select(['at', 'status', 'reason', 'actor'])
+        .where('job_id', '=', id)
+        .orderBy('history_key')
+        .execute(),
+    );
+  }
+
+  async remove(id: string): Promise<void> {
+    await commit(this.commits, async (db, _now, note) => {
+      await db.deleteFrom('job_history').where('job_id', '=', id).execute();
+      await db.deleteFrom('job_attempts').where('job_id', '=', id).execute();
+      await db.deleteFrom('jobs').where('job_id', '=', id).execute();
+      note({ entity: 'job', action: 'deleted', data: { job_id: id } });
+    });
+  }
+}
+
+/** Writes how an attempt stands, beside a change of its job. */
+export async function putAttempt(db: Db, job: JobRecord, phase: string, now: number): Promise<void> {
+  const { state, owner } = job;
+  const over = phase !== 'running' && phase !== 'starting';
+  const row = {
+    owner,
+    phase,
+    exit_code: state.exitCode,
+    signal: state.signal,
+    reason: state.reason.slice(0, MAX_REASON),
+    ended_at: over ? now : null,
+  };
+  await db
+    .insertInto('job_attempts')
+    .values({ job_id: job.id, attempt: state.attempt, started_at: now, ...row })
+    .onConflict((conflict) => conflict.columns(['job_id', 'attempt']).doUpdateSet(row))
+    .execute();
+}
+
+export function attemptName(jobId: string, attempt: number): string {
+  return `sy-${jobId}-${attempt}`;
+}
+
+async function byKey(db: Db, key: string): Promise<JobRecord | undefined> {
+  const row = await db.selectFrom('jobs').selectAll().where('idempotency_key', '=', key).executeTakeFirst();
+  return row === undefined ? undefined : toRecord(row);
+}
+
+async function addHistory(db: Db, job: JobRecord, at: number, actor: string, reason: string): Promise<void> {
+  const { status } = job.state;
+  await db
+    .insertInto('job_history')
+    .values({ job_id: job.id, at, status, reason: reason.slice(0, MAX_REASON), actor })
+    .execute();
+}
+
+function keyValues(record: Readonly<Record<string, string>>): { key: string; value: string }[] {
+  return Object.entries(record).map(([key, value]) => ({ key, value }));
+}
+
+function readPageToken(token: string): string {
+  const id = Buffer.from(token, 'base64url').toString();
+  if (/^[a-z0-9]{1,40}$/.test(id) && Buffer.from(id).toString('base64url') === token) return id;
+  throw new SwitchyardError('invalid_argument', 'page_token: not one that this server gave out; start without one');
+}
+
+function toRow(job: JobRecord): Insertable<JobTables['jobs']> {
+  const { state, document, parent } = job;
+  const { resources, runner, idempotencyKey } = document.spec;
+  return {
+    job_id: job.id,
+    version: job.version,
+    name: document.metadata.name,
+    document: JSON.stringify(document),
+    runner,
+    cpu: resources.cpu,
+    memory: resources.memory ?? 0,
+    gpu: resources.gpu,
+    status: state.status,
+    reason: state.reason.slice(0, MAX_REASON),
+    next_step: state.nextStep,
+    attempt: state.attempt,
+    attempts_before: state.attemptsBefore,
+    ready_at: state.readyAt,
+    exit_code: state.exitCode,
+    signal: state.signal,
+    run_id: job.runId,
+    experiment_id: job.experimentId,
+    progress: job.output.progress,
+    log_state: JSON.stringify(job.output),
+    log_tail: job.logTail,
+    gpus: JSON.stringify(job.gpus),
+    owner: job.owner,
+    cancel: state.cancel === null ? '' : JSON.stringify(state.cancel),
+    actor: job.actor,
+    parent_kind: parent?.kind ?? '',
+    parent_id: parent?.id ?? '',
+    idempotency_key: idempotencyKey ?? null,
+    created_at: job.createdAt,
+    started_at: state.startedAt,
+    ended_at: state.endedAt,
+  };
+}
+
+function toRecord(row: Row): JobRecord {
+  return {
+    id: row.job_id,
+    version: row.version,
+    document: JSON.parse(row.document) as JobDocument,
+    state: {
+      status: row.status as JobStatus,
+      reason: row.reason,
+      nextStep: row.next_step,
+      attempt: row.attempt,
+      attemptsBefore: row.attempts_before,
+      readyAt: row.ready_at,
+      exitCode: row.exit_code,
+      signal: row.signal,
+      startedAt: row.started_at,
+      endedAt: row.ended_at,
+      cancel: row.cancel === '' ? null : (JSON.parse(row.cancel) as By),
+    },
+    runId: row.run_id,
+    experimentId: row.experiment_id,
+    output: JSON.parse(row.log_state) as OutputProgress,
+    logTail: row.log_tail,
+    gpus: JSON.parse(row.gpus) as number[],
+    owner: row.owner,
+    actor: row.actor,
+    parent: row.parent_kind === '' ? null : { kind: row.parent_kind as JobParent['kind'], id: row.parent_id },
+    createdAt: row.created_at,
+  };
+}
+
+function toView(job: JobRecord, metrics: Record<string, number>): JobView {
+  const { state, document } = job;
+  return {
+    id: job.id,
+    name: document.metadata.name,
+    labels: document.metadata.labels,
+    runner: document.spec.runner,
+    status: state.status,
+    reason: state.reason,
+    ...(state.nextStep === '' ? {} : { nextStep: state.nextStep }),
+    attempt: state.attempt,
+    exitCode: state.exitCode,
+    signal: state.signal,
+    runId: job.runId,
+    experimentId: job.experimentId,
+    progress: job.output.progress,
+    metrics,
+    createdAt: job.createdAt,
+    startedAt: state.startedAt,
+    endedAt: state.endedAt,
+    parent: job.parent,
+    actor: job.actor,
+    ...(isOver(state.status) && job.logTail !== '' ? { logTail: job.logTail } : {}),
+  };
+}
+
+function eventData(job: JobRecord): Record<string, unknown> {
+  const { state, document } = job;
+  return {
+    job_id: job.id,
+    name: document.metadata.name,
+    status: state.status,
+    reason: state.reason,
+    attempt: state.attempt,
+    run_id: job.runId,
+    experiment_id: job.experimentId,
+  };
+}

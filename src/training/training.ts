@@ -1,0 +1,126 @@
+/**
+ * Training jobs, wired: src/main.ts reaches this through TrainingFront, which opens it behind the registry.
+ *
+ * - jobs/: documents (spec.ts, read.ts), the state machine (state.ts), what is kept (store.ts), who starts (lease.ts,
+ *   pick.ts), one driver per running job (driver.ts), and all of it together (service.ts).
+ * - environments/: virtual environments by what they hold. work/: the folder a job runs in.
+ * - runners/: where attempts run, behind runner.ts.
+ */
+import { randomUUID } from 'node:crypto';
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, totalmem } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { TrainingConfig } from '../config/training-schema.ts';
+import type { Registry } from '../registry/registry.ts';
+import { signRunToken } from '../shared/run-token.ts';
+import { Environments } from './environments/environments.ts';
+import { JobMetrics } from './jobs/job-metrics.ts';
+import { Lease } from './jobs/lease.ts';
+import { JobService } from './jobs/service.ts';
+import type { RunnerKind } from './jobs/spec.ts';
+import { ProcessRunner } from './runners/process/runner.ts';
+import type { Runner } from './runners/runner.ts';
+
+export interface TrainingSettings {
+  dataDir: string;
+  config: TrainingConfig;
+  /** Where jobs reach the admin port. */
+  tracking: { uri: string; certificate: string | undefined };
+  /** Of the admin port; undefined: nobody needs one. */
+  adminToken: string | undefined;
+}
+
+export interface TrainingLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface Training {
+  jobs: JobService;
+  /** Prometheus text. */
+  metrics(): string;
+  /** Detaches: jobs go on. */
+  close(): Promise<void>;
+}
+
+/** A job's token outlives its timeout by this: what it uploads in its last moments is taken. */
+const TOKEN_SLACK_MS = 3_600_000;
+
+export async function openTraining(
+  settings: TrainingSettings,
+  registry: Registry,
+  log: TrainingLog,
+): Promise<Training> {
+  const { config } = settings;
+  const folder = resolve(settings.dataDir, 'training');
+  const attempts = join(folder, 'attempts');
+  mkdirSync(attempts, { recursive: true, mode: 0o700 });
+  const serverId = persistentId(folder);
+  const capacity = {
+    cpu: config.process.cpu ?? availableParallelism(),
+    memory: config.process.memoryBytes ?? Math.floor(totalmem() * 0.8),
+    gpus: config.process.gpus,
+  };
+  const { diskBytes, minFreeBytes, logBytes, nice } = config.process;
+  const local = { folder: attempts, memoryBytes: capacity.memory, diskBytes, minFreeBytes, logBytes, nice };
+  const runners = new Map<RunnerKind, Runner>([['process', new ProcessRunner(local)]]);
+  const { database, storage, commits } = registry;
+  const metrics = new JobMetrics();
+  const jobs = new JobService({
+    serverId,
+    database,
+    commits,
+    lease: new Lease(database, serverId, Math.round(config.leaseSeconds * 1000)),
+    runners,
+    capacity,
+    environments: new Environments({
+      folder: join(folder, 'environments'),
+      pythons: config.pythons,
+      installer: config.environments.installer,
+      arguments: config.environments.arguments,
+      timeoutMs: config.environments.timeoutSeconds * 1000,
+      keepMs: config.environments.keepDays * 86_400_000,
+    }),
+    work: { database, storage },
+    folder: attempts,
+    config,
+    tracking: ({ id: jobId, runId, experimentId, document }) => {
+      const expiresAt = Date.now() + document.spec.timeoutSeconds * 1000 + TOKEN_SLACK_MS;
+      const claims = { jobId, runId, experimentId, expiresAt };
+      const token = settings.adminToken === undefined ? undefined : signRunToken(settings.adminToken, claims);
+      return { ...settings.tracking, token };
+    },
+    log: (level, message, fields) => log[level](fields, message),
+  });
+  jobs.subscribe((job) => metrics.observe(job));
+  await jobs.start();
+  const count = async (): Promise<void> => {
+    metrics.setCounts(await jobs.store.counts());
+  };
+  const timer = setInterval(() => void count().catch(() => {}), 5_000).unref();
+  await count();
+  return {
+    jobs,
+    metrics: () => metrics.render(),
+    close: async () => {
+      clearInterval(timer);
+      await jobs.close();
+    },
+  };
+}
+
+/** Names this server for as long as its data folder lives: a process that starts anew is the same one. */
+function persistentId(folder: string): string {
+  const file = join(folder, 'server-id');
+  const draft = join(folder, `.server-id-${process.pid}`);
+  writeFileSync(draft, randomUUID());
+  try {
+    linkSync(draft, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  } finally {
+    rmSync(draft, { force: true });
+  }
+  return readFileSync(file, 'utf8');
+}

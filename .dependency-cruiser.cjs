@@ -39,10 +39,10 @@ const allowed = {
   eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/blobs', 'registry/webhooks', 'telemetry', 'tensor'],
   training: ['registry'],
   pull: ['models', 'pipeline/types', 'registry'],
-  admin: ['control', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry'],
+  admin: ['control', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training/jobs'],
   client: ['pipeline/types', 'tensor'],
   exchange: ['client', 'registry'],
-  cli: ['client', 'control/validate', 'exchange', 'experiments', 'main'],
+  cli: ['client', 'control/validate', 'exchange', 'experiments', 'main', 'training/jobs', 'training/work/source-dir'],
 };
 
 const rules = Object.entries(allowed).map(([folder, others]) => {

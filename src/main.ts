@@ -28,6 +28,7 @@ import { monotonicMs } from './shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
 import { createLogger } from './telemetry/logging.ts';
 import { TraceSettingsStore } from './telemetry/trace-settings.ts';
+import { TrainingFront } from './training/front.ts';
 
 /** What `switchyard serve` hands to the process that serves, as its only argument (JSON). */
 export interface ServeOptions {
@@ -72,6 +73,15 @@ function resolveKeyFiles({ models, registry, kafka }: Config, baseDir: string): 
     if (kafka.ssl?.[file] !== undefined) kafka.ssl[file] = resolve(baseDir, kafka.ssl[file]);
 }
 
+/** As resolveTlsFiles, for what jobs may use. */
+function resolveTrainingFiles({ training }: Config, baseDir: string): void {
+  training.sourceDirs = training.sourceDirs.map((folder) => resolve(baseDir, folder));
+  for (const secret of Object.values(training.secrets))
+    if (secret.file !== undefined) secret.file = resolve(baseDir, secret.file);
+  for (const [name, program] of Object.entries(training.pythons))
+    if (program.includes('/')) training.pythons[name] = resolve(baseDir, program);
+}
+
 /** Several threads can share the HTTP port only through uWebSockets.js, which cannot check client certificates. */
 async function gatewayThreads({ threads, server }: Config): Promise<number> {
   if (threads.gateways === 1) return 1;
@@ -80,6 +90,12 @@ async function gatewayThreads({ threads, server }: Config): Promise<number> {
     () => threads.gateways,
     () => 1,
   );
+}
+
+/** Where processes on this machine reach the admin port. */
+function adminUrl({ server: { tls, adminHost } }: Config, port: number): string {
+  const host = adminHost === '0.0.0.0' ? '127.0.0.1' : adminHost === '::' ? '::1' : adminHost;
+  return `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 const CRASH_REASON = 'the gateway process crashed three times within a minute after this version came';
@@ -93,6 +109,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const baseDir = options.configFile === undefined ? process.cwd() : dirname(resolve(options.configFile));
   resolveTlsFiles(config, baseDir);
   resolveKeyFiles(config, baseDir);
+  resolveTrainingFiles(config, baseDir);
   config.threads.gateways = await gatewayThreads(config);
   const dataDir = resolve(config.dataDir);
   const { logger, apply } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
@@ -199,6 +216,21 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     },
     (error) => logger.error({ err: error }, 'the registry cannot be opened'),
   );
+  let adminListens = (_port: number): void => {};
+  const adminPort = new Promise<number>((resolve) => {
+    adminListens = resolve;
+  });
+  const training = new TrainingFront(
+    async () => {
+      const { openTraining } = await import('./training/training.ts');
+      const uri = config.training.trackingUri ?? adminUrl(config, await adminPort);
+      const { adminToken, tls } = config.server;
+      const tracking = { uri, certificate: tls?.certFile };
+      return openTraining({ dataDir, config: config.training, tracking, adminToken }, await registry.get(), logger);
+    },
+    (error) => logger.error({ err: error }, 'training cannot be opened'),
+  );
+  hub.addSource(() => training.metrics());
   const pull = config.models.source === 'registry' ? await startPull() : undefined;
   async function startPull(): Promise<RegistryFollower> {
     const { createPull } = await import('./pull/pull.ts');
@@ -258,12 +290,14 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
         fleet,
         registry,
         routes,
+        training,
         version,
         logger,
       },
       config.server,
     ),
   ]);
+  adminListens(admin.port);
   await remotes.start();
   await pull?.restore();
   await manager.start();
@@ -272,7 +306,13 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   fleet.setReady(true);
   reloader.watch();
   // Behind readiness: inference does not wait for a database, and requests to the registry do.
-  setImmediate(() => void registry.get().catch(() => {}));
+  setImmediate(
+    () =>
+      void registry.get().then(
+        () => training.start(),
+        () => {},
+      ),
+  );
   logger.info(
     {
       http: ports.httpPort,
@@ -294,6 +334,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     await fleet.drain(config.server.drainSeconds * 1000);
     await pool.stop();
     await Promise.all([metrics.close(1000), admin.close(1000)]);
+    await training.close();
     await registry.close();
   };
   return {

@@ -3,6 +3,7 @@ import { adminBindingProblem, isLoopback } from '../config/admin-binding.ts';
 import { ConfigError } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { SwitchyardError } from '../shared/errors.ts';
+import { isRunToken, type RunClaims, verifyRunToken } from '../shared/run-token.ts';
 import type { Role } from './route.ts';
 
 /** Refuses a server section that would let anyone on the network administer the server. Throws ConfigError. */
@@ -24,10 +25,28 @@ export interface AccessFacts {
  * origin, so without a token only loopback names are answered.
  */
 export class AccessPolicy {
+  private readonly token: string | undefined;
   private readonly tokenDigest: Buffer | undefined;
 
   constructor(token: string | undefined) {
+    this.token = token;
     this.tokenDigest = token === undefined ? undefined : digest(token);
+  }
+
+  /**
+   * As `check` for the registry, which also lets jobs in: their tokens say which run is theirs. Returns what the caller
+   * may touch; undefined: everything. Throws permission_denied or unauthenticated.
+   */
+  checkRegistry(facts: AccessFacts): RunClaims | undefined {
+    const given = this.token === undefined ? undefined : givenToken(facts.authorization);
+    if (given === undefined || !isRunToken(given)) {
+      this.check('operator', facts);
+      return undefined;
+    }
+    this.check('public', facts);
+    const claims = verifyRunToken(this.token as string, given, Date.now());
+    if (claims !== undefined) return claims;
+    throw new SwitchyardError('unauthenticated', 'the token of this job is over, or none of this server');
   }
 
   /** Throws permission_denied or unauthenticated. */
@@ -46,8 +65,7 @@ export class AccessPolicy {
         `Host ${JSON.stringify(facts.host.slice(0, 200))} is not a loopback name; use 127.0.0.1 or localhost, or set server.adminToken`,
       );
     }
-    const given =
-      /^Bearer +([^\s]+)$/i.exec(facts.authorization)?.[1] ?? basicCredentials(facts.authorization)?.password;
+    const given = givenToken(facts.authorization);
     // Digests have one length, so that the comparison tells nothing of the token's.
     if (given === undefined || !timingSafeEqual(digest(given), this.tokenDigest)) {
       throw new SwitchyardError(
@@ -58,6 +76,10 @@ export class AccessPolicy {
       );
     }
   }
+}
+
+function givenToken(authorization: string): string | undefined {
+  return /^Bearer +([^\s]+)$/i.exec(authorization)?.[1] ?? basicCredentials(authorization)?.password;
 }
 
 /** Who the history says it was: the user name of HTTP Basic, else "operator". The token proves the rest. */

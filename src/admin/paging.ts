@@ -18,10 +18,7 @@ export function page<T>(
   keyOf: (row: T) => string,
   query: URLSearchParams,
 ): { rows: T[]; next: string | undefined } {
-  const limitText = query.get('limit') ?? String(DEFAULT_LIMIT);
-  const limit = /^\d{1,6}$/.test(limitText) ? Number(limitText) : 0;
-  if (limit < 1 || limit > MAX_LIMIT)
-    throw invalidArgument(`limit: ${JSON.stringify(limitText)} is not allowed; give 1 to ${MAX_LIMIT}`);
+  const limit = readLimit(query);
   const token = query.get('page_token') ?? '';
   const after = token === '' ? undefined : Buffer.from(token, 'base64url').toString();
   if (after !== undefined && encode(after) !== token)
@@ -30,6 +27,14 @@ export function page<T>(
   const found = start < 0 ? [] : rows.slice(start, start + limit);
   const more = start >= 0 && start + limit < rows.length;
   return { rows: found, next: more ? encode(keyOf(found[found.length - 1])) : undefined };
+}
+
+/** Rows per page. Throws invalid_argument. */
+export function readLimit(query: URLSearchParams): number {
+  const text = query.get('limit') ?? String(DEFAULT_LIMIT);
+  const limit = /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  if (limit >= 1 && limit <= MAX_LIMIT) return limit;
+  throw invalidArgument(`limit: ${JSON.stringify(text)} is not allowed; give 1 to ${MAX_LIMIT}`);
 }
 
 function encode(key: string): string {

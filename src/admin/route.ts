@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ErrorCode } from '../shared/errors.ts';
 import type { AdminServices } from './services.ts';
 
@@ -14,6 +15,14 @@ export interface AdminRequest {
   /** The parsed body; undefined when it is empty. */
   body: unknown;
   services: AdminServices;
+  /** Who asks, for histories: the user name of HTTP Basic, else "operator". */
+  actor: string;
+}
+
+/** A request that is answered by node's own streams, and has no body. */
+export interface AdminStream extends Omit<AdminRequest, 'body'> {
+  request: IncomingMessage;
+  response: ServerResponse;
 }
 
 export interface AdminReply {
@@ -22,8 +31,7 @@ export interface AdminReply {
   body: object | string;
 }
 
-/** One row of the table that routing, access, the OpenAPI document and the tests are made from. */
-export interface AdminRoute {
+interface Described {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** With `{name}` for path parameters. */
   path: string;
@@ -41,5 +49,16 @@ export interface AdminRoute {
   contentType?: string;
   /** Errors of its own, besides those every route may answer. */
   errors?: readonly ErrorCode[];
+}
+
+interface AnsweringRoute extends Described {
   handle(request: AdminRequest): AdminReply | Promise<AdminReply>;
 }
+
+interface StreamingRoute extends Described {
+  /** What it throws before `writeHead` becomes an error answer; afterwards the connection is cut. */
+  stream(request: AdminStream): Promise<void>;
+}
+
+/** One row of the table that routing, access, the OpenAPI document and the tests are made from. */
+export type AdminRoute = AnsweringRoute | StreamingRoute;

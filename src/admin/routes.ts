@@ -2,6 +2,7 @@ import type { AdminRoute } from './route.ts';
 import { configRoutes } from './routes/config.ts';
 import { documentRoutes } from './routes/documents.ts';
 import { healthRoutes } from './routes/health.ts';
+import { jobRoutes } from './routes/jobs.ts';
 import { modelRoutes } from './routes/models.ts';
 import { routeRoutes } from './routes/routes.ts';
 import { settingsRoutes } from './routes/settings.ts';
@@ -12,6 +13,7 @@ const described: readonly AdminRoute[] = [
   ...healthRoutes,
   ...modelRoutes,
   ...routeRoutes,
+  ...jobRoutes,
   ...configRoutes,
   ...usageRoutes,
   ...threadRoutes,

@@ -1,7 +1,7 @@
 import type { Config } from '../config/schema.ts';
 import { listenNode } from '../server/http/node.ts';
 import { type HttpExchange, type HttpServer, headerBlock, type RequestHead } from '../server/http/socket.ts';
-import { invalidArgument, SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
+import { ERROR_TABLE, invalidArgument, SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import { AccessPolicy, actorOf, checkAdminBinding } from './access.ts';
 import { MAX_BODY_BYTES, parseJsonBody } from './body.ts';
 import type { AdminRoute } from './route.ts';
@@ -52,8 +52,13 @@ function serve(services: AdminServices, access: AccessPolicy, head: RequestHead,
     const query = readQuery(route, head.query);
     if (route.body === undefined && head.contentLength > 0)
       throw invalidArgument(`${route.method} ${route.path} takes no body`);
+    const actor = actorOf(head.authorization);
+    if ('stream' in route) {
+      stream(services, exchange, route, { params, query, actor });
+      return;
+    }
     exchange.receive({
-      onBody: (bytes) => void answer(services, exchange, route, { params, query, bytes }),
+      onBody: (bytes) => void answer(services, exchange, route, { params, query, actor, bytes }),
       onAbort: () => {},
     });
   } catch (error) {
@@ -74,12 +79,34 @@ function serveRegistry(
   if (streams === undefined) throw new Error('the registry is served through node:http only');
   const request = { method, path, query, contentLength, actor: actorOf(authorization), ...streams };
   try {
-    access.check('operator', facts);
+    const claims = access.checkRegistry(facts);
+    void registry.serve(claims === undefined ? request : { ...request, actor: `job ${claims.jobId}`, claims });
   } catch (error) {
     registry.refuse(request, error);
-    return;
   }
-  void registry.serve(request);
+}
+
+/** A route that answers by node's streams. */
+function stream(
+  services: AdminServices,
+  exchange: HttpExchange,
+  route: Extract<AdminRoute, { stream: unknown }>,
+  asked: Omit<Received, 'bytes'>,
+): void {
+  const streams = exchange.takeStreams();
+  if (streams === undefined) throw new Error('streams are served through node:http only');
+  const { response } = streams;
+  route.stream({ ...asked, services, ...streams }).catch((thrown: unknown) => {
+    if (response.headersSent || response.destroyed) {
+      response.destroy();
+      return;
+    }
+    const { status, headers, body } = refusal(services, thrown);
+    for (const [name, value] of headers) response.setHeader(name, value);
+    response.setHeader('Cache-Control', 'no-store');
+    response.writeHead(status);
+    response.end(body);
+  });
 }
 
 function checkFraming(head: RequestHead): void {
@@ -126,6 +153,7 @@ function readQuery(route: AdminRoute, text: string): URLSearchParams {
 interface Received {
   params: Record<string, string>;
   query: URLSearchParams;
+  actor: string;
   /** Valid until the first await. */
   bytes: Uint8Array;
 }
@@ -134,11 +162,11 @@ interface Received {
 async function answer(
   services: AdminServices,
   exchange: HttpExchange,
-  route: AdminRoute,
-  { params, query, bytes }: Received,
+  route: Extract<AdminRoute, { handle: unknown }>,
+  { params, query, actor, bytes }: Received,
 ): Promise<void> {
   try {
-    const { status = 200, body } = await route.handle({ params, query, body: readBody(route, bytes), services });
+    const { status = 200, body } = await route.handle({ params, query, actor, body: readBody(route, bytes), services });
     const type = status === 200 ? (route.contentType ?? 'application/json') : 'application/json';
     const text = typeof body === 'string' ? body : JSON.stringify(body);
     exchange.respond(status, `Content-Type: ${type}\r\n${COMMON_HEADERS}`, text);
@@ -154,6 +182,16 @@ function refuse(
   match: Match | undefined,
   close: boolean,
 ): void {
+  const { status, headers, body } = refusal(services, thrown);
+  if (status === ERROR_TABLE.method_not_allowed.http && match?.kind === 'method')
+    headers.push(['Allow', match.allowed.join(', ')]);
+  exchange.respond(status, `${headerBlock(headers)}\r\n${COMMON_HEADERS}`, body, close);
+}
+
+function refusal(
+  services: AdminServices,
+  thrown: unknown,
+): { status: number; headers: [string, string][]; body: string } {
   const error = toSwitchyardError(thrown);
   const unexpected = !(thrown instanceof SwitchyardError);
   if (unexpected) services.logger.error({ err: thrown }, 'an admin request failed');
@@ -161,9 +199,6 @@ function refuse(
   const message = unexpected ? 'internal error; the log has the details' : error.message;
   const headers: [string, string][] = [['Content-Type', 'application/json']];
   if (error.code === 'unauthenticated') headers.push(['WWW-Authenticate', 'Bearer realm="switchyard admin"']);
-  if (error.code === 'method_not_allowed' && match?.kind === 'method')
-    headers.push(['Allow', match.allowed.join(', ')]);
   if (error.retryAfterMs !== undefined) headers.push(['Retry-After', String(Math.ceil(error.retryAfterMs / 1000))]);
-  const body = JSON.stringify({ error: message, code: error.code });
-  exchange.respond(error.httpStatus, `${headerBlock(headers)}\r\n${COMMON_HEADERS}`, body, close);
+  return { status: error.httpStatus, headers, body: JSON.stringify({ error: message, code: error.code }) };
 }

@@ -7,6 +7,7 @@ import type { ServingTable, VersionStatus } from '../pipeline/types.ts';
 import type { RegistryFront } from '../registry/front.ts';
 import type { MetricsReader, RowName } from '../telemetry/metrics-reader.ts';
 import type { TenantFigures } from '../telemetry/tenant-metrics.ts';
+import type { Jobs } from '../training/jobs/jobs.ts';
 
 /** What the admin port may ask of the control thread; wired in src/main.ts. */
 export interface AdminServices {
@@ -29,6 +30,7 @@ export interface AdminServices {
   fleet: { readonly ready: boolean; ids(): number[] };
   registry: Pick<RegistryFront, 'owns' | 'serve' | 'refuse' | 'routes'>;
   routes: Pick<Routes, 'list' | 'get' | 'mismatches' | 'status' | 'reload' | 'change' | 'command' | 'feedback'>;
+  training: { get(): Promise<{ jobs: Jobs }> };
   version: string;
   logger: Pick<Logger, 'error'>;
 }

@@ -4,6 +4,7 @@ import { addBench } from './bench.ts';
 import { explain } from './failure.ts';
 import { addInfer } from './infer.ts';
 import { EXIT, EXIT_HELP, type Output } from './io.ts';
+import { addJobs } from './jobs.ts';
 import { addModels } from './models.ts';
 import { addOpe } from './ope.ts';
 import { addRegistry } from './registry.ts';
@@ -45,6 +46,9 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
     code = exit;
   });
   addOpe(program, output, (exit) => {
+    code = exit;
+  });
+  addJobs(program, output, (exit) => {
     code = exit;
   });
   addInfer(program, output);

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { ROUTE_SCHEMA_FILE, routeSchemaText, SCHEMA_FILE, schemaText } from './write-schema.ts';
+import {
+  JOB_SCHEMA_FILE,
+  jobSchemaText,
+  ROUTE_SCHEMA_FILE,
+  routeSchemaText,
+  SCHEMA_FILE,
+  schemaText,
+} from './write-schema.ts';
 
 test('config/schema.json is current; write it with: npm run schema', () => {
   assert.equal(readFileSync(SCHEMA_FILE, 'utf8'), schemaText());
@@ -9,6 +16,10 @@ test('config/schema.json is current; write it with: npm run schema', () => {
 
 test('config/route.schema.json is current; write it with: npm run schema', () => {
   assert.equal(readFileSync(ROUTE_SCHEMA_FILE, 'utf8'), routeSchemaText());
+});
+
+test('config/job.schema.json is current; write it with: npm run schema', () => {
+  assert.equal(readFileSync(JOB_SCHEMA_FILE, 'utf8'), jobSchemaText());
 });
 
 test('the schema does not depend on the machine that wrote it', () => {

@@ -3,10 +3,13 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { routeDocumentSchema } from '../config/route-schema.ts';
 import { configSchema } from '../config/schema.ts';
+import { jobDocumentSchema } from '../training/jobs/spec.ts';
 
 export const SCHEMA_FILE = fileURLToPath(new URL('../../config/schema.json', import.meta.url));
 
 export const ROUTE_SCHEMA_FILE = fileURLToPath(new URL('../../config/route.schema.json', import.meta.url));
+
+export const JOB_SCHEMA_FILE = fileURLToPath(new URL('../../config/job.schema.json', import.meta.url));
 
 interface JsonSchema {
   properties?: Record<string, JsonSchema>;
@@ -27,7 +30,14 @@ export function routeSchemaText(): string {
   return `${JSON.stringify({ ...schema, title: 'Switchyard route file' }, undefined, 2)}\n`;
 }
 
+/** The JSON Schema of one document of a job file, as the text of config/job.schema.json. */
+export function jobSchemaText(): string {
+  const schema = z.toJSONSchema(jobDocumentSchema, { io: 'input' });
+  return `${JSON.stringify({ ...schema, title: 'Switchyard job file' }, undefined, 2)}\n`;
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(SCHEMA_FILE, schemaText());
   writeFileSync(ROUTE_SCHEMA_FILE, routeSchemaText());
+  writeFileSync(JOB_SCHEMA_FILE, jobSchemaText());
 }

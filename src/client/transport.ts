@@ -46,7 +46,7 @@ export async function send(
   return { text, headers: response.headers };
 }
 
-function unanswered(error: Error, url: string, timeoutMs: number): ClientError {
+export function unanswered(error: Error, url: string, timeoutMs: number): ClientError {
   if (error.name === 'TimeoutError')
     return new ClientError(0, 'timeout', `${url} did not answer within ${timeoutMs} ms`);
   const cause = error.cause as { code?: string; message?: string } | undefined;

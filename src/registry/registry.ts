@@ -22,6 +22,7 @@ import { RegistryEvents } from './events.ts';
 import { signingKey } from './manifest/signature.ts';
 import { createModels, type Models } from './models/models.ts';
 import { RestDispatch } from './rest/dispatch.ts';
+import { jobScope } from './rest/scope.ts';
 import type { RouteAliasSource } from './routes/route-aliases.ts';
 import { createRouteStore, type RouteStore } from './routes/route-store.ts';
 import { createTracking, type Tracking } from './tracking/tracking.ts';
@@ -93,8 +94,10 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
       wakeWebhooks,
     },
   );
-  const rest = new RestDispatch([...tracking.routes, ...storage.routes, ...models.routes], (error) =>
-    log.error({ err: error }, 'a registry request failed'),
+  const rest = new RestDispatch(
+    [...tracking.routes, ...storage.routes, ...models.routes],
+    jobScope(database),
+    (error) => log.error({ err: error }, 'a registry request failed'),
   );
   webhooks.start();
   const close = async (): Promise<void> => {

@@ -95,6 +95,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       command: async (...args) => void calls.push({ method: 'commandRoute', args }),
       feedback: async () => ({ accepted: 0, rejected: 0, results: [] }),
     },
+    training: { get: () => Promise.reject(new Error('no training in this test')) },
     version: '1.2.3',
     logger: { error: (...entry: unknown[]) => void logged.push(entry) },
   };

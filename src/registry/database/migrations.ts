@@ -5,8 +5,8 @@ import { artifacts } from './migrations/0002-artifacts.ts';
 import { models } from './migrations/0003-models.ts';
 import { versionFiles } from './migrations/0004-version-files.ts';
 import { routes } from './migrations/0005-routes.ts';
-import { versionTraffic } from './migrations/0013-version-traffic.ts';
 import { jobs } from './migrations/0006-jobs.ts';
+import { versionTraffic } from './migrations/0013-version-traffic.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -49,8 +49,8 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0003-models': models,
   '0004-version-files': versionFiles,
   '0005-routes': routes,
-  '0013-version-traffic': versionTraffic,
   '0006-jobs': jobs,
+  '0013-version-traffic': versionTraffic,
 };
 
 function migration(statements: string[]): Migration {

@@ -1,10 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SwitchyardError } from '../../shared/errors.ts';
+import type { RunClaims } from '../../shared/run-token.ts';
 import { invalidParameter, RegistryError } from '../errors.ts';
 import { parseBody, readBody, readQuery, validate } from './request.ts';
 import { JSON_HEADERS, sendError } from './respond.ts';
 import type { JsonRoute, RestRoute, StreamRoute } from './route.ts';
 import { RestRouter } from './router.ts';
+import type { ScopeCheck } from './scope.ts';
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
@@ -17,6 +19,8 @@ export interface RestRequest {
   /** -1: none is declared. */
   contentLength: number;
   actor: string;
+  /** Of a job's token: all it may touch. Absent: everything. */
+  claims?: RunClaims;
   request: IncomingMessage;
   response: ServerResponse;
 }
@@ -26,10 +30,13 @@ export class RestDispatch {
   readonly routes: readonly RestRoute[];
   private readonly router: RestRouter;
   private readonly onError: (error: unknown) => void;
+  private readonly scope: ScopeCheck;
 
-  constructor(routes: readonly RestRoute[], onError: (error: unknown) => void) {
+  /** @param scope says whether a job may make a call */
+  constructor(routes: readonly RestRoute[], scope: ScopeCheck, onError: (error: unknown) => void) {
     this.routes = routes;
     this.router = new RestRouter(routes);
+    this.scope = scope;
     this.onError = onError;
   }
 
@@ -37,8 +44,8 @@ export class RestDispatch {
     try {
       const match = this.router.match(call.method, call.path);
       if (match.kind !== 'route') throw noRoute(call, match.kind === 'method' ? match.allowed : []);
-      if ('stream' in match.route) await stream(match.route, match.params, call);
-      else await json(match.route, match.params, call);
+      if ('stream' in match.route) await stream(match.route, match.params, call, this.scope);
+      else await json(match.route, match.params, call, this.scope);
     } catch (error) {
       if (!(error instanceof SwitchyardError) || isOurs(error)) this.onError(error);
       sendError(call, error);
@@ -60,9 +67,15 @@ function noRoute(call: RestRequest, allowed: string[]): RegistryError {
   return new RegistryError('ENDPOINT_NOT_FOUND', message, { status: 405 });
 }
 
-async function json(route: JsonRoute, params: Record<string, string>, call: RestRequest): Promise<void> {
+async function json(
+  route: JsonRoute,
+  params: Record<string, string>,
+  call: RestRequest,
+  scope: ScopeCheck,
+): Promise<void> {
   const values = await requestValues(route, call);
   const request = validate(route.request, call.path === route.path ? values : { ...values, ...params });
+  if (call.claims !== undefined) await scope(call.claims, route, request);
   const result = await route.handle(request, call);
   const body = Buffer.from(typeof result === 'string' ? result : JSON.stringify(result));
   call.response.writeHead(200, [...JSON_HEADERS, 'Content-Length', String(body.byteLength)]);
@@ -76,9 +89,15 @@ async function requestValues(route: JsonRoute, call: RestRequest): Promise<Recor
   return readQuery(new URLSearchParams(call.query), route.request);
 }
 
-async function stream(route: StreamRoute, params: Record<string, string>, call: RestRequest): Promise<void> {
+async function stream(
+  route: StreamRoute,
+  params: Record<string, string>,
+  call: RestRequest,
+  scope: ScopeCheck,
+): Promise<void> {
   const { request, response, contentLength, actor } = call;
   const query = new URLSearchParams(call.query);
+  if (call.claims !== undefined) await scope(call.claims, route, params);
   await route.stream({ params, query, contentLength, actor, request, response });
   if (!response.headersSent) throw invalidParameter('the request was not answered');
 }

@@ -5,7 +5,7 @@ import { invalidParameter, shown } from '../errors.ts';
 import { createExperiment } from './experiments.ts';
 import { insertMetrics, type SentMetric, toMetric } from './metrics.ts';
 import { runToWrite } from './run-ref.ts';
-import { insertParams, type KeyValue, setTags } from './run-values.ts';
+import { insertParams, type KeyValue } from './run-values.ts';
 import { createRun, type NewRun, updateRun } from './runs.ts';
 
 /** What training writes into runs, inside a write of its own. */
@@ -61,15 +61,6 @@ export async function logJobMetrics(
     mine.map((metric) => toMetric(metric as SentMetric)),
   );
   return [...new Set(mine.map(({ key }) => key))];
-}
-
-export async function tagRun(
-  db: Db,
-  kind: RegistryDatabase['kind'],
-  runId: string,
-  tags: readonly KeyValue[],
-): Promise<void> {
-  await setTags(db, await runToWrite(db, kind, runId), tags);
 }
 
 /** Tells a run's end, or with RUNNING that it goes on. A run that was deleted meanwhile stays as it is. */

@@ -81,6 +81,8 @@ export interface Jobs {
   remove(id: string): Promise<void>;
   /** Output of an attempt; undefined: of the last one. */
   logs(id: string, attempt: number | undefined, offset: number, limit: number): Promise<LogChunk>;
+  /** What it went through, oldest first; empty for a job that does not exist. */
+  history(id: string): Promise<{ at: number; status: string; reason: string; actor: string }[]>;
   /** Each committed change. Returns what ends the subscription. */
   subscribe(listener: (job: JobView) => void): () => void;
   /** Resolves with the job once it is over. */

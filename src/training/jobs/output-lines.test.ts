@@ -26,6 +26,7 @@ test("JSON lines and the dicts of Hugging Face's Trainer", () => {
   ]);
   // Newer ones print numbers as texts.
   assert.deepEqual(found("{'eval_loss': '0.4', 'epoch': '0.5'}"), [{ eval_loss: 0.4 }, undefined, undefined]);
+  assert.deepEqual(found("{'MLFLOW_EXPERIMENT_ID': '1', 'PORT': '8080'}"), [{}, undefined, undefined]);
   const hf = new LineReader('hf', undefined);
   assert.deepEqual(found('loss=0.3', hf), [{}, undefined, undefined]);
   assert.deepEqual(found("{'loss': 1}", hf), [{ loss: 1 }, undefined, undefined]);

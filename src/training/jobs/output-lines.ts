@@ -11,7 +11,12 @@ const MAX_LINE = 4096;
 const MAX_METRICS = 100;
 const NUMBER = String.raw`[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|NaN|inf|Infinity)`;
 const ASSIGNMENT = new RegExp(String.raw`(?<![\w./-])([A-Za-z_][\w./-]{0,100})=(${NUMBER})(?![\w.])`, 'g');
-const DICT_ENTRY = new RegExp(String.raw`['"]([\w./ -]{1,100})['"]\s*:\s*['"]?(${NUMBER})['"]?\s*[,}]`, 'g');
+/** Numbers in quotes have a point or an exponent: without one they are texts more often. */
+const QUOTED = String.raw`[+-]?\d*\.\d+(?:[eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+|nan`;
+const DICT_ENTRY = new RegExp(
+  String.raw`['"]([\w./ -]{1,100})['"]\s*:\s*(?:(${NUMBER})|['"](${QUOTED})['"])\s*[,}]`,
+  'g',
+);
 /** tqdm's bars: " 45%|████▌     | 450/1000 [00:10<00:12, 43.9it/s]". */
 const BAR = /^.{0,80}?\b(\d{1,3})%\|[^|]{0,200}\|\s*(\d+)\/(\d+)/;
 const PROGRESS = /(?<![\w./-])progress\s*[=:]\s*(\d+(?:\.\d+)?)(%?)/i;
@@ -58,7 +63,7 @@ function bounded(fraction: number): number {
 function dictPairs(line: string): [string, number][] | undefined {
   const trimmed = line.trim();
   if (!trimmed.startsWith('{') || !trimmed.endsWith('}')) return undefined;
-  return Array.from(trimmed.matchAll(DICT_ENTRY), ([, key, value]) => [key, toNumber(value)]);
+  return Array.from(trimmed.matchAll(DICT_ENTRY), ([, key, plain, quoted]) => [key, toNumber(plain ?? quoted)]);
 }
 
 function assignments(line: string): [string, number][] {

@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { watch } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import type { Socket } from 'node:net';
 import { extname } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { invalidArgument, SwitchyardError } from '../../../shared/errors.ts';
 import type { JobSpec } from '../../jobs/spec.ts';
@@ -23,20 +23,30 @@ export interface ProcessRunnerSettings {
 }
 
 const CLAIM_MS = 15_000;
-/** A supervisor that was started and has claimed nothing by then is started anew. */
-const RUNNING_CHECK_MS = 20;
+const CLAIM_LOOK_MS = 20;
+/** A process that waits to become the next supervisor costs memory: without jobs it goes. */
+const SPARE_MS = 10 * 60_000;
 
 /** Runs attempts as processes of this machine, each under a supervisor that outlives this server. */
 export class ProcessRunner implements Runner {
   readonly kind = 'process';
   readonly local = true;
   private readonly settings: ProcessRunnerSettings;
+  private spare: ChildProcess | undefined;
+  private spareTimer: NodeJS.Timeout | undefined;
+  private closed = false;
 
   constructor(settings: ProcessRunnerSettings) {
     this.settings = settings;
   }
 
   check(spec: JobSpec): void {
+    this.checkFields(spec);
+    // Who asks this is about to start something: node's own start is most of what a start takes.
+    this.warm();
+  }
+
+  private checkFields(spec: JobSpec): void {
     if (spec.command === undefined)
       throw invalidArgument('spec.command: missing; the process runner starts a command on this machine, not an image');
     if (spec.environment?.image !== undefined)
@@ -62,7 +72,7 @@ export class ProcessRunner implements Runner {
     const folder = new AttemptFolder(this.settings.folder, attempt.name);
     folder.create();
     if (folder.supervisor() !== undefined || folder.exit() !== undefined) return;
-    const child = startSupervisor();
+    const child = this.takeSpare();
     let failure: Error | undefined;
     let stderr = '';
     child.once('error', (error) => {
@@ -79,9 +89,8 @@ export class ProcessRunner implements Runner {
     child.stdin?.end(`${JSON.stringify(this.order(attempt))}\n`);
     const until = performance.now() + CLAIM_MS;
     while (folder.supervisor() === undefined && failure === undefined && performance.now() < until)
-      await Promise.race([this.changed(attempt.name, RUNNING_CHECK_MS), sleep(RUNNING_CHECK_MS)]);
+      await this.changed(attempt.name, CLAIM_LOOK_MS);
     child.stderr?.destroy();
-    child.unref();
     if (folder.supervisor() !== undefined) return;
     child.kill('SIGKILL');
     const why = failure?.message ?? `it did not start within ${CLAIM_MS} ms`;
@@ -187,7 +196,38 @@ export class ProcessRunner implements Runner {
     folder.remove();
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.closed = true;
+    this.dropSpare();
+  }
+
+  /** A started supervisor that waits for its order. One whose server goes ends by itself: nothing comes any more. */
+  private warm(): void {
+    clearTimeout(this.spareTimer);
+    this.spareTimer = setTimeout(() => this.dropSpare(), SPARE_MS);
+    this.spareTimer.unref();
+    if (this.spare !== undefined && this.spare.exitCode === null && this.spare.signalCode === null) return;
+    this.spare = startSupervisor();
+    this.spare.on('error', () => {});
+    this.spare.unref();
+    for (const stream of [this.spare.stdin, this.spare.stderr]) (stream as Socket | null)?.unref();
+  }
+
+  private takeSpare(): ChildProcess {
+    this.warm();
+    const spare = this.spare as ChildProcess;
+    this.spare = undefined;
+    setImmediate(() => {
+      if (!this.closed) this.warm();
+    });
+    return spare;
+  }
+
+  private dropSpare(): void {
+    clearTimeout(this.spareTimer);
+    this.spare?.stdin?.destroy();
+    this.spare = undefined;
+  }
 }
 
 /** The supervisor has the extension of the running code; TypeScript sources bring the loader they run under along. */

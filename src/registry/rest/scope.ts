@@ -1,0 +1,97 @@
+import type { RunClaims } from '../../shared/run-token.ts';
+import { checkArtifactPath, rootOf } from '../artifacts/path.ts';
+import type { Db, RegistryDatabase } from '../database/database.ts';
+import { RegistryError, shown } from '../errors.ts';
+import type { RestRoute } from './route.ts';
+
+/** Rejects with PERMISSION_DENIED when a job may not make a call with these values. */
+export type ScopeCheck = (claims: RunClaims, route: RestRoute, values: Record<string, unknown>) => Promise<void>;
+
+type Rule = (db: Db, claims: RunClaims, values: Record<string, unknown>) => Promise<boolean>;
+
+const PARENT = 'mlflow.parentRunId';
+
+const ownRun: Rule = (db, claims, { run_id, run_uuid }) => isOwn(db, claims, run_id ?? run_uuid);
+const ownModel: Rule = (db, claims, { model_id }) => isOwnModel(db, claims, model_id);
+/** Only below the job's run. */
+const childRun: Rule = async (_db, claims, { experiment_id, tags }) =>
+  experiment_id === claims.experimentId &&
+  (tags as { key: string; value: string }[]).some(({ key, value }) => key === PARENT && value === claims.runId);
+const ownArtifact: Rule = async (db, claims, { path }) => {
+  const root = rootOf(checkArtifactPath(String(path)));
+  if (root.kind === 'run') return isOwn(db, claims, root.id);
+  return root.kind === 'model' && isOwnModel(db, claims, root.id);
+};
+const always: Rule = async () => true;
+
+/** What a job may do besides reading, by operation. */
+const RULES: Readonly<Record<string, Rule>> = {
+  mlflowSearchRuns: always,
+  mlflowSearchExperiments: always,
+  mlflowSearchLoggedModels: always,
+  mlflowGetLatestVersions: always,
+  mlflowCreateRun: childRun,
+  mlflowUpdateRun: ownRun,
+  mlflowLogBatch: ownRun,
+  mlflowLogMetric: ownRun,
+  mlflowLogParam: ownRun,
+  mlflowSetTag: ownRun,
+  mlflowDeleteTag: ownRun,
+  mlflowLogModel: ownRun,
+  mlflowLogInputs: ownRun,
+  mlflowLogOutputs: ownRun,
+  mlflowCreateLoggedModel: (db, claims, { source_run_id }) => isOwn(db, claims, source_run_id),
+  mlflowFinalizeLoggedModel: ownModel,
+  mlflowSetLoggedModelTags: ownModel,
+  mlflowLogLoggedModelParams: ownModel,
+  uploadArtifact: ownArtifact,
+  createMultipartUpload: always,
+  mlflowCreateRegisteredModel: always,
+  mlflowCreateModelVersion: ownRun,
+};
+
+/**
+ * Jobs read all of the registry, and write only what is theirs: their run and its children, the models of these, and new
+ * versions made of them. A token ends with its job.
+ */
+export function jobScope(database: RegistryDatabase): ScopeCheck {
+  return async (claims, route, values) => {
+    const allowed = await database.read(async (db) => {
+      if (!(await isRunning(db, claims))) return false;
+      const rule = Object.hasOwn(RULES, route.operationId) ? RULES[route.operationId] : undefined;
+      return rule === undefined ? route.method === 'GET' : rule(db, claims, values);
+    });
+    if (allowed) return;
+    throw new RegistryError(
+      'PERMISSION_DENIED',
+      `job ${claims.jobId} may not make this call (${route.operationId}): while it runs it reads everything, and writes to its run ${shown(claims.runId)}, child runs and their models only`,
+    );
+  };
+}
+
+async function isRunning(db: Db, { jobId, runId }: RunClaims): Promise<boolean> {
+  const job = await db.selectFrom('jobs').select(['status', 'run_id']).where('job_id', '=', jobId).executeTakeFirst();
+  return job?.run_id === runId && (job.status === 'starting' || job.status === 'running');
+}
+
+async function isOwn(db: Db, { runId }: RunClaims, id: unknown): Promise<boolean> {
+  if (id === runId) return true;
+  if (typeof id !== 'string') return false;
+  const child = await db
+    .selectFrom('tags as t')
+    .innerJoin('runs as r', 'r.run_key', 't.run_key')
+    .select('t.value')
+    .where('r.run_id', '=', id)
+    .where('t.key', '=', PARENT)
+    .executeTakeFirst();
+  return child?.value === runId;
+}
+
+async function isOwnModel(db: Db, claims: RunClaims, id: unknown): Promise<boolean> {
+  const model = await db
+    .selectFrom('logged_models')
+    .select('source_run_id')
+    .where('model_id', '=', String(id))
+    .executeTakeFirst();
+  return model !== undefined && isOwn(db, claims, model.source_run_id);
+}

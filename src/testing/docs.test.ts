@@ -14,6 +14,7 @@ import { EXTENSION_PREFIX, EXTENSIONS } from '../models/config/schema.ts';
 import { ERROR_TABLE } from '../shared/errors.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { renderPrometheus } from '../telemetry/prometheus.ts';
+import { JobMetrics } from '../training/jobs/job-metrics.ts';
 import { ServerProcess } from './server-process.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -88,6 +89,8 @@ const SUBSECTIONS = new Set([
   'registry.webhooks',
   'registry.artifacts',
   'registry.artifacts.collect',
+  'training.environments',
+  'training.process',
 ]);
 
 /** Dotted names of all settings below a schema: `[]` stands for list items, `<name>` for keys of a map. */
@@ -134,9 +137,12 @@ test('docs/configuration.md has exactly the settings of the schema, with their d
 test('docs/operations.md has exactly the metrics that are produced, with their types', () => {
   const produced = new Map(
     [
-      ...(renderPrometheus(new MetricsReader(), []) + renderRoutes([]) + renderRewardTopics(new Map())).matchAll(
-        /^# TYPE (\S+) (\S+)$/gm,
-      ),
+      ...(
+        renderPrometheus(new MetricsReader(), []) +
+        renderRoutes([]) +
+        new JobMetrics().render() +
+        renderRewardTopics(new Map())
+      ).matchAll(/^# TYPE (\S+) (\S+)$/gm),
     ].map(([, name, type]) => [name, type]),
   );
   assert.ok(produced.size > 20);

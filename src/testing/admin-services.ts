@@ -6,7 +6,25 @@ import { allocateChunk } from '../telemetry/metrics-block.ts';
 import { Column } from '../telemetry/metrics-layout.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { TENANT_COLUMNS, TenantColumn } from '../telemetry/tenant-metrics.ts';
+import type { Jobs } from '../training/jobs/jobs.ts';
 import { modelConfig } from './models.ts';
+
+const unused = (): Promise<never> => Promise.reject(new Error('no jobs in this test'));
+
+/** Training without a job. */
+const noJobs: Jobs = {
+  list: async () => ({ jobs: [], nextPageToken: '' }),
+  get: async () => undefined,
+  history: async () => [],
+  subscribe: () => () => {},
+  submit: unused,
+  validate: unused,
+  cancel: unused,
+  retry: unused,
+  remove: unused,
+  logs: unused,
+  ended: unused,
+};
 
 export interface FakeAdmin {
   services: AdminServices;
@@ -95,7 +113,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       command: async (...args) => void calls.push({ method: 'commandRoute', args }),
       feedback: async () => ({ accepted: 0, rejected: 0, results: [] }),
     },
-    training: { get: () => Promise.reject(new Error('no training in this test')) },
+    training: { get: async () => ({ jobs: noJobs }) },
     version: '1.2.3',
     logger: { error: (...entry: unknown[]) => void logged.push(entry) },
   };

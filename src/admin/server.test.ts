@@ -308,3 +308,30 @@ test('settings go to the control plane as they were sent', async () => {
     { method: 'logSettings', args: [undefined] },
   ]);
 });
+
+test("a job's output by ranges, and its events", async () => {
+  const logs = await ask(open.port, 'GET', '/api/v1/jobs/job1/logs');
+  assert.deepEqual([logs.status, logs.text], [200, 'loss=0.5\n']);
+  const part = await ask(open.port, 'GET', '/api/v1/jobs/job1/logs', { range: 'bytes=5-7' });
+  assert.deepEqual([part.status, part.text, part.headers['content-range']], [206, '0.5', 'bytes 5-7/*']);
+  assert.equal((await ask(open.port, 'GET', '/api/v1/jobs/job1/logs', { range: 'bytes=99-' })).status, 416);
+  assert.equal((await ask(open.port, 'GET', '/api/v1/jobs/job1/logs?offset=5')).text, '0.5\n');
+  assert.equal((await ask(open.port, 'GET', '/api/v1/jobs/job1/logs?offset=x')).status, 400);
+  const events = await ask(open.port, 'GET', '/api/v1/jobs/job1/events');
+  assert.equal(events.headers['content-type'], 'text/event-stream; charset=utf-8');
+  assert.match(
+    events.text,
+    /^event: job\ndata: \{"id":"job1".*\n\nid: 1:9\nevent: log\ndata: .*"text":"loss=0\.5\\n"\}\n\n$/,
+  );
+  const rest = await ask(open.port, 'GET', '/api/v1/jobs/job1/events', { 'last-event-id': '1:5' });
+  assert.match(rest.text, /"text":"0\.5\\n"/);
+  const none = await ask(open.port, 'GET', '/api/v1/jobs/job1/events?logs=false');
+  assert.doesNotMatch(none.text, /event: log/);
+});
+
+test('jobs are listed by what the query says, and the query is checked', async () => {
+  const { json } = await ask(open.port, 'GET', '/api/v1/jobs?status=failed&limit=1');
+  assert.equal((json.jobs as unknown[]).length, 1);
+  for (const query of ['status=done', 'limit=0', 'parent_kind=sweep', 'parent_kind=x&parent_id=1'])
+    assert.equal((await ask(open.port, 'GET', `/api/v1/jobs?${query}`)).status, 400, query);
+});

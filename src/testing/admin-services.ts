@@ -6,24 +6,48 @@ import { allocateChunk } from '../telemetry/metrics-block.ts';
 import { Column } from '../telemetry/metrics-layout.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { TENANT_COLUMNS, TenantColumn } from '../telemetry/tenant-metrics.ts';
-import type { Jobs } from '../training/jobs/jobs.ts';
+import type { Jobs, JobView } from '../training/jobs/jobs.ts';
+import { readJob } from '../training/jobs/read.ts';
 import { modelConfig } from './models.ts';
 
-const unused = (): Promise<never> => Promise.reject(new Error('no jobs in this test'));
+const DONE: JobView = {
+  id: 'job1',
+  name: 'digits',
+  labels: {},
+  runner: 'process',
+  status: 'succeeded',
+  reason: '',
+  attempt: 1,
+  exitCode: 0,
+  signal: null,
+  runId: 'run1',
+  experimentId: '0',
+  progress: 1,
+  metrics: { loss: 0.5 },
+  createdAt: 1,
+  startedAt: 2,
+  endedAt: 3,
+  parent: null,
+  actor: 'operator',
+};
+const LOG = Buffer.from('loss=0.5\n');
 
-/** Training without a job. */
-const noJobs: Jobs = {
-  list: async () => ({ jobs: [], nextPageToken: '' }),
-  get: async () => undefined,
-  history: async () => [],
+/** One job, which has succeeded. */
+const jobs: Jobs = {
+  list: async () => ({ jobs: [DONE], nextPageToken: '' }),
+  get: async () => DONE,
+  history: async () => [{ at: 1, status: 'queued', reason: '', actor: 'operator' }],
   subscribe: () => () => {},
-  submit: unused,
-  validate: unused,
-  cancel: unused,
-  retry: unused,
-  remove: unused,
-  logs: unused,
-  ended: unused,
+  submit: async () => DONE,
+  validate: (document) => Promise.resolve(readJob(document)),
+  cancel: async () => DONE,
+  retry: async () => DONE,
+  remove: async () => {},
+  logs: async (_id, _attempt, offset, limit) => {
+    const bytes = LOG.subarray(offset, offset + limit);
+    return { bytes, next: offset + bytes.length, end: true };
+  },
+  ended: async () => DONE,
 };
 
 export interface FakeAdmin {
@@ -113,7 +137,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       command: async (...args) => void calls.push({ method: 'commandRoute', args }),
       feedback: async () => ({ accepted: 0, rejected: 0, results: [] }),
     },
-    training: { get: async () => ({ jobs: noJobs }) },
+    training: { get: async () => ({ jobs }) },
     version: '1.2.3',
     logger: { error: (...entry: unknown[]) => void logged.push(entry) },
   };

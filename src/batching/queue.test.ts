@@ -279,6 +279,14 @@ describe('deadlines', () => {
     assert.ok(served / now > 0.9 * peak, `${(served / now).toFixed(2)} of ${peak.toFixed(2)} rows/ms`);
   });
 
+  test('a batch that half the target holds on average is not cut for how its time varies', () => {
+    const bench = new Bench({ maxBatchSize: 64 }, { latencyTargetMs: 20 });
+    for (let i = 0; i < 200; i++) bench.latency.observe(64, i % 2 === 0 ? 5 : 13);
+    assert.ok(bench.latency.predict(64) > 10);
+    for (let i = 0; i < 100; i++) bench.add({ enqueuedAt: 0 }, 0);
+    assert.equal(bench.next(19).rows, 64);
+  });
+
   test('the latency target bounds the batch, but not below what keeps up', () => {
     const bench = new Bench({ maxBatchSize: 64 }, { latencyTargetMs: 20 });
     for (let rows = 1; rows <= 64; rows++) bench.learn(rows, rows);

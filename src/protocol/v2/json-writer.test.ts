@@ -142,3 +142,35 @@ test('large responses grow the buffer', () => {
 test('error bodies', () => {
   assert.equal(Buffer.from(encodeError('no "such" model é')).toString(), '{"error":"no \\"such\\" model é"}');
 });
+
+test('answers in any order read as each would alone, whatever they share with those before', () => {
+  const answers = fc.record({
+    model: fc.constantFrom('m', 'n'),
+    version: fc.constantFrom('1', '2'),
+    id: fc.constantFrom('', '', 'q'),
+    name: fc.constantFrom('y', 'z'),
+    values: fc.array(fc.constantFrom(0, 1.5, -2, 0.03125), { maxLength: 3 }),
+    second: fc.boolean(),
+    error: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(answers, { maxLength: 30 }), (drawn) => {
+      for (const { model, version, id, name, values, second, error } of drawn) {
+        const outputs = [tensor('FP32', [values.length], float32(...values), name)];
+        if (second) outputs.push(tensor('UINT8', [2], Uint8Array.of(3, 4), 'w'));
+        if (error) encodeError('something in between');
+        assert.deepEqual(JSON.parse(json({ ...response(...outputs), model, version, id })), {
+          model_name: model,
+          model_version: version,
+          ...(id === '' ? {} : { id }),
+          outputs: outputs.map((output, i) => ({
+            name: output.name,
+            datatype: output.datatype,
+            shape: output.shape,
+            data: i === 0 ? values : [3, 4],
+          })),
+        });
+      }
+    }),
+  );
+});

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { splitHead, threadHead } from './answer-head.ts';
+import { AnswerHead, InferenceHeads, inferenceHead, splitHead, threadHead } from './answer-head.ts';
 import { BodyBuffer } from './body.ts';
 import { outputLimit, requestEncoding, responseEncoding } from './compression.ts';
 import { HeadFields, parseLength } from './head.ts';
@@ -141,5 +141,29 @@ describe('header values', () => {
     const head = threadHead.begin(503).line(long).integerLine('X-Count', 12).view();
     assert.deepEqual(splitHead(head), { status: 503, headers: `${long}\r\nX-Count: 12` });
     assert.deepEqual(splitHead(threadHead.begin(200).view()), { status: 200, headers: '' });
+  });
+});
+
+describe('heads of inferences', () => {
+  it('are those that would be printed anew, whatever came before', () => {
+    const heads = new InferenceHeads();
+    const few = fc.constantFrom(0, 0.5, 1.25);
+    const timings = fc.record({
+      queue: few,
+      computeInput: few,
+      computeInfer: few,
+      computeOutput: few,
+      batchSize: fc.integer({ min: 1, max: 2 }),
+    });
+    const asked = fc.tuple(fc.constantFrom(-1, 0, 70), fc.option(timings, { nil: undefined }));
+    fc.assert(
+      fc.property(fc.array(asked, { maxLength: 40 }), (drawn) => {
+        for (const [jsonLength, times] of drawn) {
+          const anew = inferenceHead(new AnswerHead(), jsonLength);
+          if (times !== undefined) anew.serverTiming(times);
+          assert.equal(Buffer.from(heads.of(jsonLength, times)).toString(), Buffer.from(anew.view()).toString());
+        }
+      }),
+    );
   });
 });

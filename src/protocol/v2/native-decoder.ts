@@ -56,6 +56,11 @@ export function decodeNatively(
   const request: InferRequest = { model, version, id, inputs: [], outputs: [], parameters: undefined };
   if ((meta[PARAMETERS] >= 0 || meta[OUTPUTS] >= 0) && !readSections(request, meta, body, jsonLength)) return undefined;
   takeShared(meta[SLAB] - slabFrom);
+  if (count === 1) {
+    // An array that grows by `push` has room for 17.
+    request.inputs = [inputAt(meta, HEAD_WORDS, body, block.u8, own)];
+    return request;
+  }
   let at = HEAD_WORDS;
   for (let i = 0; i < count; i++) {
     request.inputs.push(inputAt(meta, at, body, block.u8, own));

@@ -15,6 +15,7 @@ import { GatewayFleet } from './control/gateway-fleet.ts';
 import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { Routes } from './control/routes/routes.ts';
+import { EventLog } from './eventlog/event-log.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
 import { RemoteMirrors } from './models/remotes.ts';
@@ -98,6 +99,9 @@ function adminUrl({ server: { tls, adminHost } }: Config, port: number): string 
   return `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
+/** How long sinks may go on sending when the program ends; what is left waits in the spool. */
+const LOG_FLUSH_MS = 5000;
+
 const CRASH_REASON = 'the gateway process crashed three times within a minute after this version came';
 
 /** Composition root: builds the whole program on the control thread and starts it. Rejects with ConfigError or a start-up failure. */
@@ -156,19 +160,29 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       for (const model of models) lastUsed.set(model, now);
     },
     onRouteActivity: (activity) => routes.activity(activity),
+    onLargeRecord: (gateway, record) => eventLog?.large(gateway, record),
     onLost: onFatal,
   });
   pool.start();
-  const gatewaysStarted = fleet.start(config.threads.gateways, {
-    config,
-    version,
-    admission,
-    limits: allocateLimitTable(),
-    traceSettings: traceSettings.state,
-    traceCounters: traceSettings.counters,
-    logSettings: { ...DEFAULT_LOG_SETTINGS },
-    instanceId: randomUUID(),
-  });
+  const eventLog = config.eventLog.enabled
+    ? new EventLog({ config, dataDir, baseDir, logSettings: { ...DEFAULT_LOG_SETTINGS }, logger })
+    : undefined;
+  hub.addSource(() => eventLog?.metrics() ?? '');
+  const gatewaysStarted = fleet.start(
+    config.threads.gateways,
+    {
+      config,
+      version,
+      admission,
+      limits: allocateLimitTable(),
+      traceSettings: traceSettings.state,
+      traceCounters: traceSettings.counters,
+      logSettings: { ...DEFAULT_LOG_SETTINGS },
+      instanceId: randomUUID(),
+    },
+    eventLog?.rings,
+  );
+  const logStarted = eventLog?.start();
   const remotes = new RemoteMirrors(
     config.models.remotes.map((remote) => ({ ...remote, refreshMs: remote.refreshSeconds * 1000 })),
     join(dataDir, 'remotes'),
@@ -266,10 +280,10 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   });
   hub.addSource(() => routes.metrics());
   const control = new ControlPlane(manager, traceSettings, fleet, { ...DEFAULT_LOG_SETTINGS }, apply, (body) =>
-    routes.feedback(body),
+    eventLog === undefined ? routes.feedback(body) : eventLog.feedback(body, (each) => routes.feedback(each)),
   );
 
-  await gatewaysStarted;
+  await Promise.all([gatewaysStarted, logStarted]);
   if (mustQuarantine(recentCrashes(dataDir, Date.now()))) {
     const set = await quarantineNewest(dataDir, CRASH_REASON, Date.now(), Number.POSITIVE_INFINITY);
     logger.error({ quarantined: set }, CRASH_REASON);
@@ -333,6 +347,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     await manager.stop();
     await fleet.drain(config.server.drainSeconds * 1000);
     await pool.stop();
+    await eventLog?.close(LOG_FLUSH_MS);
     await Promise.all([metrics.close(1000), admin.close(1000)]);
     await training.close();
     await registry.close();

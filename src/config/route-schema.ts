@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { logRuleSchema } from './log-rule-schema.ts';
 import { match, matchFields, name } from './match-schema.ts';
 import { checkMetric, checkRoute } from './route-checks.ts';
 import { strategyFields } from './strategy-schema.ts';
@@ -120,6 +121,7 @@ const routeSpec = z.strictObject({
   fallback: fallback.prefault({}),
   resilience: resilience.prefault({}),
   strategy: z.strictObject(strategyFields),
+  log: logRuleSchema.optional().describe("Of this route's requests; wins over the settings in switchyard.yaml"),
 });
 
 const route = z.strictObject({

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { adminBindingProblem } from './admin-binding.ts';
 import { admissionSchema } from './admission-schema.ts';
 import { artifactsSchema } from './artifacts-schema.ts';
+import { eventLogSchema } from './event-log-schema.ts';
 import { kafkaSchema } from './kafka-schema.ts';
 import { pullSchema } from './pull-schema.ts';
 import { trainingSchema } from './training-schema.ts';
@@ -179,14 +180,20 @@ const settings = z.strictObject({
         .prefault({}),
     })
     .prefault({}),
+  eventLog: eventLogSchema,
   dataDir: z.string().default('data'),
 });
 
 /** switchyard.yaml. Published as config/schema.json; every field has a default, so that an empty file is valid. */
-export const configSchema = settings.superRefine(({ server }, context) => {
+export const configSchema = settings.superRefine(({ server, eventLog, kafka }, context) => {
   const problem = adminBindingProblem(server);
-  if (problem === undefined) return;
-  context.addIssue({ code: 'custom', path: ['server', problem.field], message: problem.message });
+  if (problem !== undefined)
+    context.addIssue({ code: 'custom', path: ['server', problem.field], message: problem.message });
+  eventLog.sinks.forEach(({ kind }, i) => {
+    if (kind !== 'kafka' || kafka.brokers.length > 0) return;
+    const message = 'a kafka sink needs brokers; name them in kafka.brokers';
+    context.addIssue({ code: 'custom', path: ['eventLog', 'sinks', i, 'kind'], message });
+  });
 });
 
 export type Config = z.infer<typeof configSchema>;

@@ -1,6 +1,7 @@
 import { type MessagePort, Worker } from 'node:worker_threads';
 import type { AdmissionConfig } from '../admission/admission-config.ts';
 import type { RouteDocument } from '../config/route-schema.ts';
+import type { RingMemory } from '../eventlog/handover/memory.ts';
 import type {
   ControlMethod,
   GatewayCommand,
@@ -26,6 +27,8 @@ export interface GatewayFleetDependencies {
   chunks(): MetricsChunk[];
   onUsed(models: string[]): void;
   onRouteActivity(activity: RouteActivity): void;
+  /** A gateway thread's log record that is too large for its ring. */
+  onLargeRecord(gateway: number, record: ArrayBuffer): void;
   /** A gateway thread ended by itself: nothing here can replace its connections, so the process restarts. */
   onLost(message: string): void;
 }
@@ -56,12 +59,18 @@ export class GatewayFleet {
     this.dependencies = dependencies;
   }
 
-  /** Starts the threads; resolves when each has its services, before any listens. */
-  async start(count: number, data: Omit<GatewayThreadData, 'id' | 'serveGrpc' | 'metrics' | 'chunks'>): Promise<void> {
+  /** Starts the threads; resolves when each has its services, before any listens. `rings`: to the log thread, one each. */
+  async start(
+    count: number,
+    data: Omit<GatewayThreadData, 'id' | 'serveGrpc' | 'metrics' | 'chunks' | 'eventLog'>,
+    rings: readonly RingMemory[] = [],
+  ): Promise<void> {
     const metrics = Array.from({ length: count }, (_, id) => this.dependencies.threadMetrics(`gateway-${id}`));
     const chunks = this.dependencies.chunks();
     await Promise.all(
-      metrics.map((own, id) => this.spawn(id, { ...data, id, serveGrpc: id === 0, metrics: own, chunks })),
+      metrics.map((own, id) =>
+        this.spawn(id, { ...data, id, serveGrpc: id === 0, metrics: own, chunks, eventLog: rings[id] }),
+      ),
     );
   }
 
@@ -213,6 +222,8 @@ export class GatewayFleet {
       this.dependencies.onUsed(event.models);
     } else if (event.kind === 'routes') {
       this.dependencies.onRouteActivity(event.activity);
+    } else if (event.kind === 'largeRecord') {
+      this.dependencies.onLargeRecord(gateway.id, event.record);
     } else if (event.kind === 'call') {
       this.dependencies.call(event.method, event.args).then(
         (value) => this.post(gateway, { kind: 'reply', call: event.call, value }),

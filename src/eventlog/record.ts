@@ -80,7 +80,9 @@ export interface FeedbackRecord {
   id: string;
   /** Milliseconds since 1970. */
   time: number;
+  /** '' where the record's is not known here. */
   route: string;
+  model: string;
   rewards: Record<string, number>;
   /** What was right, where the client told: JSON. */
   label?: string;

@@ -2,6 +2,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { AdmissionConfig } from '../admission/admission-config.ts';
 import type { RouteDocument } from '../config/route-schema.ts';
 import type { Config } from '../config/schema.ts';
+import type { RingMemory } from '../eventlog/handover/memory.ts';
 import type { AliasTable } from '../pipeline/routed/route-version.ts';
 import type { ServingModel } from '../pipeline/types.ts';
 import type { RouteState } from '../routing/live-route.ts';
@@ -28,6 +29,8 @@ export interface GatewayThreadData {
   traceCounters: SharedArrayBuffer;
   logSettings: LogSettings;
   instanceId: string;
+  /** Ring to the log thread, this thread's own; absent: nothing is logged. */
+  eventLog: RingMemory | undefined;
 }
 
 /** The serving table travels as what changed since the generation before. */
@@ -77,4 +80,6 @@ export type GatewayEvent =
   | { kind: 'used'; models: string[] }
   | { kind: 'routes'; activity: RouteActivity }
   | { kind: 'routesFlushed' }
+  /** A log record that is too large for the ring. */
+  | { kind: 'largeRecord'; record: ArrayBuffer }
   | { kind: 'drained' };

@@ -3,6 +3,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { createAdmission } from '../admission/create-admission.ts';
 import { createResponseCache } from '../cache/response-cache.ts';
 import type { RouteDocument } from '../config/route-schema.ts';
+import { LogTap } from '../eventlog/handover/tap.ts';
 import { pipelineCache } from '../pipeline/cache-step.ts';
 import { GatewayDataPlane } from '../pipeline/data-plane.ts';
 import { ExecutorLink } from '../pipeline/executor-link.ts';
@@ -77,6 +78,14 @@ async function build() {
     used.clear();
   }, USED_INTERVAL_MS).unref();
 
+  const tap =
+    data.eventLog === undefined
+      ? undefined
+      : new LogTap(data.eventLog, config.eventLog, {
+          table: () => dataPlane.currentTable(),
+          random: Math.random,
+          sendLarge: (record) => control.postMessage({ kind: 'largeRecord', record } satisfies GatewayEvent, [record]),
+        });
   const routes = new RouteRecorder();
   const routed = new RoutedDataPlane(dataPlane, {
     newId: idSource(),
@@ -84,6 +93,7 @@ async function build() {
     now: monotonicMs,
     wallClock: Date.now,
     taps: [routes],
+    log: tap,
     shadowsUpTo: config.limits.maxOutstanding >> 2,
   });
   const reportRoutes = (): void => {
@@ -119,6 +129,7 @@ async function build() {
     routed,
     routes,
     reportRoutes,
+    tap,
     state,
     services,
   };
@@ -229,6 +240,7 @@ async function run(): Promise<void> {
         break;
       case 'routes':
         routed.setRoutes(command, command.states);
+        built.tap?.setRoutes(new Map(command.routes.map(({ metadata, spec }) => [metadata.name, spec.log])));
         routes.setLearning(new Set(command.routes.filter(learns).map(({ metadata }) => metadata.name)));
         break;
       case 'routeState':

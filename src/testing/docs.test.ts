@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { configSchema } from '../config/schema.ts';
 import { renderRewardTopics } from '../control/routes/reward-topics.ts';
 import { renderRoutes } from '../control/routes/route-metrics.ts';
+import { emptyStatus, logMetrics } from '../eventlog/metrics.ts';
 import { EXTENSION_PREFIX, EXTENSIONS } from '../models/config/schema.ts';
 import { ERROR_TABLE } from '../shared/errors.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
@@ -91,6 +92,9 @@ const SUBSECTIONS = new Set([
   'registry.artifacts.collect',
   'training.environments',
   'training.process',
+  'eventLog.rule',
+  'eventLog.spool',
+  'eventLog.payloads',
 ]);
 
 /** Dotted names of all settings below a schema: `[]` stands for list items, `<name>` for keys of a map. */
@@ -141,7 +145,8 @@ test('docs/operations.md has exactly the metrics that are produced, with their t
         renderPrometheus(new MetricsReader(), []) +
         renderRoutes([]) +
         new JobMetrics().render() +
-        renderRewardTopics(new Map())
+        renderRewardTopics(new Map()) +
+        logMetrics(emptyStatus(), 0)
       ).matchAll(/^# TYPE (\S+) (\S+)$/gm),
     ].map(([, name, type]) => [name, type]),
   );

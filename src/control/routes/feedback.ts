@@ -1,4 +1,4 @@
-import { invalidArgument } from '../../shared/errors.ts';
+import { readEvents } from '../../shared/feedback-events.ts';
 import { count, type LiveRoute } from './live.ts';
 import type { RewardResult } from './reward-join.ts';
 
@@ -29,8 +29,6 @@ export interface FeedbackDependencies {
   now(): number;
 }
 
-export const MAX_EVENTS = 10_000;
-
 const MESSAGES: Record<Exclude<EventResult, 'accepted' | 'forwarded'>, string> = {
   unknown: 'no decision of a bandit or an experiment has this id; send the x-switchyard-id of an answer',
   expired: 'the decision was learnt from already: the reward came after the reward.wait of its route',
@@ -56,7 +54,7 @@ export class Feedback {
   /** Throws invalid_argument when it is no list of events at all. */
   async take(body: unknown): Promise<FeedbackAnswer> {
     // A fleet that cannot be reached: these are for nobody.
-    const results = await this.takeAll(eventsOf(body), false);
+    const results = await this.takeAll(readEvents(body), false);
     const accepted = results.filter(({ result }) => result === 'accepted' || result === 'forwarded').length;
     return { accepted, rejected: results.length - accepted, results };
   }
@@ -112,19 +110,6 @@ export class Feedback {
     if (result === 'accepted' || result === 'forwarded') return { id, result };
     return { id, result, message: MESSAGES[result] };
   }
-}
-
-/** `{"events": [...]}`, a list, or one event by itself. */
-function eventsOf(body: unknown): unknown[] {
-  if (typeof body !== 'object' || body === null)
-    throw invalidArgument('send {"events": [{"id": …, "reward": …}]}, or one such event');
-  const list = Array.isArray(body) ? body : 'events' in body ? body.events : [body];
-  if (!Array.isArray(list)) throw invalidArgument('events: must be a list of {"id": …, "reward": …}');
-  if (list.length > MAX_EVENTS)
-    throw invalidArgument(
-      `${list.length} events in one request; send at most ${MAX_EVENTS} and the rest in further ones`,
-    );
-  return list;
 }
 
 /** Undefined: malformed. A reward that is no number is one that is not a number, not a malformed event. */

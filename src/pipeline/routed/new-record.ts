@@ -26,6 +26,7 @@ export function newRecord(
     snapshotVersion: decision.snapshotVersion,
     eligible: route.variants.filter((_, i) => (decision.eligible & (1 << i)) !== 0).map(({ name }) => name),
     pmf: Array.from(decision.pmf),
+    propensity: decision.pmf[decision.assigned],
     assigned: nameOf(decision.assigned),
     served: nameOf(decision.served),
     role: decision.role,

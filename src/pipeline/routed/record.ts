@@ -25,6 +25,8 @@ export interface DecisionRecord {
   eligible: string[];
   /** Probability of each of the route's variants, in their order: `assigned` was drawn from it. */
   pmf: number[];
+  /** Of `assigned`, in `pmf`. */
+  propensity: number;
   assigned: string;
   served: string;
   /** The part it plays for the analysis, and whether analyses may count it. */

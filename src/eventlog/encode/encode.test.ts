@@ -1,0 +1,274 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import avro from 'avsc';
+import fc from 'fast-check';
+import { encodeBytes } from '../../tensor/bytes.ts';
+import { DATA_TYPES, type DataType, ELEMENT_BYTES, type Tensor } from '../../tensor/tensor.ts';
+import { typedView } from '../../tensor/views.ts';
+import { finishedRequest, LogLoop } from '../../testing/log-records.ts';
+import { fp32 } from '../../testing/loopback.ts';
+import { recordJson, sagemakerLine } from './json.ts';
+import { decodeRecord, readHead } from './record-decoder.ts';
+import { INFERENCE_SCHEMA } from './schema.ts';
+
+/** Avro's own reader of the published schema: what any consumer has. */
+const reference = avro.Type.forSchema(INFERENCE_SCHEMA as avro.Schema, {
+  registry: {
+    long: avro.types.LongType.__with({
+      fromBuffer: (buffer: Buffer) => buffer.readBigInt64LE(),
+      toBuffer: (value: bigint) => {
+        const buffer = Buffer.alloc(8);
+        buffer.writeBigInt64LE(value);
+        return buffer;
+      },
+      fromJSON: BigInt,
+      toJSON: Number,
+      isValid: (value: unknown) => typeof value === 'bigint',
+      compare: (a: bigint, b: bigint) => (a === b ? 0 : a < b ? -1 : 1),
+    }),
+  },
+});
+
+interface ReferenceColumn {
+  name: string;
+  datatype: string;
+  shape: bigint[];
+  floats: number[] | null;
+  doubles: number[] | null;
+  longs: bigint[] | null;
+  booleans: boolean[] | null;
+  strings: string[] | null;
+  binaries: Buffer[] | null;
+}
+
+const tensors = fc
+  .constantFrom(...DATA_TYPES)
+  .chain((datatype) => fc.tuple(fc.constant(datatype), fc.integer({ min: 0, max: 40 }), fc.infiniteStream(fc.nat(255))))
+  .map(([datatype, count, bytes]): Tensor => {
+    const data =
+      datatype === 'BYTES'
+        ? encodeBytes(Array.from({ length: count }, (_, i) => 'é'.repeat(i)))
+        : Uint8Array.from({ length: count * ELEMENT_BYTES[datatype] }, () =>
+            datatype === 'BOOL' ? bytes.next().value & 1 : bytes.next().value,
+          );
+    return { name: `t_${datatype}`, datatype, shape: [1, count], data };
+  });
+
+/** What the reference reads of a column, as our decoder's values. */
+function valuesOf(column: ReferenceColumn): unknown[] {
+  const { datatype } = column;
+  if (column.longs !== null) {
+    if (datatype === 'UINT64') return column.longs.map((value) => BigInt.asUintN(64, value));
+    return datatype === 'INT64' ? column.longs : column.longs.map(Number);
+  }
+  return column.floats ?? column.doubles ?? column.booleans ?? column.strings ?? column.binaries ?? [];
+}
+
+test('every tensor arrives: read by Avro’s reference implementation and by our decoder alike', () => {
+  fc.assert(
+    fc.property(
+      fc.array(tensors, { maxLength: 5 }),
+      fc.array(tensors, { maxLength: 3 }),
+      fc.string(),
+      (ins, outs, id) => {
+        const loop = new LogLoop();
+        const base = finishedRequest();
+        loop.tap.finished({
+          ...base,
+          request: { ...base.request, id, inputs: ins },
+          response: { ...base.response!, outputs: outs },
+        });
+        const [bytes] = loop.take();
+        const own = decodeRecord(bytes);
+        const read = reference.fromBuffer(Buffer.from(bytes)) as {
+          requestId: string;
+          features: ReferenceColumn[];
+          predictions: ReferenceColumn[];
+        };
+        assert.equal(own.requestId, Buffer.from(id).toString());
+        assert.equal(read.requestId, own.requestId);
+        for (const side of ['features', 'predictions'] as const) {
+          const sent = side === 'features' ? ins : outs;
+          assert.equal(own[side].length, sent.length);
+          own[side].forEach((column, i) => {
+            assert.equal(column.name, sent[i].name);
+            assert.deepEqual(column.shape, sent[i].shape);
+            assert.deepEqual(Array.from<unknown>(column.values), valuesOf(read[side][i]));
+            const raw = typedView(sent[i].datatype, sent[i].data);
+            if (['FP32', 'FP64', 'INT32', 'INT64', 'UINT64', 'INT8'].includes(column.datatype))
+              assert.deepEqual(Array.from<unknown>(column.values), Array.from<unknown>(raw));
+          });
+        }
+        JSON.parse(recordJson(own));
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
+
+test('a record says who was asked, who answered and how long it took', () => {
+  const loop = new LogLoop();
+  loop.tap.finished(finishedRequest());
+  const [bytes] = loop.take();
+  assert.deepEqual(readHead(bytes, false), {
+    id: 'id-1',
+    time: 1_700_000_000_123,
+    entity: '',
+    traceparent: '',
+    model: 'iris',
+  });
+  const record = decodeRecord(bytes);
+  assert.deepEqual(
+    { ...record, features: record.features.map(({ values }) => [...values]), predictions: record.predictions.length },
+    {
+      id: 'id-1',
+      time: 1_700_000_000_123,
+      entity: '',
+      requestId: 'client-7',
+      traceparent: '',
+      route: '',
+      variant: '',
+      assigned: '',
+      model: 'iris',
+      version: '1',
+      digest: 'sha256:aa',
+      requestedModel: 'iris',
+      tenant: 'default',
+      protocol: 'http',
+      role: '',
+      detour: '',
+      shadow: false,
+      analysed: false,
+      sampleRate: 1,
+      schemaVersion: 1,
+      status: 'ok',
+      latencyMs: 1.5,
+      propensity: 1,
+      stateVersion: 0,
+      snapshotVersion: -1,
+      pmf: [],
+      eligible: [],
+      features: [[1.5, -2]],
+      predictions: 1,
+      redactions: [],
+    },
+  );
+});
+
+test('redactions happen before anything is encoded, and the record says so', () => {
+  const text = (name: string, value: string): Tensor => ({
+    name,
+    datatype: 'BYTES',
+    shape: [1],
+    data: encodeBytes([value]),
+  });
+  const base = finishedRequest();
+  const loop = new LogLoop({
+    rule: {
+      entity: { input: 'user' },
+      redact: [
+        { field: 'inputs.user', action: 'hash' },
+        { field: 'inputs.name', action: 'drop' },
+        { field: 'inputs.age', action: 'mask' },
+        { field: 'inputs.city', action: 'truncate', length: 2 },
+        { field: 'inputs.income', action: 'truncate', length: 1 },
+        { field: 'tenant', action: 'hash' },
+        { field: 'outputs.*', action: 'mask' },
+      ],
+    },
+  });
+  loop.tap.finished({
+    ...base,
+    request: {
+      ...base.request,
+      inputs: [
+        text('user', 'ann'),
+        text('name', 'Ann Onymous'),
+        fp32('age', [1], [42]),
+        text('city', 'Zürich'),
+        fp32('income', [2], [12.345, -0.99]),
+      ],
+    },
+  });
+  const [bytes] = loop.take();
+  for (const secret of ['ann', 'Onymous', 'rich', 'default'])
+    assert.ok(!Buffer.from(bytes).includes(secret), `${secret} is still there`);
+  const record = decodeRecord(bytes);
+  const shown = Object.fromEntries(record.features.map(({ name, values }) => [name, [...values]]));
+  assert.match(String(shown.user), /^[0-9a-f]{32}$/);
+  assert.equal(record.entity, shown.user[0]);
+  assert.deepEqual(shown.age, []);
+  assert.deepEqual(shown.city, ['Zü']);
+  assert.deepEqual(shown.income, [...new Float32Array([12.3, -0.9])]);
+  assert.deepEqual(Object.keys(shown), ['user', 'age', 'city', 'income']);
+  assert.deepEqual([...record.predictions[0].values], []);
+  assert.deepEqual(record.redactions.sort(), [
+    'inputs.age: mask',
+    'inputs.city: truncate',
+    'inputs.income: truncate',
+    'inputs.name: drop',
+    'inputs.user: hash',
+    'outputs.*: mask',
+    'tenant: hash',
+  ]);
+});
+
+test('what is too large for a record is kept by reference, as a file that says what it is', () => {
+  const loop = new LogLoop({ rule: { payloadLimitBytes: 1024, redact: [{ field: 'inputs.y', action: 'drop' }] } });
+  const base = finishedRequest();
+  const inputs = [
+    fp32(
+      'x',
+      [1, 300],
+      Array.from({ length: 300 }, (_, i) => i),
+    ),
+    fp32('y', [1], [7]),
+  ];
+  loop.tap.finished({ ...base, request: { ...base.request, inputs } });
+  const record = decodeRecord(loop.take()[0]);
+  assert.equal(record.payloadRef, 'payload-1');
+  assert.equal(record.payloadSha256, 'ff');
+  assert.deepEqual(
+    record.features.map(({ name, shape, values }) => [name, shape, values.length]),
+    [['x', [1, 300], 0]],
+  );
+  // Avro's own reader of container files finds the one record.
+  const decoder = new avro.streams.BlockDecoder();
+  const found: { features: { floats: number[] }[] }[] = [];
+  decoder.on('data', (each) => found.push(each));
+  decoder.end(Buffer.from(loop.payloads[0]));
+  return new Promise<void>((resolve) =>
+    decoder.on('end', () => {
+      assert.equal(found.length, 1);
+      assert.equal(found[0].features.length, 1);
+      assert.equal(found[0].features[0].floats[299], 299);
+      resolve();
+    }),
+  );
+});
+
+test('a payload that the disk refuses leaves a record that says so', () => {
+  const loop = new LogLoop({ rule: { payloadLimitBytes: 1024 } }, { keep: () => undefined });
+  const base = finishedRequest();
+  loop.tap.finished({ ...base, request: { ...base.request, inputs: [fp32('x', [1, 300], new Array(300).fill(1))] } });
+  const record = decodeRecord(loop.take()[0]);
+  assert.equal(record.payloadRef, undefined);
+  assert.match(record.redactions.join(), /payload: not kept/);
+});
+
+test('SageMaker’s line, as its model monitor reads it', () => {
+  const loop = new LogLoop();
+  loop.tap.finished(finishedRequest());
+  const line = JSON.parse(sagemakerLine(decodeRecord(loop.take()[0])));
+  assert.deepEqual(line.eventMetadata, {
+    eventId: 'id-1',
+    inferenceId: 'client-7',
+    inferenceTime: '2023-11-14T22:13:20Z',
+  });
+  assert.equal(line.eventVersion, '0');
+  assert.equal(line.captureData.endpointInput.mode, 'INPUT');
+  assert.equal(line.captureData.endpointInput.encoding, 'JSON');
+  assert.deepEqual(JSON.parse(line.captureData.endpointOutput.data), {
+    outputs: [{ name: 'y', datatype: 'FP32' satisfies DataType, shape: [1, 1], data: [0.25] }],
+  });
+});

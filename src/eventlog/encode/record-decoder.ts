@@ -1,0 +1,132 @@
+import type { DataType } from '../../tensor/tensor.ts';
+import type { Column, FeedbackRecord, LogRecord } from '../record.ts';
+import { AvroReader } from './avro-reader.ts';
+
+/** Reads what RecordEncoder wrote. Throws RangeError for bytes that are no such record. */
+export function decodeRecord(bytes: Uint8Array): LogRecord {
+  const reader = new AvroReader(bytes);
+  const text = (): string => reader.string();
+  const record: LogRecord = {
+    id: text(),
+    time: reader.long(),
+    entity: text(),
+    requestId: text(),
+    traceparent: text(),
+    route: text(),
+    variant: text(),
+    assigned: text(),
+    model: text(),
+    version: text(),
+    digest: text(),
+    requestedModel: text(),
+    tenant: text(),
+    protocol: text(),
+    role: text(),
+    detour: text(),
+    shadow: reader.byte() !== 0,
+    analysed: reader.byte() !== 0,
+    sampleRate: reader.double(),
+    schemaVersion: reader.long(),
+    status: text(),
+    latencyMs: reader.double(),
+    ...(reader.byte() === 0 ? {} : { timings: readTimings(reader) }),
+    propensity: reader.double(),
+    stateVersion: reader.long(),
+    snapshotVersion: reader.long(),
+    pmf: list(reader, () => reader.double()),
+    eligible: list(reader, text),
+    ...(reader.byte() === 0 ? {} : { payloadRef: text() }),
+    ...(reader.byte() === 0 ? {} : { payloadSha256: text() }),
+    features: list(reader, () => readColumn(reader)),
+    predictions: list(reader, () => readColumn(reader)),
+    redactions: list(reader, text),
+  };
+  return record;
+}
+
+export function decodeFeedback(bytes: Uint8Array): FeedbackRecord {
+  const reader = new AvroReader(bytes);
+  const id = reader.string();
+  const time = reader.long();
+  for (let i = 0; i < 3; i++) reader.skipBytes();
+  const route = reader.string();
+  const model = reader.string();
+  const rewards: Record<string, number> = Object.create(null);
+  reader.array((count) => {
+    for (let i = 0; i < count; i++) rewards[reader.string()] = reader.double();
+  });
+  return { id, time, route, model, rewards, ...(reader.byte() === 0 ? {} : { label: reader.string() }) };
+}
+
+/** What sinks need of a record without reading all of it. Both kinds begin alike. */
+export interface RecordHead {
+  id: string;
+  time: number;
+  entity: string;
+  traceparent: string;
+  /** Of inference records: up to where `model` stands in both kinds. */
+  model: string;
+}
+
+export function readHead(bytes: Uint8Array, feedback: boolean): RecordHead {
+  const reader = new AvroReader(bytes);
+  const id = reader.string();
+  const time = reader.long();
+  const entity = reader.string();
+  reader.skipBytes();
+  const traceparent = reader.string();
+  for (let i = feedback ? 1 : 3; i > 0; i--) reader.skipBytes();
+  return { id, time, entity, traceparent, model: reader.string() };
+}
+
+function readTimings(reader: AvroReader): NonNullable<LogRecord['timings']> {
+  return {
+    queue: reader.double(),
+    computeInput: reader.double(),
+    computeInfer: reader.double(),
+    computeOutput: reader.double(),
+    batchSize: reader.double(),
+  };
+}
+
+function list<T>(reader: AvroReader, read: () => T): T[] {
+  const items: T[] = [];
+  reader.array((count) => {
+    for (let i = 0; i < count; i++) items.push(read());
+  });
+  return items;
+}
+
+function readColumn(reader: AvroReader): Column {
+  const name = reader.string();
+  const datatype = reader.string() as DataType;
+  const shape = list(reader, () => reader.long());
+  let values: Column['values'] = [];
+  if (reader.byte() !== 0) reader.array((count) => (values = new Float32Array(reader.fixed(count, 4))));
+  if (reader.byte() !== 0) reader.array((count) => (values = new Float64Array(reader.fixed(count, 8))));
+  if (reader.byte() !== 0) values = readLongs(reader, datatype);
+  if (reader.byte() !== 0) values = list(reader, () => reader.byte() !== 0);
+  if (reader.byte() !== 0) values = list(reader, () => reader.string());
+  if (reader.byte() !== 0) values = list(reader, () => reader.bytes().toString('base64'));
+  return { name, datatype, shape, values };
+}
+
+function readLongs(reader: AvroReader, datatype: DataType): Column['values'] {
+  if (datatype === 'INT64') return BigInt64Array.from(list(reader, () => reader.bigLong()));
+  if (datatype === 'UINT64') return BigUint64Array.from(list(reader, () => BigInt.asUintN(64, reader.bigLong())));
+  const numbers = list(reader, () => reader.long());
+  switch (datatype) {
+    case 'INT8':
+      return Int8Array.from(numbers);
+    case 'UINT8':
+      return Uint8Array.from(numbers);
+    case 'INT16':
+      return Int16Array.from(numbers);
+    case 'UINT16':
+      return Uint16Array.from(numbers);
+    case 'UINT32':
+      return Uint32Array.from(numbers);
+    default:
+      return Int32Array.from(numbers);
+  }
+}

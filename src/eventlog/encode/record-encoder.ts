@@ -1,0 +1,364 @@
+import { FIXED_BYTES, HAS_DECISION, HAS_TIMINGS, IS_ANALYSED, IS_SHADOW } from '../handover/memory.ts';
+import type { DefinedOrigin, DefinedText, RingRequest } from '../handover/ring-reader.ts';
+import { STATUSES } from '../handover/statuses.ts';
+import { SCHEMA_VERSION } from '../record.ts';
+import { AvroWriter } from './avro-writer.ts';
+import { datatypeAfter, elementTexts, type RawColumn, writeNoValues, writeValues } from './column-writer.ts';
+import { type Action, type Hash, Redactions, redactText } from './redact.ts';
+
+/** Where what is too large for a record goes. Undefined: it could not be kept. */
+export type KeepPayload = (container: Uint8Array) => { ref: string; sha256: string } | undefined;
+
+interface Plan {
+  /** The record from `route` to `schemaVersion`, encoded. */
+  shared: Uint8Array;
+  redactions: Redactions;
+  /** Redacted tenant: an entity may be it. */
+  tenant: string;
+  /** Lines of redactions that every record of the origin shows. */
+  lines: string[];
+  /** By number of the name; null: none. */
+  inputs: (Action | null | undefined)[];
+  outputs: (Action | null | undefined)[];
+  limit: number;
+}
+
+const STATUS_BYTES = STATUSES.map(encodedText);
+const DATATYPE_BYTES = new Map<string, Uint8Array>();
+
+/**
+ * Turns a request in the ring into an encoded record, redacted: nothing that a rule takes out gets past this place.
+ * The order of the fields is that of INFERENCE_SCHEMA.
+ */
+export class RecordEncoder {
+  private readonly hash: Hash;
+  private readonly keep: KeepPayload;
+  private readonly wrap: (record: Uint8Array) => Uint8Array;
+  private readonly plans = new WeakMap<DefinedOrigin, Plan>();
+  private readonly names = new WeakMap<DefinedText, Uint8Array>();
+  private readonly scratch = new AvroWriter();
+  /** Pointed at each column in turn. */
+  private readonly column: RawColumn = { type: 0, u8: this.scratch.u8, start: 0, bytes: 0 };
+
+  /** `wrap` makes a file of one record. */
+  constructor(hash: Hash, keep: KeepPayload, wrap: (record: Uint8Array) => Uint8Array) {
+    this.hash = hash;
+    this.keep = keep;
+    this.wrap = wrap;
+  }
+
+  encode(request: RingRequest, out: AvroWriter): void {
+    const plan = this.planOf(request.origin);
+    const { u32 } = request.views;
+    const bytes = u32[request.base >> 2];
+    // The whole record is an upper bound of its tensors.
+    if (bytes > plan.limit && this.tensorBytes(request, plan) > plan.limit) this.encodeByReference(request, plan, out);
+    else this.write(request, plan, out, true, undefined);
+  }
+
+  private encodeByReference(request: RingRequest, plan: Plan, out: AvroWriter): void {
+    this.scratch.at = 0;
+    this.write(request, plan, this.scratch, true, undefined);
+    const kept = this.keep(this.wrap(this.scratch.u8.subarray(0, this.scratch.at)));
+    this.write(request, plan, out, false, kept);
+  }
+
+  private write(
+    { views, base, origin, texts }: RingRequest,
+    plan: Plan,
+    out: AvroWriter,
+    values: boolean,
+    payload: { ref: string; sha256: string } | undefined,
+  ): void {
+    const { u8, u32, f64 } = views;
+    const word = base >> 2;
+    const flags = u32[word + 1] >>> 16;
+    const counts = u32[word + 3];
+    let at = (base + FIXED_BYTES) >> 3;
+    const timings = at;
+    if ((flags & HAS_TIMINGS) !== 0) at += 5;
+    const decision = at;
+    if ((flags & HAS_DECISION) !== 0) at += 5 + f64[decision + 3] + f64[decision + 4];
+    const idBytes = u32[word + 8];
+    const requestIdBytes = u32[word + 9];
+    const traceBytes = u32[word + 10];
+    const entityBytes = u32[word + 11];
+    const id = at << 3;
+    const requestId = id + idBytes;
+    const trace = requestId + requestIdBytes;
+    const entity = trace + traceBytes;
+    const tensors = (entity + entityBytes + 7) & ~7;
+
+    out.bytes(u8, id, idBytes);
+    out.long(f64[(base >> 3) + 2]);
+    const requestIdAction = plan.redactions.text('requestId');
+    const { entity: source } = origin.rule;
+    const redactions: string[] = [];
+    if (source === undefined) out.byte(0);
+    else {
+      const own = (start: number, bytes: number): string =>
+        Buffer.from(u8.slice(start, start + bytes)).toString('utf8');
+      let text = '';
+      if (source.parameter !== undefined) text = own(entity, entityBytes);
+      else if (source.tenant === true) text = plan.tenant;
+      else if (source.requestId === true) text = redactText(requestIdAction, own(requestId, requestIdBytes), this.hash);
+      else if (source.input !== undefined)
+        text = this.firstOf(source.input, views.u8, u32, tensors, counts & 0xffff, texts, plan);
+      out.string(redactText(plan.redactions.text('entity'), text, this.hash));
+    }
+    if (requestIdAction === undefined) out.bytes(u8, requestId, requestIdBytes);
+    else {
+      const text = Buffer.from(u8.slice(requestId, requestId + requestIdBytes)).toString('utf8');
+      out.string(redactText(requestIdAction, text, this.hash));
+    }
+    out.bytes(u8, trace, traceBytes);
+    out.raw(plan.shared, 0, plan.shared.length);
+    const status = STATUS_BYTES[(u32[word + 1] >>> 8) & 0xff];
+    out.raw(status, 0, status.length);
+    out.double(f64[(base >> 3) + 3]);
+    if ((flags & HAS_TIMINGS) === 0) out.byte(0);
+    else {
+      out.byte(2);
+      // Five floats, as Avro writes them.
+      out.raw(u8, timings << 3, 40);
+    }
+    if ((flags & HAS_DECISION) === 0) {
+      out.double(1);
+      out.long(0);
+      out.long(-1);
+      out.byte(0);
+      out.byte(0);
+    } else this.writeDecision(out, u8, f64, decision, texts);
+    for (const text of [payload?.ref, payload?.sha256]) {
+      if (text === undefined) out.byte(0);
+      else {
+        out.byte(2);
+        out.string(text);
+      }
+    }
+    const inputs = counts & 0xffff;
+    let byte = this.writeColumns(out, views.u8, u32, f64, tensors, inputs, texts, plan, 'inputs', values, redactions);
+    byte = this.writeColumns(out, views.u8, u32, f64, byte, counts >>> 16, texts, plan, 'outputs', values, redactions);
+    if (!values && payload === undefined) redactions.push('payload: not kept, the disk refused it');
+    const lines = plan.lines.length + redactions.length;
+    if (lines > 0) {
+      out.long(lines);
+      for (const line of plan.lines) out.string(line);
+      for (const line of redactions) out.string(line);
+    }
+    out.byte(0);
+  }
+
+  private writeDecision(
+    out: AvroWriter,
+    u8: Uint8Array,
+    f64: Float64Array,
+    at: number,
+    texts: readonly DefinedText[],
+  ): void {
+    const pmf = f64[at + 3];
+    const eligible = f64[at + 4];
+    out.double(f64[at + 2]);
+    out.long(f64[at]);
+    out.long(f64[at + 1]);
+    if (pmf > 0) out.long(pmf);
+    out.raw(u8, (at + 5) << 3, pmf * 8);
+    out.byte(0);
+    if (eligible > 0) out.long(eligible);
+    for (let i = 0; i < eligible; i++) {
+      const name = this.nameBytes(texts[f64[at + 5 + pmf + i]]);
+      out.raw(name, 0, name.length);
+    }
+    out.byte(0);
+  }
+
+  private writeColumns(
+    out: AvroWriter,
+    u8: Uint8Array,
+    u32: Uint32Array,
+    f64: Float64Array,
+    start: number,
+    count: number,
+    texts: readonly DefinedText[],
+    plan: Plan,
+    side: 'inputs' | 'outputs',
+    values: boolean,
+    redactions: string[],
+  ): number {
+    const actions = plan[side];
+    let kept = count;
+    let byte = start;
+    for (let i = 0; i < count; i++) {
+      const action = this.actionOf(plan, side, actions, u32[byte >> 2], texts);
+      if (action !== null) {
+        if (action.kind === 'drop') kept--;
+        if (!redactions.includes(action.line)) redactions.push(action.line);
+      }
+      byte = nextTensor(u32, byte);
+    }
+    if (kept > 0) out.long(kept);
+    byte = start;
+    for (let i = 0; i < count; i++) {
+      const at = byte >> 2;
+      const action = actions[u32[at]] ?? undefined;
+      const next = nextTensor(u32, byte);
+      if (action?.kind !== 'drop') {
+        const type = u32[at + 1] & 0xff;
+        const rank = u32[at + 1] >>> 8;
+        const name = this.nameBytes(texts[u32[at]]);
+        out.raw(name, 0, name.length);
+        const datatype = encodedDatatype(datatypeAfter(type, action));
+        out.raw(datatype, 0, datatype.length);
+        const dims = (byte >> 3) + 2;
+        if (rank > 0) {
+          out.long(rank);
+          for (let d = 0; d < rank; d++) out.long(f64[dims + d]);
+        }
+        out.byte(0);
+        if (!values) writeNoValues(out);
+        else {
+          const { column } = this;
+          column.type = type;
+          column.u8 = u8;
+          column.start = (dims + rank) << 3;
+          column.bytes = u32[at + 2];
+          writeValues(out, column, action, this.hash);
+        }
+      }
+      byte = next;
+    }
+    out.byte(0);
+    return byte;
+  }
+
+  /** The first element of an input, after its redaction; '' where it is taken out or absent. */
+  private firstOf(
+    name: string,
+    u8: Uint8Array,
+    u32: Uint32Array,
+    start: number,
+    count: number,
+    texts: readonly DefinedText[],
+    plan: Plan,
+  ): string {
+    let byte = start;
+    for (let i = 0; i < count; i++) {
+      const at = byte >> 2;
+      if (texts[u32[at]].text === name) {
+        const action = this.actionOf(plan, 'inputs', plan.inputs, u32[at], texts);
+        const rank = u32[at + 1] >>> 8;
+        const column = { type: u32[at + 1] & 0xff, u8, start: byte + 16 + 8 * rank, bytes: u32[at + 2] };
+        return redactText(action ?? undefined, elementTexts(column, 1)[0] ?? '', this.hash);
+      }
+      byte = nextTensor(u32, byte);
+    }
+    return '';
+  }
+
+  /** Bytes of the tensors that the record shows. */
+  private tensorBytes(request: RingRequest, plan: Plan): number {
+    const { u32, f64 } = request.views;
+    const { base, texts } = request;
+    const word = base >> 2;
+    const flags = u32[word + 1] >>> 16;
+    let at = (base + FIXED_BYTES) >> 3;
+    if ((flags & HAS_TIMINGS) !== 0) at += 5;
+    if ((flags & HAS_DECISION) !== 0) at += 5 + f64[at + 3] + f64[at + 4];
+    let byte = ((at << 3) + u32[word + 8] + u32[word + 9] + u32[word + 10] + u32[word + 11] + 7) & ~7;
+    const inputs = u32[word + 3] & 0xffff;
+    const count = inputs + (u32[word + 3] >>> 16);
+    let bytes = 0;
+    for (let i = 0; i < count; i++) {
+      const side = i < inputs ? 'inputs' : 'outputs';
+      const kind = this.actionOf(plan, side, plan[side], u32[byte >> 2], texts)?.kind;
+      if (kind !== 'drop' && kind !== 'mask') bytes += u32[(byte >> 2) + 2];
+      byte = nextTensor(u32, byte);
+    }
+    return bytes;
+  }
+
+  private actionOf(
+    plan: Plan,
+    side: 'inputs' | 'outputs',
+    actions: (Action | null | undefined)[],
+    name: number,
+    texts: readonly DefinedText[],
+  ): Action | null {
+    let action = actions[name];
+    if (action === undefined) {
+      action = plan.redactions.column(side, texts[name].text) ?? null;
+      actions[name] = action;
+    }
+    return action;
+  }
+
+  private nameBytes(text: DefinedText): Uint8Array {
+    let bytes = this.names.get(text);
+    if (bytes === undefined) {
+      bytes = encodedText(text.text);
+      this.names.set(text, bytes);
+    }
+    return bytes;
+  }
+
+  private planOf(origin: DefinedOrigin): Plan {
+    let plan = this.plans.get(origin);
+    if (plan !== undefined) return plan;
+    const { rule, texts, flags } = origin;
+    const redactions = new Redactions(rule.redact);
+    const tenant = redactText(redactions.text('tenant'), texts.tenant.text, this.hash);
+    const shared = new AvroWriter();
+    for (const name of SHARED_TEXTS) shared.string(name === 'tenant' ? tenant : texts[name].text);
+    shared.byte((flags & IS_SHADOW) === 0 ? 0 : 1);
+    shared.byte((flags & IS_ANALYSED) === 0 ? 0 : 1);
+    shared.double(rule.sample);
+    shared.long(SCHEMA_VERSION);
+    const lines = (['entity', 'tenant', 'requestId'] as const).flatMap((field) => redactions.text(field)?.line ?? []);
+    plan = {
+      shared: shared.u8.slice(0, shared.at),
+      redactions,
+      tenant,
+      lines,
+      inputs: [],
+      outputs: [],
+      limit: rule.payloadLimitBytes,
+    };
+    this.plans.set(origin, plan);
+    return plan;
+  }
+}
+
+/** In the schema's order. */
+const SHARED_TEXTS = [
+  'route',
+  'variant',
+  'assigned',
+  'model',
+  'version',
+  'digest',
+  'requestedModel',
+  'tenant',
+  'protocol',
+  'role',
+  'detour',
+] as const;
+
+function nextTensor(u32: Uint32Array, byte: number): number {
+  const at = byte >> 2;
+  return (byte + 16 + 8 * (u32[at + 1] >>> 8) + u32[at + 2] + 7) & ~7;
+}
+
+function encodedText(text: string): Uint8Array {
+  const writer = new AvroWriter();
+  writer.string(text);
+  return writer.u8.slice(0, writer.at);
+}
+
+function encodedDatatype(datatype: string): Uint8Array {
+  let bytes = DATATYPE_BYTES.get(datatype);
+  if (bytes === undefined) {
+    bytes = encodedText(datatype);
+    DATATYPE_BYTES.set(datatype, bytes);
+  }
+  return bytes;
+}

@@ -1,0 +1,55 @@
+import { createHmac } from 'node:crypto';
+import type { Redaction } from '../../config/log-rule-schema.ts';
+
+/** What happens to one field, with the line that the record shows for it. */
+export interface Action {
+  kind: Redaction['action'];
+  length: number;
+  line: string;
+}
+
+export type Hash = (text: string) => string;
+
+/** Keyed, so that nobody without the salt can try values out; the same value gives the same text. 128 bits. */
+export function hashWith(salt: string): Hash {
+  return (text) => createHmac('sha256', salt).update(text).digest('hex').slice(0, 32);
+}
+
+/** Actions by field: 'inputs.age', 'inputs.*', 'tenant' … */
+export class Redactions {
+  private readonly actions = new Map<string, Action>();
+
+  constructor(redactions: readonly Redaction[]) {
+    for (const { field, action, length } of redactions)
+      this.actions.set(field, { kind: action, length: length ?? 0, line: `${field}: ${action}` });
+  }
+
+  column(side: 'inputs' | 'outputs', name: string): Action | undefined {
+    return this.actions.get(`${side}.${name}`) ?? this.actions.get(`${side}.*`);
+  }
+
+  text(field: 'entity' | 'tenant' | 'requestId'): Action | undefined {
+    return this.actions.get(field);
+  }
+}
+
+/** A text after its redaction. */
+export function redactText(action: Action | undefined, text: string, hash: Hash): string {
+  if (action === undefined || text === '') return text;
+  switch (action.kind) {
+    case 'drop':
+    case 'mask':
+      return '';
+    case 'hash':
+      return hash(text);
+    case 'truncate':
+      return Array.from(text).slice(0, action.length).join('');
+  }
+}
+
+/** A number with its decimals cut off, towards zero. */
+export function truncateNumber(value: number, decimals: number): number {
+  const factor = 10 ** Math.min(decimals, 15);
+  const cut = Math.trunc(value * factor) / factor;
+  return Number.isFinite(cut) ? cut : value;
+}

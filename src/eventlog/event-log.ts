@@ -1,0 +1,195 @@
+import { extname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import type { Config } from '../config/schema.ts';
+import { SwitchyardError } from '../shared/errors.ts';
+import type { LogSettings } from '../telemetry/log-settings.ts';
+import type { Logger } from '../telemetry/logging.ts';
+import { type FeedbackAnswer, mergeAnswer, readFeedback } from './feedback.ts';
+import { allocateRing, countersOf, LARGE, LOST, type RingMemory, TAKEN, wordsOf } from './handover/memory.ts';
+import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData, TailAnswer, VerifyAnswer } from './messages.ts';
+import { logMetrics } from './metrics.ts';
+
+const RESTART_MS = 1000;
+
+export interface EventLogDependencies {
+  config: Config;
+  dataDir: string;
+  /** What the configuration's relative paths are relative to. */
+  baseDir: string;
+  logSettings: LogSettings;
+  logger: Logger;
+}
+
+/**
+ * The event log as the control thread sees it: owns the rings, starts the log thread, starts it again when it ends, and
+ * asks it. Requests never notice whether it runs.
+ */
+export class EventLog {
+  /** One a gateway thread. */
+  readonly rings: readonly RingMemory[];
+  private readonly data: LogThreadData;
+  private readonly logger: Logger;
+  private worker: Worker | undefined;
+  private last: LogStatus | undefined;
+  private readonly calls = new Map<number, { resolve(value: never): void; reject(error: Error): void }>();
+  private callCount = 0;
+  private stopping = false;
+  private stopped: (() => void) | undefined;
+  private restarts = 0;
+
+  constructor({ config, dataDir, baseDir, logSettings, logger }: EventLogDependencies) {
+    const { eventLog, kafka, threads, telemetry, registry } = config;
+    const dir = eventLog.dir === undefined ? join(dataDir, 'eventlog') : resolve(baseDir, eventLog.dir);
+    this.rings = Array.from({ length: threads.gateways }, () => allocateRing(eventLog.bufferBytes));
+    this.logger = logger;
+    const sinks = eventLog.sinks.map((sink) =>
+      sink.kind === 'files' && sink.dir !== undefined ? { ...sink, dir: resolve(baseDir, sink.dir) } : sink,
+    );
+    this.data = {
+      config: { ...eventLog, sinks },
+      dir,
+      saltFile: eventLog.saltFile === undefined ? join(dir, 'salt') : resolve(baseDir, eventLog.saltFile),
+      kafka,
+      webhooks: registry.webhooks,
+      rings: [...this.rings],
+      logLevel: telemetry.logLevel,
+      logSettings,
+    };
+  }
+
+  /** Resolves when the log thread runs. Rejects when it cannot: a spool that cannot be made is an error of the settings. */
+  start(): Promise<void> {
+    return this.spawn();
+  }
+
+  /** A record that is too large for a ring. */
+  large(ring: number, record: ArrayBuffer): void {
+    if (this.worker !== undefined) {
+      this.send({ kind: 'large', ring, record }, [record]);
+      return;
+    }
+    const counters = countersOf(this.rings[ring]);
+    counters[TAKEN]++;
+    counters[LOST]++;
+    Atomics.sub(wordsOf(this.rings[ring]), LARGE, record.byteLength);
+  }
+
+  /**
+   * Writes down labels and rewards, and says of each event whether it was taken. `learn` is for those that an experiment
+   * or a bandit waits for.
+   */
+  async feedback(body: unknown, learn: (body: unknown) => Promise<FeedbackAnswer>): Promise<FeedbackAnswer> {
+    const events = readFeedback(body, Date.now());
+    const records = events.filter((event) => event !== undefined);
+    const [learnt, kept] = await Promise.all([
+      learn(body),
+      records.length === 0 ? true : this.ask<boolean>({ method: 'feedback', records }).catch(() => false),
+    ]);
+    return kept ? mergeAnswer(learnt, events) : learnt;
+  }
+
+  status(): Promise<LogStatus> {
+    return this.ask({ method: 'status' });
+  }
+
+  tail(count: number, from: number): Promise<TailAnswer> {
+    return this.ask({ method: 'tail', count, from });
+  }
+
+  verify(): Promise<VerifyAnswer> {
+    return this.ask({ method: 'verify' });
+  }
+
+  /** In Prometheus' text format; what the log thread counted within the last quarter of a second. */
+  metrics(): string {
+    return this.last === undefined ? '' : logMetrics(this.last, this.restarts);
+  }
+
+  /** After the gateway threads ended: spools what they handed over, and sends what `ms` allow. */
+  async close(ms: number): Promise<void> {
+    this.stopping = true;
+    const { worker } = this;
+    if (worker === undefined) return;
+    await new Promise<void>((done) => {
+      this.stopped = done;
+      this.send({ kind: 'stop', ms });
+    });
+    await worker.terminate();
+  }
+
+  private spawn(): Promise<void> {
+    const entry = new URL(`./thread${extname(fileURLToPath(import.meta.url))}`, import.meta.url);
+    const worker = new Worker(entry, { workerData: this.data, name: 'log' });
+    return new Promise((started, failed) => {
+      worker.on('message', (event: LogEvent) => {
+        if (event.kind === 'started') {
+          this.worker = worker;
+          started();
+        } else if (event.kind === 'failed') {
+          failed(new Error(`the event log cannot start: ${event.message}`));
+          void worker.terminate();
+        } else this.handle(event);
+      });
+      worker.on('error', (error) => {
+        this.logger.error({ err: error }, 'the log thread failed');
+        failed(error);
+      });
+      worker.on('exit', () => this.ended(worker));
+    });
+  }
+
+  private handle(event: LogEvent): void {
+    switch (event.kind) {
+      case 'status':
+        this.last = event.status;
+        break;
+      case 'reply':
+        this.calls.get(event.call)?.resolve(event.value as never);
+        this.calls.delete(event.call);
+        break;
+      case 'refusal':
+        this.calls.get(event.call)?.reject(new SwitchyardError('internal', `the event log: ${event.message}`));
+        this.calls.delete(event.call);
+        break;
+      case 'stopped':
+        this.stopped?.();
+        break;
+    }
+  }
+
+  private ended(worker: Worker): void {
+    if (this.worker !== worker) return;
+    this.worker = undefined;
+    for (const { reject } of this.calls.values()) reject(away());
+    this.calls.clear();
+    this.stopped?.();
+    if (this.stopping) return;
+    this.restarts++;
+    this.logger.error({ restarts: this.restarts }, 'the log thread ended; it is started again, and requests go on');
+    const again = (): void => {
+      if (this.stopping) return;
+      this.spawn().catch(() => setTimeout(again, RESTART_MS));
+    };
+    setTimeout(again, RESTART_MS);
+  }
+
+  private ask<T>(what: LogCall): Promise<T> {
+    if (this.worker === undefined) return Promise.reject(away());
+    const call = ++this.callCount;
+    return new Promise<T>((resolve, reject) => {
+      this.calls.set(call, { resolve, reject });
+      this.send({ kind: 'call', call, what });
+    });
+  }
+
+  private send(command: LogCommand, transfer: ArrayBuffer[] = []): void {
+    this.worker?.postMessage(command, transfer);
+  }
+}
+
+function away(): SwitchyardError {
+  return new SwitchyardError('unavailable', 'the log thread is being started; try again in a moment', {
+    retryAfterMs: RESTART_MS,
+  });
+}

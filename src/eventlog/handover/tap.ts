@@ -1,0 +1,351 @@
+import type { EventLogConfig } from '../../config/event-log-schema.ts';
+import type { LogRule } from '../../config/log-rule-schema.ts';
+import type { DecisionRecord, FinishedRequest, RequestLog } from '../../pipeline/routed/record.ts';
+import type { InferRequest, ServingTable } from '../../pipeline/types.ts';
+import { DATA_TYPES, type DataType, type Tensor } from '../../tensor/tensor.ts';
+import {
+  countersOf,
+  DROPPED,
+  EPOCH,
+  FIXED_BYTES,
+  HANDED,
+  HAS_DECISION,
+  HAS_TIMINGS,
+  IS_ANALYSED,
+  IS_SHADOW,
+  ORIGIN,
+  ORIGIN_TEXTS,
+  REQUEST,
+  RESET,
+  type RingMemory,
+  SAMPLED_OUT,
+  SERVED,
+  TARGET,
+  TEXT,
+  wordsOf,
+} from './memory.ts';
+import { RingWriter } from './ring-writer.ts';
+import { STATUSES } from './statuses.ts';
+import { type NameMemo, type Origin, type Target, Targets } from './targets.ts';
+import { writeText } from './text.ts';
+
+export interface TapDependencies {
+  table(): ServingTable;
+  /** Uniform in [0, 1). */
+  random(): number;
+  /** Takes a record that is too large for the ring. */
+  sendLarge(record: ArrayBuffer): void;
+}
+
+const statusCode = new Map(STATUSES.map((status, code) => [status, code]));
+const typeCode = new Map<DataType, number>(DATA_TYPES.map((type, code) => [type, code]));
+
+/** Names come from clients: beyond so many, everything is defined anew. */
+const MAX_TEXTS = 16_384;
+const MAX_ORIGINS = 4096;
+
+/**
+ * A gateway thread's end of the event log: writes each finished request into the ring as the bytes it has anyway. What
+ * many requests share (names, versions, rules) is written once and referred to by number. A ring without room drops the
+ * record and counts it; nothing here ever waits.
+ */
+export class LogTap implements RequestLog {
+  private readonly targets: Targets;
+  private readonly writer: RingWriter;
+  private readonly words: Int32Array;
+  private readonly counters: Float64Array;
+  private readonly dependencies: TapDependencies;
+  private texts = new Map<string, number>();
+  private targetCount = 0;
+  private originCount = 0;
+  private epoch = -1;
+
+  constructor(memory: RingMemory, config: Pick<EventLogConfig, 'rule' | 'models'>, dependencies: TapDependencies) {
+    this.targets = new Targets(config);
+    this.writer = new RingWriter(memory, dependencies.sendLarge);
+    this.words = wordsOf(memory);
+    this.counters = countersOf(memory);
+    this.dependencies = dependencies;
+  }
+
+  setRoutes(rules: ReadonlyMap<string, LogRule | undefined>): void {
+    this.targets.setRoutes(rules);
+  }
+
+  wants(route: string, model: string): boolean {
+    return this.targets.of(route, model).rule.enabled;
+  }
+
+  finished(finished: FinishedRequest): void {
+    const { counters } = this;
+    const target = this.targets.of(finished.decision?.route ?? '', finished.request.model);
+    const { enabled, sample } = target.rule;
+    if (!enabled) return;
+    counters[SERVED]++;
+    if (sample < 1 && this.dependencies.random() >= sample) counters[SAMPLED_OUT]++;
+    else if (this.write(finished, target)) counters[HANDED]++;
+    else counters[DROPPED]++;
+  }
+
+  private write(finished: FinishedRequest, target: Target): boolean {
+    const { words, epoch } = this;
+    if (words[EPOCH] !== epoch || this.texts.size > MAX_TEXTS || this.originCount > MAX_ORIGINS) {
+      if (!this.begin()) return false;
+    }
+    const origin = this.originOf(finished, target);
+    if (origin === undefined) return false;
+    const { request, response, decision, context } = finished;
+    const { parameter } = target.rule.entity ?? {};
+    const entity = parameter === undefined ? '' : parameterText(request, parameter);
+    let bytes =
+      FIXED_BYTES + 48 + 3 * (finished.id.length + request.id.length + context.traceparent.length + entity.length);
+    if (decision !== undefined) {
+      bytes += 40 + 8 * (decision.pmf.length + decision.eligible.length);
+      for (const name of decision.eligible) if (this.textOf(name) < 0) return false;
+    }
+    if (!this.nameAll(request.inputs, target.inputs, target.inputNames)) return false;
+    bytes += tensorBytes(request.inputs, target.inputs);
+    if (response !== undefined) {
+      if (!this.nameAll(response.outputs, target.outputs, target.outputNames)) return false;
+      bytes += tensorBytes(response.outputs, target.outputs);
+    }
+    const { writer } = this;
+    if (!writer.reserve(bytes)) return false;
+    const { base } = writer;
+    const { u8, u32, f64 } = writer.views;
+    let at = base >> 2;
+    const { timings } = response ?? {};
+    const flags = (timings === undefined ? 0 : HAS_TIMINGS) | (decision === undefined ? 0 : HAS_DECISION);
+    u32[at + 1] = REQUEST | ((statusCode.get(finished.status) as number) << 8) | (flags << 16);
+    u32[at + 2] = origin.index;
+    at = base >> 3;
+    f64[at + 2] = finished.time;
+    f64[at + 3] = finished.latencyMs;
+    at += FIXED_BYTES >> 3;
+    if (timings !== undefined) {
+      f64[at++] = timings.queue;
+      f64[at++] = timings.computeInput;
+      f64[at++] = timings.computeInfer;
+      f64[at++] = timings.computeOutput;
+      f64[at++] = timings.batchSize;
+    }
+    if (decision !== undefined) at = this.writeDecision(f64, at, decision);
+    let byte = at << 3;
+    const lengths = (base >> 2) + 8;
+    let end = writeText(u8, byte, finished.id);
+    u32[lengths] = end - byte;
+    byte = end;
+    end = writeText(u8, byte, request.id);
+    u32[lengths + 1] = end - byte;
+    byte = end;
+    end = writeText(u8, byte, context.traceparent);
+    u32[lengths + 2] = end - byte;
+    byte = end;
+    end = writeText(u8, byte, entity);
+    u32[lengths + 3] = end - byte;
+    byte = (end + 7) & ~7;
+    let count = 0;
+    const { inputs } = request;
+    for (let i = 0; i < inputs.length; i++) {
+      if (target.inputs !== undefined && !target.inputs.has(inputs[i].name)) continue;
+      byte = this.writeTensor(byte, inputs[i], target.inputNames.indexes[i]);
+      count++;
+    }
+    if (response !== undefined) {
+      const { outputs } = response;
+      for (let i = 0; i < outputs.length; i++) {
+        if (target.outputs !== undefined && !target.outputs.has(outputs[i].name)) continue;
+        byte = this.writeTensor(byte, outputs[i], target.outputNames.indexes[i]);
+        count += 0x10000;
+      }
+    }
+    u32[(base >> 2) + 3] = count;
+    writer.commit(byte - base);
+    return true;
+  }
+
+  /** [state, snapshot, propensity, pmf entries, eligible entries, pmf…, eligible…] */
+  private writeDecision(f64: Float64Array, start: number, decision: DecisionRecord): number {
+    const { pmf, eligible } = decision;
+    let at = start;
+    f64[at++] = decision.stateVersion;
+    f64[at++] = decision.snapshotVersion;
+    f64[at++] = decision.propensity;
+    f64[at++] = pmf.length;
+    f64[at++] = eligible.length;
+    for (let i = 0; i < pmf.length; i++) f64[at++] = pmf[i];
+    for (let i = 0; i < eligible.length; i++) f64[at++] = this.texts.get(eligible[i]) as number;
+    return at;
+  }
+
+  /** [name, type | rank << 8, bytes, 0], dims as floats, the bytes. Returns where the next one goes. */
+  private writeTensor(byte: number, { datatype, shape, data }: Tensor, name: number): number {
+    const { u8, u32, f64 } = this.writer.views;
+    const at = byte >> 2;
+    const rank = shape.length;
+    const bytes = data.byteLength;
+    u32[at] = name;
+    u32[at + 1] = (typeCode.get(datatype) as number) | (rank << 8);
+    u32[at + 2] = bytes;
+    const dims = (byte >> 3) + 2;
+    for (let i = 0; i < rank; i++) f64[dims + i] = shape[i];
+    const start = (dims + rank) << 3;
+    if (bytes <= 96) for (let i = 0; i < bytes; i++) u8[start + i] = data[i];
+    else u8.set(data, start);
+    return (start + bytes + 7) & ~7;
+  }
+
+  /** Starts afresh: for a log thread that started, or because too much was defined. */
+  private begin(): boolean {
+    const epoch = this.words[EPOCH];
+    this.targets.reset();
+    this.texts = new Map();
+    this.targetCount = 0;
+    this.originCount = 0;
+    if (!this.writer.reserve(16)) return false;
+    const at = this.writer.base >> 2;
+    this.writer.views.u32[at + 1] = RESET;
+    this.writer.views.u32[at + 2] = epoch;
+    this.writer.commit(16);
+    this.epoch = epoch;
+    return true;
+  }
+
+  private originOf(finished: FinishedRequest, target: Target): Origin | undefined {
+    const { decision, request, response, shadow, context } = finished;
+    const table = this.dependencies.table();
+    const { model: requestedModel } = request;
+    const { tenant, protocol } = context;
+    const route = decision?.route ?? '';
+    const variant = shadow !== '' ? shadow : (decision?.served ?? '');
+    const assigned = decision?.assigned ?? '';
+    const role = decision?.role ?? '';
+    const detour = decision?.detour ?? '';
+    const version = response?.version ?? (shadow === '' ? request.version : '');
+    const flags = (shadow === '' ? 0 : IS_SHADOW) | (decision?.analysed === true ? IS_ANALYSED : 0);
+    // What was served, where anything was; a name that only the client knows is no model.
+    const served = response?.model ?? (shadow === '' ? (decision?.model ?? requestedModel) : '');
+    const { last, origins } = target;
+    if (
+      last !== undefined &&
+      last.table === table &&
+      last.requestedModel === requestedModel &&
+      last.tenant === tenant &&
+      last.version === version &&
+      last.variant === variant &&
+      last.assigned === assigned &&
+      last.route === route &&
+      last.protocol === protocol &&
+      last.role === role &&
+      last.detour === detour &&
+      last.flags === flags &&
+      last.served === served
+    )
+      return last;
+    const wanted: Omit<Origin, 'index'> = {
+      table,
+      route,
+      variant,
+      assigned,
+      served,
+      version,
+      requestedModel,
+      tenant,
+      protocol,
+      role,
+      detour,
+      flags,
+    };
+    const known = origins.find((origin) => sameOrigin(origin, wanted));
+    if (known !== undefined) {
+      target.last = known;
+      return known;
+    }
+    const entry = table.models.get(served);
+    const model = entry === undefined ? '' : served;
+    const digest = entry?.versions.find((ready) => ready.version === version)?.cacheIdentity ?? '';
+    const index = this.defineOrigin(target, { ...wanted, model, digest }, flags);
+    if (index < 0) return undefined;
+    const origin: Origin = { index, ...wanted };
+    // Of an old table none is found again.
+    target.origins = [origin, ...target.origins.filter((other) => other.table === table)];
+    target.last = origin;
+    return origin;
+  }
+
+  /** −1: no room. */
+  private defineOrigin(target: Target, texts: Record<(typeof ORIGIN_TEXTS)[number], string>, flags: number): number {
+    if (target.index < 0) target.index = this.defineText(TARGET, this.targetCount, JSON.stringify(target.rule));
+    if (target.index < 0) return -1;
+    this.targetCount = Math.max(this.targetCount, target.index + 1);
+    const numbers = ORIGIN_TEXTS.map((name) => this.textOf(texts[name]));
+    if (numbers.some((number) => number < 0) || !this.writer.reserve(64)) return -1;
+    const { u32 } = this.writer.views;
+    const at = this.writer.base >> 2;
+    u32[at + 1] = ORIGIN;
+    u32[at + 2] = this.originCount;
+    u32[at + 3] = target.index;
+    for (let i = 0; i < numbers.length; i++) u32[at + 4 + i] = numbers[i];
+    u32[at + 4 + numbers.length] = flags;
+    this.writer.commit(64);
+    return this.originCount++;
+  }
+
+  /** The number of a text, defining it where need be. −1: no room. */
+  private textOf(text: string): number {
+    const known = this.texts.get(text);
+    if (known !== undefined) return known;
+    const index = this.defineText(TEXT, this.texts.size, text);
+    if (index >= 0) this.texts.set(text, index);
+    return index;
+  }
+
+  private defineText(kind: number, index: number, text: string): number {
+    const bytes = Buffer.byteLength(text);
+    if (!this.writer.reserve((16 + bytes + 7) & ~7)) return -1;
+    const { u8, u32 } = this.writer.views;
+    const { base } = this.writer;
+    u32[(base >> 2) + 1] = kind;
+    u32[(base >> 2) + 2] = index;
+    u32[(base >> 2) + 3] = bytes;
+    writeText(u8, base + 16, text);
+    this.writer.commit((16 + bytes + 7) & ~7);
+    return index;
+  }
+
+  /** Knows the number of each name by its position afterwards. False: no room. */
+  private nameAll(tensors: readonly Tensor[], wanted: ReadonlySet<string> | undefined, memo: NameMemo): boolean {
+    for (let i = 0; i < tensors.length; i++) {
+      const { name } = tensors[i];
+      if (memo.names[i] === name) continue;
+      if (wanted !== undefined && !wanted.has(name)) continue;
+      const index = this.textOf(name);
+      if (index < 0) return false;
+      memo.names[i] = name;
+      memo.indexes[i] = index;
+    }
+    return true;
+  }
+}
+
+function sameOrigin(a: Omit<Origin, 'index'>, b: Omit<Origin, 'index'>): boolean {
+  return (
+    a.table === b.table && a.flags === b.flags && a.served === b.served && ORIGIN_KEYS.every((key) => a[key] === b[key])
+  );
+}
+
+const ORIGIN_KEYS = ORIGIN_TEXTS.filter((name) => name !== 'model' && name !== 'digest');
+
+function tensorBytes(tensors: readonly Tensor[], wanted: ReadonlySet<string> | undefined): number {
+  let bytes = 0;
+  for (let i = 0; i < tensors.length; i++) {
+    const { name, shape, data } = tensors[i];
+    if (wanted === undefined || wanted.has(name)) bytes += 24 + 8 * shape.length + data.byteLength;
+  }
+  return bytes;
+}
+
+function parameterText({ parameters }: InferRequest, name: string): string {
+  if (parameters === undefined || !Object.hasOwn(parameters, name)) return '';
+  return String(parameters[name]);
+}

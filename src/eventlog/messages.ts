@@ -1,0 +1,89 @@
+import type { EventLogConfig } from '../config/event-log-schema.ts';
+import type { KafkaConfig } from '../config/kafka-schema.ts';
+import type { WebhookPolicy } from '../registry/webhooks/guard.ts';
+import type { LogSettings } from '../telemetry/log-settings.ts';
+import type { RingMemory } from './handover/memory.ts';
+import type { FeedbackRecord } from './record.ts';
+import type { SinkFigures } from './sinks/runner.ts';
+
+/** What the log thread starts with. */
+export interface LogThreadData {
+  config: EventLogConfig;
+  /** Absolute: spool, cursors, payloads; files of sinks without a folder of their own. */
+  dir: string;
+  saltFile: string;
+  kafka: KafkaConfig;
+  webhooks: WebhookPolicy;
+  /** One a gateway thread. */
+  rings: RingMemory[];
+  logLevel: string;
+  logSettings: LogSettings;
+}
+
+export type LogCall =
+  | { method: 'status' }
+  | { method: 'feedback'; records: FeedbackRecord[] }
+  /** The last `count` records, or those from number `from` on, as JSON texts. */
+  | { method: 'tail'; count: number; from: number }
+  | { method: 'verify' };
+
+/** Control thread → log thread. */
+export type LogCommand =
+  | { kind: 'large'; ring: number; record: ArrayBuffer }
+  | { kind: 'call'; call: number; what: LogCall }
+  | { kind: 'stop'; ms: number };
+
+/** Log thread → control thread. */
+export type LogEvent =
+  | { kind: 'started' }
+  | { kind: 'failed'; message: string }
+  | { kind: 'status'; status: LogStatus }
+  | { kind: 'reply'; call: number; value: unknown }
+  | { kind: 'refusal'; call: number; message: string }
+  | { kind: 'stopped' };
+
+/** Counts since the start. served + feedback = sampledOut + dropped… + waiting + spooled. */
+export interface LogStatus {
+  /** Requests that ended where logging is on. */
+  served: number;
+  feedback: number;
+  sampledOut: number;
+  /** No room in the ring: the log thread was behind. */
+  droppedBehind: number;
+  /** The spool was full, or its disk refused. */
+  droppedDisk: number;
+  /** The log thread ended before it took them. */
+  droppedThread: number;
+  /** Records that could not be encoded. */
+  droppedEncoding: number;
+  /** In the ring. */
+  waiting: number;
+  spooled: number;
+  spool: {
+    bytes: number;
+    /** Numbers of the oldest record that is still here, and of the next one. */
+    first: number;
+    next: number;
+    setAside: number;
+    tornBytes: number;
+    evicted: number;
+    errors: number;
+    lastError: string;
+  };
+  payloads: { bytes: number; stored: number; evicted: number; errors: number };
+  sinks: SinkFigures[];
+}
+
+export interface TailAnswer {
+  records: string[];
+  /** Number of the record behind the last one. */
+  next: number;
+}
+
+export interface VerifyAnswer {
+  segments: number;
+  records: number;
+  bytes: number;
+  /** Damaged places: file and offset. */
+  damaged: { segment: number; offset: number; bytes: number }[];
+}

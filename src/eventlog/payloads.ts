@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+
+/**
+ * What is too large for a record, in files named by their content: sha256/ab/ab…. The same bytes are kept once. The
+ * oldest files go when there is too much; a record may then name one that is gone.
+ */
+export class PayloadStore {
+  bytes = 0;
+  stored = 0;
+  evicted = 0;
+  errors = 0;
+  private readonly root: string;
+  private readonly maxBytes: number;
+  private readonly sync: boolean;
+  /** By age, oldest first. */
+  private readonly files = new Map<string, number>();
+
+  constructor(dir: string, maxBytes: number, sync: boolean) {
+    this.root = join(dir, 'sha256');
+    this.maxBytes = maxBytes;
+    this.sync = sync;
+    mkdirSync(this.root, { recursive: true, mode: 0o700 });
+    const found: { hex: string; size: number; age: number }[] = [];
+    for (const shard of readdirSync(this.root)) {
+      for (const hex of readdirSync(join(this.root, shard))) {
+        if (!/^[0-9a-f]{64}$/.test(hex)) {
+          // Left by a process that ended while it wrote.
+          rmSync(join(this.root, shard, hex), { force: true });
+          continue;
+        }
+        const { size, mtimeMs } = statSync(join(this.root, shard, hex));
+        found.push({ hex, size, age: mtimeMs });
+      }
+    }
+    for (const { hex, size } of found.sort((a, b) => a.age - b.age)) {
+      this.files.set(hex, size);
+      this.bytes += size;
+    }
+  }
+
+  /** Undefined: the disk refused it. */
+  put(bytes: Uint8Array): { ref: string; sha256: string } | undefined {
+    const hex = createHash('sha256').update(bytes).digest('hex');
+    const kept = { ref: `sha256:${hex}`, sha256: hex };
+    const path = this.path(hex);
+    try {
+      if (this.files.has(hex)) {
+        const now = new Date();
+        utimesSync(path, now, now);
+        this.files.delete(hex);
+        this.files.set(hex, bytes.length);
+        return kept;
+      }
+      mkdirSync(join(this.root, hex.slice(0, 2)), { recursive: true, mode: 0o700 });
+      const fd = openSync(`${path}.next`, 'w', 0o600);
+      try {
+        for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+        if (this.sync) fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(`${path}.next`, path);
+    } catch {
+      this.errors++;
+      rmSync(`${path}.next`, { force: true });
+      return undefined;
+    }
+    this.files.set(hex, bytes.length);
+    this.bytes += bytes.length;
+    this.stored++;
+    this.evict();
+    return kept;
+  }
+
+  private evict(): void {
+    for (const [hex, size] of this.files) {
+      if (this.bytes <= this.maxBytes || this.files.size === 1) return;
+      rmSync(this.path(hex), { force: true });
+      this.files.delete(hex);
+      this.bytes -= size;
+      this.evicted++;
+    }
+  }
+
+  private path(hex: string): string {
+    return join(this.root, hex.slice(0, 2), hex);
+  }
+}

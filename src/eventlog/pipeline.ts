@@ -1,0 +1,113 @@
+import { AvroWriter } from './encode/avro-writer.ts';
+import { writeFeedback } from './encode/feedback-encoder.ts';
+import { decodeRecord } from './encode/record-decoder.ts';
+import type { RecordEncoder } from './encode/record-encoder.ts';
+import type { RingReader, RingRequest } from './handover/ring-reader.ts';
+import type { FeedbackRecord, LogRecord, RecordConsumer } from './record.ts';
+import { FEEDBACK, HEADER_BYTES, INFERENCE, sealRecord } from './spool/format.ts';
+import type { Spool } from './spool/spool.ts';
+
+/** Taken from a ring in one go: what sinks wait while it is encoded. */
+const ROUND_BYTES = 512 * 1024;
+
+/** The log thread's main line: rings → encoded and redacted records → spool, and beside it whoever looks at records. */
+export class LogPipeline {
+  spooled = 0;
+  feedback = 0;
+  droppedDisk = 0;
+  droppedEncoding = 0;
+  private readonly rings: readonly RingReader[];
+  private readonly encoder: RecordEncoder;
+  private readonly spool: Spool;
+  private readonly consumers: RecordConsumer[] = [];
+  private readonly out = new AvroWriter();
+  private readonly ends: number[] = [];
+  private readonly take = (request: RingRequest): void => this.encode(request);
+
+  constructor(rings: readonly RingReader[], encoder: RecordEncoder, spool: Spool) {
+    this.rings = rings;
+    this.encoder = encoder;
+    this.spool = spool;
+  }
+
+  addConsumer(consumer: RecordConsumer): void {
+    this.consumers.push(consumer);
+  }
+
+  /** One round over the rings. Returns how many records went on. */
+  pump(): number {
+    for (const ring of this.rings) ring.drain(this.take, ROUND_BYTES);
+    return this.commit();
+  }
+
+  /** A record that came by message. */
+  large(ring: number, record: ArrayBuffer): void {
+    this.rings[ring].large(record, this.take);
+    this.commit();
+  }
+
+  /** False: the spool refused them. */
+  recordFeedback(records: readonly FeedbackRecord[]): boolean {
+    this.commit();
+    for (const record of records) {
+      const start = this.begin(FEEDBACK);
+      writeFeedback(record, this.out);
+      this.end(start);
+    }
+    this.feedback += records.length;
+    const before = this.droppedDisk;
+    this.commit();
+    return this.droppedDisk === before;
+  }
+
+  private encode(request: RingRequest): void {
+    const start = this.begin(INFERENCE);
+    try {
+      this.encoder.encode(request, this.out);
+      this.end(start);
+    } catch {
+      this.out.at = start;
+      this.droppedEncoding++;
+    }
+  }
+
+  private begin(kind: number): number {
+    const { out } = this;
+    const start = out.at;
+    out.reserve(HEADER_BYTES + 1);
+    out.at += HEADER_BYTES;
+    out.byte(kind);
+    return start;
+  }
+
+  private end(start: number): void {
+    const { out } = this;
+    sealRecord(out.u8, start, out.at);
+    this.ends.push(out.at);
+  }
+
+  /** What was encoded since the last time goes into the spool. */
+  private commit(): number {
+    const { out, ends } = this;
+    const count = ends.length;
+    if (count === 0) return 0;
+    const chunk = out.u8.slice(0, out.at);
+    if (this.spool.append(chunk, count)) this.spooled += count;
+    else this.droppedDisk += count;
+    if (this.consumers.length > 0) this.show(chunk);
+    out.at = 0;
+    ends.length = 0;
+    return count;
+  }
+
+  private show(chunk: Uint8Array): void {
+    const records: LogRecord[] = [];
+    let start = 0;
+    for (const end of this.ends) {
+      const body = start + HEADER_BYTES;
+      if (chunk[body] === INFERENCE) records.push(decodeRecord(chunk.subarray(body + 1, end)));
+      start = end;
+    }
+    if (records.length > 0) for (const consumer of this.consumers) consumer.consume(records);
+  }
+}

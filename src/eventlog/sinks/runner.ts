@@ -1,0 +1,196 @@
+import type { CursorFile } from '../spool/cursor.ts';
+import type { Position, Spool } from '../spool/spool.ts';
+import { drainRate } from './pace.ts';
+import type { Sink } from './sink.ts';
+
+export interface SinkFigures {
+  name: string;
+  kind: string;
+  /** Records that waited when the process started. */
+  recovered: number;
+  sent: number;
+  /** The other side will never take them. */
+  refused: number;
+  /** Evicted by the size limit, or damaged on the disk, before they were sent. */
+  lost: number;
+  backlog: number;
+  errors: number;
+  lastError: string;
+  /** Since when something waits, in milliseconds; 0: nothing does. */
+  lagMs: number;
+}
+
+const FIRST_WAIT_MS = 100;
+const LAST_WAIT_MS = 10_000;
+const SAVE_MS = 1000;
+const TICK_MS = 250;
+
+/** Carries records from the spool to one sink, for ever: reads, sends, and moves the cursor when they have arrived. */
+export class SinkRunner {
+  readonly name: string;
+  private readonly kind: string;
+  private readonly sink: Sink;
+  private readonly spool: Spool;
+  private readonly cursor: CursorFile;
+  private readonly arriving: () => number;
+  /** Everything before it has arrived. */
+  private settled: Position;
+  private saved: Position;
+  private savedAt = 0;
+  private recovered: number;
+  private sent = 0;
+  private refused = 0;
+  private lost = 0;
+  private errors = 0;
+  private lastError = '';
+  /** Of what is sent, but not settled. */
+  private open = { sent: 0, refused: 0, lost: 0 };
+  private waitingSince = 0;
+  private wake: (() => void) | undefined;
+  private stopping = false;
+  private running: Promise<void> | undefined;
+
+  /** `arriving`: records per second that requests make now. */
+  constructor(name: string, kind: string, sink: Sink, spool: Spool, cursor: CursorFile, arriving: () => number) {
+    this.name = name;
+    this.kind = kind;
+    this.sink = sink;
+    this.spool = spool;
+    this.cursor = cursor;
+    this.arriving = arriving;
+    const state = cursor.load();
+    this.settled = state?.position ?? spool.oldest;
+    // A spool that was deleted begins anew.
+    if (this.settled.record > spool.end.record) this.settled = spool.oldest;
+    this.saved = this.settled;
+    this.recovered = spool.end.record - this.settled.record;
+    sink.restore(state?.note);
+  }
+
+  start(): void {
+    this.running = this.run();
+  }
+
+  /** Something was appended. */
+  notify(): void {
+    if (this.waitingSince === 0) this.waitingSince = Date.now();
+    this.wake?.();
+  }
+
+  /** Up to here nothing is needed any more: it is on the disk that it was sent. */
+  get released(): Position {
+    return this.saved;
+  }
+
+  /** Makes the cursor durable where it moved. */
+  save(): void {
+    if (this.saved.record === this.settled.record && this.saved.segment === this.settled.segment) return;
+    try {
+      this.cursor.save({ position: this.settled, note: this.sink.note() });
+      this.saved = this.settled;
+    } catch (error) {
+      // A full disk: what is sent twice after a crash is better than a log that stands still.
+      this.failed(error);
+    }
+    this.savedAt = Date.now();
+  }
+
+  figures(): SinkFigures {
+    const { name, kind, recovered, sent, refused, lost, errors, lastError, waitingSince } = this;
+    const backlog = this.spool.end.record - this.settled.record;
+    const lagMs = backlog === 0 || waitingSince === 0 ? 0 : Date.now() - waitingSince;
+    return { name, kind, recovered, sent, refused, lost, backlog, errors, lastError, lagMs };
+  }
+
+  /** Sends what there is, for at most `ms`, and ends. */
+  async stop(ms: number): Promise<void> {
+    const until = Date.now() + ms;
+    while (Date.now() < until && this.spool.end.record > this.settled.record && this.errorsInRow === 0) {
+      this.forced = true;
+      this.wake?.();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    this.stopping = true;
+    this.wake?.();
+    await Promise.race([this.running, new Promise((resolve) => setTimeout(resolve, 1000))]);
+    this.save();
+    await this.sink.close().catch((error: unknown) => this.failed(error));
+  }
+
+  private forced = false;
+  private errorsInRow = 0;
+
+  private async run(): Promise<void> {
+    let at = this.settled;
+    while (!this.stopping) {
+      try {
+        at = await this.step(at);
+        this.errorsInRow = 0;
+      } catch (error) {
+        this.failed(error);
+        this.open = { sent: 0, refused: 0, lost: 0 };
+        at = this.settled;
+        await this.pause(Math.min(FIRST_WAIT_MS * 2 ** this.errorsInRow++, LAST_WAIT_MS));
+      }
+      if (Date.now() - this.savedAt > SAVE_MS) this.save();
+    }
+  }
+
+  private async step(at: Position): Promise<Position> {
+    const { open, sink } = this;
+    const begun = Date.now();
+    const { records, next, lost } = this.spool.read(at, sink.maxRecords);
+    if (records.length > 0 || lost > 0) {
+      const { settled, refused } = await sink.send({ records, from: at, next });
+      open.sent += records.length - refused;
+      open.refused += refused;
+      open.lost += lost;
+      if (settled) this.settle(next);
+    }
+    if (await sink.tick(Date.now(), this.forced)) this.settle(next);
+    const backlog = this.spool.end.record - next.record;
+    if (backlog === 0) {
+      this.waitingSince = 0;
+      await this.pause(TICK_MS, true);
+    } else {
+      this.waitingSince = begun;
+      const rate = drainRate(backlog, this.arriving());
+      const due = rate === Number.POSITIVE_INFINITY ? 0 : (records.length / rate) * 1000 - (Date.now() - begun);
+      if (due > 0) await this.pause(due);
+      // The ring is emptied between two batches, however much waits.
+      else await new Promise((resolve) => setImmediate(resolve));
+    }
+    return next;
+  }
+
+  private settle(position: Position): void {
+    const { open } = this;
+    this.settled = position;
+    this.sent += open.sent;
+    this.refused += open.refused;
+    this.lost += open.lost;
+    this.open = { sent: 0, refused: 0, lost: 0 };
+  }
+
+  /** `early`: something appended ends it. */
+  private pause(ms: number, early = false): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, ms);
+      const wake = (): void => {
+        if (early || this.stopping) done();
+      };
+      this.wake = wake;
+      const self = this;
+      function done(): void {
+        clearTimeout(timer);
+        if (self.wake === wake) self.wake = undefined;
+        resolve();
+      }
+    });
+  }
+
+  private failed(error: unknown): void {
+    this.errors++;
+    this.lastError = error instanceof Error ? error.message : String(error);
+  }
+}

@@ -1,0 +1,30 @@
+import type { CursorState } from '../spool/cursor.ts';
+import type { SpoolRecord } from '../spool/format.ts';
+import type { Position } from '../spool/spool.ts';
+
+export interface Batch {
+  records: readonly SpoolRecord[];
+  from: Position;
+  next: Position;
+}
+
+export interface Taken {
+  /** Everything up to the end of the batch is where it belongs; false: the sink holds some of it back. */
+  settled: boolean;
+  /** Records that the sink's other side will never take. */
+  refused: number;
+}
+
+/** Where records go. Each has a cursor of its own, so none waits for another. */
+export interface Sink {
+  readonly maxRecords: number;
+  /** Before the first batch: goes on where the cursor was saved. */
+  restore(note: CursorState['note']): void;
+  /** Rejects: none of it counts, and everything since the last settled place comes again. */
+  send(batch: Batch): Promise<Taken>;
+  /** Time passed. True: what was held back is settled now. */
+  tick(now: number, force: boolean): Promise<boolean>;
+  /** What to save beside the position. */
+  note(): CursorState['note'];
+  close(): Promise<void>;
+}

@@ -1,0 +1,84 @@
+import type { WebhookSinkConfig } from '../../config/event-log-schema.ts';
+import type { WebhookPolicy } from '../../registry/webhooks/guard.ts';
+import { deliver } from '../../registry/webhooks/send.ts';
+import { recordJson, sagemakerLine } from '../encode/json.ts';
+import { decodeFeedback, decodeRecord } from '../encode/record-decoder.ts';
+import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
+import type { Position } from '../spool/spool.ts';
+import type { Batch, Sink, Taken } from './sink.ts';
+
+/**
+ * Batches posted as `{"records": […]}`, signed as the registry's webhooks are. The delivery's id names the batch's place
+ * in the log, so that a receiver can tell one that comes again. An answer of 4xx means never: the batch counts as
+ * refused. Anything else is tried again.
+ */
+export class WebhookSink implements Sink {
+  readonly maxRecords: number;
+  private readonly config: WebhookSinkConfig;
+  private readonly policy: WebhookPolicy;
+  private waiting: string[] = [];
+  private from: Position | undefined;
+  private begunAt = 0;
+
+  constructor(config: WebhookSinkConfig, policy: WebhookPolicy) {
+    this.config = config;
+    this.policy = policy;
+    this.maxRecords = config.batchRecords;
+  }
+
+  restore(): void {}
+
+  async send({ records, from }: Batch): Promise<Taken> {
+    if (this.from !== undefined && from.record <= this.from.record) this.from = undefined;
+    if (this.from === undefined) {
+      this.from = from;
+      this.waiting = [];
+      this.begunAt = Date.now();
+    }
+    for (const record of records) {
+      const line = this.lineOf(record);
+      if (line !== '') this.waiting.push(line);
+    }
+    if (this.waiting.length < this.config.batchRecords) return { settled: false, refused: 0 };
+    return { settled: true, refused: await this.post() };
+  }
+
+  async tick(now: number, force: boolean): Promise<boolean> {
+    if (this.from === undefined || (!force && now - this.begunAt < this.config.every)) return false;
+    await this.post();
+    return true;
+  }
+
+  note(): undefined {
+    return undefined;
+  }
+
+  async close(): Promise<void> {}
+
+  /** How many records the receiver refused. Rejects when trying again may help. */
+  private async post(): Promise<number> {
+    const { url, secret } = this.config;
+    const lines = this.waiting;
+    const id = `${this.config.name}-${this.from?.record ?? 0}`;
+    this.waiting = [];
+    this.from = undefined;
+    if (lines.length === 0) return 0;
+    const body = `{"records":[${lines.join(',')}]}`;
+    const result = await deliver({ id, url, secret: secret ?? '', body }, this.policy, Date.now());
+    if (result.error === '' && result.status >= 200 && result.status < 300) return 0;
+    const what = result.error === '' ? `${url} answered ${result.status}` : result.error;
+    if (result.passing || result.status < 400 || result.status >= 500) throw new Error(what);
+    this.lastRefusal = what;
+    return lines.length;
+  }
+
+  /** Why the last batch was refused. */
+  lastRefusal = '';
+
+  private lineOf({ kind, body }: SpoolRecord): string {
+    const sagemaker = this.config.format === 'sagemaker';
+    if (kind === FEEDBACK) return sagemaker ? '' : recordJson(decodeFeedback(body));
+    const record = decodeRecord(body);
+    return sagemaker ? sagemakerLine(record) : recordJson(record);
+  }
+}

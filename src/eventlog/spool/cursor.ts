@@ -1,0 +1,49 @@
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Position } from './spool.ts';
+
+/** What a sink keeps beside its position, so that it can go on where it was. */
+export interface CursorState {
+  position: Position;
+  /** The sink's own: the size of its open file, for one. */
+  note?: Record<string, string | number>;
+}
+
+/** Up to where a sink has what was spooled, in a file that is replaced whole. */
+export class CursorFile {
+  private readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Undefined: the sink is new, or its file cannot be read. */
+  load(): CursorState | undefined {
+    try {
+      const state = JSON.parse(readFileSync(this.path, 'utf8')) as CursorState;
+      const { segment, offset, record } = state.position;
+      return [segment, offset, record].every((value) => Number.isSafeInteger(value) && value >= 0) ? state : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** On the disk when it returns. Throws what the disk says. */
+  save(state: CursorState): void {
+    const next = `${this.path}.next`;
+    const fd = openSync(next, 'w', 0o600);
+    try {
+      writeSync(fd, JSON.stringify(state));
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(next, this.path);
+    const folder = openSync(dirname(this.path), 'r');
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
+  }
+}

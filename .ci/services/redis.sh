@@ -23,7 +23,13 @@ case $verb in
     echo "redis://127.0.0.1:$port"
     ;;
   stop)
-    [ -s "$dir/pid" ] && kill "$(cat "$dir/pid")" 2>/dev/null || true
+    if [ -s "$dir/pid" ]; then
+      pid=$(cat "$dir/pid")
+      kill "$pid" 2>/dev/null || true
+      # It writes into its folder until it is gone.
+      tries=0
+      while kill -0 "$pid" 2>/dev/null && [ "$tries" -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+    fi
     rm -rf "$dir"
     ;;
   *)

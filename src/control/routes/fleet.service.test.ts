@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -10,11 +12,14 @@ import { ServerProcess } from '../../testing/server-process.ts';
 /** Of its own: this one is stopped and loses what it held. */
 const PORT = 16_390;
 const REDIS = '.ci/services/redis.sh';
+/** A primary, and the replica that takes its place. */
+const PRIMARY = 16_391;
+const REPLICA = 16_392;
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-fleet-'));
 const running = new Set<ServerProcess>();
 after(async () => {
   await Promise.all([...running].map((server) => server.stop()));
-  execFileSync(REDIS, ['stop', String(PORT)]);
+  for (const port of [PORT, PRIMARY, REPLICA]) execFileSync(REDIS, ['stop', String(port)]);
   rmSync(scratch, { recursive: true, force: true });
 });
 
@@ -128,4 +133,167 @@ spec: {metrics: [{name: errors, test: errorRate, margin: 1%}]}
   await admin(servers.find((server) => server !== now) as ServerProcess, '/routes/m/promote', 'POST');
   await everywhere(1, 'all have the end');
   for (const server of servers) assert.equal((await view(server)).rollout?.phase, 'succeeded');
+});
+
+/** One address whose other end can be moved, as a service's or a floating one is. */
+class MovableAddress {
+  port = 0;
+  private target: number;
+  private readonly server: Server;
+  private readonly sockets = new Set<Socket>();
+
+  constructor(target: number) {
+    this.target = target;
+    this.server = createServer((socket) => {
+      const other = createConnection(this.target, '127.0.0.1');
+      for (const [from, to] of [
+        [socket, other],
+        [other, socket],
+      ]) {
+        this.sockets.add(from);
+        from.on('error', () => {});
+        from.on('close', () => {
+          this.sockets.delete(from);
+          to.destroy();
+        });
+        from.pipe(to);
+      }
+    });
+  }
+
+  async open(): Promise<void> {
+    this.server.listen(0, '127.0.0.1');
+    await once(this.server, 'listening');
+    this.port = (this.server.address() as { port: number }).port;
+  }
+
+  moveTo(target: number): void {
+    this.target = target;
+    for (const socket of this.sockets) socket.destroy();
+  }
+
+  close(): void {
+    this.server.close();
+    for (const socket of this.sockets) socket.destroy();
+  }
+}
+
+const redis = (port: number, ...command: string[]): string =>
+  execFileSync('redis-cli', ['-p', String(port), ...command], { encoding: 'utf8' }).trim();
+
+const SHARED = `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: m}
+spec:
+  variants: {stable: {model: m, version: "1"}, next: {model: m, version: "2"}}
+  strategy:
+    canary:
+      stable: stable
+      candidate: next
+      steps: [{setWeight: 20}, {pause: {}}]
+---
+apiVersion: switchyard/v1
+kind: Route
+metadata: {name: b}
+spec:
+  variants: {stable: {model: m, version: "1"}, next: {model: m, version: "2"}}
+  strategy:
+    bandit:
+      policy: thompsonBeta
+      arms: [stable, next]
+      floor: 0.1
+      refresh: 500ms
+      reward: {wait: 5s}
+`;
+
+interface BanditView {
+  bandit: { arms: { rewards: number; mean: number | null; probability: number }[] };
+}
+
+test('three gateways learn as one, and go on when Redis fails over to its replica', async (t) => {
+  execFileSync(REDIS, ['start', String(PRIMARY)]);
+  execFileSync(REDIS, ['start', String(REPLICA)]);
+  redis(REPLICA, 'replicaof', '127.0.0.1', String(PRIMARY));
+  const address = new MovableAddress(PRIMARY);
+  t.after(() => address.close());
+  await address.open();
+  const folder = mkdtempSync(join(scratch, 'shared-'));
+  const root = scriptRepository(folder, {
+    m: { versions: { 1: times(1), 2: times(2) }, config: 'version_policy: { all: {} }\n' },
+  });
+  writeFileSync(join(folder, 'routes.yaml'), SHARED);
+  const config = join(folder, 'switchyard.yaml');
+  writeFileSync(
+    config,
+    `models: {repositories: [${root}]}\nroutes: {files: [routes.yaml], redisUrl: "redis://127.0.0.1:${address.port}", leaseSeconds: 2}\nthreads: {gateways: 1, executors: 1}\n`,
+  );
+  const servers: ServerProcess[] = [];
+  for (let i = 0; i < 3; i++) servers.push(await ServerProcess.start(['--config', config, '--no-supervise']));
+  for (const server of servers) running.add(server);
+  const arms = async (server: ServerProcess) => (await admin<BanditView>(server, '/routes/b')).bandit.arms;
+  const learnt = (count: number): Promise<void> =>
+    until(
+      `all know ${count} rewards`,
+      async () =>
+        (await Promise.all(servers.map(arms))).every(
+          (list) => list.reduce((sum, { rewards }) => sum + rewards, 0) === count,
+        ),
+      60_000,
+    );
+  /** Asks every gateway, and gives all rewards to one of them. */
+  const reward = async (each: number): Promise<void> => {
+    const events: object[] = [];
+    for (const server of servers) {
+      for (let i = 0; i < each; i++) {
+        const body = JSON.stringify({ inputs: x(1) });
+        const answer = await fetch(server.url('/v2/models/b/infer'), { method: 'POST', body });
+        await answer.arrayBuffer();
+        const next = answer.headers.get('x-switchyard-variant') === 'next';
+        events.push({ id: answer.headers.get('x-switchyard-id'), reward: Number(next) });
+      }
+    }
+    const sent = await fetch(servers[0].url('/switchyard/v1/feedback'), {
+      method: 'POST',
+      body: JSON.stringify({ events }),
+    });
+    assert.equal(((await sent.json()) as { accepted: number }).accepted, 3 * each);
+  };
+
+  await until('one of them decides', async () => (await leaderOf(servers)) !== undefined, 30_000);
+  await until('all are at the gate', async () =>
+    (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === 0.2),
+  );
+  await reward(40);
+  await learnt(120);
+  // A reward for another gateway's decision was its, not a default of 0.
+  for (const server of servers)
+    assert.deepEqual(
+      (await arms(server)).map(({ mean }) => mean),
+      [0, 1],
+    );
+  await until('all prefer the better arm', async () =>
+    (await Promise.all(servers.map(arms))).every(([, next]) => next.probability > 0.85),
+  );
+
+  const leader = (await leaderOf(servers)) as ServerProcess;
+  const token = async (server: ServerProcess): Promise<number> =>
+    (await admin<{ gateway: { token: number } }>(server, '/routes-status')).gateway.token;
+  const before = await token(leader);
+  execFileSync(REDIS, ['stop', String(PRIMARY)]);
+  await until('nobody decides', async () => (await leaderOf(servers)) === undefined, 30_000);
+  for (const server of servers) assert.equal(await ask(server), 200);
+  redis(REPLICA, 'replicaof', 'no', 'one');
+  address.moveTo(REPLICA);
+  await until('one decides over the replica', async () => (await leaderOf(servers)) !== undefined, 30_000);
+  const after = (await leaderOf(servers)) as ServerProcess;
+  assert.ok((await token(after)) >= before, 'tokens never go back');
+  for (const server of servers) assert.equal((await view(server)).weights.next, 0.2);
+  await reward(10);
+  await learnt(150);
+  await admin(servers.find((server) => server !== after) as ServerProcess, '/routes/m/promote', 'POST');
+  await until(
+    'all have the end',
+    async () => (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === 1),
+    30_000,
+  );
 });

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { RegistryUnderTest } from '../testing/registry.ts';
 
 /** .ci/run asks for 200. */
 const KILLS = Number(process.env.SWITCHYARD_TEST_KILLS ?? 3);
@@ -16,8 +17,10 @@ const WRITERS = 6;
 const dataDir = mkdtempSync(join(tmpdir(), 'registry-kill-'));
 after(() => rmSync(dataDir, { recursive: true, force: true }));
 
-async function start(): Promise<{ child: ChildProcess; url: string }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', SERVER, dataDir], { stdio: ['ignore', 'pipe', 'inherit'] });
+async function start(database: string): Promise<{ child: ChildProcess; url: string }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', SERVER, dataDir, database], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const [port] = (await once(createInterface({ input: child.stdout! }), 'line')) as [string];
   return { child, url: `http://127.0.0.1:${port}` };
 }
@@ -84,7 +87,11 @@ async function check(url: string): Promise<void> {
   }
   if (alias.version !== '') {
     const { model_version } = await call(url, 'GET', 'registered-models/alias', { name: 'killed', alias: 'champion' });
-    assert.ok([alias.version, alias.sent].includes(model_version.version));
+    const { version } = model_version;
+    assert.ok([alias.version, alias.sent].includes(version), `${JSON.stringify(alias)}, found ${version}`);
+    // A move that was done but not acknowledged is what the next one starts from.
+    alias.version = version;
+    alias.sent = version;
   }
   for (const [path, body] of [...uploads].slice(-20)) {
     const response = await fetch(`${url}/api/2.0/mlflow-artifacts/artifacts/${path}`);
@@ -94,7 +101,11 @@ async function check(url: string): Promise<void> {
 }
 
 test(`killed ${KILLS} times under writes, the registry opens clean with all it had acknowledged`, async () => {
-  let { child, url } = await start();
+  // Of the kind that the environment asks for.
+  const empty = await RegistryUnderTest.open(undefined, dataDir);
+  await empty.close(true);
+  const { database } = empty;
+  let { child, url } = await start(database);
   await call(url, 'POST', 'registered-models/create', { name: 'killed' });
   for (let version = 1; version <= 2; version++)
     await call(url, 'POST', 'model-versions/create', { name: 'killed', source: 'mlflow-artifacts:/0/x/artifacts' });
@@ -108,7 +119,7 @@ test(`killed ${KILLS} times under writes, the registry opens clean with all it h
     // Nothing but the lost connection may have ended a writer.
     for (const result of await settled)
       assert.match(String((result as PromiseRejectedResult).reason), /fetch failed|terminated|other side/);
-    ({ child, url } = await start());
+    ({ child, url } = await start(database));
     await check(url);
   }
   child.kill('SIGKILL');

@@ -3,9 +3,10 @@ import type { AddressInfo } from 'node:net';
 import { openRegistry } from '../registry/registry.ts';
 import { registrySettings } from './registry.ts';
 
-// A registry in a process of its own, to be killed: node --import tsx registry-server.ts <dataDir>. Prints its port.
-const [dataDir] = process.argv.slice(2);
-const registry = await openRegistry(registrySettings(dataDir, 'sqlite'), {
+// A registry in a process of its own, to be killed: node --import tsx registry-server.ts <dataDir> [<database>]. Prints its
+// port.
+const [dataDir, database = 'sqlite'] = process.argv.slice(2);
+const registry = await openRegistry(registrySettings(dataDir, database), {
   error: (fields, message) => console.error(message, fields.err),
 });
 const server = http.createServer((request, response) => {

@@ -25,6 +25,7 @@ dataDir: $work/data
 YAML
 node "$root/dist/cli/main.js" serve --config "$work/switchyard.yaml" > "$work/serve.log" 2>&1 &
 server=$!
+export SWITCHYARD_PID=$server
 finish() {
   status=$?
   kill -TERM "$server" 2>/dev/null || true

@@ -1,7 +1,9 @@
 """Artifacts of runs: log, list, download, delete; and models of three flavours, logged, registered and loaded."""
 
+import filecmp
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import mlflow
@@ -145,6 +147,68 @@ def test_a_resumed_upload_is_an_artifact(server, client, run_id, tmp_path):
         assert answer.status_code == 200, answer.text
         offset = answer.json()["offset"]
     assert Path(client.download_artifacts(run_id, "resumed.bin", str(tmp_path))).read_bytes() == content
+
+
+def memory_of(root):
+    """Resident bytes of a process and all it started."""
+    children, sizes = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line)
+        except OSError:
+            continue
+        children.setdefault(int(status["PPid"]), []).append(int(folder.name))
+        sizes[int(folder.name)] = int(status.get("VmRSS", "0 kB").split()[0]) * 1024
+    total, waiting = 0, [root]
+    while waiting:
+        pid = waiting.pop()
+        total += sizes.get(pid, 0)
+        waiting += children.get(pid, [])
+    return total
+
+
+class PeakMemory:
+    """The most memory that the server's processes have together meanwhile, beyond what they had before."""
+
+    def __enter__(self):
+        self.pid = int(os.environ["SWITCHYARD_PID"])
+        self.before = self.peak = memory_of(self.pid)
+        self.ending = threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def watch(self):
+        while not self.ending.wait(0.1):
+            self.peak = max(self.peak, memory_of(self.pid))
+
+    def __exit__(self, *_):
+        self.ending.set()
+        self.thread.join()
+
+    @property
+    def grown(self):
+        return self.peak - self.before
+
+
+def test_two_gigabytes_go_up_and_down_in_flat_memory(client, run_id, tmp_path):
+    """By the unchanged client, in one PUT; and again, as bytes that are stored already."""
+    size = 2 * 1024**3
+    big = tmp_path / "two-gigabytes.bin"
+    with big.open("wb") as file:
+        for i in range(size // 2**20):
+            file.write(i.to_bytes(8, "little") * 2**17)
+    with PeakMemory() as memory:
+        client.log_artifact(run_id, str(big))
+        client.log_artifact(run_id, str(big), "again")
+    assert [f.file_size for f in client.list_artifacts(run_id) if not f.is_dir] == [size]
+    assert memory.grown < 300 * 2**20, f"{memory.grown} bytes more"
+    down = tmp_path / "down"
+    down.mkdir()
+    with PeakMemory() as memory:
+        client.download_artifacts(run_id, "again/two-gigabytes.bin", str(down))
+    assert memory.grown < 300 * 2**20, f"{memory.grown} bytes more"
+    assert filecmp.cmp(big, down / "again" / "two-gigabytes.bin", shallow=False)
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc", "a\\b", "C:\\x"])

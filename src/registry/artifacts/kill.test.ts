@@ -15,8 +15,8 @@ const PROGRAM = fileURLToPath(new URL('../../testing/registry-server.ts', import
 const FILES = '/api/2.0/mlflow-artifacts/artifacts';
 const PART = 600_000;
 
-async function start(dataDir: string): Promise<{ child: ChildProcess; url: string }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, dataDir], {
+async function start(dataDir: string, database: string): Promise<{ child: ChildProcess; url: string }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, dataDir, database], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const [line] = (await once(child.stdout!, 'data')) as [Buffer];
@@ -30,6 +30,9 @@ function patch(url: string, id: string, content: Buffer, from: number, to: numbe
 
 test('kill -9 during uploads and collections loses nothing that was acknowledged', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'killed-'));
+  const empty = await RegistryUnderTest.open(undefined, dataDir);
+  await empty.close(true);
+  const { database } = empty;
   const acknowledged = new Map<string, string>();
   const filling = randomBytes(1_500_000);
   const contentOf = (path: string): Buffer => Buffer.concat([Buffer.from(path), filling]);
@@ -55,7 +58,7 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
   };
   try {
     for (let round = 0; round < KILLS; round++) {
-      const { child, url } = await start(dataDir);
+      const { child, url } = await start(dataDir, database);
       const ended = once(child, 'exit');
       // Before collections run again: they end uploads that nobody goes on with.
       await resume(url);
@@ -96,7 +99,7 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
       for (const { reason } of (await clients) as PromiseRejectedResult[])
         if (reason !== undefined) assert.ok(reason instanceof TypeError, String(reason));
     }
-    const served = await RegistryUnderTest.open('sqlite', dataDir);
+    const served = await RegistryUnderTest.open(database, dataDir);
     await resume(served.url);
     for (const [path, sha256] of acknowledged) {
       const got = Buffer.from(await (await fetch(`${served.url}${FILES}/${path}`)).arrayBuffer());

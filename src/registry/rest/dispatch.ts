@@ -47,6 +47,8 @@ export class RestDispatch {
       if ('stream' in match.route) await stream(match.route, match.params, call, this.scope);
       else await json(match.route, match.params, call, this.scope);
     } catch (error) {
+      // Whoever asked has gone while it was sent: nobody's mistake.
+      if ((error as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE' && call.response.destroyed) return;
       if (!(error instanceof SwitchyardError) || isOurs(error)) this.onError(error);
       sendError(call, error);
     }

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { z } from 'zod';
+import { RegistryUnderTest } from '../../testing/registry.ts';
+import type { JsonRoute, RestRoute } from './route.ts';
+
+const ATTACKS = [
+  '../../../../etc/passwd',
+  '..',
+  '.',
+  '/etc/passwd',
+  '..\\..\\x',
+  'C:\\x',
+  'file:///etc/passwd',
+  'mlflow-artifacts:/../../etc',
+  'a/../../../x',
+  'a\u0000b',
+  'a\r\nSet-Cookie: x',
+  '__proto__',
+  'constructor',
+  "' OR 1=1 --",
+  '$(touch x)',
+  'x'.repeat(5000),
+  '\u202e\ufeff',
+  '-1',
+  '1e400',
+  '99999999999999999999',
+];
+
+// The data folder lies in one of our own, so that whatever leaves it is seen.
+const outside = mkdtempSync(join(tmpdir(), 'outside-'));
+const bait = join(outside, 'bait');
+const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+let registry: RegistryUnderTest;
+before(async () => {
+  writeFileSync(bait, 'bait');
+  registry = await RegistryUnderTest.open(undefined, join(outside, 'data'));
+  await registry.ok('POST', 'registered-models/create', { name: 'here' });
+  await registry.ok('POST', 'model-versions/create', { name: 'here', source: 'mlflow-artifacts:/0/here' });
+});
+after(async () => {
+  agent.destroy();
+  await registry.close();
+  rmSync(outside, { recursive: true, force: true });
+});
+
+/** Everything below a folder but what the database keeps for itself. */
+function tree(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter((path) => !/registry\.db(-wal|-shm|-journal)?$/.test(path) && statSync(path).isFile())
+    .sort();
+}
+
+/** The raw path, as `fetch` would not leave it. */
+function send(method: string, path: string, body: string): Promise<{ status: number; body: string }> {
+  const { hostname, port } = new URL(registry.url);
+  return new Promise((resolve, reject) => {
+    const headers = body === '' ? {} : { 'Content-Length': Buffer.byteLength(body) };
+    const request = http.request({ hostname, port, method, path, headers, agent }, (response) => {
+      let text = '';
+      response.on('data', (chunk: Buffer) => {
+        text += chunk.toString();
+      });
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body: text }));
+      response.on('error', reject);
+    });
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+/** A request that would be fine but for one value, for each place where a text can be put. */
+function* requests(route: RestRoute, attack: string): Iterable<{ path: string; body: string; what: string }> {
+  const inPath = [...route.path.matchAll(/\{(\w+)\*?\}/g)].map(([, name]) => name);
+  const good = (name: string): string => (name === 'name' ? 'here' : '1');
+  const pathWith = (chosen: string | undefined): string =>
+    route.path.replaceAll(/\{(\w+)\*?\}/g, (_, name: string) =>
+      encodeURIComponent(name === chosen ? attack : good(name)),
+    );
+  const fields = 'request' in route ? textFields(route).filter((name) => !inPath.includes(name)) : [];
+  const reads = route.method === 'GET' || route.method === 'DELETE';
+  const values = (chosen: string | undefined): Record<string, unknown> =>
+    Object.fromEntries(fields.map((name) => [name, name === chosen ? attack : good(name)]));
+  for (const chosen of [...inPath, ...fields]) {
+    const given = values(chosen);
+    const query = reads && fields.length > 0 ? `?${new URLSearchParams(given as Record<string, string>)}` : '';
+    const body = reads ? '' : JSON.stringify(given);
+    yield { path: pathWith(chosen) + query, body, what: `${route.method} ${route.path} with ${chosen}` };
+  }
+}
+
+function textFields({ request }: JsonRoute): string[] {
+  const { properties = {} } = z.toJSONSchema(request, { io: 'input', unrepresentable: 'any' }) as {
+    properties?: Record<string, { type?: string; enum?: string[]; anyOf?: { type?: string }[] }>;
+  };
+  return Object.entries(properties)
+    .filter(([, schema]) => JSON.stringify(schema).includes('"type":"string"') && schema.enum === undefined)
+    .map(([name]) => name);
+}
+
+test('no value in any place of any call reaches a file, ends as a mistake of the server, or tells where files lie', async () => {
+  const { routes } = registry.registry.rest;
+  assert.ok(routes.length > 80);
+  const before = tree(outside);
+  let sent = 0;
+  const strike = async (route: RestRoute, attack: string): Promise<void> => {
+    for (const { path, body, what } of requests(route, attack)) {
+      // Longer lines are for the HTTP parser to refuse.
+      if (path.length > 8000) continue;
+      const answer = await send(route.method, path, body);
+      sent++;
+      assert.ok(answer.status < 500 || answer.status === 501, `${what} = ${attack}: ${answer.status} ${answer.body}`);
+      assert.ok(!answer.body.includes(outside), `${what} = ${attack} tells ${answer.body}`);
+      assert.ok(!answer.body.includes('root:x:'), `${what} = ${attack} read a file`);
+    }
+  };
+  for (const route of routes) await Promise.all(ATTACKS.map((attack) => strike(route, attack)));
+  assert.ok(sent > 2000, `${sent}`);
+  // Artifacts that were stored under odd but harmless names are blobs of the store.
+  const strangers = tree(outside).filter(
+    (path) =>
+      !before.includes(path) &&
+      !/\/registry\/(blobs\/sha256\/[0-9a-f]{2}\/[0-9a-f]{64}|staging\/[0-9a-f-]{36})$/.test(path),
+  );
+  assert.deepEqual(strangers, []);
+  assert.deepEqual(registry.errors, []);
+  assert.equal((await send('GET', '/api/2.0/mlflow/experiments/get?experiment_id=0', '')).status, 200);
+});

@@ -40,7 +40,7 @@ const allowed = {
   eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
   training: ['registry'],
   pull: ['models', 'pipeline/types', 'registry'],
-  admin: ['control', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training/jobs'],
+  admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training/jobs'],
   client: ['pipeline/types', 'tensor'],
   exchange: ['client', 'registry'],
   cli: ['client', 'control/validate', 'exchange', 'experiments', 'main', 'training/jobs', 'training/work/source-dir'],

@@ -305,6 +305,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
         registry,
         routes,
         training,
+        eventLog,
         version,
         logger,
       },

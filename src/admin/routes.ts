@@ -3,6 +3,7 @@ import { configRoutes } from './routes/config.ts';
 import { documentRoutes } from './routes/documents.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { logRoutes } from './routes/log.ts';
 import { modelRoutes } from './routes/models.ts';
 import { routeRoutes } from './routes/routes.ts';
 import { settingsRoutes } from './routes/settings.ts';
@@ -18,6 +19,7 @@ const described: readonly AdminRoute[] = [
   ...usageRoutes,
   ...threadRoutes,
   ...settingsRoutes,
+  ...logRoutes,
 ];
 
 /** Everything the admin port answers. What is not here is refused. */

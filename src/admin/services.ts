@@ -3,6 +3,7 @@ import type { Config } from '../config/schema.ts';
 import type { ReloadStatus } from '../control/config-reloader.ts';
 import type { PoolDescription } from '../control/executor-pool.ts';
 import type { Routes } from '../control/routes/routes.ts';
+import type { EventLog } from '../eventlog/event-log.ts';
 import type { ServingTable, VersionStatus } from '../pipeline/types.ts';
 import type { RegistryFront } from '../registry/front.ts';
 import type { MetricsReader, RowName } from '../telemetry/metrics-reader.ts';
@@ -25,6 +26,8 @@ export interface AdminServices {
     readonly rows: { names(): RowName[] };
     tenants(): TenantFigures[];
   };
+  /** Undefined: nothing is logged. */
+  eventLog: Pick<EventLog, 'status' | 'tail' | 'verify'> | undefined;
   reloader: { readonly status: ReloadStatus; reload(): ReloadStatus };
   pool: { describe(): PoolDescription };
   fleet: { readonly ready: boolean; ids(): number[] };

@@ -5,6 +5,7 @@ import { explain } from './failure.ts';
 import { addInfer } from './infer.ts';
 import { EXIT, EXIT_HELP, type Output } from './io.ts';
 import { addJobs } from './jobs.ts';
+import { addLog } from './log.ts';
 import { addModels } from './models.ts';
 import { addOpe } from './ope.ts';
 import { addRegistry } from './registry.ts';
@@ -51,6 +52,7 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
   addJobs(program, output, (exit) => {
     code = exit;
   });
+  addLog(program, output);
   addInfer(program, output);
   addBench(program, output);
   try {

@@ -75,6 +75,30 @@ export interface RouteView extends RouteRow {
   bandit?: Record<string, unknown>;
 }
 
+/** As GET /api/v1/log answers. */
+export interface LogView {
+  served: number;
+  feedback: number;
+  sampledOut: number;
+  droppedBehind: number;
+  droppedDisk: number;
+  droppedThread: number;
+  droppedEncoding: number;
+  waiting: number;
+  spooled: number;
+  spool: { bytes: number; setAside: number; errors: number };
+  sinks: {
+    name: string;
+    kind: string;
+    sent: number;
+    refused: number;
+    lost: number;
+    backlog: number;
+    errors: number;
+    lastError: string;
+  }[];
+}
+
 /** The admin API. Every call rejects with ClientError. */
 export class AdminClient {
   private readonly options: ClientOptions;
@@ -147,6 +171,26 @@ export class AdminClient {
   /** A word on a rollout: promote, abort, retry, pause or resume. */
   commandRoute(name: string, verb: string, body: object = {}): Promise<RouteView> {
     return this.call('POST', `/api/v1/routes/${encodeURIComponent(name)}/${verb}`, body);
+  }
+
+  logStatus(): Promise<LogView> {
+    return this.call('GET', '/api/v1/log');
+  }
+
+  /** The last records, or those from number `from` on, each as JSON text. */
+  async logRecords(limit: number, from = -1): Promise<{ records: string[]; next: number }> {
+    const search = new URLSearchParams({ limit: String(limit), ...(from < 0 ? {} : { from: String(from) }) });
+    const page = await this.call<{ records: unknown[]; next: number }>('GET', `/api/v1/log/records?${search}`);
+    return { records: page.records.map((record) => JSON.stringify(record)), next: page.next };
+  }
+
+  verifyLog(): Promise<{
+    segments: number;
+    records: number;
+    bytes: number;
+    damaged: { segment: number; offset: number; bytes: number }[];
+  }> {
+    return this.call('POST', '/api/v1/log/verify');
   }
 
   private async call<T>(method: string, path: string, body?: object): Promise<T> {

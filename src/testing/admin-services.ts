@@ -110,6 +110,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       rows: { names: () => [{ row: version.metricsRow, model: 'digits', version: '1' }] },
       tenants: () => [{ tenant: 'acme', figures }],
     },
+    eventLog: undefined,
     reloader: { status: reload, reload: () => reload },
     pool: {
       describe: () => ({

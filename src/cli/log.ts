@@ -1,0 +1,73 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import type { LogView } from '../client/admin.ts';
+import { CliError, type Output } from './io.ts';
+import { type AdminFlags, connect, withAdmin } from './options.ts';
+import { formatTable } from './table.ts';
+
+const FOLLOW_MS = 500;
+const PAGE = 1000;
+
+export function addLog(program: Command, output: Output): void {
+  const log = program.command('log').description('look at the event log: records of requests');
+  withAdmin(log.command('status').description('figures of the log, its spool and its sinks')).action(
+    async (flags: AdminFlags) => {
+      const status = await (await connect(flags)).logStatus();
+      output.out(flags.output === 'json' ? JSON.stringify(status, undefined, 2) : render(status));
+    },
+  );
+  withAdmin(log.command('tail').description('the last records, as JSON lines'))
+    .option('-n, --lines <count>', 'how many', Number, 10)
+    .option('-f, --follow', 'go on with those that come')
+    .action(async (flags: AdminFlags & { lines: number; follow?: boolean }) => {
+      const client = await connect(flags);
+      let page = await client.logRecords(flags.lines);
+      for (;;) {
+        for (const line of page.records) output.out(line);
+        if (flags.follow !== true) return;
+        if (page.records.length < PAGE) await sleep(FOLLOW_MS);
+        page = await client.logRecords(PAGE, page.next);
+      }
+    });
+  withAdmin(log.command('verify').description('read the whole spool and check every record')).action(
+    async (flags: AdminFlags) => {
+      const { records, segments, bytes, damaged } = await (await connect(flags)).verifyLog();
+      for (const place of damaged)
+        output.err(`segment ${place.segment}: ${place.bytes} damaged bytes at offset ${place.offset}`);
+      if (damaged.length > 0) throw new CliError(`${damaged.length} damaged places beside ${records} good records`);
+      output.out(`${records} records in ${segments} segments (${bytes} bytes), no damage`);
+    },
+  );
+}
+
+function render(status: LogView): string {
+  const { served, feedback, sampledOut, droppedBehind, droppedDisk, droppedThread, droppedEncoding, spool } = status;
+  const dropped = droppedBehind + droppedDisk + droppedThread + droppedEncoding;
+  const figures = [
+    ['requests', served],
+    ['feedback', feedback],
+    ['sampled out', sampledOut],
+    ['dropped', dropped],
+    ['waiting', status.waiting],
+    ['spooled', status.spooled],
+    ['spool bytes', spool.bytes],
+    ['damaged', spool.setAside],
+    ['disk errors', spool.errors],
+  ];
+  const sinks = status.sinks.map((sink) => [
+    sink.name,
+    sink.kind,
+    String(sink.sent),
+    String(sink.backlog),
+    String(sink.lost + sink.refused),
+    String(sink.errors),
+    sink.lastError,
+  ]);
+  return [
+    formatTable(
+      ['FIGURE', 'VALUE'],
+      figures.map(([name, value]) => [String(name), String(value)]),
+    ),
+    formatTable(['SINK', 'KIND', 'SENT', 'BACKLOG', 'LOST', 'ERRORS', 'LAST ERROR'], sinks),
+  ].join('\n\n');
+}

@@ -1,17 +1,32 @@
 #!/usr/bin/env bash
-# Runs the fuzzer of native/ with the address and undefined-behaviour sanitizers:  .ci/fuzz.sh SECONDS
-# Once as it is built for this processor and once without its vector instructions. Finds are left in native/build/.
+# Runs the fuzzers of native/ with the address and undefined-behaviour sanitizers:  .ci/fuzz.sh SECONDS
+# The codecs once as they are built for this processor and once without its vector instructions, then the gRPC server.
+# Each for SECONDS / 2. Finds are left in native/build/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=$1
 compiler=$(command -v clang++-14 || command -v clang++)
-for variant in vector portable; do
-  work=native/build/fuzz-$variant
+
+# fuzz NAME CORPUS SOURCE… -- COMPILER-FLAG… -- FUZZER-FLAG…
+fuzz() {
+  local work=native/build/fuzz-$1 corpus=native/fuzz/$2
+  shift 2
+  local parts=([0]='' [1]='' [2]='') part=0
+  for argument in "$@"; do
+    if [ "$argument" = -- ]; then part=$((part + 1)); else parts[part]+=" $argument"; fi
+  done
   mkdir -p "$work/corpus"
-  flags=()
-  [ "$variant" = portable ] && flags+=(-DSWITCHYARD_PORTABLE)
-  "$compiler" -std=c++17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all "${flags[@]}" -Inative/src \
-    native/fuzz/codecs.cc native/src/{decode,elements,print,text}.cc -o "$work/fuzz"
-  "$work/fuzz" -max_total_time=$((seconds / 2)) -max_len=4096 -dict=native/fuzz/json.dict -verbosity=0 -print_final_stats=1 \
-    -artifact_prefix="$work/" "$work/corpus" native/fuzz/corpus
-done
+  # shellcheck disable=SC2086
+  "$compiler" -std=c++17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Inative/src \
+    ${parts[0]} ${parts[1]} -o "$work/fuzz"
+  # shellcheck disable=SC2086
+  "$work/fuzz" -max_total_time=$((seconds / 2)) -max_len=4096 ${parts[2]} -verbosity=0 -print_final_stats=1 \
+    -artifact_prefix="$work/" "$work/corpus" "$corpus"
+}
+
+codecs=(native/fuzz/codecs.cc native/src/{decode,elements,print,text}.cc)
+fuzz vector corpus "${codecs[@]}" -- -- -dict=native/fuzz/json.dict
+fuzz portable corpus "${codecs[@]}" -- -DSWITCHYARD_PORTABLE -- -dict=native/fuzz/json.dict
+# nghttp2 is node's own in the addon: here it comes from the system, whole, since it is looked up by name.
+fuzz grpc corpus-grpc native/fuzz/grpc.cc native/src/grpc_{calls,connection,host,message}.cc -- \
+  -Wl,--no-as-needed -lnghttp2 -ldl --

@@ -4,6 +4,7 @@ import type { RolloutEvent } from '../../experiments/rollout/state.ts';
 import type { RouteActivity } from '../../gateway/route-activity.ts';
 import type { ServingTable } from '../../pipeline/types.ts';
 import type { RouteState } from '../../routing/live-route.ts';
+import { queryPrometheus } from '../../shared/prometheus-query.ts';
 import type { AliasSource, RouteAliases } from './aliases.ts';
 import { epochOf, learnBandit } from './bandit-control.ts';
 import {
@@ -16,7 +17,6 @@ import {
 import { lookAtExperiment } from './experiment-control.ts';
 import { Ledger, noRouteSums } from './ledger.ts';
 import { isControlled, type LiveRoute, learnFrom, mature, newLive } from './live.ts';
-import { queryPrometheus } from './prometheus-query.ts';
 import {
   type AliasWish,
   answerQuery,

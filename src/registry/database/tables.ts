@@ -1,6 +1,7 @@
 import type { ArtifactTables } from './tables/artifacts.ts';
 import type { JobTables } from './tables/jobs.ts';
 import type { GatewayTables, ModelTables, WebhookTables } from './tables/models.ts';
+import type { PipelineTables } from './tables/pipelines.ts';
 import type { RouteTables } from './tables/routes.ts';
 import type { TrackingTables } from './tables/tracking.ts';
 
@@ -12,4 +13,5 @@ export interface Tables
     WebhookTables,
     GatewayTables,
     RouteTables,
-    JobTables {}
+    JobTables,
+    PipelineTables {}

@@ -38,12 +38,12 @@ const allowed = {
   kafka: [],
   registry: [],
   eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
-  training: ['registry'],
+  training: ['backends/process', 'registry'],
   pull: ['models', 'pipeline/types', 'registry'],
-  admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training/jobs'],
+  admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],
   client: ['pipeline/types', 'tensor'],
   exchange: ['client', 'registry'],
-  cli: ['client', 'control/validate', 'exchange', 'experiments', 'main', 'training/jobs', 'training/work/source-dir'],
+  cli: ['client', 'control/validate', 'exchange', 'experiments', 'main', 'training'],
 };
 
 const rules = Object.entries(allowed).map(([folder, others]) => {

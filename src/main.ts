@@ -30,6 +30,7 @@ import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
 import { createLogger } from './telemetry/logging.ts';
 import { TraceSettingsStore } from './telemetry/trace-settings.ts';
 import { TrainingFront } from './training/front.ts';
+import { Pipelines } from './training/pipelines/pipelines.ts';
 
 /** What `switchyard serve` hands to the process that serves, as its only argument (JSON). */
 export interface ServeOptions {
@@ -279,6 +280,18 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     log: logger,
   });
   hub.addSource(() => routes.metrics());
+  const pipelines = new Pipelines({
+    config: config.pipelines,
+    baseDir,
+    dataDir,
+    registry: () => registry.get(),
+    jobs: async () => (await training.get()).jobs,
+    applyRoute: async (document) => {
+      const body = JSON.stringify(document, undefined, 2);
+      await routes.change([{ kind: 'Route', name: document.metadata.name, body }], false);
+    },
+    log: (level, message, fields) => logger[level](fields, message),
+  });
   const control = new ControlPlane(manager, traceSettings, fleet, { ...DEFAULT_LOG_SETTINGS }, apply, (body) =>
     eventLog === undefined ? routes.feedback(body) : eventLog.feedback(body, (each) => routes.feedback(each)),
   );
@@ -306,6 +319,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
         routes,
         training,
         eventLog,
+        pipelines,
         version,
         logger,
       },
@@ -324,7 +338,10 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   setImmediate(
     () =>
       void registry.get().then(
-        () => training.start(),
+        async () => {
+          await training.start();
+          await pipelines.start();
+        },
         () => {},
       ),
   );
@@ -342,6 +359,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const drain = async (): Promise<void> => {
     fleet.setReady(false);
     await reloader.close();
+    await pipelines.close();
     await routes.close();
     remotes.stop();
     await pull?.stop();

@@ -57,7 +57,7 @@ export class AccessPolicy {
         `Origin ${JSON.stringify(facts.origin.slice(0, 200))} is not this server; call the admin API from a page it serves, or without a browser`,
       );
     }
-    if (role === 'public') return;
+    if (role !== 'operator') return;
     if (this.tokenDigest === undefined) {
       if (isLoopback(hostName(facts.host))) return;
       throw new SwitchyardError(

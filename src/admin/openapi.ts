@@ -40,7 +40,7 @@ function operation(route: AdminRoute): Record<string, unknown> {
     operationId: route.operationId,
     summary: route.summary,
     // An empty requirement: without a configured token the loopback port takes requests without one.
-    security: route.role === 'public' ? [] : [{ adminToken: [] }, {}],
+    security: route.role === 'operator' ? [{ adminToken: [] }, {}] : [],
     parameters: [...pathParameters(route.path), ...queryParameters(route)],
     ...(route.body === undefined
       ? {}

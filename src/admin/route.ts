@@ -5,8 +5,11 @@ import type { AdminServices } from './services.ts';
 /** A JSON Schema fragment of the OpenAPI document. */
 export type Schema = Readonly<Record<string, unknown>>;
 
-/** `public`: answered to everyone (probes). `operator`: needs the admin token when one is set. */
-export type Role = 'public' | 'operator';
+/**
+ * `public`: answered to everyone (probes). `operator`: needs the admin token when one is set. `signed`: a signature over
+ * the body proves who asks, which the route checks itself.
+ */
+export type Role = 'public' | 'operator' | 'signed';
 
 export interface AdminRequest {
   /** Decoded path parameters by name. */
@@ -14,13 +17,17 @@ export interface AdminRequest {
   query: URLSearchParams;
   /** The parsed body; undefined when it is empty. */
   body: unknown;
+  /** The body as it was sent. Gone after the first await. */
+  bytes: Uint8Array;
+  /** Value of a header, whose name is in lower case; '' = it was not sent. */
+  header(name: string): string;
   services: AdminServices;
   /** Who asks, for histories: the user name of HTTP Basic, else "operator". */
   actor: string;
 }
 
 /** A request that is answered by node's own streams, and has no body. */
-export interface AdminStream extends Omit<AdminRequest, 'body'> {
+export interface AdminStream extends Omit<AdminRequest, 'body' | 'bytes'> {
   request: IncomingMessage;
   response: ServerResponse;
 }

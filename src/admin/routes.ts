@@ -1,13 +1,17 @@
 import type { AdminRoute } from './route.ts';
 import { configRoutes } from './routes/config.ts';
 import { documentRoutes } from './routes/documents.ts';
+import { evaluationRoutes } from './routes/evaluations.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { logRoutes } from './routes/log.ts';
 import { modelRoutes } from './routes/models.ts';
+import { pipelineRunRoutes } from './routes/pipeline-runs.ts';
+import { pipelineRoutes } from './routes/pipelines.ts';
 import { routeRoutes } from './routes/routes.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { threadRoutes } from './routes/threads.ts';
+import { triggerRoutes } from './routes/triggers.ts';
 import { usageRoutes } from './routes/usage.ts';
 
 const described: readonly AdminRoute[] = [
@@ -15,6 +19,10 @@ const described: readonly AdminRoute[] = [
   ...modelRoutes,
   ...routeRoutes,
   ...jobRoutes,
+  ...pipelineRoutes,
+  ...pipelineRunRoutes,
+  ...triggerRoutes,
+  ...evaluationRoutes,
   ...configRoutes,
   ...usageRoutes,
   ...threadRoutes,

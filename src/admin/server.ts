@@ -12,6 +12,8 @@ import type { AdminServices } from './services.ts';
 const COMMON_HEADERS = 'Cache-Control: no-store\r\nX-Content-Type-Options: nosniff';
 /** A refused body up to here is read away, so that the connection can go on. */
 const MAX_DISCARDED = 64 * 1024;
+/** Of requests that have shown no token. */
+const MAX_SIGNED_BYTES = 1024 * 1024;
 
 /**
  * The admin port, on the control thread. Deny by default: everything but the health probes needs the admin token when
@@ -48,17 +50,18 @@ function serve(services: AdminServices, access: AccessPolicy, head: RequestHead,
       origin: head.header('origin'),
     });
     const { route, params } = requireRoute(match, head);
-    checkFraming(head);
+    checkFraming(head, route);
     const query = readQuery(route, head.query);
+    const actor = actorOf(head.authorization);
     if (route.body === undefined && head.contentLength > 0)
       throw invalidArgument(`${route.method} ${route.path} takes no body`);
-    const actor = actorOf(head.authorization);
     if ('stream' in route) {
-      stream(services, exchange, route, { params, query, actor });
+      stream(services, exchange, route, { params, query, actor, header: (name) => head.header(name) });
       return;
     }
     exchange.receive({
-      onBody: (bytes) => void answer(services, exchange, route, { params, query, actor, bytes }),
+      onBody: (bytes) =>
+        void answer(services, exchange, route, { params, query, bytes, header: (name) => head.header(name), actor }),
       onAbort: () => {},
     });
   } catch (error) {
@@ -109,12 +112,13 @@ function stream(
   });
 }
 
-function checkFraming(head: RequestHead): void {
+function checkFraming(head: RequestHead, { role }: AdminRoute): void {
   if (head.chunked) throw new SwitchyardError('length_required', 'send the body with a Content-Length');
-  if (head.contentLength <= MAX_BODY_BYTES) return;
+  const most = role === 'signed' ? MAX_SIGNED_BYTES : MAX_BODY_BYTES;
+  if (head.contentLength <= most) return;
   throw new SwitchyardError(
     'payload_too_large',
-    `request body is ${head.contentLength} bytes; this route takes at most ${MAX_BODY_BYTES}`,
+    `request body is ${head.contentLength} bytes; this route takes at most ${most}`,
   );
 }
 
@@ -156,6 +160,7 @@ interface Received {
   actor: string;
   /** Valid until the first await. */
   bytes: Uint8Array;
+  header(name: string): string;
 }
 
 /** Never rejects. */
@@ -163,10 +168,10 @@ async function answer(
   services: AdminServices,
   exchange: HttpExchange,
   route: Extract<AdminRoute, { handle: unknown }>,
-  { params, query, actor, bytes }: Received,
+  { bytes, ...received }: Received,
 ): Promise<void> {
   try {
-    const { status = 200, body } = await route.handle({ params, query, actor, body: readBody(route, bytes), services });
+    const { status = 200, body } = await route.handle({ ...received, bytes, body: readBody(route, bytes), services });
     const type = status === 200 ? (route.contentType ?? 'application/json') : 'application/json';
     const text = typeof body === 'string' ? body : JSON.stringify(body);
     exchange.respond(status, `Content-Type: ${type}\r\n${COMMON_HEADERS}`, text);

@@ -9,6 +9,7 @@ import type { RegistryFront } from '../registry/front.ts';
 import type { MetricsReader, RowName } from '../telemetry/metrics-reader.ts';
 import type { TenantFigures } from '../telemetry/tenant-metrics.ts';
 import type { Jobs } from '../training/jobs/jobs.ts';
+import type { Pipelines } from '../training/pipelines/pipelines.ts';
 
 /** What the admin port may ask of the control thread; wired in src/main.ts. */
 export interface AdminServices {
@@ -34,6 +35,22 @@ export interface AdminServices {
   registry: Pick<RegistryFront, 'owns' | 'serve' | 'refuse' | 'routes'>;
   routes: Pick<Routes, 'list' | 'get' | 'mismatches' | 'status' | 'reload' | 'change' | 'command' | 'feedback'>;
   training: { get(): Promise<{ jobs: Jobs }> };
+  pipelines: Pick<
+    Pipelines,
+    | 'documents'
+    | 'change'
+    | 'reload'
+    | 'run'
+    | 'runs'
+    | 'getRun'
+    | 'cancel'
+    | 'resume'
+    | 'triggers'
+    | 'evaluation'
+    | 'evaluations'
+    | 'compare'
+    | 'promote'
+  >;
   version: string;
   logger: Pick<Logger, 'error'>;
 }

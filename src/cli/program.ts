@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBench } from './bench.ts';
+import { addEvaluations } from './evaluations.ts';
 import { explain } from './failure.ts';
 import { addInfer } from './infer.ts';
 import { EXIT, EXIT_HELP, type Output } from './io.ts';
@@ -8,10 +9,12 @@ import { addJobs } from './jobs.ts';
 import { addLog } from './log.ts';
 import { addModels } from './models.ts';
 import { addOpe } from './ope.ts';
+import { addPipelines } from './pipelines.ts';
 import { addRegistry } from './registry.ts';
 import { addRegistryFiles } from './registry-files.ts';
 import { addRoutes } from './routes.ts';
 import { addServe, type Serve } from './serve.ts';
+import { addTriggers } from './triggers.ts';
 import { addValidate } from './validate.ts';
 
 function packageVersion(): string {
@@ -53,6 +56,11 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
     code = exit;
   });
   addLog(program, output);
+  addPipelines(program, output, (exit) => {
+    code = exit;
+  });
+  addTriggers(program, output);
+  addEvaluations(program, output);
   addInfer(program, output);
   addBench(program, output);
   try {

@@ -4,6 +4,8 @@ import { test } from 'node:test';
 import {
   JOB_SCHEMA_FILE,
   jobSchemaText,
+  PIPELINE_SCHEMA_FILE,
+  pipelineSchemaText,
   ROUTE_SCHEMA_FILE,
   routeSchemaText,
   SCHEMA_FILE,
@@ -20,6 +22,10 @@ test('config/route.schema.json is current; write it with: npm run schema', () =>
 
 test('config/job.schema.json is current; write it with: npm run schema', () => {
   assert.equal(readFileSync(JOB_SCHEMA_FILE, 'utf8'), jobSchemaText());
+});
+
+test('config/pipeline.schema.json is current; write it with: npm run schema', () => {
+  assert.equal(readFileSync(PIPELINE_SCHEMA_FILE, 'utf8'), pipelineSchemaText());
 });
 
 test('the schema does not depend on the machine that wrote it', () => {

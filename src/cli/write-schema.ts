@@ -4,12 +4,16 @@ import { z } from 'zod';
 import { routeDocumentSchema } from '../config/route-schema.ts';
 import { configSchema } from '../config/schema.ts';
 import { jobDocumentSchema } from '../training/jobs/spec.ts';
+import { environmentSchema, pipelineSchema } from '../training/pipelines/document.ts';
+import { triggerSchema } from '../training/triggers/document.ts';
 
 export const SCHEMA_FILE = fileURLToPath(new URL('../../config/schema.json', import.meta.url));
 
 export const ROUTE_SCHEMA_FILE = fileURLToPath(new URL('../../config/route.schema.json', import.meta.url));
 
 export const JOB_SCHEMA_FILE = fileURLToPath(new URL('../../config/job.schema.json', import.meta.url));
+
+export const PIPELINE_SCHEMA_FILE = fileURLToPath(new URL('../../config/pipeline.schema.json', import.meta.url));
 
 interface JsonSchema {
   properties?: Record<string, JsonSchema>;
@@ -36,8 +40,20 @@ export function jobSchemaText(): string {
   return `${JSON.stringify({ ...schema, title: 'Switchyard job file' }, undefined, 2)}\n`;
 }
 
+/** The JSON Schema of one document of a pipeline file, as the text of config/pipeline.schema.json. */
+export function pipelineSchemaText(): string {
+  const kinds = [pipelineSchema, environmentSchema, triggerSchema];
+  const anyOf = kinds.map((kind) => {
+    const { $schema: _, ...schema } = z.toJSONSchema(kind, { io: 'input' }) as Record<string, unknown>;
+    return schema;
+  });
+  const head = { $schema: 'https://json-schema.org/draft/2020-12/schema', title: 'Switchyard pipeline file' };
+  return `${JSON.stringify({ ...head, anyOf }, undefined, 2)}\n`;
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(SCHEMA_FILE, schemaText());
   writeFileSync(ROUTE_SCHEMA_FILE, routeSchemaText());
   writeFileSync(JOB_SCHEMA_FILE, jobSchemaText());
+  writeFileSync(PIPELINE_SCHEMA_FILE, pipelineSchemaText());
 }

@@ -156,6 +156,19 @@ const settings = z.strictObject({
     .prefault({}),
   kafka: kafkaSchema,
   training: trainingSchema,
+  pipelines: z
+    .strictObject({
+      files: z
+        .array(z.string().min(1))
+        .default([])
+        .describe('Pipeline files: paths, folders (their *.yaml and *.yml), or patterns with * in the last part'),
+      environment: z
+        .string()
+        .regex(/^[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$/, 'allowed: 1 to 63 letters, digits, "_", "." and "-"')
+        .default('development')
+        .describe('In which pipelines run unless another one is named'),
+    })
+    .prefault({}),
   admission: admissionSchema,
   cache: z
     .strictObject({

@@ -8,6 +8,9 @@ import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { TENANT_COLUMNS, TenantColumn } from '../telemetry/tenant-metrics.ts';
 import type { Jobs, JobView } from '../training/jobs/jobs.ts';
 import { readJob } from '../training/jobs/read.ts';
+import type { Evaluation } from '../training/evaluation/store.ts';
+import type { FullRunView } from '../training/pipelines/view.ts';
+import type { Triggers } from '../training/triggers/triggers.ts';
 import { modelConfig } from './models.ts';
 
 const DONE: JobView = {
@@ -93,6 +96,19 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
   const figures = new Float64Array(TENANT_COLUMNS);
   figures[TenantColumn.requests] = 4;
   const reload = { generation: 1, problems: [] as string[], restartNeeded: [] as string[] };
+  const pipelineRun = {
+    id: '0123456789abcdef',
+    pipeline: 'digits',
+    status: 'running',
+    steps: [],
+  } as unknown as FullRunView;
+  const triggers = {
+    list: async () => [{ name: 'nightly' }],
+    get: async (name: string) => ({ name }),
+    firings: async () => [],
+    fire: async (name: string) => ({ name }),
+    webhook: async (name: string) => ({ name }),
+  };
   const services: AdminServices = {
     config: () => config,
     control: {
@@ -139,6 +155,24 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       feedback: async () => ({ accepted: 0, rejected: 0, results: [] }),
     },
     training: { get: async () => ({ jobs }) },
+    pipelines: {
+      documents: (kind) => [{ name: 'digits', origin: 'api', document: { kind } }],
+      change: async (...args) => void calls.push({ method: 'changePipelines', args }),
+      reload: () => [],
+      run: async (wish) => {
+        calls.push({ method: 'runPipeline', args: [wish] });
+        return pipelineRun;
+      },
+      runs: async () => [],
+      getRun: async () => pipelineRun,
+      cancel: async () => pipelineRun,
+      resume: async () => pipelineRun,
+      triggers: async () => triggers as unknown as Triggers,
+      evaluation: async (id) => ({ id, key: 1 }) as Evaluation,
+      evaluations: async () => [],
+      compare: async (model) => ({ model, dataset: null, versions: [], missing: [], metrics: [] }),
+      promote: async (wish) => wish,
+    },
     version: '1.2.3',
     logger: { error: (...entry: unknown[]) => void logged.push(entry) },
   };

@@ -49,7 +49,7 @@ function modelRow({ name, versions }: IndexRow): object {
   return { name, versions: versions.map(({ version, state, reason }) => ({ version, state, reason })) };
 }
 
-async function get({ services, params }: AdminRequest): Promise<object> {
+async function get({ services, params }: Pick<AdminRequest, 'services' | 'params'>): Promise<object> {
   const index = await services.control.repositoryIndex(false);
   const row = index.find((candidate) => candidate.name === params.name);
   if (row === undefined)
@@ -70,12 +70,12 @@ async function get({ services, params }: AdminRequest): Promise<object> {
 }
 
 /** Triton's load request: `{"parameters": {"config": "<JSON>", "file:1/model.onnx": "<base64>"}}`, all of it optional. */
-async function load({ services, params, body, actor }: AdminRequest): Promise<object> {
+async function load({ services, params, body }: AdminRequest): Promise<object> {
   const request = body === undefined ? {} : asObject(body, 'the body', ['parameters']);
   const parameters = request.parameters === undefined ? {} : asObject(request.parameters, 'parameters');
   const { config, files } = readLoadParameters(parameters);
   await services.control.call('loadModel', [params.name, config, files]);
-  return get({ services, params, actor, body: undefined, query: new URLSearchParams() });
+  return get({ services, params });
 }
 
 async function unload({ services, params, body }: AdminRequest): Promise<object> {

@@ -5,8 +5,15 @@
 Writes 1/model.onnx, labels.txt and example.json (a Triton v2 inference request holding one digit the model was
 not trained on) beside this file, and prints the accuracy on the held-out quarter. The seed is fixed, so the same
 package versions give the same file.
+
+    python train.py --data train.csv --out out
+
+Trains on all rows of a CSV file instead (64 pixels p0 to p63, label) and writes 1/model.onnx and labels.txt below
+another folder: what the pipeline config/pipelines/digits.yaml does.
 """
 
+import argparse
+import csv
 import json
 from pathlib import Path
 
@@ -51,25 +58,47 @@ def to_onnx(classifier: MLPClassifier, pixel_max: float) -> onnx.ModelProto:
     return model
 
 
+def read_csv(path: str) -> tuple[np.ndarray, np.ndarray]:
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    images = np.array([[float(row[f"p{i}"]) for i in range(64)] for row in rows])
+    return images, np.array([int(row["label"]) for row in rows])
+
+
 def main() -> None:
-    images, labels = load_digits(return_X_y=True)
-    train_x, test_x, train_y, test_y = train_test_split(
-        images, labels, test_size=0.25, random_state=SEED, stratify=labels
-    )
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--data", help="CSV file to train on; default: three quarters of scikit-learn's digits")
+    arguments.add_argument("--out", type=Path, default=HERE)
+    arguments.add_argument("--seed", type=int, default=SEED)
+    arguments.add_argument("--hidden", type=int, default=64, help="neurons of the hidden layer")
+    options = arguments.parse_args()
+
+    if options.data is None:
+        images, labels = load_digits(return_X_y=True)
+        train_x, test_x, train_y, test_y = train_test_split(
+            images, labels, test_size=0.25, random_state=options.seed, stratify=labels
+        )
+    else:
+        train_x, train_y = read_csv(options.data)
     pixel_max = 16.0
-    classifier = MLPClassifier(hidden_layer_sizes=(64,), alpha=1e-3, max_iter=500, random_state=SEED)
+    classifier = MLPClassifier(
+        hidden_layer_sizes=(options.hidden,), alpha=1e-3, max_iter=500, random_state=options.seed
+    )
     classifier.fit(train_x / pixel_max, train_y)
+    print(f"train_loss={classifier.loss_:.6f} iterations={classifier.n_iter_}")
+
+    (options.out / "1").mkdir(parents=True, exist_ok=True)
+    onnx.save(to_onnx(classifier, pixel_max), options.out / "1" / "model.onnx")
+    (options.out / "labels.txt").write_text("".join(f"{label}\n" for label in classifier.classes_))
+    if options.data is not None:
+        return
+
     print(f"test accuracy: {classifier.score(test_x / pixel_max, test_y):.4f} on {len(test_y)} digits")
-
-    (HERE / "1").mkdir(exist_ok=True)
-    onnx.save(to_onnx(classifier, pixel_max), HERE / "1" / "model.onnx")
-    (HERE / "labels.txt").write_text("".join(f"{label}\n" for label in classifier.classes_))
-
     picked = next(i for i, label in enumerate(test_y) if label == 3)
     request = {
         "inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 64], "data": [int(v) for v in test_x[picked]]}]
     }
-    (HERE / "example.json").write_text(json.dumps(request) + "\n")
+    (options.out / "example.json").write_text(json.dumps(request) + "\n")
 
 
 if __name__ == "__main__":

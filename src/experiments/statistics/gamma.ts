@@ -80,7 +80,7 @@ function gammaFraction(a: number, x: number): number {
     c = b + an / c || TINY;
     const factor = c * d;
     h *= factor;
-    if (Math.abs(factor - 1) < 1e-16) break;
+    if (Math.abs(factor - 1) <= Number.EPSILON) break;
   }
   return h * Math.exp(a * Math.log(x) - x - logGamma(a));
 }
@@ -114,7 +114,7 @@ function betaFraction(x: number, a: number, b: number): number {
     c = 1 + odd / c || TINY;
     const factor = d * c;
     h *= factor;
-    if (Math.abs(factor - 1) < 1e-16) break;
+    if (Math.abs(factor - 1) <= Number.EPSILON) break;
   }
   return h;
 }

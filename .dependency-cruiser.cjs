@@ -38,7 +38,7 @@ const allowed = {
   kafka: [],
   registry: [],
   eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
-  training: ['backends/process', 'registry'],
+  training: ['backends/process', 'experiments/statistics', 'registry'],
   pull: ['models', 'pipeline/types', 'registry'],
   admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],
   client: ['pipeline/types', 'tensor'],

@@ -78,6 +78,8 @@ function resolveKeyFiles({ models, registry, kafka }: Config, baseDir: string): 
 /** As resolveTlsFiles, for what jobs may use. */
 function resolveTrainingFiles({ training }: Config, baseDir: string): void {
   training.sourceDirs = training.sourceDirs.map((folder) => resolve(baseDir, folder));
+  const { kubernetes } = training;
+  if (kubernetes?.kubeconfig !== undefined) kubernetes.kubeconfig = resolve(baseDir, kubernetes.kubeconfig);
   for (const secret of Object.values(training.secrets))
     if (secret.file !== undefined) secret.file = resolve(baseDir, secret.file);
   for (const [name, program] of Object.entries(training.pythons))

@@ -10,6 +10,7 @@ import { pipelineRunRoutes } from './routes/pipeline-runs.ts';
 import { pipelineRoutes } from './routes/pipelines.ts';
 import { routeRoutes } from './routes/routes.ts';
 import { settingsRoutes } from './routes/settings.ts';
+import { sweepRoutes } from './routes/sweeps.ts';
 import { threadRoutes } from './routes/threads.ts';
 import { triggerRoutes } from './routes/triggers.ts';
 import { usageRoutes } from './routes/usage.ts';
@@ -28,6 +29,7 @@ const described: readonly AdminRoute[] = [
   ...threadRoutes,
   ...settingsRoutes,
   ...logRoutes,
+  ...sweepRoutes,
 ];
 
 /** Everything the admin port answers. What is not here is refused. */

@@ -10,6 +10,7 @@ import type { MetricsReader, RowName } from '../telemetry/metrics-reader.ts';
 import type { TenantFigures } from '../telemetry/tenant-metrics.ts';
 import type { Jobs } from '../training/jobs/jobs.ts';
 import type { Pipelines } from '../training/pipelines/pipelines.ts';
+import type { Sweeps } from '../training/sweeps/sweeps.ts';
 
 /** What the admin port may ask of the control thread; wired in src/main.ts. */
 export interface AdminServices {
@@ -34,7 +35,7 @@ export interface AdminServices {
   fleet: { readonly ready: boolean; ids(): number[] };
   registry: Pick<RegistryFront, 'owns' | 'serve' | 'refuse' | 'routes'>;
   routes: Pick<Routes, 'list' | 'get' | 'mismatches' | 'status' | 'reload' | 'change' | 'command' | 'feedback'>;
-  training: { get(): Promise<{ jobs: Jobs }> };
+  training: { get(): Promise<{ jobs: Jobs; sweeps: Sweeps }> };
   pipelines: Pick<
     Pipelines,
     | 'documents'

@@ -14,6 +14,7 @@ import { addRegistry } from './registry.ts';
 import { addRegistryFiles } from './registry-files.ts';
 import { addRoutes } from './routes.ts';
 import { addServe, type Serve } from './serve.ts';
+import { addSweeps } from './sweeps.ts';
 import { addTriggers } from './triggers.ts';
 import { addValidate } from './validate.ts';
 
@@ -61,6 +62,9 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
   });
   addTriggers(program, output);
   addEvaluations(program, output);
+  addSweeps(program, output, (exit) => {
+    code = exit;
+  });
   addInfer(program, output);
   addBench(program, output);
   try {

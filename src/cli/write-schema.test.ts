@@ -9,7 +9,9 @@ import {
   ROUTE_SCHEMA_FILE,
   routeSchemaText,
   SCHEMA_FILE,
+  SWEEP_SCHEMA_FILE,
   schemaText,
+  sweepSchemaText,
 } from './write-schema.ts';
 
 test('config/schema.json is current; write it with: npm run schema', () => {
@@ -26,6 +28,10 @@ test('config/job.schema.json is current; write it with: npm run schema', () => {
 
 test('config/pipeline.schema.json is current; write it with: npm run schema', () => {
   assert.equal(readFileSync(PIPELINE_SCHEMA_FILE, 'utf8'), pipelineSchemaText());
+});
+
+test('config/sweep.schema.json is current; write it with: npm run schema', () => {
+  assert.equal(readFileSync(SWEEP_SCHEMA_FILE, 'utf8'), sweepSchemaText());
 });
 
 test('the schema does not depend on the machine that wrote it', () => {

@@ -5,6 +5,7 @@ import { routeDocumentSchema } from '../config/route-schema.ts';
 import { configSchema } from '../config/schema.ts';
 import { jobDocumentSchema } from '../training/jobs/spec.ts';
 import { environmentSchema, pipelineSchema } from '../training/pipelines/document.ts';
+import { sweepDocumentSchema } from '../training/sweeps/spec.ts';
 import { triggerSchema } from '../training/triggers/document.ts';
 
 export const SCHEMA_FILE = fileURLToPath(new URL('../../config/schema.json', import.meta.url));
@@ -14,6 +15,8 @@ export const ROUTE_SCHEMA_FILE = fileURLToPath(new URL('../../config/route.schem
 export const JOB_SCHEMA_FILE = fileURLToPath(new URL('../../config/job.schema.json', import.meta.url));
 
 export const PIPELINE_SCHEMA_FILE = fileURLToPath(new URL('../../config/pipeline.schema.json', import.meta.url));
+
+export const SWEEP_SCHEMA_FILE = fileURLToPath(new URL('../../config/sweep.schema.json', import.meta.url));
 
 interface JsonSchema {
   properties?: Record<string, JsonSchema>;
@@ -51,9 +54,16 @@ export function pipelineSchemaText(): string {
   return `${JSON.stringify({ ...head, anyOf }, undefined, 2)}\n`;
 }
 
+/** The JSON Schema of a sweep file, as the text of config/sweep.schema.json. */
+export function sweepSchemaText(): string {
+  const schema = z.toJSONSchema(sweepDocumentSchema, { io: 'input' });
+  return `${JSON.stringify({ ...schema, title: 'Switchyard sweep file' }, undefined, 2)}\n`;
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(SCHEMA_FILE, schemaText());
   writeFileSync(ROUTE_SCHEMA_FILE, routeSchemaText());
   writeFileSync(JOB_SCHEMA_FILE, jobSchemaText());
   writeFileSync(PIPELINE_SCHEMA_FILE, pipelineSchemaText());
+  writeFileSync(SWEEP_SCHEMA_FILE, sweepSchemaText());
 }

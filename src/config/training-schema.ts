@@ -3,6 +3,10 @@ import { z } from 'zod';
 const count = z.number().int().positive();
 const name = z.string().regex(/^[\w.-]{1,128}$/, 'allowed: 1 to 128 letters, digits, "_", "." and "-"');
 
+const kubernetesName = z
+  .string()
+  .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, 'a name of Kubernetes: lower-case letters, digits, "." and "-"');
+
 const secret = z
   .strictObject({
     env: z.string().min(1).optional().describe("A variable of the server's environment"),
@@ -68,6 +72,34 @@ export const trainingSchema = z
           .describe("Variables of the server's environment that jobs get too"),
       })
       .prefault({}),
+    kubernetes: z
+      .strictObject({
+        kubeconfig: z.string().min(1).optional().describe("Absent: the pod's own service account, or ~/.kube/config"),
+        context: z.string().min(1).optional().describe('Of the kubeconfig; absent: its current one'),
+        namespace: kubernetesName.default('default'),
+        images: z
+          .array(z.string().min(1))
+          .default([])
+          .describe('What spec.image may name; one that ends with "*" allows what begins so'),
+        serviceAccount: kubernetesName.default('default').describe('Of the pods; they get no token of it'),
+        ttlSeconds: count.default(86_400).describe('How long the cluster keeps an ended Job that nobody removes'),
+        pullSeconds: z.number().min(0).default(120).describe('How long an image may fail to be pulled'),
+        checkpointClaim: kubernetesName.optional().describe('A volume claim for checkpoints, a folder per job'),
+        trainRuntime: kubernetesName.default('torch-distributed').describe('ClusterTrainingRuntime of TrainJobs'),
+      })
+      .optional()
+      .describe('Turns on the runners kubernetes and trainjob'),
+    ray: z
+      .strictObject({
+        address: z.url({ protocol: /^https?$/ }).describe('Of the dashboard, such as http://127.0.0.1:8265'),
+        checkpointDir: z
+          .string()
+          .regex(/^\/[^\0-\x1f\x7f]*$/, 'an absolute path')
+          .optional()
+          .describe('A folder that all nodes share, for checkpoints'),
+      })
+      .optional()
+      .describe('Turns on the runner ray'),
   })
   .prefault({});
 

@@ -10,6 +10,7 @@ import type { Evaluation } from '../training/evaluation/store.ts';
 import type { Jobs, JobView } from '../training/jobs/jobs.ts';
 import { readJob } from '../training/jobs/read.ts';
 import type { FullRunView } from '../training/pipelines/view.ts';
+import type { Sweeps, SweepView, TrialView } from '../training/sweeps/sweeps.ts';
 import type { Triggers } from '../training/triggers/triggers.ts';
 import { modelConfig } from './models.ts';
 
@@ -51,6 +52,45 @@ const jobs: Jobs = {
     return { bytes, next: offset + bytes.length, end: true };
   },
   ended: async () => DONE,
+};
+
+const TRIAL: TrialView = {
+  number: 0,
+  params: { lr: 0.1 },
+  status: 'complete',
+  reason: '',
+  jobId: 'job1',
+  runId: 'run1',
+  value: 0.5,
+  lastStep: 3,
+  createdAt: 1,
+  endedAt: 3,
+};
+const SWEEP: SweepView = {
+  id: 'sweep1',
+  name: 'digits-search',
+  status: 'succeeded',
+  reason: 'all trials were made',
+  algorithm: 'tpe',
+  objective: { type: 'minimize', metric: 'loss', strategy: 'latest' },
+  maxTrialCount: 1,
+  trials: { pending: 0, running: 0, stopping: 0, complete: 1, stopped: 0, failed: 0, cancelled: 0 },
+  best: TRIAL,
+  runId: 'run0',
+  experimentId: '0',
+  actor: 'operator',
+  createdAt: 1,
+  endedAt: 3,
+};
+
+/** One sweep, which has succeeded. */
+const sweeps: Sweeps = {
+  submit: async () => SWEEP,
+  get: async () => SWEEP,
+  list: async () => ({ sweeps: [SWEEP], nextPageToken: '' }),
+  trials: async () => ({ trials: [TRIAL], nextPageToken: '' }),
+  cancel: async () => SWEEP,
+  close: async () => {},
 };
 
 export interface FakeAdmin {
@@ -154,7 +194,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       command: async (...args) => void calls.push({ method: 'commandRoute', args }),
       feedback: async () => ({ accepted: 0, rejected: 0, results: [] }),
     },
-    training: { get: async () => ({ jobs }) },
+    training: { get: async () => ({ jobs, sweeps }) },
     pipelines: {
       documents: (kind) => [{ name: 'digits', origin: 'api', document: { kind } }],
       change: async (...args) => void calls.push({ method: 'changePipelines', args }),

@@ -4,6 +4,7 @@
  * - jobs/: documents (spec.ts, read.ts), the state machine (state.ts), what is kept (store.ts), who starts (lease.ts,
  *   pick.ts), one driver per running job (driver.ts), and all of it together (service.ts).
  * - environments/: virtual environments by what they hold. work/: the folder a job runs in.
+ * - sweeps/: searches of hyperparameters, each trial a job.
  * - runners/: where attempts run, behind runner.ts.
  */
 import { randomUUID } from 'node:crypto';
@@ -18,8 +19,13 @@ import { JobMetrics } from './jobs/job-metrics.ts';
 import { Lease } from './jobs/lease.ts';
 import { JobService } from './jobs/service.ts';
 import type { RunnerKind } from './jobs/spec.ts';
+import { KubernetesRunner } from './runners/kubernetes/runner.ts';
 import { ProcessRunner } from './runners/process/runner.ts';
+import { RayRunner } from './runners/ray/runner.ts';
 import type { Runner } from './runners/runner.ts';
+import { TrainJobRunner } from './runners/trainjob/runner.ts';
+import { openSweeps } from './sweeps/service.ts';
+import type { Sweeps } from './sweeps/sweeps.ts';
 
 export interface TrainingSettings {
   dataDir: string;
@@ -38,6 +44,7 @@ export interface TrainingLog {
 
 export interface Training {
   jobs: JobService;
+  sweeps: Sweeps;
   /** Prometheus text. */
   metrics(): string;
   /** Detaches: jobs go on. */
@@ -65,13 +72,15 @@ export async function openTraining(
   const { diskBytes, minFreeBytes, logBytes, nice } = config.process;
   const local = { folder: attempts, memoryBytes: capacity.memory, diskBytes, minFreeBytes, logBytes, nice };
   const runners = new Map<RunnerKind, Runner>([['process', new ProcessRunner(local)]]);
+  addClusterRunners(runners, config);
   const { database, storage, commits } = registry;
   const metrics = new JobMetrics();
+  const lease = new Lease(database, serverId, Math.round(config.leaseSeconds * 1000));
   const jobs = new JobService({
     serverId,
     database,
     commits,
-    lease: new Lease(database, serverId, Math.round(config.leaseSeconds * 1000)),
+    lease,
     runners,
     capacity,
     environments: new Environments({
@@ -95,6 +104,14 @@ export async function openTraining(
   });
   jobs.subscribe((job) => metrics.observe(job));
   await jobs.start();
+  const sweeps = await openSweeps({
+    database,
+    events: registry.events,
+    jobs,
+    leading: () => lease.leading(),
+    now: Date.now,
+    onError: (error, sweep) => log.error({ err: error, sweep }, 'a sweep does not go on'),
+  });
   const count = async (): Promise<void> => {
     metrics.setCounts(await jobs.store.counts());
   };
@@ -102,12 +119,25 @@ export async function openTraining(
   await count();
   return {
     jobs,
+    sweeps,
     metrics: () => metrics.render(),
     close: async () => {
       clearInterval(timer);
+      await sweeps.close();
       await jobs.close();
     },
   };
+}
+
+function addClusterRunners(runners: Map<RunnerKind, Runner>, { kubernetes, ray }: TrainingConfig): void {
+  if (kubernetes !== undefined) {
+    const { trainRuntime, ...given } = kubernetes;
+    const { kubeconfig, context, checkpointClaim } = given;
+    const settings = { ...given, kubeconfig, context, checkpointClaim };
+    runners.set('kubernetes', new KubernetesRunner(settings));
+    runners.set('trainjob', new TrainJobRunner(settings, trainRuntime));
+  }
+  if (ray !== undefined) runners.set('ray', new RayRunner({ address: ray.address, checkpointDir: ray.checkpointDir }));
 }
 
 /** Names this server for as long as its data folder lives: a process that starts anew is the same one. */

@@ -6,6 +6,7 @@ import { models } from './migrations/0003-models.ts';
 import { versionFiles } from './migrations/0004-version-files.ts';
 import { routes } from './migrations/0005-routes.ts';
 import { jobs } from './migrations/0006-jobs.ts';
+import { sweeps } from './migrations/0007-sweeps.ts';
 import { pipelines } from './migrations/0008-pipelines.ts';
 import { versionTraffic } from './migrations/0013-version-traffic.ts';
 
@@ -51,6 +52,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0004-version-files': versionFiles,
   '0005-routes': routes,
   '0006-jobs': jobs,
+  '0007-sweeps': sweeps,
   '0008-pipelines': pipelines,
   '0013-version-traffic': versionTraffic,
 };

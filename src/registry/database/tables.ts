@@ -3,6 +3,7 @@ import type { JobTables } from './tables/jobs.ts';
 import type { GatewayTables, ModelTables, WebhookTables } from './tables/models.ts';
 import type { PipelineTables } from './tables/pipelines.ts';
 import type { RouteTables } from './tables/routes.ts';
+import type { SweepTables } from './tables/sweeps.ts';
 import type { TrackingTables } from './tables/tracking.ts';
 
 /** Every table of the registry: one interface per area, beside the area's migration. */
@@ -14,4 +15,5 @@ export interface Tables
     GatewayTables,
     RouteTables,
     JobTables,
-    PipelineTables {}
+    PipelineTables,
+    SweepTables {}

@@ -26,6 +26,8 @@ const OWN_EVENTS: Readonly<Record<string, readonly string[]>> = {
   gateway: ['created', 'updated'],
   run: ['created', 'updated', 'deleted'],
   job: ['created', 'updated', 'deleted'],
+  sweep: ['created', 'updated'],
+  sweep_trial: ['updated'],
   drift: ['set', 'deleted'],
 };
 

@@ -1,0 +1,234 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type PodPlay, PodScheduler } from '../../testing/kubernetes-nodes.ts';
+import { RegistryUnderTest } from '../../testing/registry.ts';
+import { trainingUnderTest } from '../../testing/training.ts';
+import type { JobView } from '../jobs/jobs.ts';
+import type { RunnerKind } from '../jobs/spec.ts';
+import type { Training } from '../training.ts';
+
+const kubeconfig = process.env.SWITCHYARD_TEST_KUBECONFIG;
+const ray = process.env.SWITCHYARD_TEST_RAY_URL;
+const by = { actor: 'ada', reason: '' };
+const NAMESPACE = 'training';
+
+/** Fails once, then goes on from its checkpoint; what it prints is read as metrics. */
+const TRAIN = `
+import os, pathlib, sys, time
+folder = pathlib.Path(os.environ.get("SWITCHYARD_CHECKPOINT", "checkpoints"))
+attempt = int(os.environ["SWITCHYARD_ATTEMPT_NUMBER"])
+print("accuracy=0.%d step=%d" % (attempt, attempt), flush=True)
+if sys.argv[1] == "wait":
+    time.sleep(600)
+if attempt == 1:
+    (folder / "state").write_text("one")
+    sys.exit(3)
+print("resumed from", (folder / "state").read_text(), flush=True)
+`;
+
+/** One document for every runner. */
+function job(runner: RunnerKind, word: string, spec: Record<string, unknown> = {}) {
+  return {
+    apiVersion: 'switchyard/v1' as const,
+    kind: 'Job' as const,
+    metadata: { name: 'same' },
+    spec: {
+      runner,
+      image: 'python:3.11',
+      command: ['python3', 'train.py'],
+      args: [word],
+      files: { 'train.py': TRAIN },
+      resources: { cpu: 0.5 },
+      checkpoint: { path: 'checkpoints' },
+      retry: { max: 1, backoffSeconds: 0.1 },
+      metrics: { objective: 'accuracy', direction: 'maximize' as const },
+      graceSeconds: 1,
+      ...spec,
+    },
+  };
+}
+
+describe('one document on every runner', { timeout: 400_000 }, () => {
+  let registry: RegistryUnderTest;
+  let training: Training;
+  let errors: unknown[];
+  let scheduler: PodScheduler;
+  /** What pods do, by their job's name. */
+  let play: (attempt: string, word: string) => PodPlay = (attempt) =>
+    attempt === '1' ? { exitCode: 3, reason: 'Error' } : 'complete';
+  const open = async (): Promise<void> => {
+    const config = {
+      process: { minFreeBytes: 0, cpu: 8 },
+      kubernetes: {
+        kubeconfig,
+        context: 'runner',
+        namespace: NAMESPACE,
+        images: ['python:*'],
+        checkpointClaim: 'checkpoints',
+      },
+      ray: { address: ray, checkpointDir: `${registry.dataDir}/ray-checkpoints` },
+    };
+    ({ training, errors } = await trainingUnderTest(registry, config));
+  };
+  before(async () => {
+    assert.ok(kubeconfig, 'SWITCHYARD_TEST_KUBECONFIG must name a kubeconfig: .ci/services/kubernetes.sh start');
+    assert.ok(ray, 'SWITCHYARD_TEST_RAY_URL must name a Ray dashboard: .ci/services/ray.sh start');
+    registry = await RegistryUnderTest.open();
+    await open();
+    scheduler = await PodScheduler.open(kubeconfig, NAMESPACE, (pod) => {
+      const { labels = {} } = pod.metadata ?? {};
+      return play(labels['switchyard.dev/attempt'] ?? '', pod.spec?.containers[0].args?.[0] ?? '');
+    });
+  });
+  after(async () => {
+    scheduler?.close();
+    await training?.close();
+    await registry?.close();
+  });
+
+  const until = async (id: string, met: (job: JobView) => boolean): Promise<JobView> => {
+    for (;;) {
+      const view = (await training.jobs.get(id)) as JobView;
+      if (met(view)) return view;
+      assert.equal(view.endedAt, null, `${view.status}: ${view.reason}`);
+      await sleep(100);
+    }
+  };
+  const log = async (id: string): Promise<string> =>
+    (await training.jobs.logs(id, undefined, 0, 100_000)).bytes.toString();
+
+  for (const runner of ['process', 'kubernetes', 'ray'] as const) {
+    test(`${runner}: an attempt fails, the next one succeeds`, async () => {
+      play = (attempt) => (attempt === '1' ? { exitCode: 3, reason: 'Error' } : 'complete');
+      const { id } = await training.jobs.submit(job(runner, 'go'), by);
+      const view = await training.jobs.ended(id);
+      assert.deepEqual([view.status, view.attempt, view.reason], ['succeeded', 2, ''], view.logTail);
+      const history = await training.jobs.history(id);
+      assert.ok(
+        history.some(({ status, reason }) => status === 'retrying' && reason.includes('exit code 3')),
+        JSON.stringify(history),
+      );
+      const { run } = await registry.ok('GET', 'runs/get', { run_id: view.runId });
+      assert.equal(run.info.status, 'FINISHED');
+      assert.equal(view.metrics.accuracy > 0, true, JSON.stringify(view.metrics));
+      // kwok's containers print what its configuration says: it shows that logs are read through the API.
+      if (runner === 'kubernetes') assert.match(await log(id), /accuracy=0\.9 step=1/);
+      else assert.match(await log(id), /resumed from one/);
+      await training.jobs.remove(id);
+      assert.deepEqual(errors, []);
+    });
+
+    test(`${runner}: cancel`, async () => {
+      play = () => 'run';
+      const { id } = await training.jobs.submit(job(runner, 'wait'), by);
+      await until(id, ({ status }) => status === 'running');
+      await training.jobs.cancel(id, { actor: 'bob', reason: 'enough' });
+      const view = await training.jobs.ended(id);
+      assert.equal(view.status, 'cancelled', view.reason);
+      await training.jobs.remove(id);
+    });
+
+    test(`${runner}: a server that starts again goes on with the same attempt`, async () => {
+      play = () => 'run';
+      const { id } = await training.jobs.submit(job(runner, 'wait'), by);
+      await until(id, ({ status }) => status === 'running');
+      await training.close();
+      await open();
+      const again = await until(id, ({ status }) => status === 'running');
+      assert.equal(again.attempt, 1);
+      await training.jobs.cancel(id, by);
+      assert.equal((await training.jobs.ended(id)).status, 'cancelled');
+      assert.equal((await training.jobs.list({ name: 'same' })).jobs.filter((one) => one.id === id).length, 1);
+    });
+  }
+
+  test('kubernetes: reasons of pods', async () => {
+    for (const [exitCode, reason, expected] of [
+      [137, 'OOMKilled', 'killed: out of memory'],
+      [139, 'Error', 'killed by SIGSEGV'],
+    ] as const) {
+      play = () => ({ exitCode, reason });
+      const { id } = await training.jobs.submit(job('kubernetes', 'go', { retry: { max: 0 } }), by);
+      const view = await training.jobs.ended(id);
+      assert.deepEqual([view.status, view.reason, view.exitCode], ['failed', expected, exitCode]);
+    }
+    play = () => 'run';
+    const { id } = await training.jobs.submit(job('kubernetes', 'wait', { timeoutSeconds: 2, retry: { max: 0 } }), by);
+    assert.equal((await training.jobs.ended(id)).status, 'timedOut');
+  });
+
+  test('ray: what takes too long is stopped', async () => {
+    const { id } = await training.jobs.submit(job('ray', 'wait', { timeoutSeconds: 3, retry: { max: 0 } }), by);
+    assert.equal((await training.jobs.ended(id)).status, 'timedOut');
+  });
+
+  test('trainjob: submitted against the published definitions, followed, and cancelled', async () => {
+    const { CustomObjectsApi } = await import('@kubernetes/client-node');
+    const custom = scheduler.config.makeApiClient(CustomObjectsApi);
+    const place = (name: string) => ({
+      group: 'trainer.kubeflow.org',
+      version: 'v1alpha1',
+      namespace: NAMESPACE,
+      plural: 'trainjobs',
+      name,
+    });
+    const { mergePatch } = await import('./kubernetes/cluster.ts');
+    // No trainer runs here: this is what its controller writes.
+    const report = async (name: string, status: object): Promise<void> => {
+      await custom.patchNamespacedCustomObjectStatus({ ...place(name), body: { status } }, await mergePatch());
+    };
+    const condition = (type: string, reason: string) => ({
+      type,
+      status: 'True',
+      reason,
+      message: `${type} by a test`,
+      lastTransitionTime: new Date().toISOString(),
+    });
+    const node = (active: number) => [{ name: 'node', ready: 0, succeeded: 0, failed: 0, active, suspended: 0 }];
+    const { id } = await training.jobs.submit(job('trainjob', 'go', { nodes: 3, procsPerNode: 2 }), by);
+    const name = `sy-${id}-1`;
+    await until(id, ({ status }) => status === 'running');
+    // biome-ignore lint/suspicious/noExplicitAny: an object of a custom resource
+    const made: any = await custom.getNamespacedCustomObject(place(name));
+    assert.deepEqual([made.spec.trainer.numNodes, made.spec.trainer.numProcPerNode], [3, 2]);
+    assert.deepEqual(made.spec.trainer.args, ['torchrun', 'train.py', 'go']);
+    await report(name, { jobsStatus: node(3) });
+    await report(name, { jobsStatus: node(0), conditions: [condition('Failed', 'NodeFailed')] });
+    const second = await until(id, ({ attempt, status }) => attempt === 2 && status === 'running');
+    assert.equal(second.runId, (await training.jobs.get(id))?.runId);
+    await report(`sy-${id}-2`, { conditions: [condition('Complete', 'JobsCompleted')] });
+    const view = await training.jobs.ended(id);
+    assert.deepEqual([view.status, view.attempt], ['succeeded', 2]);
+
+    const { id: other } = await training.jobs.submit(job('trainjob', 'go'), by);
+    await until(other, ({ status }) => status === 'running');
+    await training.jobs.cancel(other, by);
+    for (;;) {
+      // biome-ignore lint/suspicious/noExplicitAny: as above
+      const asked: any = await custom.getNamespacedCustomObject(place(`sy-${other}-1`));
+      if (asked.spec.suspend === true) break;
+      await sleep(100);
+    }
+    await report(`sy-${other}-1`, { conditions: [condition('Suspended', 'Suspended')] });
+    assert.equal((await training.jobs.ended(other)).status, 'cancelled');
+  });
+
+  test('what a cluster must not be asked for is refused when the job is submitted', async () => {
+    for (const [runner, spec, expected] of [
+      ['kubernetes', { image: 'evil/miner:1' }, /spec\.image: "evil\/miner:1" is not allowed/],
+      ['kubernetes', { nodes: 2 }, /take the runner trainjob/],
+      [
+        'kubernetes',
+        { inputs: [{ name: 'data', source: 'runs:/a/b' }] },
+        /spec\.inputs: the kubernetes runner brings none/,
+      ],
+      ['kubernetes', { hostPath: '/' }, /hostPath is not allowed/],
+      ['kubernetes', { securityContext: { privileged: true } }, /privileged is not allowed/],
+      ['ray', { resources: { disk: '1Gi' } }, /spec\.resources\.disk/],
+      ['ray', { environment: { requirements: 'numpy' } }, /installs nothing/],
+    ] as [RunnerKind, Record<string, unknown>, RegExp][]) {
+      await assert.rejects(async () => training.jobs.submit(job(runner, 'go', spec), by), { message: expected });
+    }
+  });
+});

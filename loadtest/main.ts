@@ -8,6 +8,8 @@ import { chartName, markdownReport, panelChart, type RunRecord } from './report.
 import type { Scenario, Settings } from './scenario.ts';
 import { smallBinary, smallGrpc, smallJson } from './scenarios/front-ends.ts';
 import { latency } from './scenarios/latency.ts';
+import { logCost } from './scenarios/log-cost.ts';
+import { logFaults } from './scenarios/log-faults.ts';
 import { midBinary } from './scenarios/mid-binary.ts';
 import { overload } from './scenarios/overload.ts';
 import { registry } from './scenarios/registry.ts';
@@ -28,6 +30,8 @@ const SCENARIOS: Scenario[] = [
   registry,
   registryUploads,
   registryAlias,
+  logCost,
+  logFaults,
 ];
 
 /** What README shows, and what runs when no scenario is named. */

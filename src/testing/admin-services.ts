@@ -1,5 +1,6 @@
 import type { AdminServices } from '../admin/services.ts';
 import { configSchema } from '../config/schema.ts';
+import { emptyStatus } from '../eventlog/metrics.ts';
 import type { ServingTable, ServingVersion, VersionStatus } from '../pipeline/types.ts';
 import { RegistryFront } from '../registry/front.ts';
 import { allocateChunk } from '../telemetry/metrics-block.ts';
@@ -166,7 +167,11 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       rows: { names: () => [{ row: version.metricsRow, model: 'digits', version: '1' }] },
       tenants: () => [{ tenant: 'acme', figures }],
     },
-    eventLog: undefined,
+    eventLog: {
+      status: async () => emptyStatus(),
+      tail: async () => ({ records: ['{"id":"one"}'], next: 1 }),
+      verify: async () => ({ segments: 1, records: 1, bytes: 10, damaged: [] }),
+    },
     reloader: { status: reload, reload: () => reload },
     pool: {
       describe: () => ({

@@ -70,9 +70,11 @@ export class AvroReader {
   fixed(count: number, size: number): ArrayBuffer {
     const end = this.at + count * size;
     if (count < 0 || end > this.u8.length) throw new RangeError('an array ends too late');
-    const copy = this.u8.slice(this.at, end);
+    // Not slice: that of a Buffer copies nothing.
+    const copy = new Uint8Array(end - this.at);
+    copy.set(this.u8.subarray(this.at, end));
     this.at = end;
-    return copy.buffer as ArrayBuffer;
+    return copy.buffer;
   }
 
   /** Items of an array, block by block. */

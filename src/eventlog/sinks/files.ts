@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import type { FilesSinkConfig } from '../../config/event-log-schema.ts';
 import type { RecordKind } from '../encode/container.ts';
 import { recordJson, sagemakerLine } from '../encode/json.ts';
-import { decodeFeedback, decodeRecord } from '../encode/record-decoder.ts';
 import type { CursorState } from '../spool/cursor.ts';
 import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
-import type { Batch, Sink, Taken } from './sink.ts';
+import { decodeSpooled } from './decode.ts';
+import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
 interface OpenFile {
   name: string;
@@ -53,10 +53,13 @@ export class JsonLinesSink implements Sink {
   }
 
   async send({ records, from }: Batch): Promise<Taken> {
+    let refused = 0;
     for (const kind of KINDS) {
       const mine = records.filter((record) => (record.kind === FEEDBACK) === (kind === 'feedback'));
       if (mine.length === 0) continue;
-      const lines = mine.map((record) => this.lineOf(record)).filter((line) => line !== '');
+      const all = mine.map((record) => this.lineOf(record));
+      refused += all.filter((line) => line === undefined).length;
+      const lines = all.filter((line) => line !== undefined && line !== '');
       if (lines.length === 0) continue;
       const file = this.open.get(kind) ?? this.begin(kind, from.record);
       const bytes = Buffer.from(`${lines.join('\n')}\n`);
@@ -69,16 +72,16 @@ export class JsonLinesSink implements Sink {
       }
       file.size += bytes.length;
     }
-    return { settled: true, refused: 0 };
+    return { settled: true, refused };
   }
 
-  async tick(now: number): Promise<boolean> {
+  async tick(now: number): Promise<Taken> {
     for (const [kind, file] of this.open) {
       if (file.size < this.config.rotateBytes && now - file.openedAt < this.config.rotateAfter) continue;
       closeSync(file.fd);
       this.open.delete(kind);
     }
-    return false;
+    return NOTHING;
   }
 
   note(): CursorState['note'] {
@@ -97,11 +100,12 @@ export class JsonLinesSink implements Sink {
     this.open.clear();
   }
 
-  private lineOf({ kind, body }: SpoolRecord): string {
-    const sagemaker = this.config.format === 'sagemaker';
-    if (kind === FEEDBACK) return sagemaker ? '' : recordJson(decodeFeedback(body));
-    const record = decodeRecord(body);
-    return sagemaker ? sagemakerLine(record) : recordJson(record);
+  /** '' where the format has no line for it; undefined: it cannot be read. */
+  private lineOf(spooled: SpoolRecord): string | undefined {
+    const record = decodeSpooled(spooled);
+    if (record === undefined) return undefined;
+    if (this.config.format !== 'sagemaker') return recordJson(record);
+    return 'features' in record ? sagemakerLine(record) : '';
   }
 
   private begin(kind: RecordKind, record: number): OpenFile {

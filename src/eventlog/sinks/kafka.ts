@@ -4,10 +4,11 @@ import type { KafkaSinkConfig } from '../../config/event-log-schema.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
 import { containerOf, type RecordKind } from '../encode/container.ts';
 import { recordJson, sagemakerLine } from '../encode/json.ts';
-import { decodeFeedback, decodeRecord, type RecordHead, readHead } from '../encode/record-decoder.ts';
+import { type RecordHead, readHead } from '../encode/record-decoder.ts';
 import { FEEDBACK_SCHEMA, INFERENCE_SCHEMA } from '../encode/schema.ts';
-import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
-import type { Batch, Sink, Taken } from './sink.ts';
+import { FEEDBACK, INFERENCE, type SpoolRecord } from '../spool/format.ts';
+import { decodeSpooled } from './decode.ts';
+import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
 /** Below a broker's usual limit of 1 MiB a message. */
 const MAX_MESSAGE_BYTES = 900 * 1024;
@@ -45,10 +46,15 @@ export class KafkaSink implements Sink {
   restore(): void {}
 
   async send({ records }: Batch): Promise<Taken> {
+    let refused = 0;
     const byTopic = new Map<string, { kind: RecordKind; records: { head: RecordHead; record: SpoolRecord }[] }>();
     for (const record of records) {
       const kind = record.kind === FEEDBACK ? 'feedback' : 'inference';
-      const head = readHead(record.body, kind === 'feedback');
+      const head = headOf(record.body, kind);
+      if (head === undefined) {
+        refused++;
+        continue;
+      }
       const topic = this.clients.topic(`${topicPart(head.model)}.${kind}`);
       let group = byTopic.get(topic);
       if (group === undefined) {
@@ -57,7 +63,6 @@ export class KafkaSink implements Sink {
       }
       group.records.push({ head, record });
     }
-    let refused = 0;
     const topicMessages: TopicMessages[] = [];
     for (const [topic, group] of byTopic) {
       await this.ensureTopic(topic);
@@ -81,8 +86,8 @@ export class KafkaSink implements Sink {
     return { settled: true, refused };
   }
 
-  async tick(): Promise<boolean> {
-    return false;
+  async tick(): Promise<Taken> {
+    return NOTHING;
   }
 
   note(): undefined {
@@ -193,7 +198,7 @@ function topicPart(model: string): string {
   return model === '' ? UNMATCHED : model.replace(/[^\w.-]/g, '_').slice(0, 200);
 }
 
-/** Undefined: the format has no form for it. */
+/** Undefined: it cannot be read, or the format has no form for it. */
 function messageValue(
   format: KafkaSinkConfig['format'],
   kind: RecordKind,
@@ -208,9 +213,19 @@ function messageValue(
     framed.set(body, 5);
     return framed;
   }
-  if (format === 'json')
-    return Buffer.from(recordJson(kind === 'feedback' ? decodeFeedback(body) : decodeRecord(body)));
-  return kind === 'feedback' ? undefined : Buffer.from(sagemakerLine(decodeRecord(body)));
+  const record = decodeSpooled({ kind: kind === 'feedback' ? FEEDBACK : INFERENCE, body });
+  if (record === undefined) return undefined;
+  if (format === 'json') return Buffer.from(recordJson(record));
+  return 'features' in record ? Buffer.from(sagemakerLine(record)) : undefined;
+}
+
+/** Undefined: it cannot be read. */
+function headOf(body: Uint8Array, kind: RecordKind): RecordHead | undefined {
+  try {
+    return readHead(body, kind === 'feedback');
+  } catch {
+    return undefined;
+  }
 }
 
 /** CloudEvents in binary mode. */

@@ -4,12 +4,11 @@ import { parquetWriteBuffer } from 'hyparquet-writer';
 import type { FilesSinkConfig } from '../../config/event-log-schema.ts';
 import type { RecordKind } from '../encode/container.ts';
 import { columnsJson } from '../encode/json.ts';
-import { decodeFeedback, decodeRecord } from '../encode/record-decoder.ts';
 import type { FeedbackRecord, LogRecord } from '../record.ts';
 import type { CursorState } from '../spool/cursor.ts';
-import { FEEDBACK } from '../spool/format.ts';
 import type { Position } from '../spool/spool.ts';
-import type { Batch, Sink, Taken } from './sink.ts';
+import { decodeSpooled } from './decode.ts';
+import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
 /** Rows that a file is begun with; larger files only take memory while they wait. */
 const MAX_ROWS = 50_000;
@@ -44,20 +43,23 @@ export class ParquetSink implements Sink {
       this.from = from;
       this.begunAt = Date.now();
     }
-    for (const { kind, body } of records) {
-      this.bytes += body.length;
-      if (kind === FEEDBACK) this.feedback.push(decodeFeedback(body));
-      else this.records.push(decodeRecord(body));
+    let refused = 0;
+    for (const spooled of records) {
+      this.bytes += spooled.body.length;
+      const record = decodeSpooled(spooled);
+      if (record === undefined) refused++;
+      else if ('features' in record) this.records.push(record);
+      else this.feedback.push(record);
     }
     const full = this.bytes >= this.config.rotateBytes || this.records.length + this.feedback.length >= MAX_ROWS;
     if (full) this.write();
-    return { settled: full, refused: 0 };
+    return { settled: full, refused };
   }
 
-  async tick(now: number, force: boolean): Promise<boolean> {
-    if (this.from === undefined || (!force && now - this.begunAt < this.config.rotateAfter)) return false;
+  async tick(now: number, force: boolean): Promise<Taken> {
+    if (this.from === undefined || (!force && now - this.begunAt < this.config.rotateAfter)) return NOTHING;
     this.write();
-    return true;
+    return { settled: true, refused: 0 };
   }
 
   note(): CursorState['note'] {

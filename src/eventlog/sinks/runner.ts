@@ -46,6 +46,9 @@ export class SinkRunner {
   /** Of what is sent, but not settled. */
   private open = { sent: 0, refused: 0, lost: 0 };
   private waitingSince = 0;
+  /** The program ends: nothing is held back. */
+  private forced = false;
+  private errorsInRow = 0;
   private wake: (() => void) | undefined;
   private stopping = false;
   private running: Promise<void> | undefined;
@@ -65,6 +68,8 @@ export class SinkRunner {
     this.saved = this.settled;
     this.recovered = spool.end.record - this.settled.record;
     sink.restore(state?.note);
+    // Before anything is sent: whoever finds no cursor would take it for a new sink, and send all of it again.
+    if (state === undefined) this.persist();
   }
 
   start(): void {
@@ -85,6 +90,10 @@ export class SinkRunner {
   /** Makes the cursor durable where it moved. */
   save(): void {
     if (this.saved.record === this.settled.record && this.saved.segment === this.settled.segment) return;
+    this.persist();
+  }
+
+  private persist(): void {
     try {
       this.cursor.save({ position: this.settled, note: this.sink.note() });
       this.saved = this.settled;
@@ -117,9 +126,6 @@ export class SinkRunner {
     await this.sink.close().catch((error: unknown) => this.failed(error));
   }
 
-  private forced = false;
-  private errorsInRow = 0;
-
   private async run(): Promise<void> {
     let at = this.settled;
     while (!this.stopping) {
@@ -137,17 +143,20 @@ export class SinkRunner {
   }
 
   private async step(at: Position): Promise<Position> {
-    const { open, sink } = this;
+    const { sink } = this;
     const begun = Date.now();
     const { records, next, lost } = this.spool.read(at, sink.maxRecords);
     if (records.length > 0 || lost > 0) {
       const { settled, refused } = await sink.send({ records, from: at, next });
-      open.sent += records.length - refused;
-      open.refused += refused;
-      open.lost += lost;
+      this.open.sent += records.length - refused;
+      this.open.refused += refused;
+      this.open.lost += lost;
       if (settled) this.settle(next);
     }
-    if (await sink.tick(Date.now(), this.forced)) this.settle(next);
+    const ticked = await sink.tick(Date.now(), this.forced);
+    this.open.sent -= ticked.refused;
+    this.open.refused += ticked.refused;
+    if (ticked.settled) this.settle(next);
     const backlog = this.spool.end.record - next.record;
     if (backlog === 0) {
       this.waitingSince = 0;

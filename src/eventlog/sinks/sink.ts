@@ -15,6 +15,9 @@ export interface Taken {
   refused: number;
 }
 
+/** Nothing was held back, or it still is. */
+export const NOTHING: Taken = { settled: false, refused: 0 };
+
 /** Where records go. Each has a cursor of its own, so none waits for another. */
 export interface Sink {
   readonly maxRecords: number;
@@ -22,8 +25,8 @@ export interface Sink {
   restore(note: CursorState['note']): void;
   /** Rejects: none of it counts, and everything since the last settled place comes again. */
   send(batch: Batch): Promise<Taken>;
-  /** Time passed. True: what was held back is settled now. */
-  tick(now: number, force: boolean): Promise<boolean>;
+  /** Time passed: what was held back may be settled now. `refused`: of that. */
+  tick(now: number, force: boolean): Promise<Taken>;
   /** What to save beside the position. */
   note(): CursorState['note'];
   close(): Promise<void>;

@@ -2,10 +2,10 @@ import type { WebhookSinkConfig } from '../../config/event-log-schema.ts';
 import type { WebhookPolicy } from '../../registry/webhooks/guard.ts';
 import { deliver } from '../../registry/webhooks/send.ts';
 import { recordJson, sagemakerLine } from '../encode/json.ts';
-import { decodeFeedback, decodeRecord } from '../encode/record-decoder.ts';
-import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
+import type { SpoolRecord } from '../spool/format.ts';
 import type { Position } from '../spool/spool.ts';
-import type { Batch, Sink, Taken } from './sink.ts';
+import { decodeSpooled } from './decode.ts';
+import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
 /**
  * Batches posted as `{"records": […]}`, signed as the registry's webhooks are. The delivery's id names the batch's place
@@ -35,18 +35,19 @@ export class WebhookSink implements Sink {
       this.waiting = [];
       this.begunAt = Date.now();
     }
+    let refused = 0;
     for (const record of records) {
       const line = this.lineOf(record);
-      if (line !== '') this.waiting.push(line);
+      if (line === undefined) refused++;
+      else if (line !== '') this.waiting.push(line);
     }
-    if (this.waiting.length < this.config.batchRecords) return { settled: false, refused: 0 };
-    return { settled: true, refused: await this.post() };
+    if (this.waiting.length < this.config.batchRecords) return { settled: false, refused };
+    return { settled: true, refused: refused + (await this.post()) };
   }
 
-  async tick(now: number, force: boolean): Promise<boolean> {
-    if (this.from === undefined || (!force && now - this.begunAt < this.config.every)) return false;
-    await this.post();
-    return true;
+  async tick(now: number, force: boolean): Promise<Taken> {
+    if (this.from === undefined || (!force && now - this.begunAt < this.config.every)) return NOTHING;
+    return { settled: true, refused: await this.post() };
   }
 
   note(): undefined {
@@ -68,17 +69,14 @@ export class WebhookSink implements Sink {
     if (result.error === '' && result.status >= 200 && result.status < 300) return 0;
     const what = result.error === '' ? `${url} answered ${result.status}` : result.error;
     if (result.passing || result.status < 400 || result.status >= 500) throw new Error(what);
-    this.lastRefusal = what;
     return lines.length;
   }
 
-  /** Why the last batch was refused. */
-  lastRefusal = '';
-
-  private lineOf({ kind, body }: SpoolRecord): string {
-    const sagemaker = this.config.format === 'sagemaker';
-    if (kind === FEEDBACK) return sagemaker ? '' : recordJson(decodeFeedback(body));
-    const record = decodeRecord(body);
-    return sagemaker ? sagemakerLine(record) : recordJson(record);
+  /** '' where the format has no line for it; undefined: it cannot be read. */
+  private lineOf(spooled: SpoolRecord): string | undefined {
+    const record = decodeSpooled(spooled);
+    if (record === undefined) return undefined;
+    if (this.config.format !== 'sagemaker') return recordJson(record);
+    return 'features' in record ? sagemakerLine(record) : '';
   }
 }

@@ -42,7 +42,10 @@ describe("a job's token", { timeout: 60_000 }, () => {
   before(async () => {
     registry = await RegistryUnderTest.open();
     const { services } = fakeAdmin({ server: { adminPort: 0, adminToken: TOKEN } });
-    const front = new RegistryFront(async () => registry.registry, () => {});
+    const front = new RegistryFront(
+      async () => registry.registry,
+      () => {},
+    );
     admin = await startAdminServer({ ...services, registry: front }, services.config().server);
     url = `http://127.0.0.1:${admin.port}`;
     ({ training } = await trainingUnderTest(registry, { process: { minFreeBytes: 0 } }));

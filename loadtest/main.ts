@@ -15,6 +15,7 @@ import { overload } from './scenarios/overload.ts';
 import { registry } from './scenarios/registry.ts';
 import { registryAlias } from './scenarios/registry-alias.ts';
 import { registryUploads } from './scenarios/registry-uploads.ts';
+import { routes } from './scenarios/routes.ts';
 import { thousandModels } from './scenarios/thousand-models.ts';
 import { PEERS } from './targets/peers.ts';
 import { endAllServers } from './targets/server-process.ts';
@@ -25,6 +26,7 @@ const SCENARIOS: Scenario[] = [
   smallGrpc,
   midBinary,
   thousandModels,
+  routes,
   overload,
   latency,
   registry,

@@ -7,19 +7,27 @@ const ROUTES = 1000;
 const VARIANTS = 8;
 const LIMIT_NS = 1000;
 
-/** A thousand routes of eight variants each, sticky by a header, with overrides and header matches. */
-export function manyRoutes(routes = ROUTES): string {
+/**
+ * A thousand routes of eight variants each, sticky by a header, with overrides and header matches, as files that may be
+ * as large as they are. The route in the middle is for `served`, if given: all its variants are version 1 of it.
+ */
+export function manyRoutes(routes = ROUTES, served?: string): { file: string; text: string }[] {
   const documents: string[] = [];
   for (let i = 0; i < routes; i++) {
-    const variants = Array.from({ length: VARIANTS }, (_, v) => `v${v}: {model: m${i}, version: "${v + 1}"}`);
+    const own = served !== undefined && i === routes >> 1;
+    const model = own ? served : `m${i}`;
+    const variants = Array.from(
+      { length: VARIANTS },
+      (_, v) => `v${v}: {model: ${model}, version: "${own ? 1 : v + 1}"}`,
+    );
     const weights = Array.from({ length: VARIANTS }, (_, v) => `v${v}: 12.5`);
     documents.push(`apiVersion: switchyard/v1
 kind: Route
 metadata: {name: r${i}}
 spec:
   match:
-    - {model: m${i}, headers: {x-region: {regex: "^(eu|us)-[a-z]+$"}}}
-    - {model: m${i}, tenant: acme}
+    - {model: ${model}, headers: {x-region: {regex: "^(eu|us)-[a-z]+$"}}}
+    - {model: ${model}, tenant: acme}
   unit: {from: [{header: x-user-id}]}
   variants: {${variants.join(', ')}}
   overrides: [{headers: {x-canary: always}, variant: v1}]
@@ -27,7 +35,7 @@ spec:
   strategy: {weighted: {${weights.join(', ')}}}
 `);
   }
-  return documents.join('---\n');
+  return inFiles(documents);
 }
 
 class Request implements RequestView {
@@ -53,8 +61,7 @@ export interface Cost {
 
 /** What one decision costs, over all routes and many users. */
 export function measureDecide(decisions: number, routes = ROUTES): Cost {
-  const files = splitFiles(manyRoutes(routes));
-  const table = compileRoutes(parseRoutes(files));
+  const table = compileRoutes(parseRoutes(manyRoutes(routes)));
   let now = 0;
   const around = { random: Math.random, now: () => now, wallClock: () => now };
   const request = new Request();
@@ -79,8 +86,7 @@ export function measureDecide(decisions: number, routes = ROUTES): Cost {
 }
 
 /** A file may have 1 MiB. */
-function splitFiles(text: string): { file: string; text: string }[] {
-  const documents = text.split('---\n');
+function inFiles(documents: readonly string[]): { file: string; text: string }[] {
   const files = [];
   for (let i = 0; i < documents.length; i += 200) {
     files.push({ file: `routes-${i}.yaml`, text: documents.slice(i, i + 200).join('---\n') });

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeOnnxRepository } from '../mlp-model.ts';
 import { v2Binary, v2Json, v2Output } from '../payloads.ts';
@@ -13,6 +13,9 @@ export interface SwitchyardOptions {
   model?: string;
   /** Extra lines of config.pbtxt. */
   extraConfig?: string;
+  /** Route files, and headers of every request for them. */
+  routes?: readonly { file: string; text: string }[];
+  headers?: Record<string, string>;
   /** More arguments of `serve`. */
   args?: readonly string[];
 }
@@ -36,6 +39,10 @@ export function switchyard(options: SwitchyardOptions = {}): Target {
         extra: options.extraConfig,
       });
       mkdirSync(join(workload.scratch, name, 'data'), { recursive: true });
+      if (options.routes === undefined) return;
+      mkdirSync(join(workload.scratch, name, 'routes'));
+      for (const { file, text } of options.routes) writeFileSync(join(workload.scratch, name, 'routes', file), text);
+      writeFileSync(join(workload.scratch, name, 'switchyard.yaml'), 'routes: {files: [routes]}\n');
     },
     launch: (workload, ports) => ({
       command: process.execPath,
@@ -54,13 +61,15 @@ export function switchyard(options: SwitchyardOptions = {}): Target {
         String(ports.metrics),
         '--admin-port',
         String(ports.admin),
+        ...(options.routes === undefined ? [] : ['--config', join(workload.scratch, name, 'switchyard.yaml')]),
         ...(options.args ?? []),
       ],
       cwd: join(workload.scratch, name),
     }),
     request: (wire, workload) => {
       const model = options.model ?? workload.model;
-      return wire === 'json' ? v2Json(model, workload.row) : v2Binary(model, workload.row);
+      const request = wire === 'json' ? v2Json(model, workload.row) : v2Binary(model, workload.row);
+      return { ...request, headers: { ...request.headers, ...options.headers } };
     },
     output: v2Output,
   };

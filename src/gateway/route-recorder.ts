@@ -1,4 +1,4 @@
-import { encodeHistogram, newHistogram, record as recordLatency } from '../experiments/statistics/latency-histogram.ts';
+import { LatencyTally } from '../experiments/statistics/latency-tally.ts';
 import type { DecisionRecord, DecisionTap, ShadowOutcome } from '../pipeline/routed/record.ts';
 import { ERROR_TABLE } from '../shared/errors.ts';
 import type { LearningRecord, RouteActivity, ShadowActivity, SliceActivity } from './route-activity.ts';
@@ -9,7 +9,7 @@ const MAX_EXAMPLES = 5;
 const MAX_LEARNING = 65_536;
 
 interface Slice extends Omit<SliceActivity, 'latency'> {
-  histogram: Float64Array;
+  tally: LatencyTally;
 }
 
 /**
@@ -32,7 +32,7 @@ export class RouteRecorder implements DecisionTap {
     const slice = this.sliceOf(record);
     slice.requests++;
     if (record.fallbacks.length > 0) slice.fallbacks++;
-    if (record.status === 'ok') recordLatency(slice.histogram, record.latencyMs);
+    if (record.status === 'ok') slice.tally.record(record.latencyMs);
     else if (record.status === 'overloaded') slice.sheds++;
     else if (record.status === 'cancelled') slice.cancelled++;
     else if (ERROR_TABLE[record.status].http >= 500) slice.errors++;
@@ -56,10 +56,7 @@ export class RouteRecorder implements DecisionTap {
   take(): RouteActivity | undefined {
     if (this.slices.size === 0 && this.shadows.size === 0 && this.learning.length === 0) return undefined;
     const activity: RouteActivity = {
-      slices: [...this.slices.values()].map(({ histogram, ...slice }) => ({
-        ...slice,
-        latency: encodeHistogram(histogram),
-      })),
+      slices: [...this.slices.values()].map(({ tally, ...slice }) => ({ ...slice, latency: tally.encode() })),
       shadows: [...this.shadows.values()],
       learning: this.learning,
       lost: this.lost,
@@ -76,7 +73,7 @@ export class RouteRecorder implements DecisionTap {
     let slice = this.slices.get(key);
     if (slice === undefined) {
       const counts = { requests: 0, errors: 0, clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0 };
-      slice = { route, variant: served, version, role, analysed, ...counts, histogram: newHistogram() };
+      slice = { route, variant: served, version, role, analysed, ...counts, tally: new LatencyTally() };
       this.slices.set(key, slice);
     }
     return slice;

@@ -1,4 +1,9 @@
-import { addHistogram, decodeHistogram, encodeHistogram } from '../../experiments/statistics/latency-histogram.ts';
+import {
+  addEncoded,
+  addHistogram,
+  encodeHistogram,
+  newHistogram,
+} from '../../experiments/statistics/latency-histogram.ts';
 import type { RouteActivity, ShadowActivity, SliceActivity } from '../../gateway/route-activity.ts';
 
 /** What a slice of a route's traffic did so far. Only grows. */
@@ -22,6 +27,7 @@ export interface EncodedSums {
 
 /** Mismatches kept per shadowed variant, the newest. */
 const MAX_EXAMPLES = 20;
+const NO_REQUESTS = { requests: 0, errors: 0, clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0 };
 /** Versions of a variant that are told apart; the traffic of further ones is summed up as version ''. */
 const MAX_SLICES = 256;
 
@@ -44,9 +50,9 @@ export class Ledger {
 
   /** Of routes that are known; what a thread reports of one that is gone is left out. */
   add({ slices, shadows }: RouteActivity): void {
-    for (const { route, latency, ...slice } of slices) {
+    for (const { route, ...slice } of slices) {
       const sums = this.routes.get(route);
-      if (sums !== undefined) addSlice(sums, { ...slice, latency: decodeHistogram(latency) });
+      if (sums !== undefined) addSlice(sums, slice);
     }
     for (const { route, ...shadow } of shadows) {
       const sums = this.routes.get(route);
@@ -70,15 +76,16 @@ export function addSums(into: RouteSums, other: RouteSums): void {
   for (const shadow of other.shadows.values()) addShadow(into, shadow);
 }
 
-function addSlice({ slices }: RouteSums, slice: SliceSums): void {
+/** Latencies come as they are, or encoded: added in place then, without a histogram of their own in between. */
+function addSlice({ slices }: RouteSums, slice: SliceSums | Omit<SliceActivity, 'route'>): void {
   const key = (version: string) => `${slice.variant}\n${version}\n${slice.role}\n${slice.analysed}`;
   let found = slices.get(key(slice.version));
   if (found === undefined) {
     const version = slices.size < MAX_SLICES ? slice.version : '';
     found = slices.get(key(version));
     if (found === undefined) {
-      slices.set(key(version), { ...slice, version, latency: slice.latency.slice() });
-      return;
+      found = { ...slice, version, ...NO_REQUESTS, latency: newHistogram() };
+      slices.set(key(version), found);
     }
   }
   found.requests += slice.requests;
@@ -87,7 +94,8 @@ function addSlice({ slices }: RouteSums, slice: SliceSums): void {
   found.sheds += slice.sheds;
   found.cancelled += slice.cancelled;
   found.fallbacks += slice.fallbacks;
-  addHistogram(found.latency, slice.latency);
+  if (slice.latency instanceof Float64Array) addHistogram(found.latency, slice.latency);
+  else addEncoded(found.latency, slice.latency);
 }
 
 function addShadow({ shadows }: RouteSums, shadow: ShadowSums): void {
@@ -113,7 +121,7 @@ export function encodeSums({ slices, shadows }: RouteSums): EncodedSums {
 
 export function decodeSums({ slices, shadows }: EncodedSums): RouteSums {
   const sums = noRouteSums();
-  for (const slice of slices) addSlice(sums, { ...slice, latency: decodeHistogram(slice.latency) });
+  for (const slice of slices) addSlice(sums, slice);
   for (const shadow of shadows) addShadow(sums, shadow);
   return sums;
 }

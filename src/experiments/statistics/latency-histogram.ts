@@ -60,11 +60,17 @@ export function encodeHistogram(histogram: ArrayLike<number>): number[][] {
   return runs;
 }
 
+/** Adds encoded counts in place. Runs that do not fit a histogram are left out. */
+export function addEncoded(into: Float64Array, runs: readonly (readonly number[])[]): void {
+  for (const run of runs) {
+    const start = run[0];
+    if (!Number.isInteger(start) || start < 0 || start + run.length - 1 > BUCKETS) continue;
+    for (let i = 1; i < run.length; i++) into[start + i - 1] += run[i];
+  }
+}
+
 export function decodeHistogram(runs: readonly (readonly number[])[]): Float64Array {
   const histogram = newHistogram();
-  for (const [start, ...counts] of runs) {
-    if (!Number.isInteger(start) || start < 0 || start + counts.length > BUCKETS) continue;
-    histogram.set(counts, start);
-  }
+  addEncoded(histogram, runs);
   return histogram;
 }

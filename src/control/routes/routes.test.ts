@@ -196,7 +196,7 @@ const BANDIT = `${BOTH}strategy:
     arms: [stable, next]
     floor: 0.05
     refresh: 500ms
-    reward: {wait: 1s, default: 0}
+    reward: {wait: 5s, default: 0}
 `;
 
 interface BanditView {

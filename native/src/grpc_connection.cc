@@ -24,9 +24,13 @@ constexpr double kResetsPerMs = 0.1;
 /** Bytes of frames other than DATA in one sweep, and what each new call adds to that. */
 constexpr uint64_t kFreeControlBytes = 1 << 20;
 constexpr uint64_t kControlBytesPerCall = 32768;
-constexpr uint64_t kSettingsDeadlineMs = 10000;
-constexpr uint64_t kPingAfterMs = 120000;
-constexpr uint64_t kPingDeadlineMs = 20000;
+/**
+ * In sweeps, of which there is one a second, rather than in time: on a machine that stood still for a while, what the client
+ * sent meanwhile has not been read yet, and between two sweeps it is.
+ */
+constexpr int kSettingsDeadline = 10;
+constexpr int kPingAfter = 120;
+constexpr int kPingDeadline = 140;
 
 constexpr uint8_t kDrainPing[8] = {'d', 'r', 'a', 'i', 'n', 'i', 'n', 'g'};
 constexpr uint8_t kKeepAlive[8] = {};
@@ -116,10 +120,8 @@ Connection::Connection(Calls& calls, const Http2Rules& rules, const ConnectionLi
     : calls_(calls),
       limits_(limits),
       now_(now),
-      bornAt_(now),
       resetTokens_(kResetBurst),
-      refilledAt_(now),
-      lastHeard_(now) {
+      refilledAt_(now) {
   if (host.nghttp2_session_server_new2(&session_, rules.callbacks, this, rules.option) != 0) {
     session_ = nullptr;
     broken_ = true;
@@ -169,8 +171,7 @@ Call* Connection::callOf(int32_t stream) const {
 
 bool Connection::receive(const uint8_t* bytes, size_t length, uint64_t now) {
   now_ = now;
-  lastHeard_ = now;
-  pingedAt_ = 0;
+  silentSweeps_ = 0;
   received_ += length;
   if (broken_) return false;
   const ssize_t taken = host.nghttp2_session_mem_recv(session_, bytes, length);
@@ -510,7 +511,7 @@ void Connection::expel() { host.nghttp2_session_terminate_session(session_, kEnh
 bool Connection::sweep(uint64_t now, uint64_t sent) {
   now_ = now;
   if (broken_) return true;
-  if (!settled_ && now - bornAt_ > kSettingsDeadlineMs) return false;
+  if (!settled_ && ++unsettledSweeps_ > kSettingsDeadline) return false;
   const uint64_t control = received_ > dataBytes_ ? received_ - dataBytes_ : 0;
   // A frame's head takes 9 bytes and the smallest useful DATA frame a few: framing may double the payload. A client that
   // reads answers sends window updates in proportion to them.
@@ -518,13 +519,8 @@ bool Connection::sweep(uint64_t now, uint64_t sent) {
   received_ = dataBytes_ = opened_ = 0;
   seenSent_ = sent;
   if (control > allowed) return false;
-  if (now - lastHeard_ < kPingAfterMs) return true;
-  if (pingedAt_ == 0) {
-    pingedAt_ = now;
-    host.nghttp2_submit_ping(session_, 0, kKeepAlive);
-    return true;
-  }
-  return now - pingedAt_ <= kPingDeadlineMs;
+  if (++silentSweeps_ == kPingAfter) host.nghttp2_submit_ping(session_, 0, kKeepAlive);
+  return silentSweeps_ <= kPingDeadline;
 }
 
 }  // namespace switchyard::grpc

@@ -62,7 +62,7 @@ class Connection {
   void finishDrain();
   bool draining() const { return draining_; }
 
-  /** Looks at the time since the last sweep. False: the client asks too much or has gone. */
+  /** Looks at the time since the last sweep; to be called once a second. False: the client asks too much or has gone. */
   bool sweep(uint64_t now, uint64_t sent);
   /** Ends the connection, telling the client that it asked too much. */
   void expel();
@@ -107,15 +107,15 @@ class Connection {
 
   // What the connection has done lately: see sweep.
   bool settled_ = false;
-  const uint64_t bornAt_;
+  int unsettledSweeps_ = 0;
   double resetTokens_;
   uint64_t refilledAt_;
   uint64_t received_ = 0;
   uint64_t dataBytes_ = 0;
   uint64_t opened_ = 0;
   uint64_t seenSent_ = 0;
-  uint64_t lastHeard_;
-  uint64_t pingedAt_ = 0;
+  /** Since the client was heard last. */
+  int silentSweeps_ = 0;
   int invalidFrames_ = 0;
 };
 

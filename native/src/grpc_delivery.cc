@@ -178,13 +178,17 @@ int32_t Delivery::name(const Piece& text) {
 }
 
 void Delivery::place(const uint8_t* bytes, size_t length) {
-  if (length > kBlockPiece) {
+  if (length == 0) {
+    // There may be no block yet.
+    push(-1);
+    push(0);
+  } else if (length > kBlockPiece) {
     push(ownBuffer(bytes, length));
     push(0);
   } else {
     push(-1);
     push(static_cast<int32_t>(blockUsed_));
-    if (length > 0) std::memcpy(block_ + blockUsed_, bytes, length);
+    std::memcpy(block_ + blockUsed_, bytes, length);
     blockUsed_ = aligned(blockUsed_ + length);
   }
   push(static_cast<int32_t>(length));

@@ -27,7 +27,7 @@ constexpr int kRoundsPerTurn = 8;
 constexpr uint64_t kTickMs = 10;
 constexpr uint64_t kSweepMs = 1000;
 constexpr uint64_t kDrainNoticeMs = 500;
-constexpr uint64_t kLeaveMs = 2000;
+constexpr int kLeaveSweeps = 2;
 
 /** One for each thread: bytes pass through it between the socket and nghttp2. */
 thread_local uint8_t readBuffer[kReadBytes];
@@ -67,8 +67,9 @@ struct Server::Socket {
   std::string address;
   size_t index;
   uint64_t sent = 0;
-  /** When it was decided to close it as soon as what is ready has left; 0: it was not. */
-  uint64_t leavingSince = 0;
+  /** It is to be closed as soon as what is ready has left, and after so many sweeps in any case. */
+  bool leaving = false;
+  int leavingSweeps = 0;
   bool dropped = false;
   Connection connection;
 };
@@ -177,7 +178,7 @@ void Server::admit(int fd, const std::string& address) {
     return;
   }
   count++;
-  auto* socket = new Socket{*this,   fd, poll, 0, address, sockets_.size(), 0, 0, false,
+  auto* socket = new Socket{*this,   fd, poll, 0, address, sockets_.size(), 0, false, 0, false,
                             {calls, rules_, options_.connection, now()}};
   socket->connection.owner = socket;
   poll->data = socket;
@@ -221,7 +222,7 @@ void Server::onReadable(Socket& socket) {
 
 /** No more is read from the client, but it may still learn why. */
 void Server::leave(Socket& socket) {
-  if (socket.leavingSince == 0) socket.leavingSince = now();
+  socket.leaving = true;
   watch(socket, kWritable);
 }
 
@@ -241,7 +242,7 @@ void Server::flush(Socket& socket) {
                                  connection.output.size() - connection.outputAt, MSG_NOSIGNAL);
       if (count < 0 && errno == EINTR) continue;
       if (count < 0 && errno == EAGAIN) {
-        watch(socket, socket.leavingSince == 0 ? kReadable | kWritable : kWritable);
+        watch(socket, socket.leaving ? kWritable : kReadable | kWritable);
         return;
       }
       if (count < 0) {
@@ -257,13 +258,13 @@ void Server::flush(Socket& socket) {
       if (connection.over()) {
         shutdown(socket.fd, SHUT_WR);
         drop(socket);
-      } else if (socket.leavingSince == 0) {
+      } else if (!socket.leaving) {
         watch(socket, kReadable);
       }
       return;
     }
   }
-  watch(socket, socket.leavingSince == 0 ? kReadable | kWritable : kWritable);
+  watch(socket, socket.leaving ? kWritable : kReadable | kWritable);
 }
 
 void Server::flushAll() {
@@ -351,8 +352,8 @@ void Server::sweep() {
   // Backwards: dropping one puts the last in its place, which has been looked at.
   for (size_t i = sockets_.size(); i-- > 0;) {
     Socket& socket = *sockets_[i];
-    if (socket.leavingSince != 0) {
-      if (now() - socket.leavingSince > kLeaveMs) drop(socket);
+    if (socket.leaving) {
+      if (++socket.leavingSweeps > kLeaveSweeps) drop(socket);
       continue;
     }
     if (!socket.connection.sweep(now(), socket.sent)) {

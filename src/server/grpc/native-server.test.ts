@@ -79,6 +79,16 @@ describe('the server of the addon', { skip }, () => {
     await server.close();
   });
 
+  it('takes an empty message as the first one of all', async () => {
+    const server = await start();
+    const session = connect(`http://127.0.0.1:${server.port}`);
+    // No model is named: what counts is that it is answered.
+    assert.equal(await call(session, frameMessage(Buffer.alloc(0)), false), '');
+    assert.equal(await call(session, message('echo', 1), false), '0');
+    session.destroy();
+    await server.close();
+  });
+
   it('shares its port only when it is to, and says who does not', async () => {
     const first = await start(true);
     const second = await start(true, first.port);

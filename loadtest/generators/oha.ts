@@ -1,3 +1,4 @@
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HttpRequest } from '../payloads.ts';
@@ -22,7 +23,6 @@ export interface OpenResult extends GeneratorResult {
  * the moment its request was due, so a stalled server cannot hide the wait it caused.
  */
 export async function oha(port: number, request: HttpRequest, load: OpenLoad, scratch: string): Promise<OpenResult> {
-  const cached = join(cacheFolder(), 'oha', 'bin', 'oha');
   const body = join(scratch, 'oha-body');
   writeFileSync(body, request.body);
   const args = ['--no-tui', '--output-format', 'json', '--stats-success-breakdown', '--worker-threads', '1', '-w'];
@@ -30,7 +30,24 @@ export async function oha(port: number, request: HttpRequest, load: OpenLoad, sc
   args.push('-c', String(load.connections), '-m', 'POST', '-D', body);
   for (const line of headerLines(request)) args.push('-H', line);
   const url = `http://127.0.0.1:${port}${request.path}`;
-  return parseOha(await runTool(existsSync(cached) ? cached : 'oha', [...args, url], REMEDY));
+  return parseOha(await runTool(ohaBinary(), [...args, url], REMEDY));
+}
+
+/** The one on the PATH, or one built by cargo and kept. */
+function ohaBinary(): string {
+  const root = join(cacheFolder(), 'oha');
+  const cached = join(root, 'bin', 'oha');
+  if (existsSync(cached)) return cached;
+  if (spawnSync('oha', ['--version']).status === 0) return 'oha';
+  console.error('building oha (once)');
+  try {
+    const features = ['--no-default-features', '--features', 'rustls'];
+    execFileSync('cargo', ['install', 'oha', '--locked', ...features, '--root', root], { stdio: 'pipe' });
+  } catch (error) {
+    const { stderr } = error as { stderr?: Buffer };
+    throw new Error(`oha cannot be built (${stderr?.toString().slice(-2000) ?? (error as Error).message}); ${REMEDY}`);
+  }
+  return cached;
 }
 
 type Percentiles = Record<'p50' | 'p90' | 'p99' | 'p99.9', number | null>;

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Long enough for the event loop to read what lies in accepted connections. */
-const QUIET_MS = 50;
+/** Long enough for a client on a busy machine to send what it connected for, and for the event loop to read it. */
+const QUIET_MS = 250;
 const STEP_MS = 5;
 
 /**

@@ -1,5 +1,6 @@
-import { execFileSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -183,10 +184,10 @@ export async function brokerAway(broker: string, awayMs: number): Promise<FaultF
     load.p99();
     await sleep(3000);
     const p99Before = load.p99();
-    execFileSync(KAFKA, ['kill', port]);
+    await run(KAFKA, ['kill', port]);
     await sleep(awayMs);
     const p99During = load.p99();
-    execFileSync(KAFKA, ['start', port], { stdio: 'ignore' });
+    await run(KAFKA, ['start', port]);
     await sleep(2000);
     await load.stop();
     await drained(server);
@@ -217,7 +218,7 @@ export async function diskFull(disk: string): Promise<FaultFigures> {
     load.p99();
     await sleep(2000);
     const p99Before = load.p99();
-    fill(filler);
+    await run('dd', ['if=/dev/zero', `of=${filler}`, 'bs=4096']);
     await until('records are dropped', async () => total(await logFigures(server), 'dropped_total') > 0, 30_000);
     await sleep(2000);
     const p99During = load.p99();
@@ -245,13 +246,9 @@ export async function diskFull(disk: string): Promise<FaultFigures> {
   }
 }
 
-/** Takes all the room there is. */
-function fill(path: string): void {
-  try {
-    execFileSync('dd', ['if=/dev/zero', `of=${path}`, 'bs=4096'], { stdio: 'ignore' });
-  } catch {
-    // It ends when the disk is full.
-  }
+/** Waits beside the load, not in its way: clients that stand still lose their connections. dd fails when the disk is full. */
+async function run(command: string, args: readonly string[]): Promise<void> {
+  await once(spawn(command, args, { stdio: 'ignore' }), 'exit');
 }
 
 function isAlive(pid: number): boolean {

@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { PipelinesUnderTest } from '../../src/testing/pipelines.ts';
 
@@ -33,6 +33,7 @@ const document = {
 const first = await under.over((await under.run(document)).id);
 if (first.status !== 'succeeded') throw new Error(first.reason);
 const times: number[] = [];
+const cpuBefore = process.cpuUsage();
 for (let round = 0; round < ROUNDS; round++) {
   const begun = performance.now();
   const run = await under.over((await under.run(document)).id);
@@ -44,6 +45,7 @@ for (let round = 0; round < ROUNDS; round++) {
   times.push(...own);
   process.stdout.write(`round ${round + 1}: ${(whole / STEPS).toFixed(1)} ms a step with everything around it\n`);
 }
+const cpu = process.cpuUsage(cpuBefore);
 await under.close();
 times.sort((a, b) => a - b);
 const quantile = (q: number): number => times[Math.min(times.length - 1, Math.floor(q * times.length))];
@@ -52,7 +54,10 @@ const result = {
   at: new Date().toISOString(),
   node: process.version,
   cpu: `${cpus().length} × ${cpus()[0]?.model.trim()}`,
+  loadAverage: loadavg()[0],
   steps: times.length,
+  /** Of this process, with everything around the steps. */
+  cpuPerStep: (cpu.user + cpu.system) / 1000 / times.length,
   p50: quantile(0.5),
   p90: quantile(0.9),
   p99: quantile(0.99),

@@ -32,9 +32,36 @@ constexpr int kLeaveSweeps = 2;
 /** One for each thread: bytes pass through it between the socket and nghttp2. */
 thread_local uint8_t readBuffer[kReadBytes];
 
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
+/** Never blocks, is not inherited, and raises no signal when its client is gone. */
+void prepareSocket(int fd) {
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+#ifdef SO_NOSIGPIPE
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
+}
+
+int acceptSocket(int listener, sockaddr_storage& from) {
+  socklen_t length = sizeof from;
+  auto* address = reinterpret_cast<sockaddr*>(&from);
+#ifdef __linux__
+  return accept4(listener, address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+  const int fd = accept(listener, address, &length);
+  if (fd >= 0) prepareSocket(fd);
+  return fd;
+#endif
+}
+
 int openSocket(const addrinfo& address, bool shared) {
-  const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const int fd = socket(address.ai_family, SOCK_STREAM, 0);
   if (fd < 0) return -errno;
+  prepareSocket(fd);
   const int on = 1;
   const int off = 0;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -146,11 +173,10 @@ int Server::listen(const char* name, int port, bool shared) {
 void Server::accept() {
   for (int i = 0; i < kAcceptsPerTurn && fd_ >= 0; i++) {
     sockaddr_storage from{};
-    socklen_t length = sizeof from;
-    int fd = accept4(fd_, reinterpret_cast<sockaddr*>(&from), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = acceptSocket(fd_, from);
     if (fd < 0 && (errno == EMFILE || errno == ENFILE) && spare_ >= 0) {
       ::close(spare_);
-      fd = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
+      fd = acceptSocket(fd_, from);
       if (fd >= 0) ::close(fd);
       spare_ = open("/dev/null", O_RDONLY | O_CLOEXEC);
       continue;

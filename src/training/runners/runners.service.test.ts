@@ -13,7 +13,7 @@ const ray = process.env.SWITCHYARD_TEST_RAY_URL;
 const by = { actor: 'ada', reason: '' };
 const NAMESPACE = 'training';
 
-/** Fails once, then goes on from its checkpoint; what it prints is read as metrics. */
+/** Fails until it finds its checkpoint, and goes on from that; what it prints is read as metrics. */
 const TRAIN = `
 import os, pathlib, sys, time
 folder = pathlib.Path(os.environ.get("SWITCHYARD_CHECKPOINT", "checkpoints"))
@@ -21,7 +21,7 @@ attempt = int(os.environ["SWITCHYARD_ATTEMPT_NUMBER"])
 print("accuracy=0.%d step=%d" % (attempt, attempt), flush=True)
 if sys.argv[1] == "wait":
     time.sleep(600)
-if attempt == 1:
+if not (folder / "state").exists():
     (folder / "state").write_text("one")
     sys.exit(3)
 print("resumed from", (folder / "state").read_text(), flush=True)
@@ -41,7 +41,7 @@ function job(runner: RunnerKind, word: string, spec: Record<string, unknown> = {
       files: { 'train.py': TRAIN },
       resources: { cpu: 0.5 },
       checkpoint: { path: 'checkpoints' },
-      retry: { max: 1, backoffSeconds: 0.1 },
+      retry: { max: 3, backoffSeconds: 0.1 },
       metrics: { objective: 'accuracy', direction: 'maximize' as const },
       graceSeconds: 1,
       ...spec,
@@ -103,7 +103,8 @@ describe('one document on every runner', { timeout: 400_000 }, () => {
       play = (attempt) => (attempt === '1' ? { exitCode: 3, reason: 'Error' } : 'complete');
       const { id } = await training.jobs.submit(job(runner, 'go'), by);
       const view = await training.jobs.ended(id);
-      assert.deepEqual([view.status, view.attempt, view.reason], ['succeeded', 2, ''], view.logTail);
+      assert.deepEqual([view.status, view.reason], ['succeeded', ''], view.logTail);
+      assert.ok(view.attempt >= 2, `${view.attempt} attempts`);
       const history = await training.jobs.history(id);
       assert.ok(
         history.some(({ status, reason }) => status === 'retrying' && reason.includes('exit code 3')),

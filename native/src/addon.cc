@@ -127,6 +127,15 @@ bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
          napi_set_named_property(env, exports, "meta", view) == napi_ok;
 }
 
+/** Of what is exported: src/tensor/native.ts names the one that it was written for. Raise both with every change. */
+constexpr int32_t kInterface = 1;
+
+bool exportInterface(napi_env env, napi_value exports) {
+  napi_value number;
+  return napi_create_int32(env, kInterface, &number) == napi_ok &&
+         napi_set_named_property(env, exports, "interface", number) == napi_ok;
+}
+
 }  // namespace
 
 NAPI_MODULE_INIT() {
@@ -137,7 +146,7 @@ NAPI_MODULE_INIT() {
     delete instance;
     return nullptr;
   }
-  const bool complete = exportMeta(env, exports, *instance) && exportFunction(env, exports, "decode", decode) &&
-                        exportFunction(env, exports, "print", print) && grpc::exportServer(env, exports);
+  const bool complete = exportInterface(env, exports) && exportMeta(env, exports, *instance) &&
+                        exportFunction(env, exports, "decode", decode) && exportFunction(env, exports, "print", print) && grpc::exportServer(env, exports);
   return complete ? exports : nullptr;
 }

@@ -43,11 +43,15 @@ export interface NativeGrpc {
 
 /** The addon in native/: src/addon.cc documents each function. */
 export interface NativeCodecs extends NativeGrpc {
+  readonly interface: number;
   /** Words that both sides read and write during a call. Never give its memory away. */
   readonly meta: Int32Array;
   decode(body: Uint8Array, slab: Uint8Array): ArrayBuffer[] | undefined;
   print(out: Uint8Array, head: Uint8Array, data: Uint8Array): void;
 }
+
+/** The addon's kInterface that this file describes. */
+const INTERFACE = 1;
 
 const FILES = ['build/switchyard.node', `prebuilds/${process.platform}-${process.arch}/switchyard.node`];
 
@@ -66,7 +70,9 @@ function load(wanted: string): NativeCodecs | undefined {
     const path = fileURLToPath(new URL(`../../native/${file}`, import.meta.url));
     if (!existsSync(path)) continue;
     try {
-      return require(path) as NativeCodecs;
+      const addon = require(path) as NativeCodecs;
+      if (addon.interface === INTERFACE) return addon;
+      reason = 'it was built from the sources of another version';
     } catch (error) {
       reason = (error as Error).message;
     }

@@ -171,6 +171,16 @@ test('garbage behind whole records in the middle of the spool costs no other seg
   spool.close();
 });
 
+test('what was appended in small pieces is read in large ones', () => {
+  const spool = openSpool(folder(), { segmentBytes: 300 });
+  for (let i = 0; i < 100; i++) append(spool, [`record ${i}`]);
+  const { records, next } = spool.read(spool.oldest, 90);
+  assert.equal(records.length, 90);
+  assert.equal(next.record, 90);
+  assert.equal(spool.read(next, 90).records.length, 10);
+  spool.close();
+});
+
 test('at its limit the oldest segment goes, and whoever had not read it is told how much was lost', () => {
   const spool = openSpool(folder(), { segmentBytes: 100, maxBytes: 400 });
   const start = spool.oldest;

@@ -49,6 +49,8 @@ interface Segment {
 
 const NAME = /^(\d{12})-(\d{15})\.spool$/;
 const READ_BYTES = 1024 * 1024;
+/** Of the records that are read together. */
+const BATCH_BYTES = 4 * 1024 * 1024;
 /** Of what was appended last: sinks that keep up never read the disk. */
 const RECENT_BYTES = 8 * 1024 * 1024;
 
@@ -123,23 +125,30 @@ export class Spool {
   read(from: Position, maxRecords: number): SpoolRead {
     let at = this.clamp(from);
     let lost = at.record - from.record;
-    for (;;) {
+    const records: SpoolRecord[] = [];
+    let bytes = 0;
+    while (records.length < maxRecords && bytes < BATCH_BYTES) {
       const index = this.segments.findIndex(({ number }) => number === at.segment);
       const segment = this.segments[index];
+      let unreadable = 0;
       if (at.offset < segment.bytes) {
-        const { parsed, base } = this.parse(segment, at, maxRecords);
-        lost += parsed.bad.length;
+        const { parsed, base } = this.parse(segment, at, maxRecords - records.length);
         if (parsed.count > 0) {
-          const next = { segment: at.segment, offset: base + parsed.end, record: at.record + parsed.count };
-          return { records: parsed.records, next, lost };
+          for (const record of parsed.records) records.push(record);
+          lost += parsed.bad.length;
+          bytes += base + parsed.end - at.offset;
+          at = { segment: at.segment, offset: base + parsed.end, record: at.record + parsed.count };
+          continue;
         }
-        // Nothing readable up to the end of a segment that was whole when it was written: damaged since.
-        lost += segment.first + segment.records - at.record;
+        // Nothing good up to the end of a segment that was whole when it was written: damaged since.
+        unreadable = segment.first + segment.records - at.record;
       }
       const following = this.segments[index + 1];
-      if (following === undefined) return { records: [], next: at, lost };
+      if (following === undefined) break;
+      lost += unreadable;
       at = { segment: following.number, offset: 0, record: following.first };
     }
+    return { records, next: at, lost };
   }
 
   /** A place at or before the record with a number, in its segment. */
@@ -189,10 +198,8 @@ export class Spool {
   }
 
   private parse(segment: Segment, at: Position, maxRecords: number): { parsed: Parsed; base: number } {
-    const kept = this.recent.find(
-      (each) => each.segment === at.segment && each.offset <= at.offset && at.offset < each.offset + each.chunk.length,
-    );
-    if (kept !== undefined)
+    const kept = this.recentAt(at.record);
+    if (kept !== undefined && kept.segment === at.segment)
       return { parsed: parseRecords(kept.chunk, at.offset - kept.offset, maxRecords, false), base: kept.offset };
     for (let size = READ_BYTES; ; size *= 4) {
       const bytes = this.readBytes(segment, at.offset, Math.min(size, segment.bytes - at.offset));
@@ -201,6 +208,21 @@ export class Spool {
       for (const { start, end } of parsed.bad) this.putAside(segment, at.offset + start, bytes.subarray(start, end));
       return { parsed, base: at.offset };
     }
+  }
+
+  /** The chunk with a record, where it is kept. They are in the order of their records. */
+  private recentAt(record: number): (typeof this.recent)[number] | undefined {
+    const { recent } = this;
+    let low = 0;
+    let high = recent.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const each = recent[middle];
+      if (record < each.record) high = middle - 1;
+      else if (record >= each.record + each.count) low = middle + 1;
+      else return each;
+    }
+    return undefined;
   }
 
   private readBytes(segment: Segment, offset: number, length: number): Uint8Array {

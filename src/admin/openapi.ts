@@ -1,5 +1,5 @@
 import { ERROR_TABLE, type ErrorCode } from '../shared/errors.ts';
-import type { AdminRoute, Schema } from './route.ts';
+import type { AdminRoute, Role, Schema } from './route.ts';
 
 const ERROR_SCHEMA: Schema = {
   type: 'object',
@@ -8,6 +8,13 @@ const ERROR_SCHEMA: Schema = {
     error: { type: 'string', description: 'What is wrong, what is allowed and the next step' },
     code: { type: 'string', enum: Object.keys(ERROR_TABLE) },
   },
+};
+
+/** An empty requirement: without a configured token the loopback port takes requests without one. */
+const SECURITY: Readonly<Record<Role, object[]>> = {
+  public: [],
+  operator: [{ adminToken: [] }, {}],
+  signed: [{ signature: [] }, { githubSignature: [] }],
 };
 
 export interface OpenApiDocument extends Record<string, unknown> {
@@ -29,6 +36,18 @@ export function openApiDocument(routes: readonly AdminRoute[], version: string):
       schemas: { Error: ERROR_SCHEMA },
       securitySchemes: {
         adminToken: { type: 'http', scheme: 'bearer', description: 'server.adminToken, when it is configured' },
+        signature: {
+          type: 'apiKey',
+          in: 'header',
+          name: 'X-Switchyard-Signature',
+          description: 'v1,<base64 of HMAC-SHA256 over delivery.timestamp.body>',
+        },
+        githubSignature: {
+          type: 'apiKey',
+          in: 'header',
+          name: 'X-Hub-Signature-256',
+          description: 'sha256=<hex of HMAC-SHA256 over the body>',
+        },
       },
     },
   };
@@ -39,8 +58,7 @@ function operation(route: AdminRoute): Record<string, unknown> {
   return {
     operationId: route.operationId,
     summary: route.summary,
-    // An empty requirement: without a configured token the loopback port takes requests without one.
-    security: route.role === 'operator' ? [{ adminToken: [] }, {}] : [],
+    security: SECURITY[route.role],
     parameters: [...pathParameters(route.path), ...queryParameters(route)],
     ...(route.body === undefined
       ? {}

@@ -92,7 +92,12 @@ describe("a job's token", { timeout: 60_000 }, () => {
     await may('PUT', `${files}/${experimentId}/models/${model}/artifacts/m.txt`, {});
     await may('PATCH', `logged-models/${model}`, { model_id: model, status: 'LOGGED_MODEL_READY' });
     await may('POST', 'registered-models/create', { name: 'made-by-job' });
-    await may('POST', 'model-versions/create', { name: 'made-by-job', source: `models:/${model}`, run_id: runId });
+    const version = (source: string, more: object = {}): Promise<string> =>
+      may('POST', 'model-versions/create', { name: 'made-by-job', source, ...more });
+    await version(`models:/${model}`, { run_id: runId });
+    await version(`models:/${model}`, { model_id: model });
+    await version(`runs:/${runId}/a.txt`);
+    await version(`mlflow-artifacts:/${experimentId}/${runId}/artifacts/a.txt`);
   });
 
   test('writes nothing else', async () => {
@@ -107,6 +112,13 @@ describe("a job's token", { timeout: 60_000 }, () => {
     await mayNot('POST', 'runs/delete', { run_id: job.runId });
     await mayNot('PUT', `${files}/0/${other}/artifacts/a.txt`, {});
     await mayNot('PUT', `${files}/anywhere.txt`, {});
+    for (const source of [`runs:/${other}/a`, `mlflow-artifacts:/0/${other}/artifacts/a`, 'models:/made-by-job/1'])
+      await mayNot('POST', 'model-versions/create', { name: 'made-by-job', source, run_id: job.runId });
+    await mayNot('POST', 'model-versions/create', {
+      name: 'made-by-job',
+      source: `runs:/${job.runId}/a`,
+      run_id: other,
+    });
     await mayNot('DELETE', `${files}/${job.experimentId}/${job.runId}/artifacts/a.txt`);
     await mayNot('POST', 'registered-models/alias', { name: 'made-by-job', alias: 'champion', version: '1' });
     await mayNot('PUT', '/api/v1/registry/models/made-by-job/aliases/champion', { version: '1', reason: '' });

@@ -1,5 +1,5 @@
 import type { RunClaims } from '../../shared/run-token.ts';
-import { checkArtifactPath, rootOf } from '../artifacts/path.ts';
+import { checkArtifactPath, pathOfUri, rootOf } from '../artifacts/path.ts';
 import type { Db, RegistryDatabase } from '../database/database.ts';
 import { RegistryError, shown } from '../errors.ts';
 import type { RestRoute } from './route.ts';
@@ -21,6 +21,17 @@ const ownArtifact: Rule = async (db, claims, { path }) => {
   const root = rootOf(checkArtifactPath(String(path)));
   if (root.kind === 'run') return isOwn(db, claims, root.id);
   return root.kind === 'model' && isOwnModel(db, claims, root.id);
+};
+/** A version is made of what is the job's: clients name the run, the logged model, or neither beside the source. */
+const ownVersion: Rule = async (db, claims, { source, run_id, model_id }) => {
+  if (run_id && !(await isOwn(db, claims, run_id))) return false;
+  if (model_id && !(await isOwnModel(db, claims, model_id))) return false;
+  const text = String(source);
+  const [, model, run] = /^models:\/(m-[0-9a-f]{32})$|^runs:\/([^/]+)\//.exec(text) ?? [];
+  if (model !== undefined) return isOwnModel(db, claims, model);
+  if (run !== undefined) return isOwn(db, claims, run);
+  const path = pathOfUri(text);
+  return path !== undefined && ownArtifact(db, claims, { path });
 };
 const always: Rule = async () => true;
 
@@ -47,7 +58,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   uploadArtifact: ownArtifact,
   createMultipartUpload: always,
   mlflowCreateRegisteredModel: always,
-  mlflowCreateModelVersion: ownRun,
+  mlflowCreateModelVersion: ownVersion,
 };
 
 /**

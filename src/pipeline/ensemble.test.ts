@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import type { EnsembleStep, ModelConfig, TensorSpec } from '../config/model-config.ts';
+import { PlacedTensor } from '../tensor/placed.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { modelConfig, spec } from '../testing/models.ts';
 import { EnsembleRun } from './ensemble.ts';
@@ -48,6 +49,12 @@ const MODELS = new Map(
 const lookup = (name: string): ModelConfig | undefined => MODELS.get(name);
 
 describe('EnsembleRun', () => {
+  test('takes tensors whose bytes lie in a larger buffer', () => {
+    const placed = new PlacedTensor('image', 'UINT8', [1], Uint8Array.of(7, 8, 9), 1, 1);
+    const { ready } = new EnsembleRun(planEnsemble(DIAMOND)).start([placed]);
+    assert.deepEqual(ready[0].inputs, [tensor('in', 8)]);
+  });
+
   test('starts each step once its inputs are there, under its own names, and answers under the ensemble’s', () => {
     const run = new EnsembleRun(planEnsemble(DIAMOND));
     const { ready: first, done } = run.start([tensor('image', 1)]);

@@ -144,7 +144,8 @@ export class EnsembleRun {
       const known = this.#known[tensor];
       const left = --this.#uses[tensor];
       if (known === undefined) continue;
-      inputs.push({ ...known, name });
+      const { datatype, shape, data } = known;
+      inputs.push({ name, datatype, shape, data });
       if (left > 0) shared = true;
       else this.#known[tensor] = undefined;
     }

@@ -3,7 +3,7 @@ import type { DataType, Tensor } from './tensor.ts';
 /**
  * A tensor whose bytes lie somewhere in a larger buffer. The view of its own bytes is made when someone first asks for
  * it: what merges or prints many small tensors of one buffer reads them by their offsets, and a view costs more than
- * the handful of numbers it shows.
+ * the handful of numbers it shows. A spread copy of it lacks `data`: name the fields to be copied.
  */
 export class PlacedTensor implements Tensor {
   readonly name: string;

@@ -93,14 +93,15 @@ const tensor = fc
 /** Requests of which most are well formed. */
 const request = fc
   .record({
-    model: fc.constantFrom('echo', 'echo', 'echo', 'stream', 'shed', 'nope', ''),
-    version: fc.constantFrom('', '1', 'ü'),
+    model: fc.constantFrom('echo', 'echo', 'echo', 'echo', 'echo', 'stream', 'shed', 'nope', ''),
+    version: fc.constantFrom('', '', '1', 'ü'),
     id: fc.oneof(fc.constant(''), fc.string({ unit: 'binary', maxLength: 20 })),
     tensors: fc.array(tensor, { maxLength: 4 }),
     outputs: fc.array(name, { maxLength: 3 }),
     drop: fc.nat(20),
     parameters: fc.option(
       fc.constantFrom({ priority: { int64_param: 2 } }, { triton_x: { bool_param: true } }, { a: {} }),
+      { freq: 1 },
     ),
   })
   .map(({ model, version, id, tensors, outputs, drop, parameters }) =>

@@ -6,9 +6,10 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants as fs, statSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
-import { setPriority } from 'node:os';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { delimiter, join, resolve } from 'node:path';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { monotonicMs } from '../../../shared/clock.ts';
 import { rankEnvironment } from '../../jobs/launcher.ts';
 import { AttemptFolder, type ExitRecord } from './folder.ts';
 import { watchLimits } from './limits.ts';
@@ -25,6 +26,9 @@ interface Ending {
 
 /** Output that processes still hold open after the end is waited for this long. */
 const FLUSH_MS = 1000;
+const FLUSH_LOOK_MS = 20;
+/** Looks beyond that time, while there is still something to read in the pipes. */
+const MAX_LATE_LOOKS = 200;
 
 async function readOrder(): Promise<SupervisorOrder | undefined> {
   let text = '';
@@ -62,14 +66,18 @@ function freePort(): Promise<number> {
 /**
  * util-linux puts limits in place between fork and exec: one process may not have twice the job's memory (against
  * growth between two looks), no file may outgrow the work folder, no core is dumped, and what the supervisor leaves
- * behind when it is killed dies with it.
+ * behind when it is killed dies with it. The niceness too is there before the program's first step.
  */
 function wrapped(program: string, args: readonly string[], limits: SupervisorOrder['limits']): string[] {
-  const tools = ['setpriv', 'prlimit'].map((tool) => findProgram(tool, '/usr/bin:/bin', '/'));
-  if (tools.includes(undefined)) return [program, ...args];
+  const [setpriv, prlimit, nice] = ['setpriv', 'prlimit', 'nice'].map((tool) =>
+    findProgram(tool, '/usr/bin:/bin', '/'),
+  );
+  const plain =
+    nice === undefined || limits.nice === 0 ? [program, ...args] : [nice, '-n', String(limits.nice), program, ...args];
+  if (setpriv === undefined || prlimit === undefined) return plain;
   const data = 2 * limits.memoryBytes + 256 * 1024 * 1024;
   const bounds = [`--data=${data}`, `--fsize=${limits.diskBytes}`, '--core=0'];
-  return [tools[0] as string, '--pdeathsig', 'KILL', '--', tools[1] as string, ...bounds, '--', program, ...args];
+  return [setpriv, '--pdeathsig', 'KILL', '--', prlimit, ...bounds, '--', ...plain];
 }
 
 class Supervisor {
@@ -153,13 +161,6 @@ class Supervisor {
         }),
       );
       this.collect(child, localRank, secrets);
-      if (limits.nice > 0 && child.pid !== undefined) {
-        try {
-          setPriority(child.pid, limits.nice);
-        } catch {
-          // Ended already.
-        }
-      }
     }
     this.folder.putStarted(this.startedAt);
     return endings;
@@ -220,12 +221,23 @@ class Supervisor {
     }, graceMs);
   }
 
+  /**
+   * Reads what the processes wrote before they ended. The clock alone would lose it when this process was itself held up
+   * for so long: timers run before pipes are read, so it also goes on until a whole turn of the event loop brings nothing.
+   */
   private async flush(): Promise<void> {
-    const open = this.children.filter(({ stdout, stderr }) => !(stdout?.destroyed && stderr?.destroyed));
-    const closed = Promise.all(open.map((child) => new Promise((done) => child.once('close', done))));
-    let timer: NodeJS.Timeout | undefined;
-    await Promise.race([closed, new Promise((done) => (timer = setTimeout(done, FLUSH_MS)))]);
-    clearTimeout(timer);
+    const streams = this.children.flatMap(({ stdout, stderr }) => [stdout, stderr]);
+    const read = (): number =>
+      streams.reduce((bytes, stream) => bytes + ((stream as Socket | null)?.bytesRead ?? 0), 0);
+    const deadline = monotonicMs() + FLUSH_MS;
+    for (let late = 0; late < MAX_LATE_LOOKS && !streams.every((stream) => stream?.destroyed !== false); ) {
+      const before = read();
+      await sleep(FLUSH_LOOK_MS);
+      await nextTurn();
+      if (monotonicMs() < deadline) continue;
+      late++;
+      if (read() === before) break;
+    }
     for (const filter of this.filters) filter.end();
   }
 

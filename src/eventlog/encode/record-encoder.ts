@@ -1,4 +1,4 @@
-import { FIXED_BYTES, HAS_DECISION, HAS_TIMINGS, IS_ANALYSED, IS_SHADOW } from '../handover/memory.ts';
+import { FIXED_BYTES, HAS_DECISION, HAS_TIMINGS, IS_ANALYSED, IS_SHADOW, ORIGIN_TEXTS } from '../handover/memory.ts';
 import type { DefinedOrigin, DefinedText, RingRequest } from '../handover/ring-reader.ts';
 import { STATUSES } from '../handover/statuses.ts';
 import { SCHEMA_VERSION } from '../record.ts';
@@ -308,7 +308,7 @@ export class RecordEncoder {
     const redactions = new Redactions(rule.redact);
     const tenant = redactText(redactions.text('tenant'), texts.tenant.text, this.hash);
     const shared = new AvroWriter();
-    for (const name of SHARED_TEXTS) shared.string(name === 'tenant' ? tenant : texts[name].text);
+    for (const name of ORIGIN_TEXTS) shared.string(name === 'tenant' ? tenant : texts[name].text);
     shared.byte((flags & IS_SHADOW) === 0 ? 0 : 1);
     shared.byte((flags & IS_ANALYSED) === 0 ? 0 : 1);
     shared.double(rule.sample);
@@ -327,21 +327,6 @@ export class RecordEncoder {
     return plan;
   }
 }
-
-/** In the schema's order. */
-const SHARED_TEXTS = [
-  'route',
-  'variant',
-  'assigned',
-  'model',
-  'version',
-  'digest',
-  'requestedModel',
-  'tenant',
-  'protocol',
-  'role',
-  'detour',
-] as const;
 
 function nextTensor(u32: Uint32Array, byte: number): number {
   const at = byte >> 2;

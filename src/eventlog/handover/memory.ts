@@ -47,7 +47,7 @@ export const HAS_DECISION = 2;
 /** Bytes of a request's fixed part: words 0..3, time and latency, lengths of four texts. */
 export const FIXED_BYTES = 48;
 
-/** Texts of an origin, in the order of its words. */
+/** Texts of an origin, in the order of its words and of the record's schema. */
 export const ORIGIN_TEXTS = [
   'route',
   'variant',

@@ -4,6 +4,7 @@ import { parquetWriteBuffer } from 'hyparquet-writer';
 import type { FilesSinkConfig } from '../../config/event-log-schema.ts';
 import type { RecordKind } from '../encode/container.ts';
 import { columnsJson } from '../encode/json.ts';
+import { ORIGIN_TEXTS } from '../handover/memory.ts';
 import type { FeedbackRecord, LogRecord } from '../record.ts';
 import type { CursorState } from '../spool/cursor.ts';
 import type { Position } from '../spool/spool.ts';
@@ -102,24 +103,7 @@ export class ParquetSink implements Sink {
 
 type ParquetColumn = Parameters<typeof parquetWriteBuffer>[0]['columnData'][number];
 
-const TEXTS = [
-  'id',
-  'entity',
-  'requestId',
-  'traceparent',
-  'route',
-  'variant',
-  'assigned',
-  'model',
-  'version',
-  'digest',
-  'requestedModel',
-  'tenant',
-  'protocol',
-  'role',
-  'detour',
-  'status',
-] as const;
+const TEXTS = ['id', 'entity', 'requestId', 'traceparent', ...ORIGIN_TEXTS, 'status'] as const;
 const DOUBLES = ['latencyMs', 'sampleRate', 'propensity'] as const;
 const LONGS = ['stateVersion', 'snapshotVersion'] as const;
 

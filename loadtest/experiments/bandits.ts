@@ -98,7 +98,7 @@ function play(settings: (typeof POLICIES)[number], scenario: BanditScenario, see
   const rewards = mulberry32(seed);
   const choices = mulberry32(seed + 1_000_000);
   const keep = keepPerEpoch(scenario.batch, settings.halfLife);
-  let totals: Totals = { epoch: 0, arms: noEpoch(0, arms.length).arms };
+  let totals: Totals = { epoch: 0, arms: noEpoch(0, arms.length).arms, folded: {} };
   let epoch = noEpoch(0, arms.length);
   let pmf: readonly number[] = arms.map(() => 1 / arms.length);
   const pending: { step: number; arm: number; reward: number }[] = [];
@@ -114,7 +114,8 @@ function play(settings: (typeof POLICIES)[number], scenario: BanditScenario, see
       addReward(epoch.arms[known.arm], known.reward);
     }
     if ((step + 1) % scenario.batch !== 0) continue;
-    totals = fold(totals, [epoch], epoch.epoch + 1, keep);
+    const closed = epoch.epoch + 1;
+    totals = fold(totals, [{ node: 'one', closed, epochs: [epoch] }], closed, keep, (node) => node.closed);
     epoch = noEpoch(epoch.epoch + 1, arms.length);
     pmf = makeSnapshot(spec, totals.arms, step, 0).pmf!;
   }

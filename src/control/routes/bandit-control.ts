@@ -3,9 +3,9 @@ import type { BanditSpec } from '../../config/strategy-schema.ts';
 import { isContextual, makeSnapshot } from '../../routing/policies/snapshot.ts';
 import {
   type ArmSums,
-  type EpochSums,
   fold,
   keepPerEpoch,
+  type NodeEpochs,
   noSums,
   replacedVersion,
   type Totals,
@@ -13,8 +13,10 @@ import {
 import type { Contribution } from './contribution.ts';
 import type { Standing } from './standing.ts';
 
-/** Finished epochs whose sums may still be on their way from another gateway, and so are not folded for good yet. */
-const LAG = 2;
+/** A gateway that is gone leaves its last epoch open; nothing is added to one of so long ago. */
+const ABANDONED_MS = 1_800_000;
+/** What is known of nodes' folded epochs is kept longer than anything of a node that is gone. */
+const FORGOTTEN_MS = 4 * ABANDONED_MS;
 
 export function epochOf(bandit: BanditSpec, now: number): number {
   return Math.floor(now / bandit.refresh);
@@ -43,8 +45,12 @@ export function learnBandit(
     const known = standing.versions?.[arm];
     return known !== undefined && known !== '' && versions[arm] !== '' && known !== versions[arm];
   });
-  const until = Math.max(before.epoch, replaced.includes(true) ? epoch : epoch - LAG);
-  let totals = fold(before, data.epochs, until, keep);
+  const abandoned = epoch - Math.ceil(ABANDONED_MS / bandit.refresh);
+  let totals = fold(before, data.epochs, Math.max(before.epoch, epoch), keep, ({ closed }) =>
+    Math.max(closed, abandoned),
+  );
+  const forgotten = epoch - Math.ceil(FORGOTTEN_MS / bandit.refresh);
+  totals.folded = Object.fromEntries(Object.entries(totals.folded).filter(([, folded]) => folded > forgotten));
   if (replaced.includes(true)) {
     const arms = totals.arms.map((sums, k) => (replaced[k] ? replacedVersion(sums, bandit.priorStrength) : sums));
     totals = { ...totals, arms };
@@ -67,13 +73,13 @@ function totalsOf({ totals }: Standing, bandit: BanditSpec, epoch: number): Tota
     totals !== undefined &&
     totals.arms.length === bandit.arms.length &&
     totals.arms.every(({ weighted }) => (weighted?.length ?? 0) === dim);
-  if (fits && totals.epoch <= epoch + 1) return totals;
-  return { epoch: epoch - LAG, arms: fits ? totals.arms : bandit.arms.map(() => noSums(dim)) };
+  if (!fits) return { epoch, arms: bandit.arms.map(() => noSums(dim)), folded: {} };
+  return totals.epoch <= epoch + 1 ? totals : { ...totals, epoch };
 }
 
 /** Everything learnt so far, the running epoch included. */
-function currentSums(totals: Totals, epochs: readonly EpochSums[], epoch: number, keep: number): ArmSums[] {
-  return fold(totals, epochs, Math.max(totals.epoch, epoch + 1), keep).arms;
+function currentSums(totals: Totals, nodes: readonly NodeEpochs[], epoch: number, keep: number): ArmSums[] {
+  return fold(totals, nodes, Math.max(totals.epoch, epoch + 1), keep, () => Number.POSITIVE_INFINITY).arms;
 }
 
 /** What the API shows. */

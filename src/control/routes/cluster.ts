@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { monotonicMs } from '../../shared/clock.ts';
 import { ACQUIRE, PUBLISH, RENEW, RETIRE } from './cluster-scripts.ts';
@@ -30,6 +31,11 @@ const TIMEOUT_MS = 2000;
 /** A gateway that has said nothing for so long is counted into the sum of those that are gone. */
 const GONE_MS = 3_600_000;
 const GONE = 'gone';
+/** Forwarded lots of rewards that are kept for gateways that could not be reached for a while. */
+const KEPT_REWARDS = 100_000;
+const REWARDS_AT_ONCE = 1000;
+const BLOCK_MS = 1000;
+const RETRY_MS = 200;
 
 /**
  * Several gateways as one, through Redis: each publishes sums that only grow, one of them holds a lease and decides for
@@ -70,8 +76,6 @@ export class RouteCluster {
     this.redis = new Redis(settings.url, options);
     this.subscriber = new Redis(settings.url, { ...options, commandTimeout: undefined });
     for (const client of [this.redis, this.subscriber]) client.on('error', () => {});
-    this.subscriber.on('message', (_channel: string, text: string) => this.takeRewards(text));
-    this.subscriber.on('ready', () => void this.subscriber.subscribe(this.key('rewards')).catch(() => {}));
   }
 
   /** Tries to reach Redis for at most `waitMs`, takes part from then on either way. */
@@ -87,6 +91,7 @@ export class RouteCluster {
     }
     await this.round();
     this.schedule();
+    void this.readRewards();
   }
 
   /** Whether this gateway decides. A lease that could not be renewed ends here before it ends in Redis. */
@@ -118,7 +123,8 @@ export class RouteCluster {
 
   /** Rejects when Redis is away. */
   async forwardRewards(events: readonly unknown[]): Promise<void> {
-    await this.redis.publish(this.key('rewards'), JSON.stringify({ from: this.id, events }));
+    const fields = ['from', this.id, 'events', JSON.stringify(events)];
+    await this.redis.xadd(this.key('rewards'), 'MAXLEN', '~', KEPT_REWARDS, '*', ...fields);
   }
 
   /** For the leader to carry out. Rejects when Redis is away. */
@@ -240,7 +246,8 @@ export class RouteCluster {
     const parts = [GONE, ...gone].flatMap((id) => parsed.get(id) ?? []).map(decodeContribution);
     if (parts.length === 0) return;
     const keys = [this.key('fence'), this.key('leader'), this.key(`sums:${route}`)];
-    const sum = JSON.stringify(encodeContribution(merge(parts)));
+    // Epochs of so long ago are in the totals.
+    const sum = JSON.stringify(encodeContribution({ ...merge(parts), epochs: [] }));
     await this.redis.eval(RETIRE, keys.length, ...keys, this.token, this.id, GONE, sum, ...gone);
   }
 
@@ -252,8 +259,21 @@ export class RouteCluster {
     }
   }
 
-  private takeRewards(text: string): void {
-    const { from, events } = JSON.parse(text) as { from: string; events: unknown[] };
-    if (from !== this.id) this.events.onRewards(events);
+  /** Follows the stream of rewards until the end, from where it was when this gateway first reached it. */
+  private async readRewards(): Promise<void> {
+    const key = this.key('rewards');
+    let last: string | undefined;
+    while (!this.closing) {
+      try {
+        last ??= (await this.subscriber.xrevrange(key, '+', '-', 'COUNT', 1))[0]?.[0] ?? '0';
+        const answer = await this.subscriber.xread('COUNT', REWARDS_AT_ONCE, 'BLOCK', BLOCK_MS, 'STREAMS', key, last);
+        for (const [id, [, from, , events]] of answer?.[0][1] ?? []) {
+          last = id;
+          if (from !== this.id) this.events.onRewards(JSON.parse(events) as unknown[]);
+        }
+      } catch {
+        await sleep(RETRY_MS);
+      }
+    }
   }
 }

@@ -1,6 +1,6 @@
 import { addMoments, type Moments, NO_MOMENTS } from '../../experiments/statistics/moments.ts';
 import { BUCKETS } from '../../routing/buckets.ts';
-import type { EpochSums } from '../../routing/policies/statistics.ts';
+import type { NodeEpochs, Totals } from '../../routing/policies/statistics.ts';
 import { addSums, decodeSums, type EncodedSums, encodeSums, noRouteSums, type RouteSums } from './ledger.ts';
 
 /**
@@ -9,8 +9,8 @@ import { addSums, decodeSums, type EncodedSums, encodeSums, noRouteSums, type Ro
  */
 export interface Contribution {
   sums: RouteSums;
-  /** Bandits: matured rewards of epochs that are not folded into the totals yet. */
-  epochs: EpochSums[];
+  /** Bandits: matured rewards, a node's own or those of several. */
+  epochs: NodeEpochs[];
   /** Experiments: matured rewards by variant. */
   rewards: Map<string, Moments>;
   /** Experiments: buckets that were seen, by variant. */
@@ -22,7 +22,7 @@ export interface Contribution {
 /** JSON as it is. */
 export interface EncodedContribution {
   sums: EncodedSums;
-  epochs: EpochSums[];
+  epochs: NodeEpochs[];
   rewards: [string, Moments][];
   /** Bits, in base64. */
   seen: [string, string][];
@@ -37,7 +37,7 @@ export function merge(parts: readonly Contribution[]): Contribution {
   const all = noContribution();
   for (const part of parts) {
     addSums(all.sums, part.sums);
-    all.epochs.push(...part.epochs);
+    for (const node of part.epochs) addNode(all.epochs, node);
     for (const [name, moments] of part.rewards)
       all.rewards.set(name, addMoments(all.rewards.get(name) ?? NO_MOMENTS, moments));
     for (const [name, buckets] of part.seen) {
@@ -48,6 +48,25 @@ export function merge(parts: readonly Contribution[]): Contribution {
     for (const [name, count] of part.feedback) all.feedback.set(name, (all.feedback.get(name) ?? 0) + count);
   }
   return all;
+}
+
+/** A node that was restarted under its name goes on with what it had. */
+function addNode(nodes: NodeEpochs[], { node, closed, epochs }: NodeEpochs): void {
+  const at = nodes.findIndex((known) => known.node === node);
+  if (at < 0) nodes.push({ node, closed, epochs });
+  else {
+    const known = nodes[at];
+    nodes[at] = { node, closed: Math.max(known.closed, closed), epochs: [...known.epochs, ...epochs] };
+  }
+}
+
+/** Without the epochs that are in the totals. */
+export function withoutFolded(part: Contribution, totals: Totals | undefined): Contribution {
+  const epochs = part.epochs.map((node) => {
+    const from = totals?.folded[node.node] ?? 0;
+    return { ...node, epochs: node.epochs.filter(({ epoch }) => epoch >= from) };
+  });
+  return { ...part, epochs };
 }
 
 export function encodeContribution(part: Contribution): EncodedContribution {

@@ -31,14 +31,20 @@ export interface LiveRoute {
   querying: boolean;
 }
 
-export function newLive(document: RouteDocument, standing: Standing): LiveRoute {
+/** Epochs that are still told after they were folded, for a leader that has to go back to an earlier standing. */
+const KEPT_EPOCHS = 10;
+
+/** @param node this gateway's name among those that count the route's traffic */
+export function newLive(document: RouteDocument, standing: Standing, node: string): LiveRoute {
   const { bandit } = document.spec.strategy;
   const rewards = rewardsOf(document);
+  const own = noContribution();
+  if (bandit !== undefined) own.epochs.push({ node, closed: 0, epochs: [] });
   return {
     name: document.metadata.name,
     document,
     standing,
-    own: noContribution(),
+    own,
     join: rewards === undefined ? undefined : new RewardJoin(rewards, bandit === undefined ? 0 : dimensionOf(bandit)),
     unsaved: true,
     stirred: false,
@@ -92,6 +98,9 @@ export function mature(live: LiveRoute, now: number): void {
   if (join === undefined) return;
   const { bandit } = document.spec.strategy;
   const arms = armNames(document);
+  const [node] = own.epochs;
+  // A clock that is set back does not open an epoch again.
+  const epoch = bandit === undefined ? 0 : Math.max(node.closed, epochOf(bandit, now));
   join.mature(now, ({ arm, context }, reward) => {
     live.stirred = true;
     count(live, 'matured');
@@ -99,17 +108,19 @@ export function mature(live: LiveRoute, now: number): void {
       own.rewards.set(arms[arm], withValue(own.rewards.get(arms[arm]) ?? NO_MOMENTS, reward));
       return;
     }
-    const epoch = epochOf(bandit, now);
-    let sums = own.epochs.at(-1);
+    let sums = node.epochs.at(-1);
     if (sums === undefined || sums.epoch !== epoch) {
       sums = noEpoch(epoch, arms.length, dimensionOf(bandit));
-      own.epochs.push(sums);
+      node.epochs.push(sums);
     }
     addReward(sums.arms[arm], reward, context);
   });
-  const folded = live.standing.totals?.epoch ?? 0;
-  if (own.epochs.length > 0 && own.epochs[0].epoch < folded)
-    own.epochs = own.epochs.filter(({ epoch }) => epoch >= folded);
+  if (bandit !== undefined) {
+    node.closed = epoch;
+    const kept = (live.standing.totals?.folded[node.node] ?? 0) - KEPT_EPOCHS;
+    if (node.epochs.length > 0 && node.epochs[0].epoch < kept)
+      node.epochs = node.epochs.filter((sums) => sums.epoch >= kept);
+  }
   if (join.lost > 0) own.feedback.set('lost', join.lost);
 }
 

@@ -85,6 +85,7 @@ export class Routes {
       table: parts.table,
       aliases: this.aliases,
       aliasSource,
+      node: this.cluster?.id ?? 'this',
       fleet: this.cluster,
       save: async (standings) => (await this.opened()).store.putStandings(standings),
       log: (level, message, fields) => log[level](fields, message),

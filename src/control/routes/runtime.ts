@@ -13,6 +13,7 @@ import {
   type EncodedContribution,
   encodeContribution,
   merge,
+  withoutFolded,
 } from './contribution.ts';
 import { lookAtExperiment } from './experiment-control.ts';
 import { Ledger, noRouteSums } from './ledger.ts';
@@ -34,6 +35,8 @@ export interface RuntimeDependencies {
   table(): ServingTable;
   aliases: RouteAliases;
   aliasSource: AliasSource;
+  /** This gateway's name: the same after a restart, unless it is one of several. */
+  node: string;
   /** Whether this gateway decides, and what the others have counted; undefined: it is alone. */
   fleet:
     | {
@@ -108,7 +111,7 @@ export class RouteRuntime {
         this.routes.set(name, { ...old, document, standing, unsaved: true });
         continue;
       }
-      const live = newLive(document, standing);
+      const live = newLive(document, standing, this.dependencies.node);
       this.ledger.set(name, noRouteSums());
       this.routes.set(name, live);
     }
@@ -364,7 +367,7 @@ export class RouteRuntime {
       // With several gateways the counts live in Redis.
       const before =
         this.dependencies.fleet === undefined && isControlled(live.document)
-          ? { before: encodeContribution(this.data(live)) }
+          ? { before: encodeContribution(withoutFolded(this.data(live), live.standing.totals)) }
           : {};
       standings.set(live.name, JSON.stringify({ ...live.standing, ...before }));
     }

@@ -18,10 +18,20 @@ export interface EpochSums {
   arms: ArmSums[];
 }
 
+/** All of one node's rewards that may not be in the totals yet. JSON as it is. */
+export interface NodeEpochs {
+  node: string;
+  /** The node adds nothing to epochs before this one any more. */
+  closed: number;
+  epochs: EpochSums[];
+}
+
 /** The leader's totals as of the beginning of `epoch`. JSON as it is. */
 export interface Totals {
   epoch: number;
   arms: ArmSums[];
+  /** By node, the epoch before which its sums are in. */
+  folded: Record<string, number>;
 }
 
 export function noSums(dim = 0): ArmSums {
@@ -69,18 +79,30 @@ function addLists(a: number[] | undefined, b: number[] | undefined, factor: numb
 }
 
 /**
- * The totals at the beginning of `epoch`: every node's sums of the epochs before it folded in, each `keep` times less
- * per epoch of age. Sums of epochs that are folded already must not be passed again.
+ * The totals at the beginning of `epoch`: each node's sums of the epochs before `until(node)` folded in, `keep` times
+ * less per epoch of age. What is folded already is passed over, and how late a node's sums arrive makes no difference.
  */
-export function fold(totals: Totals, nodes: readonly EpochSums[], epoch: number, keep = 1): Totals {
+export function fold(
+  totals: Totals,
+  nodes: readonly NodeEpochs[],
+  epoch: number,
+  keep: number,
+  until: (node: NodeEpochs) => number,
+): Totals {
   const aged = keep ** (epoch - totals.epoch);
   let arms = totals.arms.map((sums) => addSums(noSums(), sums, aged));
+  const folded = { ...totals.folded };
   for (const node of nodes) {
-    if (node.epoch < totals.epoch || node.epoch >= epoch) continue;
-    const age = keep ** (epoch - 1 - node.epoch);
-    arms = arms.map((sums, k) => addSums(sums, node.arms[k], age));
+    const from = folded[node.node] ?? 0;
+    const end = until(node);
+    for (const sums of node.epochs) {
+      if (sums.epoch < from || sums.epoch >= end) continue;
+      const age = keep ** (epoch - 1 - sums.epoch);
+      arms = arms.map((arm, k) => addSums(arm, sums.arms[k], age));
+    }
+    folded[node.node] = Math.max(from, end);
   }
-  return { epoch, arms };
+  return { epoch, arms, folded };
 }
 
 /** Per-epoch factor of a half-life. */

@@ -4,7 +4,10 @@ import type { PreflightReport } from '../loader.ts';
 import { checkModel } from '../preflight-check.ts';
 import type { PreflightMessage, PreflightOrder } from './protocol.ts';
 
-/** Entry of the preflight process: loads one version, checks it, reports and ends. */
+/**
+ * Entry of the preflight process: loads a version, checks it and reports, one after the other. Ends with its first
+ * failure, and when its parent lets go.
+ */
 function send(message: PreflightMessage): Promise<void> {
   return new Promise((resolve) => {
     process.send?.(message, undefined, undefined, () => resolve());
@@ -15,19 +18,20 @@ async function prove({ backend, spec }: PreflightOrder): Promise<PreflightReport
   const model = await (await createBackend(backend)).load(spec);
   await send({ type: 'checking' });
   const { warmupMs } = await checkModel(model, spec.config);
-  return { signature: model.signature, memoryBytes: model.memoryBytes, warmupMs };
+  const { signature, memoryBytes } = model;
+  await model.unload();
+  return { signature, memoryBytes, warmupMs };
 }
 
-process.once('message', (order: PreflightOrder) => {
-  void prove(order)
-    .then(
-      (report) => send({ type: 'passed', report }),
-      (thrown) => {
-        const { code, message } = toSwitchyardError(thrown);
-        return send({ type: 'failed', code, message });
-      },
-    )
-    // Not by itself: a model's own timers and threads must not keep the process.
-    .then(() => process.exit(0));
+process.on('message', (order: PreflightOrder) => {
+  void prove(order).then(
+    (report) => send({ type: 'passed', report }),
+    async (thrown) => {
+      const { code, message } = toSwitchyardError(thrown);
+      await send({ type: 'failed', code, message });
+      // Not by itself: a model's own timers and threads must not keep the process.
+      process.exit(0);
+    },
+  );
 });
 process.once('disconnect', () => process.exit(0));

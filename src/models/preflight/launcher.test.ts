@@ -6,7 +6,7 @@ import { after, test } from 'node:test';
 import type { LoadSpec } from '../../backends/backend.ts';
 import type { ModelConfig } from '../../config/model-config.ts';
 import { fixtureSpec, modelConfig } from '../../testing/load-spec.ts';
-import { PreflightLauncher } from './launcher.ts';
+import { forkChild, PreflightLauncher } from './launcher.ts';
 
 const root = await mkdtemp(join(tmpdir(), 'switchyard-preflight-'));
 after(() => rm(root, { recursive: true }));
@@ -43,6 +43,25 @@ test('a good model passes, with its signature, size and warm-up time', async () 
   );
   assert.ok(report.memoryBytes > 0);
   assert.ok(report.warmupMs >= 0);
+});
+
+test('a process that proved an ONNX model proves the next one, until it fails on one; user code gets its own', async () => {
+  let forks = 0;
+  const fork = () => {
+    forks++;
+    return forkChild();
+  };
+  const launcher = new PreflightLauncher({ fork });
+  for (let i = 0; i < 3; i++) await launcher.run(onnx('simple'));
+  assert.equal(forks, 1);
+  await assert.rejects(launcher.run(onnx('identity_bf16')), { code: 'unsupported' });
+  assert.equal(forks, 1);
+  await Promise.all([launcher.run(onnx('simple')), launcher.run(onnx('simple'))]);
+  assert.equal(forks, 3);
+  const own = await script('own', 'export function execute({ X }) { return { Y: X }; }');
+  await launcher.run(own);
+  await launcher.run(own);
+  assert.equal(forks, 5);
 });
 
 test('a model that does not load is refused with the reason', async () => {

@@ -1,27 +1,44 @@
 import type { LoadSpec } from '../../backends/backend.ts';
-import { describeExit, forkEntry } from '../../backends/process/fork.ts';
+import { describeExit, type Forked, forkEntry } from '../../backends/process/fork.ts';
 import { backendName } from '../../backends/registry.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { Preflight, PreflightReport } from '../loader.ts';
 import type { PreflightMessage, PreflightOrder } from './protocol.ts';
 
 const DEFAULT_TIMEOUT_MS = 120_000;
+/** How long a process waits for a further model. */
+const IDLE_MS = 1000;
+
+interface IdleChild {
+  forked: Forked;
+  timer: NodeJS.Timeout;
+  leave: () => void;
+}
 
 export interface PreflightOptions {
   /** Loading and checking together; a version's parameter `switchyard.load_timeout_ms` overrides it. */
   timeoutMs?: number;
   /** What a process that crashed or hung wrote to stderr last: for the log, never for clients. */
   onCrash?: (spec: LoadSpec, reason: string, stderrTail: string) => void;
+  /** Starts a process of child.ts. */
+  fork?: () => Forked;
 }
 
-/** Proves a version in a fresh child process, which may crash, hang or eat memory without anyone else noticing. */
+/**
+ * Proves versions in child processes, which may crash, hang or eat memory without anyone else noticing. One that has
+ * proven an ONNX model is asked again, since a process start costs more than most models; user code, which may leave
+ * anything behind, always gets a process of its own.
+ */
 export class PreflightLauncher implements Preflight {
   readonly #timeoutMs: number;
   readonly #onCrash: (spec: LoadSpec, reason: string, stderrTail: string) => void;
+  readonly #fork: () => Forked;
+  readonly #idle: IdleChild[] = [];
 
-  constructor({ timeoutMs = DEFAULT_TIMEOUT_MS, onCrash = () => {} }: PreflightOptions = {}) {
+  constructor({ timeoutMs = DEFAULT_TIMEOUT_MS, onCrash = () => {}, fork = forkChild }: PreflightOptions = {}) {
     this.#timeoutMs = timeoutMs;
     this.#onCrash = onCrash;
+    this.#fork = fork;
   }
 
   /**
@@ -32,14 +49,22 @@ export class PreflightLauncher implements Preflight {
   run(spec: LoadSpec): Promise<PreflightReport> {
     const backend = backendName(spec.config.backend);
     const timeoutMs = timeoutOf(spec, this.#timeoutMs);
+    const reusable = backend === 'onnxruntime';
     return new Promise((resolve, reject) => {
-      const { process: child, stderrTail } = forkEntry('./child', import.meta.url);
+      const forked = (reusable ? this.#takeIdle() : undefined) ?? this.#fork();
+      const { process: child, stderrTail } = forked;
       let phase = 'loading';
       let settled = false;
-      const crash = (reason: string, code: 'failed_precondition' | 'deadline_exceeded') => {
-        if (settled) return;
+      const settle = () => {
         settled = true;
         clearTimeout(timer);
+        child.off('message', onMessage);
+        child.off('close', onClose);
+        child.off('error', onError);
+      };
+      const crash = (reason: string, code: 'failed_precondition' | 'deadline_exceeded') => {
+        if (settled) return;
+        settle();
         const text = `${reason} while ${phase} version ${spec.version}`;
         this.#onCrash(spec, text, stderrTail());
         reject(new SwitchyardError(code, text));
@@ -48,26 +73,63 @@ export class PreflightLauncher implements Preflight {
         child.kill('SIGKILL');
         crash(`took longer than ${timeoutMs} ms`, 'deadline_exceeded');
       }, timeoutMs);
-      child.on('message', (message: PreflightMessage) => {
+      const onMessage = (message: PreflightMessage) => {
         if (message.type === 'checking') {
           phase = 'checking';
           return;
         }
         if (settled) return;
-        settled = true;
-        clearTimeout(timer);
+        settle();
+        if (message.type === 'passed' && reusable) this.#keep(forked);
         // A model whose native threads hold up the exit does not get to stay.
-        child.kill('SIGKILL');
+        else child.kill('SIGKILL');
         if (message.type === 'passed') resolve(message.report);
         else reject(new SwitchyardError(message.code, message.message));
-      });
-      child.once('error', (error) => crash(`could not be started (${error.message})`, 'failed_precondition'));
+      };
+      const onClose = (code: number | null, signal: NodeJS.Signals | null) =>
+        crash(describeExit(code, signal), 'failed_precondition');
+      const onError = (error: Error) => crash(`could not be started (${error.message})`, 'failed_precondition');
+      child.on('message', onMessage);
       // Not 'exit': an answer sent just before it may still be in the channel.
-      child.once('close', (code, signal) => crash(describeExit(code, signal), 'failed_precondition'));
+      child.once('close', onClose);
+      child.once('error', onError);
       const order: PreflightOrder = { backend, spec };
       child.send(order, () => {});
     });
   }
+
+  #takeIdle(): Forked | undefined {
+    const idle = this.#idle.pop();
+    if (idle === undefined) return undefined;
+    const { forked, timer, leave } = idle;
+    clearTimeout(timer);
+    forked.process.off('exit', leave);
+    forked.process.ref();
+    forked.process.channel?.ref();
+    return forked;
+  }
+
+  #keep(forked: Forked): void {
+    const { process: child } = forked;
+    const leave = () => {
+      const at = this.#idle.findIndex((idle) => idle.forked === forked);
+      if (at >= 0) clearTimeout(this.#idle.splice(at, 1)[0].timer);
+      child.kill('SIGKILL');
+    };
+    child.once('exit', leave);
+    this.#idle.push({ forked, timer: setTimeout(leave, IDLE_MS).unref(), leave });
+    // It ends with this process, and does not keep it.
+    child.unref();
+    child.channel?.unref();
+  }
+}
+
+/** What `fork` is unless told otherwise. */
+export function forkChild(): Forked {
+  const forked = forkEntry('./child', import.meta.url);
+  // One that is ended already cannot be ended again: no news to anybody.
+  forked.process.on('error', () => {});
+  return forked;
 }
 
 function timeoutOf(spec: LoadSpec, fallback: number): number {

@@ -51,6 +51,7 @@ function serve(services: AdminServices, access: AccessPolicy, head: RequestHead,
     });
     const { route, params } = requireRoute(match, head);
     checkFraming(head, route);
+    checkTarget(head);
     const query = readQuery(route, head.query);
     const actor = actorOf(head.authorization);
     if (route.body === undefined && head.contentLength > 0)
@@ -110,6 +111,12 @@ function stream(
     response.writeHead(status);
     response.end(body);
   });
+}
+
+/** A database cannot store the character U+0000, and no name has it. */
+function checkTarget({ path, query }: RequestHead): void {
+  if (path.includes('%00') || query.includes('%00'))
+    throw invalidArgument('the path or the query holds the character U+0000 (%00), which is not allowed here');
 }
 
 function checkFraming(head: RequestHead, { role }: AdminRoute): void {

@@ -35,6 +35,10 @@ test('missing and wrong parameters are named', async () => {
   assert.match(wrong.json.message, /Invalid value 5 for parameter 'name'/);
   const list = await registry.call('POST', 'experiments/create', { name: 'x', tags: [{ value: 'y' }] });
   assert.match(list.json.message, /'tags\.0\.key'/);
+  const nul = await registry.call('POST', 'experiments/create', { name: 'a\0b' });
+  assert.match(nul.json.message, /'name' holds the character U\+0000/);
+  const path = await registry.call('GET', 'experiments/get-by-name?experiment_name=a%00b');
+  assert.match(path.json.message, /the query holds the character U\+0000/);
 });
 
 test('a body beyond the bound is refused and the connection goes', async () => {

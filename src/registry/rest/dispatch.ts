@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { RunClaims } from '../../shared/run-token.ts';
 import { invalidParameter, RegistryError } from '../errors.ts';
-import { parseBody, readBody, readQuery, validate } from './request.ts';
+import { checkTarget, parseBody, readBody, readQuery, validate } from './request.ts';
 import { JSON_HEADERS, sendError } from './respond.ts';
 import type { JsonRoute, RestRoute, StreamRoute } from './route.ts';
 import { RestRouter } from './router.ts';
@@ -42,6 +42,7 @@ export class RestDispatch {
 
   async serve(call: RestRequest): Promise<void> {
     try {
+      checkTarget(call);
       const match = this.router.match(call.method, call.path);
       if (match.kind !== 'route') throw noRoute(call, match.kind === 'method' ? match.allowed : []);
       if ('stream' in match.route) await stream(match.route, match.params, call, this.scope);

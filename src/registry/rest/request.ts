@@ -40,11 +40,8 @@ export function parseBody(bytes: Uint8Array): Record<string, unknown> {
   }
   let value: unknown;
   try {
-    // The check of each key costs more than the parsing: only texts that may hold the key pay for it.
-    value =
-      content.includes('_proto_') || content.includes('\\u005')
-        ? JSON.parse(content, refuseProto)
-        : JSON.parse(content);
+    // The check of each value costs more than the parsing: only texts that may hold what is refused pay for it.
+    value = /_proto_|\\u005|\\u0000/.test(content) ? JSON.parse(content, refuse) : JSON.parse(content);
   } catch (error) {
     if (error instanceof SyntaxError)
       throw invalidParameter(`the request body is not JSON: ${error.message.slice(0, 200)}; send a JSON object`);
@@ -56,9 +53,21 @@ export function parseBody(bytes: Uint8Array): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-function refuseProto(key: string, value: unknown): unknown {
+function refuse(key: string, value: unknown): unknown {
   if (key === '__proto__') throw invalidParameter('the request body has the key "__proto__", which is not allowed');
+  if (key.includes('\0')) throw nulIn('a key of the request body');
+  if (typeof value === 'string' && value.includes('\0')) throw nulIn(`'${key}'`);
   return value;
+}
+
+function nulIn(where: string): Error {
+  return invalidParameter(`${where} holds the character U+0000, which databases cannot store; leave it out`);
+}
+
+/** Refuses what no text here may hold. Throws invalid_argument. */
+export function checkTarget({ path, query }: { path: string; query: string }): void {
+  if (path.includes('%00')) throw nulIn('the path');
+  if (query.includes('%00')) throw nulIn('the query');
 }
 
 /** A query string as an object: fields that the schema says are lists take every repetition. */

@@ -37,6 +37,7 @@ const allowed = {
   ],
   kafka: [],
   registry: [],
+  datasets: ['eventlog/record', 'kafka', 'registry', 'tensor'],
   eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
   training: ['backends/process', 'experiments/statistics', 'registry'],
   pull: ['models', 'pipeline/types', 'registry'],

@@ -19,13 +19,14 @@ const allowed = {
   experiments: ['routing', 'tensor'],
   'server/http': ['protocol', 'pipeline', 'server/services', 'admission', 'telemetry', 'tensor'],
   'server/grpc': ['protocol', 'pipeline', 'server/services', 'admission', 'tensor'],
-  gateway: ['admission', 'cache', 'eventlog/handover', 'experiments/statistics', 'pipeline', 'routing', 'server', 'telemetry', 'tensor'],
+  gateway: ['admission', 'cache', 'eventlog/handover', 'experiments/statistics', 'features', 'pipeline', 'routing', 'server', 'telemetry', 'tensor'],
   control: [
     'admission',
     'backends',
     'eventlog/handover',
     'executor',
     'experiments',
+    'features',
     'gateway',
     'kafka',
     'models',
@@ -39,12 +40,13 @@ const allowed = {
   registry: [],
   datasets: ['eventlog/record', 'kafka', 'registry', 'tensor'],
   eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
+  features: ['kafka', 'registry'],
   training: ['backends/process', 'experiments/statistics', 'registry'],
   pull: ['models', 'pipeline/types', 'registry'],
-  admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],
+  admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'features', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],
   client: ['pipeline/types', 'tensor'],
   exchange: ['client', 'registry'],
-  cli: ['client', 'control/validate', 'exchange', 'experiments', 'main', 'training'],
+  cli: ['client', 'control/validate', 'exchange', 'experiments', 'features/documents', 'main', 'training'],
 };
 
 const rules = Object.entries(allowed).map(([folder, others]) => {

@@ -16,6 +16,7 @@ import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { Routes } from './control/routes/routes.ts';
 import { EventLog } from './eventlog/event-log.ts';
+import { Features } from './features/features.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
 import { RemoteMirrors } from './models/remotes.ts';
@@ -294,8 +295,24 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     },
     log: (level, message, fields) => logger[level](fields, message),
   });
-  const control = new ControlPlane(manager, traceSettings, fleet, { ...DEFAULT_LOG_SETTINGS }, apply, (body) =>
-    eventLog === undefined ? routes.feedback(body) : eventLog.feedback(body, (each) => routes.feedback(each)),
+  const features = new Features({
+    config: config.features,
+    baseDir,
+    dataDir,
+    database: async () => (await registry.get()).database,
+    publish: (documents) => fleet.setFeatures(documents),
+    spread: (rows) => fleet.writeFeatures(rows),
+    log: (level, message, fields) => logger[level](fields, message),
+  });
+  const control = new ControlPlane(
+    manager,
+    traceSettings,
+    fleet,
+    { ...DEFAULT_LOG_SETTINGS },
+    apply,
+    (body) =>
+      eventLog === undefined ? routes.feedback(body) : eventLog.feedback(body, (each) => routes.feedback(each)),
+    (verb, tenant, body) => features.call(verb, tenant, body),
   );
 
   await Promise.all([gatewaysStarted, logStarted]);
@@ -322,6 +339,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
         training,
         eventLog,
         pipelines,
+        features,
         version,
         logger,
       },
@@ -334,6 +352,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   await manager.start();
   pull?.start();
   await routes.start();
+  features.publish();
   fleet.setReady(true);
   reloader.watch();
   // Behind readiness: inference does not wait for a database, and requests to the registry do.
@@ -343,6 +362,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
         async () => {
           await training.start();
           await pipelines.start();
+          await features.start();
         },
         () => {},
       ),
@@ -362,6 +382,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     fleet.setReady(false);
     await reloader.close();
     await pipelines.close();
+    await features.close();
     await routes.close();
     remotes.stop();
     await pull?.stop();

@@ -2,6 +2,7 @@ import type { AdminRoute } from './route.ts';
 import { configRoutes } from './routes/config.ts';
 import { documentRoutes } from './routes/documents.ts';
 import { evaluationRoutes } from './routes/evaluations.ts';
+import { featureRoutes } from './routes/features.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { logRoutes } from './routes/log.ts';
@@ -30,6 +31,7 @@ const described: readonly AdminRoute[] = [
   ...settingsRoutes,
   ...logRoutes,
   ...sweepRoutes,
+  ...featureRoutes,
 ];
 
 /** Everything the admin port answers. What is not here is refused. */

@@ -61,6 +61,7 @@ const ROUTE = { apiVersion: 'switchyard/v1', kind: 'Route', metadata: { name: 'd
 const BODIES: Record<string, string> = {
   applyRoutes: JSON.stringify({ documents: [ROUTE] }),
   putRoute: JSON.stringify(ROUTE),
+  applyFeatures: JSON.stringify({ documents: [{ kind: 'Entity', metadata: { name: 'digits' } }] }),
   applyPipelines: JSON.stringify({ documents: [{ kind: 'Pipeline', metadata: { name: 'digits' } }] }),
   promoteBetweenEnvironments: JSON.stringify({ model: 'digits', from: 'a', to: 'b' }),
   runPipeline: JSON.stringify({ pipeline: 'digits' }),

@@ -4,6 +4,7 @@ import type { ReloadStatus } from '../control/config-reloader.ts';
 import type { PoolDescription } from '../control/executor-pool.ts';
 import type { Routes } from '../control/routes/routes.ts';
 import type { EventLog } from '../eventlog/event-log.ts';
+import type { Features } from '../features/features.ts';
 import type { ServingTable, VersionStatus } from '../pipeline/types.ts';
 import type { RegistryFront } from '../registry/front.ts';
 import type { MetricsReader, RowName } from '../telemetry/metrics-reader.ts';
@@ -52,6 +53,7 @@ export interface AdminServices {
     | 'compare'
     | 'promote'
   >;
+  features: Pick<Features, 'documents' | 'change' | 'reload' | 'online' | 'push' | 'materialize'>;
   version: string;
   logger: Pick<Logger, 'error'>;
 }

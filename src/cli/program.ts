@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { addBench } from './bench.ts';
 import { addEvaluations } from './evaluations.ts';
 import { explain } from './failure.ts';
+import { addFeatures } from './features.ts';
 import { addInfer } from './infer.ts';
 import { EXIT, EXIT_HELP, type Output } from './io.ts';
 import { addJobs } from './jobs.ts';
@@ -65,6 +66,7 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
   addSweeps(program, output, (exit) => {
     code = exit;
   });
+  addFeatures(program, output);
   addInfer(program, output);
   addBench(program, output);
   try {

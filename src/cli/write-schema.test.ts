@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import {
+  FEATURES_SCHEMA_FILE,
+  featuresSchemaText,
   JOB_SCHEMA_FILE,
   jobSchemaText,
   PIPELINE_SCHEMA_FILE,
@@ -32,6 +34,10 @@ test('config/pipeline.schema.json is current; write it with: npm run schema', ()
 
 test('config/sweep.schema.json is current; write it with: npm run schema', () => {
   assert.equal(readFileSync(SWEEP_SCHEMA_FILE, 'utf8'), sweepSchemaText());
+});
+
+test('config/features.schema.json is current; write it with: npm run schema', () => {
+  assert.equal(readFileSync(FEATURES_SCHEMA_FILE, 'utf8'), featuresSchemaText());
 });
 
 test('the schema does not depend on the machine that wrote it', () => {

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { routeDocumentSchema } from '../config/route-schema.ts';
 import { configSchema } from '../config/schema.ts';
+import { entitySchema, featureServiceSchema, featureViewSchema } from '../features/documents/schema.ts';
 import { jobDocumentSchema } from '../training/jobs/spec.ts';
 import { environmentSchema, pipelineSchema } from '../training/pipelines/document.ts';
 import { sweepDocumentSchema } from '../training/sweeps/spec.ts';
@@ -17,6 +18,8 @@ export const JOB_SCHEMA_FILE = fileURLToPath(new URL('../../config/job.schema.js
 export const PIPELINE_SCHEMA_FILE = fileURLToPath(new URL('../../config/pipeline.schema.json', import.meta.url));
 
 export const SWEEP_SCHEMA_FILE = fileURLToPath(new URL('../../config/sweep.schema.json', import.meta.url));
+
+export const FEATURES_SCHEMA_FILE = fileURLToPath(new URL('../../config/features.schema.json', import.meta.url));
 
 interface JsonSchema {
   properties?: Record<string, JsonSchema>;
@@ -45,12 +48,20 @@ export function jobSchemaText(): string {
 
 /** The JSON Schema of one document of a pipeline file, as the text of config/pipeline.schema.json. */
 export function pipelineSchemaText(): string {
-  const kinds = [pipelineSchema, environmentSchema, triggerSchema];
+  return anyOfText('Switchyard pipeline file', [pipelineSchema, environmentSchema, triggerSchema]);
+}
+
+/** The JSON Schema of one document of a feature file, as the text of config/features.schema.json. */
+export function featuresSchemaText(): string {
+  return anyOfText('Switchyard feature file', [entitySchema, featureViewSchema, featureServiceSchema]);
+}
+
+function anyOfText(title: string, kinds: readonly z.ZodType[]): string {
   const anyOf = kinds.map((kind) => {
     const { $schema: _, ...schema } = z.toJSONSchema(kind, { io: 'input' }) as Record<string, unknown>;
     return schema;
   });
-  const head = { $schema: 'https://json-schema.org/draft/2020-12/schema', title: 'Switchyard pipeline file' };
+  const head = { $schema: 'https://json-schema.org/draft/2020-12/schema', title };
   return `${JSON.stringify({ ...head, anyOf }, undefined, 2)}\n`;
 }
 
@@ -66,4 +77,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(JOB_SCHEMA_FILE, jobSchemaText());
   writeFileSync(PIPELINE_SCHEMA_FILE, pipelineSchemaText());
   writeFileSync(SWEEP_SCHEMA_FILE, sweepSchemaText());
+  writeFileSync(FEATURES_SCHEMA_FILE, featuresSchemaText());
 }

@@ -4,6 +4,7 @@ import { adminBindingProblem } from './admin-binding.ts';
 import { admissionSchema } from './admission-schema.ts';
 import { artifactsSchema } from './artifacts-schema.ts';
 import { eventLogSchema } from './event-log-schema.ts';
+import { featuresSchema } from './features-schema.ts';
 import { kafkaSchema } from './kafka-schema.ts';
 import { pullSchema } from './pull-schema.ts';
 import { trainingSchema } from './training-schema.ts';
@@ -155,6 +156,7 @@ const settings = z.strictObject({
     })
     .prefault({}),
   kafka: kafkaSchema,
+  features: featuresSchema,
   training: trainingSchema,
   pipelines: z
     .strictObject({

@@ -1,3 +1,4 @@
+import type { FeatureVerb } from '../features/features.ts';
 import type { ControlMethod } from '../gateway/messages.ts';
 import type { ModelManager } from '../models/manager.ts';
 import type { VersionStatus } from '../pipeline/types.ts';
@@ -12,6 +13,7 @@ export class ControlPlane {
   private readonly fleet: GatewayFleet;
   private readonly applyLog: (settings: LogSettings) => void;
   private readonly feedback: (body: unknown) => Promise<object>;
+  private readonly features: (verb: FeatureVerb, tenant: string, body: Uint8Array) => Promise<object>;
   private log: LogSettings;
 
   constructor(
@@ -21,8 +23,10 @@ export class ControlPlane {
     log: LogSettings,
     applyLog: (settings: LogSettings) => void,
     feedback: (body: unknown) => Promise<object>,
+    features: (verb: FeatureVerb, tenant: string, body: Uint8Array) => Promise<object>,
   ) {
     this.feedback = feedback;
+    this.features = features;
     this.manager = manager;
     this.traces = traces;
     this.fleet = fleet;
@@ -43,6 +47,8 @@ export class ControlPlane {
         return this.manager.demand(args[0] as string);
       case 'feedback':
         return this.feedback(args[0]);
+      case 'features':
+        return this.features(args[0] as FeatureVerb, args[1] as string, args[2] as Uint8Array);
       case 'traceSettings':
         return Promise.resolve().then(() =>
           this.traceSettings(args[0] as string, args[1] as Record<string, unknown> | undefined),

@@ -2,6 +2,8 @@ import { type MessagePort, Worker } from 'node:worker_threads';
 import type { AdmissionConfig } from '../admission/admission-config.ts';
 import type { RouteDocument } from '../config/route-schema.ts';
 import type { RingMemory } from '../eventlog/handover/memory.ts';
+import type { FeatureDocument } from '../features/documents/schema.ts';
+import type { SpreadRows } from '../features/online/gateway-features.ts';
 import type {
   ControlMethod,
   GatewayCommand,
@@ -133,6 +135,16 @@ export class GatewayFleet {
     if (this.routing === undefined) this.routing = { routes: [], states: new Map(), aliases };
     else this.routing.aliases = aliases;
     this.broadcast({ kind: 'aliases', aliases });
+  }
+
+  /** What feature views there are. */
+  setFeatures(documents: readonly FeatureDocument[]): void {
+    this.broadcast({ kind: 'features', documents });
+  }
+
+  /** Rows of features for every thread's memory. */
+  writeFeatures(rows: SpreadRows): void {
+    this.broadcast({ kind: 'featureRows', rows });
   }
 
   /** Resolves when every decision taken before the call has been reported. */

@@ -1,4 +1,4 @@
-import type { ControlClient } from '../server/services.ts';
+import type { ControlClient, FeatureVerb } from '../server/services.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { ControlMethod, GatewayCommand, GatewayEvent } from './messages.ts';
 
@@ -36,6 +36,10 @@ export class ThreadControlClient implements ControlClient {
 
   feedback(body: unknown): Promise<object> {
     return this.call('feedback', [body]);
+  }
+
+  features(verb: FeatureVerb, tenant: string, body: Uint8Array): Promise<object> {
+    return this.call('features', [verb, tenant, body]);
   }
 
   demand(model: string): Promise<void> {

@@ -3,6 +3,8 @@ import type { AdmissionConfig } from '../admission/admission-config.ts';
 import type { RouteDocument } from '../config/route-schema.ts';
 import type { Config } from '../config/schema.ts';
 import type { RingMemory } from '../eventlog/handover/memory.ts';
+import type { FeatureDocument } from '../features/documents/schema.ts';
+import type { SpreadRows } from '../features/online/gateway-features.ts';
 import type { AliasTable } from '../pipeline/routed/route-version.ts';
 import type { ServingModel } from '../pipeline/types.ts';
 import type { RouteState } from '../routing/live-route.ts';
@@ -54,6 +56,8 @@ export type GatewayCommand =
   | { kind: 'routes'; routes: RouteDocument[]; states: ReadonlyMap<string, RouteState> }
   | { kind: 'routeState'; route: string; state: RouteState }
   | { kind: 'aliases'; aliases: AliasTable }
+  | { kind: 'features'; documents: readonly FeatureDocument[] }
+  | { kind: 'featureRows'; rows: SpreadRows }
   /** Asks for everything decided so far. */
   | { kind: 'flushRoutes' }
   | { kind: 'reply'; call: number; value: unknown }
@@ -68,7 +72,8 @@ export type ControlMethod =
   | 'traceSettings'
   | 'logSettings'
   | 'demand'
-  | 'feedback';
+  | 'feedback'
+  | 'features';
 
 /** Gateway thread → control thread. */
 export type GatewayEvent =

@@ -4,6 +4,7 @@ import { createAdmission } from '../admission/create-admission.ts';
 import { createResponseCache } from '../cache/response-cache.ts';
 import type { RouteDocument } from '../config/route-schema.ts';
 import { LogTap } from '../eventlog/handover/tap.ts';
+import { GatewayFeatures } from '../features/online/gateway-features.ts';
 import { pipelineCache } from '../pipeline/cache-step.ts';
 import { GatewayDataPlane } from '../pipeline/data-plane.ts';
 import { ExecutorLink } from '../pipeline/executor-link.ts';
@@ -64,6 +65,7 @@ async function build() {
     data.traceSettings,
     data.traceCounters,
   );
+  const features = new GatewayFeatures(config.features);
   const recorder = new RequestRecorder(data.metrics, tracer, log.logger);
   const used = new Set<string>();
   const dataPlane = new GatewayDataPlane(config.limits, {
@@ -109,6 +111,10 @@ async function build() {
     admission,
     statistics: (model, version) => statisticsOf(reader, dataPlane.currentTable(), model, version),
     control: client,
+    features: {
+      online: (tenant, body) => features.online(tenant, body),
+      call: (verb, tenant, body) => client.features(verb, tenant, body),
+    },
     server: {
       name: config.server.name,
       version: data.version,
@@ -124,6 +130,7 @@ async function build() {
     client,
     admission,
     cache,
+    features,
     tracer,
     dataPlane,
     routed,
@@ -200,6 +207,7 @@ async function run(): Promise<void> {
     ]);
     routed.close();
     dataPlane.close();
+    built.features.close();
     await Promise.race([
       Promise.all([servers?.grpc?.close(), tracer.close(), admission.close(), built.cache?.close()]),
       timeout,
@@ -252,6 +260,12 @@ async function run(): Promise<void> {
         break;
       case 'aliases':
         routed.setAliases(command.aliases);
+        break;
+      case 'features':
+        built.features.setDocuments(command.documents);
+        break;
+      case 'featureRows':
+        built.features.take(command.rows);
         break;
       case 'admission':
         admission.update(command.config);

@@ -9,7 +9,19 @@ export interface GatewayServices {
   /** Summed over all threads; '' = all models / all versions. Throws not_found. */
   statistics(model: string, version: string): ModelStatistics[];
   control: ControlClient;
+  features: FeatureService;
   server: ServerInfo;
+}
+
+/** What may be asked to change in the feature store, by Feast's paths. */
+export type FeatureVerb = 'push' | 'write' | 'materialize' | 'materialize-incremental';
+
+/** The feature store. Throws or rejects with SwitchyardError. */
+export interface FeatureService {
+  /** Feast's POST /get-online-features: JSON text of the answer. */
+  online(tenant: string, body: Uint8Array): string | Promise<string>;
+  /** Answered by the control thread. `body` is the call's own. */
+  call(verb: FeatureVerb, tenant: string, body: Uint8Array): Promise<object>;
 }
 
 export interface ServerInfo {

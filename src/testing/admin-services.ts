@@ -1,6 +1,7 @@
 import type { AdminServices } from '../admin/services.ts';
 import { configSchema } from '../config/schema.ts';
 import { emptyStatus } from '../eventlog/metrics.ts';
+import type { FeatureDocument } from '../features/documents/schema.ts';
 import type { ServingTable, ServingVersion, VersionStatus } from '../pipeline/types.ts';
 import { RegistryFront } from '../registry/front.ts';
 import { allocateChunk } from '../telemetry/metrics-block.ts';
@@ -217,6 +218,14 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       evaluations: async () => [],
       compare: async (model) => ({ model, dataset: null, versions: [], missing: [], metrics: [] }),
       promote: async (wish) => wish,
+    },
+    features: {
+      documents: (kind) => [{ name: 'digits', origin: 'api', document: { kind } as FeatureDocument }],
+      change: async (...args) => void calls.push({ method: 'changeFeatures', args }),
+      reload: () => [],
+      online: async () => '{"results":[],"metadata":{"feature_names":[]}}',
+      push: async () => ({ rows: 1, kept: 1 }),
+      materialize: async () => [],
     },
     version: '1.2.3',
     logger: { error: (...entry: unknown[]) => void logged.push(entry) },

@@ -165,6 +165,10 @@ export function echoServices(): EchoServices {
         },
       ];
     },
+    features: {
+      online: (tenant) => `{"tenant":${JSON.stringify(tenant)}}`,
+      call: async () => ({}),
+    },
     control: {
       feedback: async () => ({ accepted: 0, rejected: 0, results: [] }),
       repositoryIndex: () =>

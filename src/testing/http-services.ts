@@ -161,6 +161,10 @@ export function fakeServices(maxBodyBytes = 1 << 20): FakeServices {
       calls.push(['statistics', model, version]);
       return [];
     },
+    features: {
+      online: (tenant) => `{"tenant":${JSON.stringify(tenant)}}`,
+      call: async () => ({}),
+    },
     control: {
       feedback: async () => ({ accepted: 0, rejected: 0, results: [] }),
       async repositoryIndex(readyOnly) {

@@ -8,6 +8,7 @@ import { routes } from './migrations/0005-routes.ts';
 import { jobs } from './migrations/0006-jobs.ts';
 import { sweeps } from './migrations/0007-sweeps.ts';
 import { pipelines } from './migrations/0008-pipelines.ts';
+import { features } from './migrations/0010-features.ts';
 import { versionTraffic } from './migrations/0013-version-traffic.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
@@ -54,6 +55,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0006-jobs': jobs,
   '0007-sweeps': sweeps,
   '0008-pipelines': pipelines,
+  '0010-features': features,
   '0013-version-traffic': versionTraffic,
 };
 

@@ -1,4 +1,5 @@
 import type { ArtifactTables } from './tables/artifacts.ts';
+import type { FeatureTables } from './tables/features.ts';
 import type { JobTables } from './tables/jobs.ts';
 import type { GatewayTables, ModelTables, WebhookTables } from './tables/models.ts';
 import type { PipelineTables } from './tables/pipelines.ts';
@@ -16,4 +17,5 @@ export interface Tables
     RouteTables,
     JobTables,
     PipelineTables,
+    FeatureTables,
     SweepTables {}

@@ -10,6 +10,7 @@ import type { HttpExchange, HttpHandler, RequestHead } from '../socket.ts';
 import { errorBody, JSON_HEADERS } from '../status.ts';
 import { respondError, respondJson } from './answers.ts';
 import { type Audience, DocumentCall } from './document-call.ts';
+import { FeastCall } from './feast.ts';
 import { GenerateCall, GenerateStreamCall } from './generate.ts';
 import { findModel, findVersion, isReady } from './lookup.ts';
 import { readJson, readObject, repositoryIndex, repositoryLoad, repositoryUnload } from './repository.ts';
@@ -67,6 +68,16 @@ export class GatewayHandler implements HttpHandler {
         return;
       case 'model-ready':
         respondModelReady(gateway, route, exchange);
+        return;
+      case 'feast-online':
+      case 'feast-push':
+      case 'feast-write':
+      case 'feast-materialize':
+      case 'feast-materialize-incremental':
+        new FeastCall(gateway, exchange, route.kind).start(head);
+        return;
+      case 'feast-health':
+        exchange.respond(server.live() ? 200 : 503, JSON_HEADERS, server.live() ? '' : errorBody('not alive'));
         return;
       default: {
         const call = new DocumentCall(

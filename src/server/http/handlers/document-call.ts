@@ -10,13 +10,14 @@ export type Audience = 'any' | 'control';
 
 /**
  * Every request that is no inference: authenticate, take the body, answer with a JSON document. `produce` gets the
- * whole body as its own and may throw or reject with SwitchyardError.
+ * whole body as its own and who asks, and may throw or reject with SwitchyardError.
  */
 export class DocumentCall implements RequestListener {
-  private readonly gateway: HttpGateway;
-  private readonly exchange: HttpExchange;
+  protected readonly gateway: HttpGateway;
+  protected readonly exchange: HttpExchange;
   private readonly audience: Audience;
-  private readonly produce: (body: Uint8Array) => unknown;
+  private readonly produce: (body: Uint8Array, tenant: string) => unknown;
+  private tenant = 'default';
   private allowed = false;
   private ended = false;
   private body: Uint8Array | undefined;
@@ -25,7 +26,7 @@ export class DocumentCall implements RequestListener {
     gateway: HttpGateway,
     exchange: HttpExchange,
     audience: Audience,
-    produce: (body: Uint8Array) => unknown,
+    produce: (body: Uint8Array, tenant: string) => unknown,
   ) {
     this.gateway = gateway;
     this.exchange = exchange;
@@ -56,6 +57,7 @@ export class DocumentCall implements RequestListener {
       return;
     }
     this.allowed = true;
+    this.tenant = identity.tenant;
     if (this.body !== undefined) this.run(this.body);
   }
 
@@ -68,7 +70,7 @@ export class DocumentCall implements RequestListener {
   private run(body: Uint8Array): void {
     this.body = undefined;
     try {
-      const result = this.produce(body);
+      const result = this.produce(body, this.tenant);
       if (result instanceof Promise) {
         result.then(
           (document) => this.answer(document),
@@ -90,13 +92,21 @@ export class DocumentCall implements RequestListener {
   private answer(document: unknown): void {
     if (this.ended) return;
     this.ended = true;
+    this.respond(document);
+  }
+
+  protected respond(document: unknown): void {
     respondJson(this.exchange, document);
+  }
+
+  protected refuse(error: unknown): void {
+    respondError(this.exchange, error, this.gateway.settings);
   }
 
   private fail(error: unknown): void {
     if (this.ended) return;
     this.ended = true;
     this.body = undefined;
-    respondError(this.exchange, error, this.gateway.settings);
+    this.refuse(error);
   }
 }

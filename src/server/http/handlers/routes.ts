@@ -26,7 +26,13 @@ export type RouteKind =
   | 'tfs-predict'
   | 'tfs-classify'
   | 'tfs-regress'
-  | 'feedback';
+  | 'feedback'
+  | 'feast-online'
+  | 'feast-push'
+  | 'feast-write'
+  | 'feast-materialize'
+  | 'feast-materialize-incremental'
+  | 'feast-health';
 
 /** What a path asks for. Immutable and shared between requests. */
 export interface Route {
@@ -65,6 +71,26 @@ function parseParts(parts: string[]): Route | undefined {
       return parseTfServing(parts);
     case 'switchyard':
       return parts[1] === 'v1' && parts[2] === 'feedback' && parts.length === 3 ? route('feedback', 'POST') : undefined;
+    default:
+      return parts.length === 1 ? parseFeast(parts[0]) : undefined;
+  }
+}
+
+/** The paths of Feast's feature server. */
+function parseFeast(path: string): Route | undefined {
+  switch (path) {
+    case 'get-online-features':
+      return route('feast-online', 'POST');
+    case 'push':
+      return route('feast-push', 'POST');
+    case 'write-to-online-store':
+      return route('feast-write', 'POST');
+    case 'materialize':
+      return route('feast-materialize', 'POST');
+    case 'materialize-incremental':
+      return route('feast-materialize-incremental', 'POST');
+    case 'health':
+      return route('feast-health', 'GET');
     default:
       return undefined;
   }

@@ -1,0 +1,291 @@
+import { FEATURE_KINDS, type FeatureKind } from '../../features/documents/schema.ts';
+import { readTime } from '../../features/documents/values.ts';
+import { readBody } from '../../features/feast/online-features.ts';
+import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
+import { asObject } from '../body.ts';
+import { PAGING_QUERY, page } from '../paging.ts';
+import type { AdminRequest, AdminRoute, Schema } from '../route.ts';
+import { flag, textOf } from './pipelines.ts';
+
+const DOCUMENT: Schema = {
+  type: 'object',
+  required: ['apiVersion', 'kind', 'metadata', 'spec'],
+  properties: {
+    apiVersion: { const: 'switchyard/v1' },
+    kind: { type: 'string', enum: FEATURE_KINDS },
+    metadata: { type: 'object', required: ['name'], properties: { name: { type: 'string' } } },
+    spec: { type: 'object', description: 'See config/features.schema.json' },
+  },
+};
+const ROW: Schema = {
+  type: 'object',
+  required: ['name', 'origin', 'document'],
+  properties: { name: { type: 'string' }, origin: { type: 'string', enum: ['file', 'api'] }, document: DOCUMENT },
+};
+const CHANGED: Schema = {
+  type: 'object',
+  required: ['changed'],
+  properties: { changed: { type: 'array', items: { type: 'string' } } },
+};
+const DRY_RUN = { dry_run: { type: 'string', enum: ['true', 'false'], description: 'Only check' } };
+const COLUMNS: Schema = { type: 'object', additionalProperties: { type: 'array' }, description: 'Columns by name' };
+const TENANT: Schema = { type: 'string', default: 'default', description: 'Whose values' };
+const PUSHED: Schema = {
+  type: 'object',
+  required: ['rows', 'kept'],
+  properties: {
+    rows: { type: 'integer' },
+    kept: { type: 'integer', description: 'Those that were not older than what was there' },
+  },
+};
+const MATERIALIZED: Schema = {
+  type: 'object',
+  required: ['views'],
+  properties: {
+    views: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['view', 'from', 'until', 'rows', 'kept', 'rejected', 'problems'],
+        properties: {
+          view: { type: 'string' },
+          from: { type: 'string' },
+          until: { type: 'string' },
+          rows: { type: 'integer' },
+          kept: { type: 'integer' },
+          rejected: { type: 'integer' },
+          problems: { type: 'array', items: { type: 'string' }, description: 'Of the first rejected rows' },
+        },
+      },
+    },
+  },
+};
+const ONLINE_BODY: Schema = {
+  type: 'object',
+  required: ['entities'],
+  properties: {
+    features: { type: 'array', items: { type: 'string' }, description: '"view:feature"' },
+    feature_service: { type: 'string' },
+    entities: COLUMNS,
+    full_feature_names: { type: 'boolean', default: false },
+  },
+};
+const ONLINE: Schema = {
+  type: 'object',
+  required: ['metadata', 'results'],
+  properties: {
+    metadata: {
+      type: 'object',
+      required: ['feature_names'],
+      properties: { feature_names: { type: 'array', items: { type: 'string' } } },
+    },
+    results: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['values', 'statuses', 'event_timestamps'],
+        properties: {
+          values: { type: 'array' },
+          statuses: {
+            type: 'array',
+            items: { type: 'string', enum: ['PRESENT', 'NULL_VALUE', 'NOT_FOUND', 'OUTSIDE_MAX_AGE'] },
+          },
+          event_timestamps: { type: 'array', items: { type: 'string' } },
+        },
+      },
+    },
+  },
+};
+
+function tenantOf(value: unknown): string {
+  const tenant = value ?? 'default';
+  if (typeof tenant === 'string' && tenant !== '' && tenant.length <= 128) return tenant;
+  throw invalidArgument('tenant must be a text of 1 to 128 characters');
+}
+
+function headOf(value: unknown, what: string): { kind: FeatureKind; name: string } {
+  const { kind, metadata } = asObject(value, what);
+  if (!FEATURE_KINDS.includes(kind as FeatureKind))
+    throw invalidArgument(`${what}: kind must be one of ${FEATURE_KINDS.join(', ')}`);
+  const { name } = asObject(metadata ?? null, `${what}: metadata`);
+  if (typeof name !== 'string' || name === '') throw invalidArgument(`${what}: metadata.name is missing`);
+  return { kind: kind as FeatureKind, name };
+}
+
+async function apply({ services, body, query }: AdminRequest): Promise<{ body: object }> {
+  const { documents } = asObject(body, 'the body', ['documents']);
+  if (!Array.isArray(documents) || documents.length === 0)
+    throw invalidArgument('documents: must be a list of entities, feature views and feature services');
+  const changes = documents.map((document: unknown, i) => ({ ...headOf(document, `documents[${i}]`), body: document }));
+  await services.features.change(changes, flag(query, 'dry_run'));
+  return { body: { changed: changes.map(({ kind, name }) => `${kind} ${name}`) } };
+}
+
+/** List, look at and remove the documents of one kind. */
+function documentsOf(kind: FeatureKind, path: string, key: string, noun: string): AdminRoute[] {
+  const words = kind.replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase();
+  return [
+    {
+      method: 'GET',
+      path: `/api/v1/features/${path}`,
+      role: 'operator',
+      operationId: `list${noun}s`.replace('ys', 'ies'),
+      summary: `Every ${words}, by name`,
+      query: { ...PAGING_QUERY, name: { type: 'string', description: 'Only names that start so' } },
+      response: {
+        type: 'object',
+        required: [key],
+        properties: { [key]: { type: 'array', items: ROW }, next_page_token: { type: 'string' } },
+      },
+      handle: ({ services, query }) => {
+        const prefix = query.get('name') ?? '';
+        const all = services.features.documents(kind).filter(({ name }) => name.startsWith(prefix));
+        const { rows, next } = page(all, ({ name }) => name, query);
+        return { body: { [key]: rows, ...(next === undefined ? {} : { next_page_token: next }) } };
+      },
+    },
+    {
+      method: 'GET',
+      path: `/api/v1/features/${path}/{name}`,
+      role: 'operator',
+      operationId: `get${noun}`,
+      summary: `One ${words}`,
+      response: ROW,
+      errors: ['not_found'],
+      handle: ({ services, params }) => {
+        const row = services.features.documents(kind).find(({ name }) => name === params.name);
+        if (row === undefined) throw new SwitchyardError('not_found', `there is no ${kind} ${params.name}`);
+        return { body: row };
+      },
+    },
+    {
+      method: 'DELETE',
+      path: `/api/v1/features/${path}/{name}`,
+      role: 'operator',
+      operationId: `delete${noun}`,
+      summary: `Remove a ${words} that was made over the API; its values stay until they expire`,
+      query: DRY_RUN,
+      response: CHANGED,
+      errors: ['not_found', 'failed_precondition', 'unavailable'],
+      handle: async ({ services, params, query }) => {
+        await services.features.change([{ kind, name: params.name, body: undefined }], flag(query, 'dry_run'));
+        return { body: { changed: [`${kind} ${params.name}`] } };
+      },
+    },
+  ];
+}
+
+/** The feature store. */
+export const featureRoutes: readonly AdminRoute[] = [
+  ...documentsOf('FeatureView', 'views', 'views', 'FeatureView'),
+  ...documentsOf('Entity', 'entities', 'entities', 'FeatureEntity'),
+  ...documentsOf('FeatureService', 'services', 'services', 'FeatureService'),
+  {
+    method: 'POST',
+    path: '/api/v1/features',
+    role: 'operator',
+    operationId: 'applyFeatures',
+    summary: 'Make or replace entities, feature views and feature services: all of them or none',
+    query: DRY_RUN,
+    body: {
+      type: 'object',
+      required: ['documents'],
+      additionalProperties: false,
+      properties: { documents: { type: 'array', minItems: 1, items: DOCUMENT } },
+    },
+    bodyRequired: true,
+    response: CHANGED,
+    errors: ['failed_precondition', 'unavailable'],
+    handle: apply,
+  },
+  {
+    method: 'POST',
+    path: '/api/v1/features/reload',
+    role: 'operator',
+    operationId: 'reloadFeatures',
+    summary: 'Read the feature files again; with a mistake in them everything stays as it is',
+    response: { type: 'object', properties: { reloaded: { const: true } } },
+    handle: ({ services }) => {
+      const problems = services.features.reload();
+      if (problems.length > 0) throw invalidArgument(problems.join('\n'));
+      return { body: { reloaded: true } };
+    },
+  },
+  {
+    method: 'POST',
+    path: '/api/v1/features/online',
+    role: 'operator',
+    operationId: 'getOnlineFeatures',
+    summary: "The newest values of entities, in the form of Feast's POST /get-online-features",
+    query: { tenant: TENANT },
+    body: ONLINE_BODY,
+    bodyRequired: true,
+    response: ONLINE,
+    errors: ['not_found', 'unavailable'],
+    handle: async ({ services, bytes, query }) => ({
+      body: await services.features.online(tenantOf(query.get('tenant')), bytes),
+    }),
+  },
+  {
+    method: 'POST',
+    path: '/api/v1/features/push',
+    role: 'operator',
+    operationId: 'pushFeatures',
+    summary: 'Rows for the feature views that have a push source, as columns',
+    body: {
+      type: 'object',
+      required: ['source', 'df'],
+      additionalProperties: false,
+      properties: {
+        source: { type: 'string', description: "The view's push source: its own name, if it says nothing else" },
+        df: COLUMNS,
+        to: { type: 'string', enum: ['online', 'offline', 'online_and_offline'], default: 'online' },
+        tenant: TENANT,
+      },
+    },
+    bodyRequired: true,
+    response: PUSHED,
+    errors: ['not_found', 'unavailable'],
+    handle: async ({ services, bytes }) => {
+      // Parsed once more, so that integers keep all their digits.
+      const { source, df, to, tenant } = asObject(readBody(bytes), 'the body', ['source', 'df', 'to', 'tenant']);
+      const name = textOf({ source }, 'source');
+      return { body: await services.features.push(tenantOf(tenant), name, df, to ?? 'online') };
+    },
+  },
+  {
+    method: 'POST',
+    path: '/api/v1/features/materialize',
+    role: 'operator',
+    operationId: 'materializeFeatures',
+    summary: 'Bring the rows of views from their files, and those pushed for training, into the online store',
+    body: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        views: { type: 'array', items: { type: 'string' }, description: 'Absent: all' },
+        from: { type: ['string', 'integer'], description: 'Absent: since it was done the last time' },
+        until: { type: ['string', 'integer'], description: 'Absent: now' },
+        tenant: TENANT,
+      },
+    },
+    response: MATERIALIZED,
+    errors: ['not_found', 'failed_precondition', 'unavailable'],
+    handle: async ({ services, body }) => {
+      const wish = asObject(body ?? {}, 'the body', ['views', 'from', 'until', 'tenant']);
+      const { views, from, until } = wish;
+      if (views !== undefined && (!Array.isArray(views) || views.some((name) => typeof name !== 'string')))
+        throw invalidArgument('views: must be a list of texts');
+      return {
+        body: {
+          views: await services.features.materialize({
+            views: views as string[] | undefined,
+            tenant: tenantOf(wish.tenant),
+            ...(from === undefined ? {} : { from: readTime(from, 'from') }),
+            until: until === undefined ? Date.now() : readTime(until, 'until'),
+          }),
+        },
+      };
+    },
+  },
+];

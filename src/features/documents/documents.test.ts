@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { ConfigError } from '../../config/yaml-file.ts';
+import { DRIVER_DOCUMENTS, document, featureSet } from '../../testing/features.ts';
+import { FeatureBook } from './book.ts';
+import { checkCollisions, entityKey, selectRefs, selectService, viewOf } from './catalog.ts';
+import { loadFeatureFiles } from './load.ts';
+import { parseExact, readFeature, readTime, valueText } from './values.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'switchyard-features-'));
+test.after(() => rmSync(scratch, { recursive: true, force: true }));
+
+test('mistakes in files are named with file, line and column, all at once', () => {
+  const file = join(scratch, 'bad.yaml');
+  writeFileSync(
+    file,
+    `apiVersion: switchyard/v1
+kind: Entity
+metadata: {name: driver}
+spec: {joinKey: driver_id, type: uuid}
+---
+apiVersion: switchyard/v1
+kind: FeatureView
+metadata: {name: stats}
+spec:
+  entities: [driver]
+  ttl: soon
+  features:
+    - {name: a, type: float32, colour: red}
+---
+kind: Sandwich
+`,
+  );
+  assert.throws(
+    () => loadFeatureFiles([file, join(scratch, 'none.yaml')]),
+    (error: unknown) => {
+      assert.ok(error instanceof ConfigError, String(error));
+      const places = error.problems.map((problem) => /:(\d+:\d+): (\S+)/.exec(problem)?.slice(1, 3).join(' '));
+      assert.deepEqual(places.slice(0, 4), [
+        '4:28 spec.type:',
+        '11:3 spec.ttl:',
+        '13:32 spec.features.0.colour:',
+        '15:1 kind:',
+      ]);
+      assert.match(error.problems[4], /none\.yaml: cannot be read/);
+      return true;
+    },
+  );
+});
+
+test('what documents say about one another is checked, too', () => {
+  const file = join(scratch, 'among.yaml');
+  writeFileSync(
+    file,
+    `apiVersion: switchyard/v1
+kind: FeatureView
+metadata: {name: stats}
+spec: {entities: [rider], features: [{name: a, type: bool}]}
+`,
+  );
+  assert.throws(
+    () => loadFeatureFiles([file]),
+    /among\.yaml:4:19: spec\.entities\.0: there is no Entity rider; there are none/,
+  );
+  assert.throws(() => featureSet([...DRIVER_DOCUMENTS, DRIVER_DOCUMENTS[0]]), /there is another Entity driver/);
+  const clash = document('FeatureView', 'x', {
+    entities: ['driver'],
+    features: [{ name: 'driver_id', type: 'int64' }],
+  });
+  assert.throws(() => featureSet([...DRIVER_DOCUMENTS, clash]), /name of a join key/);
+  const service = document('FeatureService', 's', { features: [{ view: 'driver_stats', features: ['nothing'] }] });
+  assert.throws(() => featureSet([...DRIVER_DOCUMENTS, service]), /has no feature nothing; it has conv_rate, trips/);
+});
+
+test('changes come whole or not at all', () => {
+  const book = new FeatureBook([], scratch);
+  const change = (kind: 'Entity' | 'FeatureView', name: string, body: unknown) => ({ kind, name, body });
+  const [driver, , stats] = DRIVER_DOCUMENTS;
+  assert.throws(() => book.change([change('FeatureView', 'driver_stats', stats)], false), /there is no Entity driver/);
+  book.change([change('FeatureView', 'driver_stats', stats), change('Entity', 'driver', driver)], false);
+  assert.deepEqual([...book.set.views.keys()], ['driver_stats']);
+  assert.throws(() => book.change([change('Entity', 'driver', undefined)], false), /there is no Entity driver/);
+  assert.throws(() => book.change([change('Entity', 'rider', undefined)], false), { code: 'not_found' });
+  assert.equal(book.set.entities.size, 1);
+  const rows = [
+    { kind: 'FeatureView', name: 'driver_stats', body: JSON.stringify(stats) },
+    { kind: 'Entity', name: 'old', body: '{"kind":"Entity"}' },
+  ];
+  const problems = book.restore(rows);
+  assert.match(problems.join('\n'), /Entity old: .*\nFeatureView driver_stats: there is no Entity driver/s);
+  assert.equal(book.set.views.size, 0);
+});
+
+test('features are grouped by view; unknown and ambiguous names are refused', () => {
+  const set = featureSet();
+  const groups = selectRefs(set, ['driver_stats:trips', 'embeddings:vector', 'driver_stats:home']);
+  assert.deepEqual(
+    groups.map(({ view, fields }) => [view.name, fields]),
+    [
+      ['driver_stats', [1, 3]],
+      ['embeddings', [0]],
+    ],
+  );
+  assert.deepEqual(
+    selectService(set, 'ranking').map(({ fields }) => fields),
+    [[1, 0], [0]],
+  );
+  assert.throws(() => selectRefs(set, []), /No features/);
+  assert.throws(() => selectRefs(set, ['trips']), /"view:feature"/);
+  assert.throws(() => selectRefs(set, ['riders:trips']), { code: 'not_found', message: /riders/ });
+  assert.throws(() => selectRefs(set, ['driver_stats:x']), { code: 'invalid_argument', message: /has no feature "x"/ });
+  const twice = selectRefs(set, ['driver_stats:trips', 'city_stats:trips']);
+  assert.throws(() => checkCollisions(twice, false), /full_feature_names/);
+  checkCollisions(twice, true);
+});
+
+test('keys of one and of several entities cannot be mistaken for one another', () => {
+  const set = featureSet();
+  const key = (view: string, values: Record<string, unknown>) =>
+    entityKey(viewOf(set, view), (name) => values[name], '');
+  assert.equal(key('driver_stats', { driver_id: 7 }), '7');
+  assert.equal(key('driver_stats', { driver_id: '9223372036854775807' }), '9223372036854775807');
+  assert.equal(key('city_stats', { driver_id: 7, city: 'a","b' }), '["7","a\\",\\"b"]');
+  for (const bad of [1.5, 2 ** 53, '9223372036854775808', null, true, ''])
+    assert.throws(() => key('driver_stats', { driver_id: bad }), { code: 'invalid_argument' }, String(bad));
+});
+
+test('values are what their type says, or the mistake is named', () => {
+  assert.equal(readFeature('float32', 0, 0.1, 'v'), Math.fround(0.1));
+  assert.equal(readFeature('int64', 0, '9007199254740993', 'v'), 9007199254740993n);
+  assert.deepEqual(readFeature('float32', 2, [1, 'NaN'], 'v'), [1, Number.NaN]);
+  assert.equal(readFeature('timestamp', 0, '2026-01-01T00:00:01.9Z', 'v'), 1_767_225_601);
+  assert.equal(readFeature('bool', 0, null, 'v'), null);
+  const wrong = (type: Parameters<typeof readFeature>[0], length: number, value: unknown) =>
+    assert.throws(() => readFeature(type, length, value, 'df, row 3: x'), {
+      code: 'invalid_argument',
+      message: /df, row 3: x/,
+    });
+  wrong('int32', 0, 2 ** 31);
+  wrong('int64', 0, 1.5);
+  wrong('float64', 0, '1.5');
+  wrong('string', 0, 5);
+  wrong('bool', 0, 2);
+  wrong('float32', 2, [1]);
+  wrong('float32', 0, [1]);
+  assert.equal(readTime('2026-01-01 00:00:00.123456', 't'), Date.UTC(2026, 0, 1, 0, 0, 0, 123));
+  assert.equal(readTime('2026-01-01T01:00:00+01:00', 't'), Date.UTC(2026, 0, 1));
+  for (const bad of ['yesterday', '2026-13-01', null, Number.NaN, {}])
+    assert.throws(() => readTime(bad, 't'), { code: 'invalid_argument' });
+});
+
+test('what is written as JSON is read back the same', () => {
+  const number = fc.oneof(fc.double(), fc.integer());
+  fc.assert(
+    fc.property(number, (value) => {
+      const read = readFeature('float64', 0, parseExact(valueText(value)), 'v');
+      assert.ok(Object.is(read, value), `${value} became ${String(read)}`);
+    }),
+  );
+  fc.assert(
+    fc.property(fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n), (value) => {
+      assert.equal(BigInt(readFeature('int64', 0, parseExact(valueText(value)), 'v') as number), value);
+    }),
+  );
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), (text) => {
+      assert.equal(readFeature('string', 0, parseExact(valueText(text)), 'v'), text);
+    }),
+  );
+});
+
+test('long integers in JSON keep their digits, and nothing else changes', () => {
+  const text = '{"a": [12345678901234567890, 1.2345678901234567], "b\\"1234567890123456789": "1234567890123456789"}';
+  assert.deepEqual(parseExact(text), {
+    a: ['12345678901234567890', 1.2345678901234567],
+    'b"1234567890123456789': '1234567890123456789',
+  });
+});

@@ -1,0 +1,269 @@
+import { join } from 'node:path';
+import type { FeaturesConfig } from '../config/features-schema.ts';
+import { ConfigError } from '../config/yaml-file.ts';
+import type { RegistryDatabase } from '../registry/database/database.ts';
+import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
+import { type Change, FeatureBook } from './documents/book.ts';
+import { type View, viewOf } from './documents/catalog.ts';
+import type { FeatureDocument, FeatureKind } from './documents/schema.ts';
+import { FeatureStore } from './documents/store.ts';
+import { readTime } from './documents/values.ts';
+import { getOnlineFeatures, readBody, readColumns, readNames } from './feast/online-features.ts';
+import { newest, rowsOf } from './ingest/rows.ts';
+import { OfflineLog } from './offline/log.ts';
+import { offlineRows } from './offline/materialize.ts';
+import type { SpreadRows } from './online/gateway-features.ts';
+import type { EntityColumns } from './online/read.ts';
+import { createOnlineStore } from './store/create-store.ts';
+import type { OnlineStore, Row } from './store/online-store.ts';
+
+export interface FeaturesParts {
+  config: FeaturesConfig;
+  baseDir: string;
+  dataDir: string;
+  /** Rejects while the registry cannot be opened. */
+  database(): Promise<RegistryDatabase>;
+  /** Tells every gateway thread which documents there are. */
+  publish(documents: readonly FeatureDocument[]): void;
+  /** Puts rows into the memory of every gateway thread. */
+  spread(rows: SpreadRows): void;
+  log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
+}
+
+/** What POST /push and its like may be called with, by Feast's paths. */
+export type FeatureVerb = 'push' | 'write' | 'materialize' | 'materialize-incremental';
+
+export interface PushResult {
+  /** Rows that came, and those of them that were not older than what is kept. */
+  rows: number;
+  kept: number;
+}
+
+export interface MaterializeResult extends PushResult {
+  view: string;
+  from: string;
+  until: string;
+  rejected: number;
+  problems: string[];
+}
+
+const DESTINATIONS = ['online', 'offline', 'online_and_offline'] as const;
+type Destination = (typeof DESTINATIONS)[number];
+
+/** Where materialize begins for a view that was never materialised and whose values do not age: Feast's year. */
+const FIRST_SPAN_MS = 365 * 24 * 3600 * 1000;
+
+/** The feature store on the control thread: documents, everything that writes, and what the admin port asks. */
+export class Features {
+  readonly counts = { pushed: 0, kept: 0 };
+  private readonly parts: FeaturesParts;
+  private readonly book: FeatureBook;
+  private readonly store: OnlineStore;
+  private readonly offline: OfflineLog;
+  private opening: Promise<FeatureStore> | undefined;
+  private closed = false;
+
+  /** Reads the feature files. Throws ConfigError. */
+  constructor(parts: FeaturesParts) {
+    this.parts = parts;
+    this.book = new FeatureBook(parts.config.files, parts.baseDir);
+    this.book.readFiles();
+    this.store = createOnlineStore(parts.config);
+    this.offline = new OfflineLog(join(parts.dataDir, 'features'));
+  }
+
+  /** The documents of the database come in as soon as it can be opened. Never rejects. */
+  async start(): Promise<void> {
+    for (let wait = 1000; !this.closed; wait = Math.min(2 * wait, 30_000)) {
+      try {
+        await this.open();
+        return;
+      } catch (error) {
+        this.parts.log('warn', 'feature documents wait for the registry', { err: error });
+        await new Promise((resolve) => setTimeout(resolve, wait).unref());
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    this.store.close();
+  }
+
+  documents(kind: FeatureKind): { name: string; origin: 'file' | 'api'; document: FeatureDocument }[] {
+    return this.book.documents
+      .filter((document) => document.kind === kind)
+      .map((document) => ({
+        name: document.metadata.name,
+        origin: this.book.origin(kind, document.metadata.name),
+        document,
+      }))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** All changes or none. Rejects with every problem. */
+  async change(changes: readonly Change[], dryRun: boolean): Promise<void> {
+    const store = await this.open();
+    this.book.change(changes, true);
+    if (dryRun) return;
+    await store.putDocuments(
+      changes.map(({ kind, name, body }) => ({
+        kind,
+        name,
+        body: body === undefined ? undefined : JSON.stringify(body),
+      })),
+    );
+    this.book.change(changes, false);
+    this.publish();
+  }
+
+  /** Reads the files again. Returns the problems; with any, everything stays as it was. */
+  reload(): string[] {
+    try {
+      this.book.readFiles();
+    } catch (error) {
+      if (error instanceof ConfigError) return error.problems;
+      throw error;
+    }
+    this.publish();
+    return [];
+  }
+
+  /** As Feast's feature server answers it: JSON text. */
+  async online(tenant: string, body: Uint8Array): Promise<string> {
+    return getOnlineFeatures(this.store, this.book.set, tenant, body, this.parts.config.maxRows);
+  }
+
+  /** One of Feast's writing calls, with its body as it was sent. */
+  async call(verb: FeatureVerb, tenant: string, bytes: Uint8Array): Promise<object> {
+    const body = readBody(bytes);
+    if (verb === 'push') return this.push(tenant, textOf(body, 'push_source_name'), body.df, body.to ?? 'online');
+    if (verb === 'write') return this.writeOnline(tenant, textOf(body, 'feature_view_name'), body.df);
+    const views = body.feature_views ?? null;
+    const wish = { views: views === null ? undefined : readNames(views, 'feature_views'), tenant };
+    if (verb === 'materialize-incremental') {
+      return { views: await this.materialize({ ...wish, until: readTime(body.end_ts, 'end_ts') }) };
+    }
+    const all = body.disable_event_timestamp === true;
+    const from = all ? 0 : readTime(body.start_ts, 'start_ts');
+    const until = all ? Date.now() : readTime(body.end_ts, 'end_ts');
+    return { views: await this.materialize({ ...wish, from, until }) };
+  }
+
+  /** Rows for the views with this push source. @param df columns by name */
+  async push(tenant: string, source: string, df: unknown, to: unknown): Promise<PushResult> {
+    if (!DESTINATIONS.includes(to as Destination))
+      throw invalidArgument(
+        `to: ${JSON.stringify(to)?.slice(0, 100)} is not a supported push format; allowed: ${DESTINATIONS.join(', ')}`,
+      );
+    const views = [...this.book.set.views.values()].filter((view) => pushName(view) === source);
+    if (views.length === 0) {
+      const there = [...new Set([...this.book.set.views.values()].map(pushName))].slice(0, 20).join(', ') || 'none';
+      throw new SwitchyardError(
+        'not_found',
+        `Unable to find push source ${JSON.stringify(source)}; there are ${there}`,
+      );
+    }
+    const columns = readColumns(df, 'df');
+    const ready = views.map((view) => ({ view, rows: this.rows(view, columns) }));
+    const result: PushResult = { rows: 0, kept: 0 };
+    for (const { view, rows } of ready) {
+      if (to !== 'online') await this.offline.append(tenant, view, rows);
+      result.rows += rows.length;
+      if (to !== 'offline') result.kept += await this.put(tenant, view, rows);
+    }
+    return result;
+  }
+
+  /** Rows that were checked before, such as those of a topic. Resolves with how many were kept. */
+  async put(tenant: string, view: View, rows: readonly Row[]): Promise<number> {
+    const kept = await this.store.write(tenant, view, rows);
+    if (this.store.kind === 'memory') this.parts.spread({ tenant, view: view.name, rows });
+    this.counts.pushed += rows.length;
+    this.counts.kept += kept;
+    return kept;
+  }
+
+  /** From the views' files and what was pushed for training into the online store. `from` absent: since the last time. */
+  async materialize(wish: {
+    views: readonly string[] | undefined;
+    tenant: string;
+    from?: number;
+    until: number;
+  }): Promise<MaterializeResult[]> {
+    const { tenant, until } = wish;
+    if (wish.from !== undefined && wish.from >= until)
+      throw invalidArgument(`start_ts (${isoTime(wish.from)}) must be before end_ts (${isoTime(until)})`);
+    const { views } = this.book.set;
+    const chosen =
+      wish.views === undefined ? [...views.values()] : wish.views.map((name) => viewOf(this.book.set, name));
+    const store = await this.open();
+    const results: MaterializeResult[] = [];
+    for (const view of chosen) {
+      const from = wish.from ?? (await store.materialized(view.name, tenant)) ?? until - (view.ttlMs || FIRST_SPAN_MS);
+      const span = { from, until, now: Date.now() };
+      const { rows, rejected, problems } = await offlineRows(this.offline, this.parts.baseDir, tenant, view, span);
+      const kept = await this.put(tenant, view, newest(rows));
+      await store.putMaterialized(view.name, tenant, until);
+      results.push({
+        view: view.name,
+        from: isoTime(from),
+        until: isoTime(until),
+        rows: rows.length,
+        kept,
+        rejected,
+        problems,
+      });
+    }
+    return results;
+  }
+
+  private async writeOnline(tenant: string, name: string, df: unknown): Promise<PushResult> {
+    const view = viewOf(this.book.set, name);
+    const columns = new Map(readColumns(df, 'df'));
+    // Feast's own clients call it so, whatever the source's column is called.
+    const time = columns.get('event_timestamp');
+    if (!columns.has(view.timestamp) && time !== undefined) columns.set(view.timestamp, time);
+    const rows = this.rows(view, columns);
+    return { rows: rows.length, kept: await this.put(tenant, view, rows) };
+  }
+
+  private rows(view: View, columns: EntityColumns): Row[] {
+    return rowsOf(view, columns, this.parts.config.maxRows, Date.now());
+  }
+
+  /** Tells the gateways what there is. */
+  publish(): void {
+    this.parts.publish(this.book.documents);
+  }
+
+  private open(): Promise<FeatureStore> {
+    this.opening ??= this.restore().catch((error: unknown) => {
+      this.opening = undefined;
+      throw error;
+    });
+    return this.opening;
+  }
+
+  private async restore(): Promise<FeatureStore> {
+    const store = new FeatureStore(await this.parts.database(), Date.now);
+    const problems = this.book.restore(await store.documents());
+    for (const problem of problems) this.parts.log('error', 'a feature document cannot be used any more', { problem });
+    this.publish();
+    return store;
+  }
+}
+
+function pushName({ name, document }: View): string {
+  return document.spec.source.push ?? name;
+}
+
+function textOf(body: Record<string, unknown>, name: string): string {
+  const value = body[name];
+  if (typeof value === 'string' && value !== '') return value;
+  throw invalidArgument(`${name} must be a text`);
+}
+
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

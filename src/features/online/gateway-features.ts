@@ -1,0 +1,43 @@
+import type { FeaturesConfig } from '../../config/features-schema.ts';
+import { buildSet, emptySet, type FeatureSet, viewOf } from '../documents/catalog.ts';
+import type { FeatureDocument } from '../documents/schema.ts';
+import { getOnlineFeatures } from '../feast/online-features.ts';
+import { createOnlineStore } from '../store/create-store.ts';
+import type { OnlineStore, Row } from '../store/online-store.ts';
+
+/** Rows on their way to the memory of every gateway thread. */
+export interface SpreadRows {
+  tenant: string;
+  view: string;
+  rows: readonly Row[];
+}
+
+/** The feature store as one gateway thread reads it. Nothing in it blocks: memory answers at once, Redis later. */
+export class GatewayFeatures {
+  readonly store: OnlineStore;
+  set: FeatureSet = emptySet();
+  private readonly maxRows: number;
+
+  constructor(config: FeaturesConfig) {
+    this.store = createOnlineStore(config);
+    this.maxRows = config.maxRows;
+  }
+
+  setDocuments(documents: readonly FeatureDocument[]): void {
+    this.set = buildSet(documents).set;
+  }
+
+  /** Rows for this thread's memory. Those of a view that is gone meanwhile are dropped. */
+  take({ tenant, view, rows }: SpreadRows): void {
+    if (this.set.views.has(view)) void this.store.write(tenant, viewOf(this.set, view), rows);
+  }
+
+  /** Feast's POST /get-online-features: JSON text of the answer. Throws or rejects with SwitchyardError. */
+  online(tenant: string, body: Uint8Array): string | Promise<string> {
+    return getOnlineFeatures(this.store, this.set, tenant, body, this.maxRows);
+  }
+
+  close(): void {
+    this.store.close();
+  }
+}

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, test } from 'node:test';
+import { Redis } from 'ioredis';
+import { featureSet } from '../../testing/features.ts';
+import { until } from '../../testing/script-models.ts';
+import { viewOf } from '../documents/catalog.ts';
+import type { Row } from './online-store.ts';
+import { RedisStore } from './redis-store.ts';
+
+const url = process.env.SWITCHYARD_TEST_REDIS_URL;
+assert.ok(url, 'SWITCHYARD_TEST_REDIS_URL names a Redis; see .ci/services/redis.sh');
+const client = new Redis(url);
+const store = new RedisStore(url, 5000);
+after(() => {
+  client.disconnect();
+  store.close();
+});
+
+const view = viewOf(featureSet(), 'driver_stats');
+const NOW = Date.now();
+const row = (key: string, time: number, values: Row['values']): Row => ({ key, time, values });
+
+async function ready(): Promise<void> {
+  await until(
+    'Redis answers',
+    async () =>
+      Promise.resolve(store.read('t', [{ view, fields: [0], keys: ['0'] }])).then(
+        () => true,
+        () => false,
+      ),
+    60_000,
+  );
+}
+
+test('rows are read back as they were written, many in one round trip', { timeout: 120_000 }, async () => {
+  await ready();
+  const tenant = `t ${randomUUID()}`;
+  const rows = Array.from({ length: 1200 }, (_, i) =>
+    row(String(i), NOW + i, [Math.fround(i / 3), i % 2 === 0 ? 2n ** 60n + BigInt(i) : null, i % 3 === 0, `"${i}\n`]),
+  );
+  assert.equal(await store.write(tenant, view, rows), 1200);
+  const keys = [...rows.map(({ key }) => key), 'nobody'];
+  const [found] = await store.read(tenant, [{ view, fields: [3, 1, 0, 2], keys }]);
+  for (const [i, { time, values }] of rows.entries())
+    assert.deepEqual(found[i], { time, values: [values[3], values[1], values[0], values[2]] });
+  assert.equal(found[1200], undefined);
+  const [other] = await store.read('another', [{ view, fields: [0], keys: ['1'] }]);
+  assert.deepEqual(other, [undefined]);
+});
+
+test('the newest event time wins over racing writers, and rows expire after twice the TTL', {
+  timeout: 120_000,
+}, async () => {
+  await ready();
+  const tenant = randomUUID();
+  const times = Array.from({ length: 50 }, (_, i) => NOW - ((i * 37) % 50));
+  const kept = await Promise.all(times.map((time) => store.write(tenant, view, [row('7', time, [0, time, true, ''])])));
+  assert.ok(kept.reduce((a, b) => a + b, 0) >= 1, 'none was kept');
+  assert.deepEqual(await store.read(tenant, [{ view, fields: [1], keys: ['7'] }]), [[{ time: NOW, values: [NOW] }]]);
+  const left = await client.pttl(`sy:feature:${tenant}:driver_stats:7`);
+  assert.ok(left > 86_400_000 && left <= 2 * 86_400_000, `expires in ${left} ms`);
+});
+
+test('a value that is of another type now, or damaged, is not there', { timeout: 120_000 }, async () => {
+  await ready();
+  const tenant = randomUUID();
+  const key = `sy:feature:${tenant}:driver_stats:1`;
+  await client.hset(key, '@t', String(NOW), 'conv_rate', '"a text"', 'trips', '{', 'active', 'null');
+  const [[found]] = await store.read(tenant, [{ view, fields: [0, 1, 2, 3], keys: ['1'] }]);
+  assert.deepEqual(found?.values, [undefined, undefined, null, undefined]);
+});
+
+test('a Redis that is away is said to be, at once', { timeout: 120_000 }, async () => {
+  const away = new RedisStore('redis://127.0.0.1:1', 200);
+  await assert.rejects(async () => away.read('t', [{ view, fields: [0], keys: ['1'] }]), { code: 'unavailable' });
+  await assert.rejects(async () => away.write('t', view, [row('1', NOW, [0, 0, true, ''])]), { code: 'unavailable' });
+  away.close();
+});

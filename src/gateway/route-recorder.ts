@@ -5,6 +5,8 @@ import type { LearningRecord, RouteActivity, ShadowActivity, SliceActivity } fro
 
 /** Mismatches kept between two reports of a route. */
 const MAX_EXAMPLES = 5;
+/** Slices kept from report to report: more than routes have, unless versions come and go for days. */
+const MAX_SLICES = 65_536;
 /** Decisions kept for learning between two reports; more are counted as lost. */
 const MAX_LEARNING = 65_536;
 
@@ -17,7 +19,11 @@ interface Slice extends Omit<SliceActivity, 'latency'> {
  * experiments, bandits and metrics work on, without a message per request.
  */
 export class RouteRecorder implements DecisionTap {
-  private slices = new Map<string, Slice>();
+  /** By route: a route has few, and none is looked up by a text made for it. They are kept and counted anew. */
+  private readonly slices = new Map<string, Slice[]>();
+  private sliceCount = 0;
+  /** Those that were counted in since the last report. */
+  private touched: Slice[] = [];
   private shadows = new Map<string, ShadowActivity>();
   private learning: LearningRecord[] = [];
   private lost = 0;
@@ -30,6 +36,7 @@ export class RouteRecorder implements DecisionTap {
 
   decided(record: DecisionRecord): void {
     const slice = this.sliceOf(record);
+    if (slice.requests === 0) this.touched.push(slice);
     slice.requests++;
     if (record.fallbacks.length > 0) slice.fallbacks++;
     if (record.status === 'ok') slice.tally.record(record.latencyMs);
@@ -54,14 +61,18 @@ export class RouteRecorder implements DecisionTap {
 
   /** What happened since the last call; undefined: nothing. */
   take(): RouteActivity | undefined {
-    if (this.slices.size === 0 && this.shadows.size === 0 && this.learning.length === 0) return undefined;
+    if (this.touched.length === 0 && this.shadows.size === 0 && this.learning.length === 0) return undefined;
     const activity: RouteActivity = {
-      slices: [...this.slices.values()].map(({ tally, ...slice }) => ({ ...slice, latency: tally.encode() })),
+      slices: this.touched.map(report),
       shadows: [...this.shadows.values()],
       learning: this.learning,
       lost: this.lost,
     };
-    this.slices = new Map();
+    this.touched = [];
+    if (this.sliceCount > MAX_SLICES) {
+      this.slices.clear();
+      this.sliceCount = 0;
+    }
     this.shadows = new Map();
     this.learning = [];
     this.lost = 0;
@@ -69,13 +80,19 @@ export class RouteRecorder implements DecisionTap {
   }
 
   private sliceOf({ route, served, version, role, analysed }: DecisionRecord): Slice {
-    const key = `${route}\n${served}\n${version}\n${role}\n${analysed}`;
-    let slice = this.slices.get(key);
-    if (slice === undefined) {
-      const counts = { requests: 0, errors: 0, clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0 };
-      slice = { route, variant: served, version, role, analysed, ...counts, tally: new LatencyTally() };
-      this.slices.set(key, slice);
+    let slices = this.slices.get(route);
+    if (slices === undefined) {
+      slices = [];
+      this.slices.set(route, slices);
     }
+    for (const slice of slices) {
+      if (slice.variant === served && slice.version === version && slice.role === role && slice.analysed === analysed)
+        return slice;
+    }
+    const counts = { requests: 0, errors: 0, clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0 };
+    const slice = { route, variant: served, version, role, analysed, ...counts, tally: new LatencyTally() };
+    slices.push(slice);
+    this.sliceCount++;
     return slice;
   }
 
@@ -100,4 +117,15 @@ export class RouteRecorder implements DecisionTap {
       latencyMs: record.latencyMs,
     });
   }
+}
+
+/** What a slice counted, after which it counts from 0. */
+function report(slice: Slice): SliceActivity {
+  const { route, variant, version, role, analysed, requests, errors, clientErrors, sheds, cancelled, fallbacks } =
+    slice;
+  const counts = { requests, errors, clientErrors, sheds, cancelled, fallbacks };
+  const latency = slice.tally.encode();
+  slice.requests = slice.errors = slice.clientErrors = slice.sheds = slice.cancelled = slice.fallbacks = 0;
+  slice.tally.clear();
+  return { route, variant, version, role, analysed, ...counts, latency };
 }

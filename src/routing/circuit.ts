@@ -67,11 +67,10 @@ export function circuitEnded(state: CircuitState, failed: boolean, now: number, 
   advance(state, now, policy);
   const part = state.part % PARTS;
   state.requests[part]++;
-  if (failed) state.failures[part]++;
+  if (!failed) return;
+  state.failures[part]++;
   const requests = sum(state.requests);
-  if (failed && requests >= policy.minRequests && sum(state.failures) >= policy.failureRatio * requests) {
-    trip(state, now, policy);
-  }
+  if (requests >= policy.minRequests && sum(state.failures) >= policy.failureRatio * requests) trip(state, now, policy);
 }
 
 /** A request that ended without saying anything about the variant: cancelled, or refused before it was sent. */

@@ -38,6 +38,8 @@ export interface LiveRoute {
   buckets: Uint8Array;
   /** Over variants: their shares of the buckets. */
   pmf: Float64Array;
+  /** The same as a list that records share. */
+  shares: readonly number[];
   policy: LoadedPolicy | undefined;
   /** Bandits: the variant of each arm. */
   arms: number[];
@@ -98,6 +100,7 @@ export function takeState(
     slots,
     buckets,
     pmf,
+    shares: Array.from(pmf),
     policy: policy === undefined ? undefined : loadPolicy(policy),
     arms: arms.map((arm) => variants.findIndex(({ name }) => name === arm)),
   };

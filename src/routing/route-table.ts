@@ -23,6 +23,8 @@ export interface CompiledRoute {
   name: string;
   spec: RouteSpec;
   variants: Variant[];
+  /** Of all variants, in their order. */
+  names: readonly string[];
   /** Models that every entry of the match spells out; undefined: others may match too. */
   models: ReadonlySet<string> | undefined;
   /** Without the model, where there is just one: the table is looked up by it. */
@@ -73,6 +75,7 @@ export function compileRoutes({ routes }: Pick<RouteSet, 'routes'>, restored: Re
 function compileRoute({ metadata, spec }: RouteDocument, restored: Restored, shared: Shared): CompiledRoute {
   const variants = Object.entries(spec.variants).map(([name, variant]) => ({ name, ...variant }));
   const index = (name: string) => variants.findIndex((variant) => variant.name === name);
+  const names = variants.map(({ name }) => name);
   const state = restored.states?.get(metadata.name);
   const before = restored.table?.routes.get(metadata.name);
   const entries = spec.match ?? [{ model: { exact: metadata.name } }];
@@ -86,6 +89,7 @@ function compileRoute({ metadata, spec }: RouteDocument, restored: Restored, sha
     name: metadata.name,
     spec,
     variants,
+    names: sharedPart(shared, 'names', names, () => names),
     models,
     matchers: sharedPart(shared, 'match', [anyModel, described], () =>
       entries.map((entry) => compileMatch(entry, shared, anyModel)),

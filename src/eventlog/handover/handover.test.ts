@@ -128,7 +128,7 @@ test('sampling, fields and rules by model and route', () => {
 
 test('a routed request says how it was decided, and its shadow says that it is one', () => {
   const loop = new LogLoop();
-  const decision = {
+  const decision: Partial<DecisionRecord> = {
     route: 'ranker',
     stateVersion: 3,
     snapshotVersion: 2 ** 40,
@@ -141,8 +141,8 @@ test('a routed request says how it was decided, and its shadow says that it is o
     analysed: true,
     detour: '',
     model: 'iris',
-  } as DecisionRecord;
-  const base = finishedRequest({ decision });
+  };
+  const base = finishedRequest({ decision: decision as DecisionRecord });
   loop.tap.finished(base);
   loop.tap.finished({ ...base, shadow: 'a' });
   const [primary, shadow] = loop.take().map(decodeRecord);

@@ -24,6 +24,11 @@ export class LatencyTally {
     this.few = [];
   }
 
+  clear(): void {
+    this.few.length = 0;
+    this.many = undefined;
+  }
+
   /** As encodeHistogram. */
   encode(): number[][] {
     if (this.many !== undefined) return encodeHistogram(this.many);

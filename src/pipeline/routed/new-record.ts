@@ -3,7 +3,10 @@ import type { CompiledRoute } from '../../routing/route-table.ts';
 import type { InferRequest, RequestContext } from '../types.ts';
 import type { DecisionRecord } from './record.ts';
 
-/** The record of a decision that was just taken; what came of it is filled in when the request is over. */
+/**
+ * The record of a decision that was just taken; what came of it is filled in when the request is over. One per request:
+ * every record has the same fields, and shares with those before it what the route decides by.
+ */
 export function newRecord(
   id: string,
   time: number,
@@ -24,8 +27,8 @@ export function newRecord(
     requestId: request.id,
     stateVersion: decision.stateVersion,
     snapshotVersion: decision.snapshotVersion,
-    eligible: route.variants.filter((_, i) => (decision.eligible & (1 << i)) !== 0).map(({ name }) => name),
-    pmf: Array.from(decision.pmf),
+    eligible: namesOf(route, decision.eligible),
+    pmf: decision.pmf === route.live.pmf ? route.live.shares : Array.from(decision.pmf),
     propensity: decision.pmf[decision.assigned],
     assigned: nameOf(decision.assigned),
     served: nameOf(decision.served),
@@ -35,14 +38,19 @@ export function newRecord(
     bucket: decision.bucket,
     detour: decision.detour,
     fallbacks: [],
-    ...(decision.proposed < 0
-      ? {}
-      : { proposed: { variant: nameOf(decision.proposed), pmf: Array.from(decision.proposedPmf) } }),
-    ...(decision.context.length === 0 ? {} : { context: Array.from(decision.context) }),
+    proposed:
+      decision.proposed < 0 ? undefined : { variant: nameOf(decision.proposed), pmf: Array.from(decision.proposedPmf) },
+    context: decision.context.length === 0 ? undefined : Array.from(decision.context),
     model: '',
     version: '',
     status: 'ok',
     latencyMs: 0,
     timings: undefined,
   };
+}
+
+/** Names of the variants in a mask, which is nearly always that of all. */
+function namesOf({ health, names, variants }: CompiledRoute, mask: number): readonly string[] {
+  if (mask === health.all) return names;
+  return variants.filter((_, i) => (mask & (1 << i)) !== 0).map(({ name }) => name);
 }

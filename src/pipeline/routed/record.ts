@@ -22,9 +22,9 @@ export interface DecisionRecord {
   stateVersion: number;
   snapshotVersion: number;
   /** Names of variants that could be served. */
-  eligible: string[];
+  eligible: readonly string[];
   /** Probability of each of the route's variants, in their order: `assigned` was drawn from it. */
-  pmf: number[];
+  pmf: readonly number[];
   /** Of `assigned`, in `pmf`. */
   propensity: number;
   assigned: string;
@@ -41,9 +41,9 @@ export interface DecisionRecord {
   /** Causes of the attempts that failed before the one that counts. */
   fallbacks: { variant: string; cause: string }[];
   /** Apprentice mode: what the policy would have served, and its distribution. */
-  proposed?: { variant: string; pmf: number[] };
+  proposed: { variant: string; pmf: number[] } | undefined;
   /** Contextual bandits: the features a reward is learnt with. */
-  context?: number[];
+  context: number[] | undefined;
   /** Of the served variant; version '' when nothing was reached. */
   model: string;
   version: string;

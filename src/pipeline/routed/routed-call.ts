@@ -97,20 +97,28 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     const attempt = ++this.attempts;
     requestStarted(route.health, this.variant);
     try {
-      const version = this.plane.versionOf(variant);
-      const timeout = route.spec.resilience.timeout;
-      const deadline = timeout === undefined ? context.deadline : Math.min(context.deadline, monotonicMs() + timeout);
-      const inner = this.plane.inner.infer(
-        { ...request, model: variant.model, version },
-        { ...context, deadline },
-        this,
-        this.keepInputs,
-      );
+      // Named one by one: copying an object of unknown shape costs more than deciding.
+      const asked: InferRequest = {
+        model: variant.model,
+        version: this.plane.versionOf(variant),
+        id: request.id,
+        inputs: request.inputs,
+        outputs: request.outputs,
+        parameters: request.parameters,
+      };
+      const inner = this.plane.inner.infer(asked, this.bounded(context), this, this.keepInputs);
       // An error inside `infer` may have ended the call, or begun the next attempt.
       if (attempt === this.attempts && !this.done) this.inner = inner;
     } catch (error) {
       this.onError(toSwitchyardError(error));
     }
+  }
+
+  /** The context of an attempt, which the route's timeout may end before the client's deadline. */
+  private bounded(context: RequestContext): RequestContext {
+    const { timeout } = this.route.spec.resilience;
+    if (timeout === undefined) return context;
+    return { ...context, deadline: Math.min(context.deadline, monotonicMs() + timeout) };
   }
 
   onResponse(response: InferResponse, final: boolean): void {
@@ -120,8 +128,9 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     const { served } = this.context;
     if (served !== undefined) served.version = response.version;
     if (final) {
-      requestEnded(this.route.health, this.variant, 'ok', monotonicMs());
-      this.end('ok', response);
+      const now = monotonicMs();
+      requestEnded(this.route.health, this.variant, 'ok', now);
+      this.end('ok', response, now);
       this.copy?.primaryAnswered(response);
     }
     this.observer.onResponse(response, final);
@@ -129,27 +138,29 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
 
   onError(error: SwitchyardError): void {
     if (this.done) return;
-    requestEnded(this.route.health, this.variant, outcomeOf(error), monotonicMs());
-    if (this.fallBack(error)) return;
-    this.end(error.code, undefined);
+    const now = monotonicMs();
+    requestEnded(this.route.health, this.variant, outcomeOf(error), now);
+    if (this.fallBack(error, now)) return;
+    this.end(error.code, undefined, now);
     this.copy?.primaryFailed();
     this.observer.onError(error);
   }
 
   cancel(): void {
     if (this.done) return;
-    requestEnded(this.route.health, this.variant, 'forgotten', monotonicMs());
+    const now = monotonicMs();
+    requestEnded(this.route.health, this.variant, 'forgotten', now);
     const inner = this.inner;
-    this.end('cancelled', undefined);
+    this.end('cancelled', undefined, now);
     this.copy?.primaryFailed();
     inner?.cancel();
   }
 
-  private fallBack(error: SwitchyardError): boolean {
+  private fallBack(error: SwitchyardError, now: number): boolean {
     const { route } = this;
     const cause = causeOf(error);
     if (cause === undefined || !route.fallbackOn.has(cause) || this.answered) return false;
-    if (monotonicMs() >= this.context.deadline) return false;
+    if (now >= this.context.deadline) return false;
     this.tried |= 1 << this.variant;
     const next = nextFallback(route, this.assigned, this.plane.eligible(route), this.tried);
     if ((this.tried & (1 << next)) !== 0) return false;
@@ -163,7 +174,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     return true;
   }
 
-  private end(status: DecisionRecord['status'], response: InferResponse | undefined): void {
+  private end(status: DecisionRecord['status'], response: InferResponse | undefined, now: number): void {
     this.done = true;
     this.inner = undefined;
     const { route, record, context } = this;
@@ -172,7 +183,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     record.model = route.variants[this.variant].model;
     record.version = response?.version ?? '';
     record.status = status;
-    record.latencyMs = monotonicMs() - context.receivedAt;
+    record.latencyMs = now - context.receivedAt;
     record.timings = response?.timings;
     this.plane.decided(this, response);
   }

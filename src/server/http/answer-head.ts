@@ -59,6 +59,16 @@ export class AnswerHead {
     return this;
   }
 
+  get length(): number {
+    return this.pos;
+  }
+
+  /** Goes back to where it had `length` bytes. */
+  cutTo(length: number): this {
+    this.pos = length;
+    return this;
+  }
+
   /** Valid until the next `begin`. */
   view(): Uint8Array {
     return new Uint8Array(this.buf.buffer as ArrayBuffer, 0, this.pos);
@@ -108,6 +118,8 @@ export const threadHead = new AnswerHead();
 export class InferenceHeads {
   private readonly head = new AnswerHead();
   private view: Uint8Array = new Uint8Array(0);
+  /** Bytes of the head without what says who answered. */
+  private common = 0;
   private jsonLength = Number.NaN;
   private timed = false;
   private queue = 0;
@@ -144,8 +156,15 @@ export class InferenceHeads {
       this.computeOutput = timings.computeOutput;
       this.batchSize = timings.batchSize;
     }
+    this.common = head.length;
     this.view = head.view();
     return this.view;
+  }
+
+  /** The same for an answer that a route decided. */
+  ofRouted(jsonLength: number, timings: Timings | undefined, served: Served): Uint8Array {
+    this.of(jsonLength, timings);
+    return this.head.cutTo(this.common).served(served).view();
   }
 }
 

@@ -68,7 +68,7 @@ export class V2InferCall extends InferenceCall {
     const { served } = this;
     if (encoding === '') {
       if (served === undefined) exchange.respondBytes(heads.of(jsonLength, timings), body);
-      else exchange.respondBytes(headOf(jsonLength, timings, served).view(), body);
+      else exchange.respondBytes(heads.ofRouted(jsonLength, timings, served), body);
       return;
     }
     // The encoder's buffer is overwritten by the next answer while the thread pool still reads.

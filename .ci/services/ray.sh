@@ -23,7 +23,8 @@ case $verb in
     [ -e "$venv/.done" ] || { echo 'Ray is not installed; run ray.sh install' >&2; exit 1; }
     mkdir -m 700 "$dir" 2>/dev/null || { echo "$dir is in the way; ray.sh stop $port" >&2; exit 1; }
     # --block: all of its processes are children of this one, and go with it.
-    RAY_USAGE_STATS_ENABLED=0 RAY_DISABLE_IMPORT_WARNING=1 RAY_JOB_STOP_WAIT_TIME_S=2 PATH="$venv/bin:$PATH" \
+    # Without tokens, whatever other programs of Ray have left in ~/.ray.
+    RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0 RAY_DISABLE_IMPORT_WARNING=1 RAY_JOB_STOP_WAIT_TIME_S=2 PATH="$venv/bin:$PATH" \
       "$venv/bin/ray" start --head --block --disable-usage-stats --node-ip-address 127.0.0.1 --port "$((port + 1))" \
       --min-worker-port "$((port + 20))" --max-worker-port "$((port + 400))" --ray-client-server-port "$((port + 2))" \
       --dashboard-agent-listen-port "$((port + 3))" --dashboard-host 127.0.0.1 --dashboard-port "$port" --num-cpus 4 --object-store-memory 80000000 \

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startAdminServer } from '../../admin/server.ts';
@@ -86,6 +87,9 @@ describe("a job's token", { timeout: 60_000 }, () => {
     await may('POST', 'runs/log-metric', { run_id: child, key: 'a', value: 1, timestamp: 1 });
     const files = '/api/2.0/mlflow-artifacts/artifacts';
     await may('PUT', `${files}/${experimentId}/${runId}/artifacts/a.txt`, {});
+    await may('PUT', `${files}/${experimentId}/${runId}/artifacts/.checkpoint/1-00000000/state`, {});
+    const digest = createHash('sha256').update('{}').digest('hex');
+    assert.equal(await may('GET', `/api/v1/registry/blobs/sha256:${digest}`), '{}');
     const model = JSON.parse(
       await may('POST', 'logged-models', { experiment_id: experimentId, name: 'm', source_run_id: runId }),
     ).model.info.model_id;

@@ -45,7 +45,7 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
       method: 'GET',
       path: '/api/v1/registry/blobs/{digest}',
       operationId: 'registryReadBlob',
-      summary: 'The bytes of a file of a registered version, by their digest',
+      summary: 'The bytes of a stored file, by their digest',
       stream: (call) => sendBlob(serving, call),
     },
     jsonRoute({

@@ -25,7 +25,7 @@ export interface Serving {
   watch(follow: Follow, mark: string, waitMs: number, signal: AbortSignal): Promise<Resolution>;
   /** Throws RESOURCE_DOES_NOT_EXIST for a version without files. */
   manifest(name: string, version: string): Promise<VersionManifest>;
-  /** A file of a version. Throws RESOURCE_DOES_NOT_EXIST for any other blob. */
+  /** The bytes of a digest. Throws RESOURCE_DOES_NOT_EXIST. */
   blob(digest: string): Promise<{ size: number; open(): Promise<Readable> }>;
   report(report: GatewayReport): Promise<void>;
 }
@@ -52,10 +52,14 @@ export function createServing(context: ServingContext): Serving {
     },
     blob: async (digest) => {
       const known = await database.read((db) =>
-        db.selectFrom('model_version_files').select('size').where('digest', '=', digest).limit(1).executeTakeFirst(),
+        db
+          .selectFrom('blobs')
+          .select('size')
+          .where('digest', '=', digest)
+          .where('deleting_time', 'is', null)
+          .executeTakeFirst(),
       );
-      if (known === undefined || !isDigest(digest))
-        throw doesNotExist(`No version has a file with the digest ${shown(digest)}`);
+      if (known === undefined || !isDigest(digest)) throw doesNotExist(`No blob has the digest ${shown(digest)}`);
       return { size: known.size, open: () => vault.open(digest) };
     },
     report: (report) =>

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { tinyWheel } from '../../testing/wheel.ts';
 import { EnvironmentError, type EnvironmentSettings, Environments } from './environments.ts';
 import { environmentKey, requirementsProblem } from './requirements.ts';
 
@@ -12,29 +13,6 @@ after(() => rmSync(root, { recursive: true, force: true }));
 
 /** A package index of this machine: a folder with one package, so that no test needs a network. */
 const wheels = join(root, 'wheels');
-
-function makePackage(): void {
-  const source = join(root, 'source');
-  mkdirSync(wheels, { recursive: true });
-  mkdirSync(source, { recursive: true });
-  const info = 'Metadata-Version: 2.1\nName: tiny-sy\nVersion: 1.0\n';
-  const wheel = 'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n';
-  const script = `
-import sys, zipfile
-files = {
-  'tiny_sy.py': 'def main():\\n    print("tiny at work")\\n',
-  'tiny_sy-1.0.dist-info/METADATA': ${JSON.stringify(info)},
-  'tiny_sy-1.0.dist-info/WHEEL': ${JSON.stringify(wheel)},
-  'tiny_sy-1.0.dist-info/entry_points.txt': '[console_scripts]\\ntiny-sy = tiny_sy:main\\n',
-}
-record = ''.join(name + ',,\\n' for name in files) + 'tiny_sy-1.0.dist-info/RECORD,,\\n'
-with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
-  for name, text in {**files, 'tiny_sy-1.0.dist-info/RECORD': record}.items():
-    wheel.writestr(name, text)
-`;
-  writeFileSync(join(source, 'make.py'), script);
-  execFileSync('python3', [join(source, 'make.py'), join(wheels, 'tiny_sy-1.0-py3-none-any.whl')]);
-}
 
 function environments(changes: Partial<EnvironmentSettings> = {}): Environments {
   return new Environments({
@@ -51,7 +29,7 @@ function environments(changes: Partial<EnvironmentSettings> = {}): Environments 
 const count = (): number => readdirSync(join(root, 'kept', '.builds')).length;
 
 describe('environments', { timeout: 180_000 }, () => {
-  makePackage();
+  tinyWheel(wheels);
   const shared = environments();
   let first = '';
 

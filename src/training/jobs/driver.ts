@@ -5,6 +5,7 @@ import type { RegistryDatabase } from '../../registry/database/database.ts';
 import { artifactRoot, figuresOf, logJobMetrics } from '../../registry/tracking/job-runs.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import { EnvironmentError, type Environments } from '../environments/environments.ts';
+import { agentFailure, needsAgent, planAttempt, readCertificate, settleCheckpoint } from '../runners/remote/plan.ts';
 import type { AttemptSpec, AttemptStatus, Runner } from '../runners/runner.ts';
 import { readSecrets } from '../work/secrets.ts';
 import { jobVariables, localVariables } from '../work/variables.ts';
@@ -203,7 +204,10 @@ export class JobDriver {
     const { attempt } = this.job.state;
     const runner = this.parts.runner(this.job);
     const secrets = readSecrets(spec.secretRefs, config.secrets, process.env);
-    const tracking = this.parts.tracking(this.job);
+    const told = this.parts.tracking(this.job);
+    // A path of this machine is none elsewhere: there the agent has the certificate itself.
+    const tracking = runner.local ? told : { ...told, certificate: undefined };
+    const carried = runner.local ? undefined : await this.carry(readCertificate(told.certificate));
     const job = { id, name: metadata.name, attempt, runId, experimentId };
     const own = jobVariables({ spec, job, tracking, secrets });
     const environment = runner.local ? await this.environment() : undefined;
@@ -215,13 +219,25 @@ export class JobDriver {
       jobId: id,
       attempt,
       spec,
-      env: { ...local, ...own },
+      env: { ...local, ...own, ...(carried?.plan.environment ? installerVariables(config) : {}) },
       secrets: [...Object.values(secrets), ...(tracking.token === undefined ? [] : [tracking.token])],
       workDir,
       python: environment === undefined ? undefined : join(environment, 'bin', 'python'),
+      carried,
     };
     await runner.start(what);
     await this.apply({ type: 'started' });
+  }
+
+  private async carry(certificate: string | undefined): Promise<AttemptSpec['carried']> {
+    const { runId, document, state } = this.job;
+    const { spec } = document;
+    if (!needsAgent(spec)) return undefined;
+    const { work, store, config } = this.parts;
+    const other = spec.resumeFrom === undefined ? undefined : await store.get(spec.resumeFrom);
+    const { timeoutSeconds, keepDays } = config.environments;
+    const of = { runId, attempt: state.attempt, resumeRun: other?.runId, timeoutSeconds, keepDays };
+    return { plan: await planAttempt(spec, { ...work, ...of }), certificate };
   }
 
   private async follow(): Promise<void> {
@@ -315,6 +331,8 @@ export class JobDriver {
         nextStep: 'find out where it waits: its log ends there',
         again: true,
       };
+    const agent = runner.local ? undefined : agentFailure(status, tail);
+    if (agent !== undefined && event.type === 'ended') event = { type: 'failed', ...agent };
     const next = advance(this.job.state, event, spec.retry, Date.now());
     const root = await this.parts.database.read((db) => artifactRoot(db, this.job.runId)).catch(() => undefined);
     if (root !== undefined) {
@@ -330,6 +348,8 @@ export class JobDriver {
       }
       if (runner.local && spec.checkpoint !== undefined && isOver(next.status))
         await this.storeCheckpoint(root, spec.checkpoint.path);
+      if (!runner.local && spec.checkpoint !== undefined)
+        await settleCheckpoint(root, this.job.state.attempt, this.parts.work);
       await this.storeLog(runner, root);
     }
     await this.apply(event, { logTail: tail });
@@ -384,6 +404,11 @@ export class JobDriver {
 /** Where the log of an attempt is kept with its run. */
 export function logArtifact(root: string, attempt: number): string {
   return `${root}/logs/attempt-${attempt}.log`;
+}
+
+/** Options of pip may hold what lets one into an index: they travel with the secrets. */
+function installerVariables({ environments }: TrainingConfig): Record<string, string> {
+  return { SWITCHYARD_INSTALLER_ARGUMENTS: JSON.stringify(environments.arguments) };
 }
 
 function gone(): AttemptStatus {

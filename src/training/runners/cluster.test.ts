@@ -8,15 +8,28 @@ import type { V1Job, V1Pod } from '@kubernetes/client-node';
 import fc from 'fast-check';
 import { readJob } from '../jobs/read.ts';
 import { exitReason, masked, slice } from './cluster.ts';
-import { filesManifest, jobManifest, secretManifest } from './kubernetes/manifest.ts';
+import { agentManifest, filesManifest, jobManifest, secretManifest } from './kubernetes/manifest.ts';
 import { jobStatus, startProblem } from './kubernetes/pod-status.ts';
 import { rayStatus, shellLine } from './ray/runner.ts';
 import { zip } from './ray/zip.ts';
+import { type AttemptPlan, agentFiles } from './remote/plan.ts';
 import type { AttemptSpec } from './runner.ts';
 import { trainJobManifest } from './trainjob/manifest.ts';
 import { trainJobStatus } from './trainjob/runner.ts';
 
 const SETTINGS = { namespace: 'training', serviceAccount: 'jobs', ttlSeconds: 60, checkpointClaim: 'claim' };
+
+const PLAN: AttemptPlan = {
+  attempt: 1,
+  graceSeconds: 1,
+  patienceSeconds: 1,
+  passSignals: true,
+  inputs: [],
+  outputs: [],
+  root: '0/run/artifacts',
+  checkpoint: null,
+  environment: null,
+};
 
 function attempt(spec: Record<string, unknown> = {}): AttemptSpec {
   const document = readJob({
@@ -70,6 +83,31 @@ test('a Job is tried once, ends by itself, and has no rights on its node', () =>
       ['/work/lib/a.py', 'file-1'],
       ['/work/ckpt', 'abc'],
     ],
+  );
+  // With what its agent carries: the command is the agent's, and there is time to store what is there.
+  const carried = {
+    plan: { ...PLAN, outputs: [{ name: 'model', path: 'out', optional: false }] },
+    certificate: 'PEM',
+  };
+  const whole = jobManifest({ ...attempt(spec), carried }, SETTINGS).spec?.template.spec;
+  assert.deepEqual(
+    [whole?.containers[0].command?.slice(0, 2), whole?.containers[0].args, whole?.terminationGracePeriodSeconds],
+    [['sh', '-c'], ['python', 'train.py', '--lr', '1'], 63],
+  );
+  assert.deepEqual(
+    whole?.containers[0].volumeMounts?.map(({ mountPath }) => mountPath),
+    ['/work', '/work/train.py', '/work/lib/a.py', '/switchyard', '/work/ckpt'],
+  );
+  assert.deepEqual(Object.keys(agentManifest({ ...attempt(spec), carried })?.data ?? {}), [
+    'attempt.py',
+    'plan.json',
+    'ca.pem',
+  ]);
+  const files = Array.from({ length: 10_000 }, (_, i) => ({ path: `part-${i}`, digest: `sha256:${'0'.repeat(64)}` }));
+  const many = { ...PLAN, inputs: [{ name: 'data', path: 'data', files }] };
+  assert.throws(
+    () => agentFiles({ plan: many, certificate: undefined }),
+    /spec\.inputs: .* pack them into fewer files/,
   );
   for (const volume of pod?.volumes ?? []) assert.equal(volume.hostPath, undefined);
   // What is secret is in no Job and no map of files.

@@ -1,5 +1,6 @@
 import { invalidArgument } from '../../shared/errors.ts';
 import type { JobSpec } from '../jobs/spec.ts';
+import { needsAgent } from './remote/plan.ts';
 import type { AttemptStatus, LogChunk } from './runner.ts';
 
 /** What the runners of clusters have in common. */
@@ -9,13 +10,11 @@ export function checkRemote(spec: JobSpec, kind: string): void {
   const refuse = (field: string, why: string): never => {
     throw invalidArgument(`spec.${field}: the ${kind} runner ${why}`);
   };
-  if (spec.inputs.length > 0) refuse('inputs', 'brings none; let the script read them with the mlflow client');
-  if (spec.outputs.length > 0) refuse('outputs', 'takes none; let the script log them with the mlflow client');
-  if (spec.resumeFrom !== undefined)
-    refuse('resumeFrom', "cannot reach another job's checkpoint; keep it in the registry");
-  const { requirements, requirementsFile } = spec.environment ?? {};
-  if (requirements !== undefined || requirementsFile !== undefined)
-    refuse('environment.requirements', 'installs nothing; name an image or a cluster that has what the job needs');
+  if (spec.command === undefined && needsAgent(spec))
+    refuse('command', 'needs it to bring inputs, requirements and checkpoints, and to take outputs; name the program');
+  const python = spec.environment?.python ?? 'default';
+  if (python !== 'default')
+    refuse('environment.python', `has no ${JSON.stringify(python)} of this server; it takes the python3 that it finds`);
 }
 
 /** A status of one that goes on, or that ended as `phase` says. */

@@ -1,4 +1,5 @@
 import type { JobSpec, RunnerKind } from '../jobs/spec.ts';
+import type { Carried } from './remote/plan.ts';
 
 export type AttemptPhase = 'starting' | 'running' | 'succeeded' | 'failed' | 'cancelled' | 'timedOut' | 'lost';
 
@@ -29,6 +30,8 @@ export interface AttemptSpec {
   workDir: string;
   /** Interpreter of the provisioned environment; undefined: none was asked for, or the runner is not local. */
   python: string | undefined;
+  /** Of runners that are not local: what the job's agent brings and takes; undefined: it needs none. */
+  carried?: Carried | undefined;
 }
 
 export interface LogChunk {

@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { V1Pod } from '@kubernetes/client-node';
 import { type PodPlay, PodScheduler } from '../../testing/kubernetes-nodes.ts';
+import { runPod } from '../../testing/pod-process.ts';
 import { RegistryUnderTest } from '../../testing/registry.ts';
 import { trainingUnderTest } from '../../testing/training.ts';
+import { tinyWheel } from '../../testing/wheel.ts';
 import type { JobView } from '../jobs/jobs.ts';
 import type { RunnerKind } from '../jobs/spec.ts';
 import type { Training } from '../training.ts';
@@ -27,6 +33,23 @@ if not (folder / "state").exists():
 print("resumed from", (folder / "state").read_text(), flush=True)
 `;
 
+/** Needs its input, its environment and, at the second attempt or as another job, what the last one left. */
+const WHOLE = `
+import os, pathlib, sys
+import tiny_sy
+tiny_sy.main()
+state = pathlib.Path(os.environ["SWITCHYARD_CHECKPOINT"]) / "state"
+done = int(state.read_text()) if state.exists() else 0
+state.write_text(str(done + 1))
+data = (pathlib.Path(os.environ["SWITCHYARD_INPUT_DATA"]) / "train.csv").read_text()
+print("steps before:", done, flush=True)
+if done == 0:
+    sys.exit(3)
+out = pathlib.Path("out/weights")
+out.mkdir(parents=True)
+(out / "model.txt").write_text("%d %s" % (done, data))
+`;
+
 /** One document for every runner. */
 function job(runner: RunnerKind, word: string, spec: Record<string, unknown> = {}) {
   return {
@@ -41,7 +64,7 @@ function job(runner: RunnerKind, word: string, spec: Record<string, unknown> = {
       files: { 'train.py': TRAIN },
       resources: { cpu: 0.5 },
       checkpoint: { path: 'checkpoints' },
-      retry: { max: 3, backoffSeconds: 0.1 },
+      retry: { max: 1, backoffSeconds: 0.1 },
       metrics: { objective: 'accuracy', direction: 'maximize' as const },
       graceSeconds: 1,
       ...spec,
@@ -49,17 +72,18 @@ function job(runner: RunnerKind, word: string, spec: Record<string, unknown> = {
   };
 }
 
-describe('one document on every runner', { timeout: 400_000 }, () => {
+describe('one document on every runner', { timeout: 900_000 }, () => {
   let registry: RegistryUnderTest;
   let training: Training;
   let errors: unknown[];
   let scheduler: PodScheduler;
   /** What pods do, by their job's name. */
-  let play: (attempt: string, word: string) => PodPlay = (attempt) =>
-    attempt === '1' ? { exitCode: 3, reason: 'Error' } : 'complete';
+  let play: (attempt: string, word: string, pod: V1Pod) => PodPlay = () => 'complete';
+  const root = mkdtempSync(join(tmpdir(), 'runners-'));
   const open = async (): Promise<void> => {
     const config = {
       process: { minFreeBytes: 0, cpu: 8 },
+      environments: { installer: 'pip', arguments: ['--no-index', '--find-links', join(root, 'wheels')] },
       kubernetes: {
         kubeconfig,
         context: 'runner',
@@ -75,16 +99,18 @@ describe('one document on every runner', { timeout: 400_000 }, () => {
     assert.ok(kubeconfig, 'SWITCHYARD_TEST_KUBECONFIG must name a kubeconfig: .ci/services/kubernetes.sh start');
     assert.ok(ray, 'SWITCHYARD_TEST_RAY_URL must name a Ray dashboard: .ci/services/ray.sh start');
     registry = await RegistryUnderTest.open();
+    tinyWheel(join(root, 'wheels'));
     await open();
     scheduler = await PodScheduler.open(kubeconfig, NAMESPACE, (pod) => {
       const { labels = {} } = pod.metadata ?? {};
-      return play(labels['switchyard.dev/attempt'] ?? '', pod.spec?.containers[0].args?.[0] ?? '');
+      return play(labels['switchyard.dev/attempt'] ?? '', pod.spec?.containers[0].args?.at(-1) ?? '', pod);
     });
   });
   after(async () => {
     scheduler?.close();
     await training?.close();
     await registry?.close();
+    rmSync(root, { recursive: true, force: true });
   });
 
   const until = async (id: string, met: (job: JobView) => boolean): Promise<JobView> => {
@@ -104,7 +130,7 @@ describe('one document on every runner', { timeout: 400_000 }, () => {
       const { id } = await training.jobs.submit(job(runner, 'go'), by);
       const view = await training.jobs.ended(id);
       assert.deepEqual([view.status, view.reason], ['succeeded', ''], view.logTail);
-      assert.ok(view.attempt >= 2, `${view.attempt} attempts`);
+      assert.equal(view.attempt, 2);
       const history = await training.jobs.history(id);
       assert.ok(
         history.some(({ status, reason }) => status === 'retrying' && reason.includes('exit code 3')),
@@ -117,6 +143,61 @@ describe('one document on every runner', { timeout: 400_000 }, () => {
       if (runner === 'kubernetes') assert.match(await log(id), /accuracy=0\.9 step=1/);
       else assert.match(await log(id), /resumed from one/);
       await training.jobs.remove(id);
+      assert.deepEqual(errors, []);
+    });
+
+    test(`${runner}: inputs, environment, outputs, checkpoint, and another job that resumes from it`, async () => {
+      const ran = new Map<string, PodPlay>();
+      const outputs: string[] = [];
+      // kwok starts no program: what the pod's container is told to run is run here, and then played.
+      play = (_attempt, _word, pod) => {
+        const name = pod.metadata?.name ?? '';
+        const known = ran.get(name);
+        if (known !== undefined) return known;
+        ran.set(name, 'unscheduled');
+        const places = { root: join(root, name), claims: join(root, 'claims') };
+        void runPod(scheduler.core, pod, places).then(
+          ({ exitCode, output }) => {
+            outputs.push(output);
+            ran.set(name, exitCode === 0 ? 'complete' : { exitCode, reason: 'Error' });
+          },
+          (error: unknown) => {
+            outputs.push(String(error));
+            ran.set(name, { exitCode: 1, reason: 'Error' });
+          },
+        );
+        return 'unscheduled';
+      };
+      const { run } = await registry.ok('POST', 'runs/create', { experiment_id: '0', start_time: 1 });
+      const files = (runId: string, path: string): string =>
+        `${registry.url}/api/2.0/mlflow-artifacts/artifacts/0/${runId}/artifacts/${path}`;
+      await fetch(files(run.info.run_id, 'data/train.csv'), { method: 'PUT', body: 'a,b\n' });
+      const spec = {
+        args: [],
+        files: { 'train.py': WHOLE, 'requirements.txt': 'tiny-sy==1.0\n' },
+        environment: { requirementsFile: 'requirements.txt' },
+        inputs: [{ name: 'data', source: `runs:/${run.info.run_id}/data` }],
+        outputs: [{ name: 'model', path: 'out' }],
+        experiment: 'Default',
+      };
+      const finish = async (more: Record<string, unknown>): Promise<JobView> => {
+        const { id } = await training.jobs.submit(job(runner, 'go', { ...spec, ...more }), by);
+        const view = await training.jobs.ended(id);
+        assert.equal(view.status, 'succeeded', `${view.reason}\n${view.logTail}\n${outputs.join('\n---\n')}`);
+        return view;
+      };
+      const artifact = async (view: JobView, path: string): Promise<string> =>
+        (await fetch(files(view.runId, path))).text();
+      const first = await finish({});
+      assert.equal(first.attempt, 2);
+      assert.equal(await artifact(first, 'model/weights/model.txt'), '1 a,b\n');
+      assert.equal(await artifact(first, 'checkpoint/state'), '2');
+      const second = await finish({ resumeFrom: first.id });
+      assert.equal(second.attempt, 1);
+      assert.equal(await artifact(second, 'model/weights/model.txt'), '2 a,b\n');
+      assert.equal(await artifact(second, 'checkpoint/state'), '3');
+      await training.jobs.remove(first.id);
+      await training.jobs.remove(second.id);
       assert.deepEqual(errors, []);
     });
 
@@ -159,6 +240,17 @@ describe('one document on every runner', { timeout: 400_000 }, () => {
     assert.equal((await training.jobs.ended(id)).status, 'timedOut');
   });
 
+  test('ray: what cannot be brought is the reason', async () => {
+    const spec = { environment: { requirements: 'no-such-package-sy==9' } };
+    const { id } = await training.jobs.submit(job('ray', 'go', spec), by);
+    const view = await training.jobs.ended(id);
+    assert.deepEqual(
+      [view.status, view.attempt, view.nextStep],
+      ['failed', 1, 'correct spec.environment.requirements'],
+    );
+    assert.match(view.reason, /the requirements could not be installed: .*no-such-package-sy/);
+  });
+
   test('ray: what takes too long is stopped', async () => {
     const { id } = await training.jobs.submit(job('ray', 'wait', { timeoutSeconds: 3, retry: { max: 0 } }), by);
     assert.equal((await training.jobs.ended(id)).status, 'timedOut');
@@ -194,6 +286,7 @@ describe('one document on every runner', { timeout: 400_000 }, () => {
     const made: any = await custom.getNamespacedCustomObject(place(name));
     assert.deepEqual([made.spec.trainer.numNodes, made.spec.trainer.numProcPerNode], [3, 2]);
     assert.deepEqual(made.spec.trainer.args, ['torchrun', 'train.py', 'go']);
+    assert.match(made.spec.trainer.command.join(' '), /cd \/work && exec "\$@" sh sh -c .*attempt\.py/s);
     await report(name, { jobsStatus: node(3) });
     await report(name, { jobsStatus: node(0), conditions: [condition('Failed', 'NodeFailed')] });
     const second = await until(id, ({ attempt, status }) => attempt === 2 && status === 'running');
@@ -219,15 +312,15 @@ describe('one document on every runner', { timeout: 400_000 }, () => {
     for (const [runner, spec, expected] of [
       ['kubernetes', { image: 'evil/miner:1' }, /spec\.image: "evil\/miner:1" is not allowed/],
       ['kubernetes', { nodes: 2 }, /take the runner trainjob/],
+      ['kubernetes', { command: undefined }, /spec\.command: the kubernetes runner needs it to bring inputs/],
       [
         'kubernetes',
-        { inputs: [{ name: 'data', source: 'runs:/a/b' }] },
-        /spec\.inputs: the kubernetes runner brings none/,
+        { environment: { requirements: 'numpy', python: 'other' } },
+        /environment\.python: the kubernetes runner has no "other" of this server/,
       ],
       ['kubernetes', { hostPath: '/' }, /hostPath is not allowed/],
       ['kubernetes', { securityContext: { privileged: true } }, /privileged is not allowed/],
       ['ray', { resources: { disk: '1Gi' } }, /spec\.resources\.disk/],
-      ['ray', { environment: { requirements: 'numpy' } }, /installs nothing/],
     ] as [RunnerKind, Record<string, unknown>, RegExp][]) {
       await assert.rejects(async () => training.jobs.submit(job(runner, 'go', spec), by), { message: expected });
     }

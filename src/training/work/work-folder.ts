@@ -35,14 +35,14 @@ export async function fillWorkFolder(folder: string, spec: JobSpec, parts: WorkP
   for (const input of spec.inputs) await fetchInput(folder, input, parts);
 }
 
-async function fetchInput(folder: string, input: JobSpec['inputs'][number], parts: WorkParts): Promise<void> {
-  const { name, source, digest } = input;
+/** The files of an input by their digests; '' as path: the place of the input itself. Rejects with not_found or failed_precondition. */
+export async function resolveInput(
+  { name, source, digest }: JobSpec['inputs'][number],
+  { database }: Pick<WorkParts, 'database'>,
+): Promise<Pick<InputFile, 'path' | 'digest'>[]> {
   const what = `input ${JSON.stringify(name)}`;
-  if (source === undefined) {
-    await fetchBlob(join(folder, inputPath(input)), digest as Digest, what, parts);
-    return;
-  }
-  const files = await parts.database
+  if (source === undefined) return [{ path: '', digest: digest as Digest }];
+  const files = await database
     .read((db) => inputFiles(db, source))
     .catch((error: unknown) => {
       throw new SwitchyardError('not_found', `${what}: ${(error as Error).message}`);
@@ -51,12 +51,13 @@ async function fetchInput(folder: string, input: JobSpec['inputs'][number], part
     const found = files.length === 1 ? files[0].digest : `${files.length} files`;
     throw new SwitchyardError('failed_precondition', `${what}: ${source} is ${found}, and ${digest} was asked for`);
   }
-  await fetchFiles(join(folder, inputPath(input)), files, what, parts);
+  return files;
 }
 
-/** A single file becomes the path itself when it was named; a folder's files lie below it. */
-async function fetchFiles(path: string, files: readonly InputFile[], what: string, parts: WorkParts): Promise<void> {
-  for (const file of files) await fetchBlob(join(path, file.path), file.digest, what, parts);
+async function fetchInput(folder: string, input: JobSpec['inputs'][number], parts: WorkParts): Promise<void> {
+  const place = join(folder, inputPath(input));
+  for (const { path, digest } of await resolveInput(input, parts))
+    await fetchBlob(join(place, path), digest, `input ${JSON.stringify(input.name)}`, parts);
 }
 
 /** Copies a blob and checks what it copied. */

@@ -1,10 +1,16 @@
 import type { V1ConfigMap, V1Job, V1Secret } from '@kubernetes/client-node';
 import { torchrunCommand } from '../../jobs/launcher.ts';
 import type { JobSpec } from '../../jobs/spec.ts';
+import { launchScript } from '../remote/agent.ts';
+import { agentFiles } from '../remote/plan.ts';
 import type { AttemptSpec } from '../runner.ts';
 
 /** Where files lie, and where the command runs. */
 export const WORK_FOLDER = '/work';
+/** Where the agent and its plan lie. */
+const AGENT_FOLDER = '/switchyard';
+/** What the agent gets after the job's own time to end, to store what is there. */
+const STORE_SECONDS = 60;
 export const CONTAINER = 'job';
 /** On objects that were told to end: 'cancelled', or why. */
 export const ENDED_BY = 'switchyard.dev/ended-by';
@@ -51,12 +57,36 @@ export function filesManifest(attempt: AttemptSpec): V1ConfigMap | undefined {
   };
 }
 
+/** The agent with its plan, under a name of its own. Undefined: the attempt needs none. */
+export function agentManifest(attempt: AttemptSpec): V1ConfigMap | undefined {
+  if (attempt.carried === undefined) return undefined;
+  return {
+    metadata: { name: agentName(attempt.name), labels: labelsOf(attempt) },
+    data: agentFiles(attempt.carried),
+  };
+}
+
+export function agentName(attempt: string): string {
+  return `${attempt}-agent`;
+}
+
+/** A command in the hands of the attempt's agent, where it has one. */
+export function withAgent({ carried }: AttemptSpec, words: readonly string[]): { command: string[]; args?: string[] } {
+  if (carried === undefined) return { command: [...words] };
+  return { command: ['sh', '-c', launchScript(AGENT_FOLDER), 'sh'], args: [...words] };
+}
+
+/** How long a pod has from TERM to KILL. */
+function graceOf({ carried, spec }: AttemptSpec): number {
+  return Math.ceil(spec.graceSeconds) + (carried === undefined ? 0 : STORE_SECONDS);
+}
+
 function fileKey(index: number): string {
   return `file-${index}`;
 }
 
 /** Volumes of a pod and where its container finds them. Nothing of the node can be among them. */
-export function volumesOf({ name, jobId, spec }: AttemptSpec, { checkpointClaim }: PodSettings) {
+export function volumesOf({ name, jobId, spec, carried }: AttemptSpec, { checkpointClaim }: PodSettings) {
   const { disk } = spec.resources;
   const files = Object.keys(spec.files);
   const checkpoint = spec.checkpoint === undefined ? undefined : checkpointClaim;
@@ -64,6 +94,7 @@ export function volumesOf({ name, jobId, spec }: AttemptSpec, { checkpointClaim 
     volumes: [
       { name: 'work', emptyDir: disk === undefined ? {} : { sizeLimit: String(disk) } },
       ...(files.length === 0 ? [] : [{ name: 'files', configMap: { name } }]),
+      ...(carried === undefined ? [] : [{ name: 'agent', configMap: { name: agentName(name) } }]),
       ...(checkpoint === undefined ? [] : [{ name: 'checkpoint', persistentVolumeClaim: { claimName: checkpoint } }]),
     ],
     mounts: [
@@ -74,6 +105,7 @@ export function volumesOf({ name, jobId, spec }: AttemptSpec, { checkpointClaim 
         subPath: fileKey(i),
         readOnly: true,
       })),
+      ...(carried === undefined ? [] : [{ name: 'agent', mountPath: AGENT_FOLDER, readOnly: true }]),
       ...(checkpoint === undefined
         ? []
         : [{ name: 'checkpoint', mountPath: `${WORK_FOLDER}/${spec.checkpoint?.path}`, subPath: jobId }]),
@@ -120,13 +152,13 @@ export function jobManifest(attempt: AttemptSpec, settings: PodSettings): V1Job 
           serviceAccountName: settings.serviceAccount,
           automountServiceAccountToken: false,
           enableServiceLinks: false,
-          terminationGracePeriodSeconds: Math.ceil(spec.graceSeconds),
+          terminationGracePeriodSeconds: graceOf(attempt),
           securityContext: { seccompProfile: { type: 'RuntimeDefault' } },
           containers: [
             {
               name: CONTAINER,
               image: imageOf(spec),
-              ...commandOf(spec),
+              ...commandOf(attempt),
               workingDir: WORK_FOLDER,
               envFrom: [{ secretRef: { name } }],
               resources: resourcesOf(spec),
@@ -141,9 +173,11 @@ export function jobManifest(attempt: AttemptSpec, settings: PodSettings): V1Job 
   };
 }
 
-function commandOf({ command, args, procsPerNode }: JobSpec): { command?: string[]; args?: string[] } {
+function commandOf(attempt: AttemptSpec): { command?: string[]; args?: string[] } {
+  const { command, args, procsPerNode } = attempt.spec;
   if (command === undefined) return args.length === 0 ? {} : { args };
-  if (procsPerNode === 1) return { command, args };
+  if (procsPerNode === 1)
+    return attempt.carried === undefined ? { command, args } : withAgent(attempt, [...command, ...args]);
   const rank = { nodes: 1, procsPerNode, nodeRank: 0, masterAddress: '127.0.0.1', masterPort: 29_500 };
-  return { command: torchrunCommand([...command, ...args], rank) };
+  return withAgent(attempt, torchrunCommand([...command, ...args], rank));
 }

@@ -6,6 +6,8 @@ import { checkRemote, masked, slice } from '../cluster.ts';
 import type { AttemptSpec, AttemptStatus, LogChunk, Runner } from '../runner.ts';
 import { Cluster, type ClusterSettings, mergePatch } from './cluster.ts';
 import {
+  agentManifest,
+  agentName,
   CONTAINER,
   ENDED_BY,
   filesManifest,
@@ -27,7 +29,7 @@ const LOG_BYTES = 64 * 1024 ** 2;
 const MAX_FILES_BYTES = 900_000;
 
 /** Throws for what no pod can do, or may not. */
-export function checkPod(spec: JobSpec, { images, checkpointClaim }: KubernetesSettings, kind: string): void {
+export function checkPod(spec: JobSpec, { images }: KubernetesSettings, kind: string): void {
   checkRemote(spec, kind);
   const image = imageOf(spec);
   if (image === undefined)
@@ -42,8 +44,6 @@ export function checkPod(spec: JobSpec, { images, checkpointClaim }: KubernetesS
     throw invalidArgument(
       `spec.files: ${bytes} bytes are more than the ${MAX_FILES_BYTES} that Kubernetes carries; put them into the image`,
     );
-  if (spec.checkpoint !== undefined && checkpointClaim === undefined)
-    throw invalidArgument('spec.checkpoint: needs training.kubernetes.checkpointClaim, a volume that outlives a pod');
 }
 
 /** Runs attempts as Jobs of a Kubernetes cluster. Everything about an attempt is kept there, under its name. */
@@ -140,27 +140,31 @@ export class KubernetesRunner implements Runner {
 export async function provide(cluster: Cluster, attempt: AttemptSpec): Promise<void> {
   const { namespace } = cluster;
   await cluster.create(({ core }) => core.createNamespacedSecret({ namespace, body: secretManifest(attempt) }));
-  const files = filesManifest(attempt);
-  if (files !== undefined)
-    await cluster.create(({ core }) => core.createNamespacedConfigMap({ namespace, body: files }));
+  for (const body of [filesManifest(attempt), agentManifest(attempt)])
+    if (body !== undefined) await cluster.create(({ core }) => core.createNamespacedConfigMap({ namespace, body }));
 }
 
 /** Lets what a pod mounts go with its owner. */
 export async function own(
   cluster: Cluster,
-  { name, spec }: AttemptSpec,
+  { name, spec, carried }: AttemptSpec,
   owner: { apiVersion: string; kind: string; uid: string },
 ): Promise<void> {
   const { namespace } = cluster;
   const body = { metadata: { ownerReferences: [{ ...owner, name }] } };
   const options = await mergePatch();
   await cluster.find(({ core }) => core.patchNamespacedSecret({ name, namespace, body }, options));
-  if (Object.keys(spec.files).length === 0) return;
-  await cluster.find(({ core }) => core.patchNamespacedConfigMap({ name, namespace, body }, options));
+  const maps = [
+    ...(Object.keys(spec.files).length === 0 ? [] : [name]),
+    ...(carried === undefined ? [] : [agentName(name)]),
+  ];
+  for (const map of maps)
+    await cluster.find(({ core }) => core.patchNamespacedConfigMap({ name: map, namespace, body }, options));
 }
 
 export async function withdraw(cluster: Cluster, name: string): Promise<void> {
   const { namespace } = cluster;
   await cluster.find(({ core }) => core.deleteNamespacedSecret({ name, namespace }));
-  await cluster.find(({ core }) => core.deleteNamespacedConfigMap({ name, namespace }));
+  for (const map of [name, agentName(name)])
+    await cluster.find(({ core }) => core.deleteNamespacedConfigMap({ name: map, namespace }));
 }

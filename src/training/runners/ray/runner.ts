@@ -4,6 +4,8 @@ import { invalidArgument } from '../../../shared/errors.ts';
 import { torchrunCommand } from '../../jobs/launcher.ts';
 import type { JobSpec } from '../../jobs/spec.ts';
 import { checkRemote, exitReason, masked, signalOf, slice, statusOf } from '../cluster.ts';
+import { launchScript } from '../remote/agent.ts';
+import { agentFiles } from '../remote/plan.ts';
 import type { AttemptSpec, AttemptStatus, LogChunk, Runner } from '../runner.ts';
 import { RayApi, type RayJob } from './api.ts';
 import { zip } from './zip.ts';
@@ -14,6 +16,9 @@ export interface RaySettings {
   /** A folder that all nodes share, for checkpoints. */
   checkpointDir: string | undefined;
 }
+
+/** Where a job finds its agent, below the folder it starts in. */
+const AGENT_FOLDER = '.switchyard';
 
 /** Keys of a Ray job's metadata. */
 const TIMEOUT = 'switchyard.timeout_ms';
@@ -62,8 +67,6 @@ export class RayRunner implements Runner {
       );
     if (spec.resources.disk !== undefined)
       throw invalidArgument('spec.resources.disk: Ray limits no disk; leave it out');
-    if (spec.checkpoint !== undefined && this.settings.checkpointDir === undefined)
-      throw invalidArgument('spec.checkpoint: needs training.ray.checkpointDir, a folder that all nodes share');
   }
 
   async start(attempt: AttemptSpec): Promise<void> {
@@ -77,11 +80,15 @@ export class RayRunner implements Runner {
     const folder = checkpoint === undefined || spec.checkpoint === undefined ? undefined : `${checkpoint}/${jobId}`;
     // Ray keeps the folder of a package among its own; a job finds its checkpoint where all nodes do.
     const line = shellLine(procsPerNode === 1 ? whole : torchrunCommand(whole, rank));
+    const agent = carriedFiles(attempt, folder);
+    const launch = agent === undefined ? '' : `${shellLine(['sh', '-c', launchScript(AGENT_FOLDER), 'sh'])} `;
+    // The agent's plan makes each attempt's package one of its own: what is written there is nobody else's.
+    const all = { ...files, ...agent };
     await this.api.submit({
-      entrypoint: folder === undefined ? `exec ${line}` : `mkdir -p ${shellLine([folder])} && exec ${line}`,
+      entrypoint: `exec ${launch}${line}`,
       submission_id: name,
       runtime_env: {
-        ...(Object.keys(files).length === 0 ? {} : { working_dir: await this.upload(files) }),
+        ...(Object.keys(all).length === 0 ? {} : { working_dir: await this.upload(all) }),
         env_vars: { ...env, ...(folder === undefined ? {} : { SWITCHYARD_CHECKPOINT: folder }) },
       },
       metadata: { [TIMEOUT]: String(spec.timeoutSeconds * 1000), 'switchyard.job': jobId },
@@ -143,4 +150,21 @@ export class RayRunner implements Runner {
 function isLate({ start_time, end_time, metadata }: RayJob): boolean {
   const limit = Number(metadata?.[TIMEOUT] ?? Number.POSITIVE_INFINITY);
   return start_time !== null && start_time > 0 && (end_time || Date.now()) - start_time > limit;
+}
+
+/** Ray tells every process of a job to end, and keeps nodes: so environments stay there for the next job. */
+function carriedFiles(
+  { carried }: AttemptSpec,
+  checkpointFolder: string | undefined,
+): Record<string, string> | undefined {
+  if (carried === undefined) return undefined;
+  const { checkpoint, environment } = carried.plan;
+  const plan = {
+    ...carried.plan,
+    passSignals: false,
+    checkpoint: checkpoint === null ? null : { ...checkpoint, path: checkpointFolder ?? checkpoint.path },
+    environment: environment === null ? null : { ...environment, kept: true },
+  };
+  const files = agentFiles({ ...carried, plan });
+  return Object.fromEntries(Object.entries(files).map(([name, text]) => [`${AGENT_FOLDER}/${name}`, text]));
 }

@@ -1,5 +1,12 @@
-import type { JobSpec } from '../../jobs/spec.ts';
-import { imageOf, labelsOf, type PodSettings, resourcesOf, volumesOf, WORK_FOLDER } from '../kubernetes/manifest.ts';
+import {
+  imageOf,
+  labelsOf,
+  type PodSettings,
+  resourcesOf,
+  volumesOf,
+  WORK_FOLDER,
+  withAgent,
+} from '../kubernetes/manifest.ts';
 import type { AttemptSpec } from '../runner.ts';
 
 export const GROUP = 'trainer.kubeflow.org';
@@ -44,7 +51,7 @@ export function trainJobManifest(attempt: AttemptSpec, settings: PodSettings, ru
       labels: labelsOf(attempt),
       trainer: {
         image: imageOf(spec),
-        ...commandOf(spec),
+        ...commandOf(attempt),
         env: Object.keys(env).map((key) => ({ name: key, valueFrom: { secretKeyRef: { name, key } } })),
         numNodes: spec.nodes,
         numProcPerNode: spec.procsPerNode,
@@ -63,13 +70,15 @@ export function trainJobManifest(attempt: AttemptSpec, settings: PodSettings, ru
 }
 
 /** A TrainJob has no work folder: the command is started from it by a shell that only changes there. */
-function commandOf({ command, args, nodes, procsPerNode }: JobSpec): { command?: string[]; args?: string[] } {
+function commandOf(attempt: AttemptSpec): { command?: string[]; args?: string[] } {
+  const { command, args, nodes, procsPerNode } = attempt.spec;
   if (command === undefined) return args.length === 0 ? {} : { args };
   const whole = [...command, ...args];
   const python = /^(.*\/)?python3?(\.\d+)?$/.test(whole[0]);
   const torchrun = ['torchrun', ...(python ? whole.slice(1) : ['--no-python', ...whole])];
-  return {
-    command: ['sh', '-c', `cd ${WORK_FOLDER} && exec "$@"`, 'sh'],
-    args: nodes * procsPerNode > 1 ? torchrun : whole,
-  };
+  const words = nodes * procsPerNode > 1 ? torchrun : whole;
+  const shell = ['sh', '-c', `cd ${WORK_FOLDER} && exec "$@"`, 'sh'];
+  if (attempt.carried === undefined) return { command: shell, args: words };
+  const { command: agent, args: rest } = withAgent(attempt, words);
+  return { command: [...shell, ...agent], args: rest };
 }

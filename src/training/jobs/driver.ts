@@ -7,16 +7,10 @@ import { SwitchyardError } from '../../shared/errors.ts';
 import { EnvironmentError, type Environments } from '../environments/environments.ts';
 import { agentFailure, needsAgent, planAttempt, readCertificate, settleCheckpoint } from '../runners/remote/plan.ts';
 import type { AttemptSpec, AttemptStatus, Runner } from '../runners/runner.ts';
+import { bringCheckpoint, keepCheckpoint, placeCheckpoint } from '../work/checkpoint.ts';
 import { readSecrets } from '../work/secrets.ts';
 import { jobVariables, localVariables } from '../work/variables.ts';
-import {
-  CHECKPOINT_FOLDER,
-  fillWorkFolder,
-  lookInside,
-  placeCheckpoint,
-  storeFiles,
-  type WorkParts,
-} from '../work/work-folder.ts';
+import { CHECKPOINT_FOLDER, fillWorkFolder, lookInside, storeFiles, type WorkParts } from '../work/work-folder.ts';
 import type { By } from './jobs.ts';
 import { emptyProgress, readOutput } from './output-progress.ts';
 import { advance, isOver, type JobEvent } from './state.ts';
@@ -104,6 +98,12 @@ export class JobDriver {
     if (!known) this.parts.log('error', 'driving a job failed', { job: this.id, err: error });
     // What runs goes on, whatever fails here.
     if (this.job.state.status === 'running') return false;
+    // It may run although its start was not told, and the next attempt would meet it.
+    if (this.job.state.status === 'starting')
+      await this.parts
+        .runner(this.job)
+        .cancel(this.name, 0)
+        .catch(() => {});
     const again = !known || error.code === 'unavailable';
     const nextStep = again ? 'retry the job; the log of the server has more' : 'correct the job and submit it again';
     const reason = error instanceof Error ? error.message : String(error);
@@ -156,10 +156,13 @@ export class JobDriver {
         return;
       }
       const workDir = this.workDir();
+      const path = spec.checkpoint?.path;
+      const kept = path !== undefined && (await this.checkpoint(path));
       await rm(workDir, { recursive: true, force: true });
       await fillWorkFolder(workDir, spec, this.parts.work);
       await mkdir(join(workDir, '.tmp'), { recursive: true });
-      if (spec.checkpoint !== undefined) await this.checkpoint(workDir, spec.checkpoint.path);
+      if (kept) await placeCheckpoint(this.kept, join(workDir, path));
+      else if (path !== undefined) await mkdir(join(workDir, path), { recursive: true });
     }
     if (await this.cancelledBefore()) return;
     await this.apply({ type: 'prepared' }, { output: emptyProgress(this.job.state.attempt) });
@@ -180,20 +183,31 @@ export class JobDriver {
     return this.parts.environments.provide(text, python);
   }
 
-  private async checkpoint(workDir: string, path: string): Promise<void> {
+  /** Where the checkpoint of this attempt waits until the work folder is ready. */
+  private get kept(): string {
+    return join(this.parts.folder, this.name, 'checkpoint');
+  }
+
+  /** True: it is kept. False: the job begins without one. */
+  private async checkpoint(path: string): Promise<boolean> {
     const { database, store, work } = this.parts;
-    const { attempt } = this.job.state;
+    const { attempt, attemptsBefore } = this.job.state;
     const { resumeFrom } = this.job.document.spec;
     const rootOf = (runId: string): Promise<string> => database.read((db) => artifactRoot(db, runId));
-    const before = attempt > 1 ? this.workDir(attempt - 1) : undefined;
-    if (await placeCheckpoint(workDir, path, before, attempt > 1 ? await rootOf(this.job.runId) : undefined, work))
-      return;
-    const other = resumeFrom === undefined ? undefined : await store.get(resumeFrom);
-    if (other !== undefined && (await placeCheckpoint(workDir, path, undefined, await rootOf(other.runId), work)))
-      return;
-    if (resumeFrom !== undefined)
-      throw new SwitchyardError('failed_precondition', `spec.resumeFrom: job ${resumeFrom} has left no checkpoint`);
-    await mkdir(join(workDir, path), { recursive: true });
+    // An attempt before this one may never have started: then its checkpoint lies where it was being prepared, or one
+    // further back. What earlier rounds left is with the run.
+    const places = [join(this.workDir(), path)];
+    for (let before = attempt - 1; before >= Math.max(1, attemptsBefore); before--)
+      places.push(
+        join(this.parts.folder, attemptName(this.id, before), 'checkpoint'),
+        join(this.workDir(before), path),
+      );
+    if (await keepCheckpoint(this.kept, places)) return true;
+    if (attempt > 1 && (await bringCheckpoint(this.kept, await rootOf(this.job.runId), work))) return true;
+    if (resumeFrom === undefined) return false;
+    const other = await store.get(resumeFrom);
+    if (other !== undefined && (await bringCheckpoint(this.kept, await rootOf(other.runId), work))) return true;
+    throw new SwitchyardError('failed_precondition', `spec.resumeFrom: job ${resumeFrom} has left no checkpoint`);
   }
 
   private async start(): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readdirSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -128,6 +128,34 @@ describe('jobs on this machine', { timeout: 240_000 }, () => {
       assert.ok(!names.includes(name), name);
     const kept = await registry.registry.database.read((db) => db.selectFrom('jobs').select('document').execute());
     assert.ok(!JSON.stringify(kept).includes('hunter2'));
+  });
+
+  test('a checkpoint survives an attempt that could not be prepared', async () => {
+    const { run: made } = await registry.ok('POST', 'runs/create', { experiment_id: '0' });
+    const url = `${registry.url}/api/2.0/mlflow-artifacts/artifacts/0/${made.info.run_id}/artifacts/data`;
+    await fetch(url, { method: 'PUT', body: 'data' });
+    const go = join(registry.dataDir, 'go');
+    const script = `
+if [ -e ckpt/n ]; then echo "found $(cat ckpt/n)"; exit 0; fi
+echo one > ckpt/n; echo written; while [ ! -e "$GO" ]; do sleep 0.05; done; exit 3`;
+    const spec = {
+      env: { GO: go },
+      retry: { max: 1, backoffSeconds: 0 },
+      checkpoint: { path: 'ckpt' },
+      inputs: [{ name: 'data', source: `runs:/${made.info.run_id}/data` }],
+    };
+    const { id } = await jobs.submit(scriptJob(script, spec), by);
+    while (!(await jobs.logs(id, undefined, 0, 1000)).bytes.includes('written')) await sleep(20);
+    await fetch(url, { method: 'DELETE' });
+    writeFileSync(go, '');
+    const failed = await jobs.ended(id);
+    assert.deepEqual([failed.status, failed.attempt], ['failed', 2], failed.reason);
+    assert.match(failed.reason, /input "data"/);
+    await fetch(url, { method: 'PUT', body: 'data' });
+    await jobs.retry(id, by);
+    const again = await jobs.ended(id);
+    assert.deepEqual([again.status, again.attempt], ['succeeded', 3], again.reason);
+    assert.equal(await log(again), 'found one\n');
   });
 
   test('one that fails is retried with its checkpoint, and its end says why and what next', async () => {

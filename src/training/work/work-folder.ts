@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { chmod, lstat, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Storage } from '../../registry/artifacts/storage.ts';
@@ -61,7 +61,7 @@ async function fetchInput(folder: string, input: JobSpec['inputs'][number], part
 }
 
 /** Copies a blob and checks what it copied. */
-async function fetchBlob(file: string, digest: Digest, what: string, { storage }: WorkParts): Promise<void> {
+export async function fetchBlob(file: string, digest: Digest, what: string, { storage }: WorkParts): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   const hash = createHash('sha256');
   const source = await storage.vault.open(digest).catch((error: unknown) => {
@@ -82,32 +82,6 @@ async function fetchBlob(file: string, digest: Digest, what: string, { storage }
   if (found !== digest)
     throw new SwitchyardError('failed_precondition', `${what}: ${digest} is damaged; its bytes are ${found}`);
   await rename(draft, file);
-}
-
-/**
- * Puts the checkpoint of the attempt before in place: by a rename when it lies on this machine, else from the artifacts
- * of `runId`. Resolves with false when there is none.
- */
-export async function placeCheckpoint(
-  folder: string,
-  path: string,
-  before: string | undefined,
-  artifactFolder: string | undefined,
-  parts: WorkParts,
-): Promise<boolean> {
-  const target = join(folder, path);
-  await rm(target, { recursive: true, force: true });
-  await mkdir(dirname(target), { recursive: true });
-  if (before !== undefined && (await lstat(join(before, path)).catch(() => undefined)) !== undefined) {
-    await rename(join(before, path), target);
-    return true;
-  }
-  if (artifactFolder === undefined) return false;
-  const root = `${artifactFolder}/${CHECKPOINT_FOLDER}`;
-  const files = await parts.storage.artifacts.filesBelow(root);
-  for (const file of files)
-    await fetchBlob(join(target, file.path.slice(root.length + 1)), file.digest, 'the checkpoint', parts);
-  return files.length > 0;
 }
 
 /** Stores a file or folder as artifacts below `artifactPath`. Links are left out: they may lead anywhere. Returns how many. */

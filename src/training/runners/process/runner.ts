@@ -22,7 +22,8 @@ export interface ProcessRunnerSettings {
   nice: number;
 }
 
-const CLAIM_MS = 15_000;
+/** A supervisor that has not begun after this never will: a busy machine costs no job an attempt. */
+const CLAIM_MS = 120_000;
 const CLAIM_LOOK_MS = 20;
 /** A process that waits to become the next supervisor costs memory: without jobs it goes. */
 const SPARE_MS = 10 * 60_000;

@@ -40,7 +40,7 @@ const allowed = {
   registry: [],
   datasets: ['eventlog/record', 'kafka', 'registry', 'tensor'],
   eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
-  features: ['kafka', 'registry'],
+  features: ['kafka', 'pipeline/feature-step', 'pipeline/types', 'registry', 'tensor'],
   training: ['backends/process', 'experiments/statistics', 'registry'],
   pull: ['models', 'pipeline/types', 'registry'],
   admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'features', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],

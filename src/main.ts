@@ -164,6 +164,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       for (const model of models) lastUsed.set(model, now);
     },
     onRouteActivity: (activity) => routes.activity(activity),
+    onFeatureJoins: (gateway, counts) => features.joined(gateway, counts),
     onLargeRecord: (gateway, record) => eventLog?.large(gateway, record),
     onLost: onFatal,
   });
@@ -295,7 +296,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     },
     log: (level, message, fields) => logger[level](fields, message),
   });
-  const features = new Features({
+  const features: Features = new Features({
     config: config.features,
     baseDir,
     dataDir,
@@ -304,6 +305,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     spread: (rows) => fleet.writeFeatures(rows),
     log: (level, message, fields) => logger[level](fields, message),
   });
+  hub.addSource(() => features.metrics());
   const control = new ControlPlane(
     manager,
     traceSettings,

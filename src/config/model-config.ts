@@ -1,4 +1,5 @@
 import type { DataType } from '../tensor/tensor.ts';
+import type { FeatureJoin } from './feature-join.ts';
 
 /** One declared tensor of a model. `dims` excludes the batch dimension when `maxBatchSize` > 0; -1 is any length. */
 export interface TensorSpec {
@@ -89,6 +90,8 @@ export interface ModelConfig {
   parameters: Record<string, string>;
   /** p99 target the batcher keeps, milliseconds; 0: none. */
   latencyTargetMs: number;
+  /** Inputs that come from the feature store; absent: none. */
+  features?: FeatureJoin;
   /** Triton's ModelConfig as JSON with Triton's field names, completed. */
   raw: Record<string, unknown>;
 }

@@ -4,6 +4,7 @@ import type { RouteDocument } from '../config/route-schema.ts';
 import type { RingMemory } from '../eventlog/handover/memory.ts';
 import type { FeatureDocument } from '../features/documents/schema.ts';
 import type { SpreadRows } from '../features/online/gateway-features.ts';
+import type { JoinCounts } from '../features/serving/join.ts';
 import type {
   ControlMethod,
   GatewayCommand,
@@ -31,6 +32,8 @@ export interface GatewayFleetDependencies {
   onRouteActivity(activity: RouteActivity): void;
   /** A gateway thread's log record that is too large for its ring. */
   onLargeRecord(gateway: number, record: ArrayBuffer): void;
+  /** Features that a gateway thread has joined since it started. */
+  onFeatureJoins(gateway: number, counts: JoinCounts): void;
   /** A gateway thread ended by itself: nothing here can replace its connections, so the process restarts. */
   onLost(message: string): void;
 }
@@ -234,6 +237,8 @@ export class GatewayFleet {
       this.dependencies.onUsed(event.models);
     } else if (event.kind === 'routes') {
       this.dependencies.onRouteActivity(event.activity);
+    } else if (event.kind === 'featureJoins') {
+      this.dependencies.onFeatureJoins(gateway.id, event.counts);
     } else if (event.kind === 'largeRecord') {
       this.dependencies.onLargeRecord(gateway.id, event.record);
     } else if (event.kind === 'call') {

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { cli } from '../testing/cli.ts';
 import { DRIVER_DOCUMENTS, document } from '../testing/features.ts';
-import { until } from '../testing/script-models.ts';
-import { ServerProcess } from '../testing/server-process.ts';
+import { scriptRepository, times, until } from '../testing/script-models.ts';
+import { infer, ServerProcess } from '../testing/server-process.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-feature-store-'));
 const running = new Set<ServerProcess>();
@@ -22,11 +22,22 @@ const CSV = `driver_id,event_timestamp,score,label
 x,2026-01-03T00:00:00Z,1,b
 `;
 
+const JOIN = '{entities: {driver_id: driver}, inputs: {x: [driver_stats:conv_rate]}}';
+const repository = scriptRepository(scratch, {
+  joined: {
+    versions: { 1: times(10) },
+    config: `parameters { key: "switchyard.features" value { string_value: "${JOIN}" } }\n`,
+  },
+});
+
 async function start(): Promise<ServerProcess> {
   const file = join(scratch, 'switchyard.yaml');
   writeFileSync(join(scratch, 'rows.csv'), CSV);
   writeFileSync(join(scratch, 'features.yaml'), DRIVER_DOCUMENTS.map((each) => JSON.stringify(each)).join('\n---\n'));
-  writeFileSync(file, 'features: {files: [features.yaml]}\nthreads: {gateways: 2, executors: 1}\n');
+  writeFileSync(
+    file,
+    `features: {files: [features.yaml]}\nmodels: {repositories: [${repository}]}\neventLog: {enabled: true}\nthreads: {gateways: 2, executors: 1}\n`,
+  );
   const server = await ServerProcess.start(['--config', file, '--no-supervise'], { dataDir: join(scratch, 'data') });
   running.add(server);
   return server;
@@ -84,6 +95,28 @@ test('features are pushed, read by every gateway thread, materialised and kept o
   assert.equal(JSON.parse(JSON.parse(missing.text)).class, 'FeatureViewNotFoundException');
 
   const admin = `http://127.0.0.1:${server.ports.admin}`;
+  const driver = { name: 'driver', shape: [3, 1], datatype: 'INT64', data: [2, 9, 1] };
+  const { status, body } = await infer(server, 'joined', [driver]);
+  assert.deepEqual([status, body.outputs?.[0].data], [200, [2.5, 0, 5]], body.error);
+  const nobody = await infer(server, 'joined', []);
+  assert.equal(nobody.status, 400);
+  assert.match(nobody.body.error ?? '', /input 'driver' is missing/);
+  await until(
+    'the log has what the model was given',
+    async () => {
+      const { out } = await cli(['log', 'tail', '-o', 'json', '--admin', admin]);
+      return out.includes('"name":"x"') && out.includes('"name":"driver"');
+    },
+    60_000,
+  );
+  await until(
+    'joins are counted',
+    async () => {
+      const metrics = await (await fetch(`http://127.0.0.1:${server.ports.metrics}/metrics`)).text();
+      return metrics.includes('switchyard_feature_joins_total{result="joined"} 1\n');
+    },
+    60_000,
+  );
   const view = document('FeatureView', 'scores', {
     entities: ['driver'],
     source: { file: 'rows.csv' },

@@ -10,10 +10,12 @@ import { FeatureStore } from './documents/store.ts';
 import { readTime } from './documents/values.ts';
 import { getOnlineFeatures, readBody, readColumns, readNames } from './feast/online-features.ts';
 import { newest, rowsOf } from './ingest/rows.ts';
+import { renderFeatures } from './metrics.ts';
 import { OfflineLog } from './offline/log.ts';
 import { offlineRows } from './offline/materialize.ts';
 import type { SpreadRows } from './online/gateway-features.ts';
 import type { EntityColumns } from './online/read.ts';
+import { type JoinCounts, sumJoins } from './serving/join.ts';
 import { createOnlineStore } from './store/create-store.ts';
 import type { OnlineStore, Row } from './store/online-store.ts';
 
@@ -55,7 +57,9 @@ const FIRST_SPAN_MS = 365 * 24 * 3600 * 1000;
 
 /** The feature store on the control thread: documents, everything that writes, and what the admin port asks. */
 export class Features {
-  readonly counts = { pushed: 0, kept: 0 };
+  private readonly counts = { pushed: 0, kept: 0 };
+  /** Of each gateway thread, as it told last. */
+  private readonly joins = new Map<number, JoinCounts>();
   private readonly parts: FeaturesParts;
   private readonly book: FeatureBook;
   private readonly store: OnlineStore;
@@ -88,6 +92,16 @@ export class Features {
   async close(): Promise<void> {
     this.closed = true;
     this.store.close();
+  }
+
+  /** What a gateway thread has joined since it started. */
+  joined(gateway: number, counts: JoinCounts): void {
+    this.joins.set(gateway, counts);
+  }
+
+  /** Prometheus text. */
+  metrics(): string {
+    return renderFeatures({ ...this.counts, joins: sumJoins([...this.joins.values()]), topics: new Map() });
   }
 
   documents(kind: FeatureKind): { name: string; origin: 'file' | 'api'; document: FeatureDocument }[] {

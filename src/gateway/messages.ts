@@ -5,6 +5,7 @@ import type { Config } from '../config/schema.ts';
 import type { RingMemory } from '../eventlog/handover/memory.ts';
 import type { FeatureDocument } from '../features/documents/schema.ts';
 import type { SpreadRows } from '../features/online/gateway-features.ts';
+import type { JoinCounts } from '../features/serving/join.ts';
 import type { AliasTable } from '../pipeline/routed/route-version.ts';
 import type { ServingModel } from '../pipeline/types.ts';
 import type { RouteState } from '../routing/live-route.ts';
@@ -85,6 +86,8 @@ export type GatewayEvent =
   | { kind: 'used'; models: string[] }
   | { kind: 'routes'; activity: RouteActivity }
   | { kind: 'routesFlushed' }
+  /** Features joined since the thread started. */
+  | { kind: 'featureJoins'; counts: JoinCounts }
   /** A log record that is too large for the ring. */
   | { kind: 'largeRecord'; record: ArrayBuffer }
   | { kind: 'drained' };

@@ -39,6 +39,7 @@ function post(event: GatewayEvent): void {
 /** Only under a memory budget. Short beside the time in which loads on demand could turn over all that fits. */
 const USED_INTERVAL_MS = 50;
 const ROUTES_INTERVAL_MS = 250;
+const FEATURES_INTERVAL_MS = 1000;
 
 /** Rewards are joined with single decisions only where something is learnt from them. */
 function learns({ spec }: RouteDocument): boolean {
@@ -71,6 +72,7 @@ async function build() {
   const dataPlane = new GatewayDataPlane(config.limits, {
     metrics: recorder,
     cache: cache === undefined ? undefined : pipelineCache(cache),
+    features: features.joiner,
     demand: (model) => client.demand(model),
     onUsed: config.models.memoryBudgetBytes > 0 ? (model) => used.add(model) : undefined,
   });
@@ -103,6 +105,14 @@ async function build() {
     if (activity !== undefined) post({ kind: 'routes', activity });
   };
   setInterval(reportRoutes, ROUTES_INTERVAL_MS).unref();
+
+  let told = 0;
+  setInterval(() => {
+    const { counts } = features.joiner;
+    const requests = counts.joined + counts.defaulted + counts.failed;
+    if (requests !== told) post({ kind: 'featureJoins', counts });
+    told = requests;
+  }, FEATURES_INTERVAL_MS).unref();
 
   const state = { ready: false };
   const services: GatewayServices = {

@@ -8,6 +8,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 import type { PipelineCache } from './cache-step.ts';
 import { EnsembleDriver, type StepRunner } from './ensemble-driver.ts';
 import type { ExecutorLink } from './executor-link.ts';
+import type { FeatureStep, JoinedInputs } from './feature-step.ts';
 import { NO_ID, type Pending, PendingTable, STATE } from './pending.ts';
 import type {
   DataPlane,
@@ -43,6 +44,8 @@ export interface DataPlaneOptions {
 export interface DataPlaneDependencies {
   metrics: RequestMetrics;
   cache: PipelineCache | undefined;
+  /** Absent: models that ask for features fail. */
+  features?: FeatureStep;
   /** Asks the control thread to load a known model; the table that follows carries it, or `failed` names the reason. */
   demand(model: string): Promise<void>;
   /** A model was asked for: what eviction goes by. */
@@ -281,27 +284,68 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     observer: ResponseObserver,
     keepInputs: boolean,
   ): Submission {
-    const { config } = version;
-    const rows = validateRequest(request, config);
-    const outputs = outputMask(request, config);
     if (context.deadline === Number.POSITIVE_INFINITY && this.options.defaultTimeoutMs > 0) {
       context.deadline = context.receivedAt + this.options.defaultTimeoutMs;
     }
-    const pending: Pending = {
-      id: NO_ID,
-      state: STATE.QUEUED,
-      request,
-      context,
-      observer,
-      version,
-      executor: -1,
-      rows,
-      outputs,
-      inputBytes: byteLength(request.inputs),
-      cacheKey: '',
-      retried: false,
-      replayable: keepInputs || version.executors.length > 1,
+    if (version.config.features !== undefined) return this.startJoined(version, request, context, observer, keepInputs);
+    return this.startWhole(version, request, context, observer, keepInputs);
+  }
+
+  /** First gets the inputs that come from the feature store. Meanwhile the request is in flight like any other. */
+  private startJoined(
+    version: ServingVersion,
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+    keepInputs: boolean,
+  ): Submission {
+    const { features } = this.dependencies;
+    if (features === undefined) throw new SwitchyardError('unavailable', 'there is no feature store on this thread');
+    const start = ({ inputs, added }: JoinedInputs): Submission => {
+      if (context.served !== undefined) context.served.joined = added;
+      return this.startWhole(version, { ...request, inputs }, context, observer, keepInputs);
     };
+    const joined = features.join(version, request, context);
+    if (!(joined instanceof Promise)) return start(joined);
+    const waiting = newPending(version, request, context, observer);
+    this.pending.add(waiting);
+    let inner: Submission | undefined;
+    joined.then(
+      (found) => {
+        if (waiting.state === STATE.DONE) return;
+        try {
+          inner = start(found);
+          this.finish(waiting);
+        } catch (error) {
+          this.fail(waiting, toSwitchyardError(error));
+        }
+      },
+      (error: unknown) => {
+        if (waiting.state !== STATE.DONE) this.fail(waiting, toSwitchyardError(error));
+      },
+    );
+    return {
+      cancel: () => {
+        if (inner === undefined) this.cancel(waiting);
+        else inner.cancel();
+      },
+    };
+  }
+
+  /** Throws SwitchyardError for a request that the version does not take. */
+  private startWhole(
+    version: ServingVersion,
+    request: InferRequest,
+    context: RequestContext,
+    observer: ResponseObserver,
+    keepInputs: boolean,
+  ): Submission {
+    const { config } = version;
+    const pending = newPending(version, request, context, observer);
+    pending.rows = validateRequest(request, config);
+    pending.outputs = outputMask(request, config);
+    pending.inputBytes = byteLength(request.inputs);
+    pending.replayable = keepInputs || version.executors.length > 1;
     if (config.ensemble !== undefined) return this.startEnsemble(pending);
     const { cache } = this.dependencies;
     if (config.responseCache && cache !== undefined) return this.startCached(pending, cache);
@@ -472,6 +516,29 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       );
     });
   }
+}
+
+function newPending(
+  version: ServingVersion,
+  request: InferRequest,
+  context: RequestContext,
+  observer: ResponseObserver,
+): Pending {
+  return {
+    id: NO_ID,
+    state: STATE.QUEUED,
+    request,
+    context,
+    observer,
+    version,
+    executor: -1,
+    rows: 0,
+    outputs: 0,
+    inputBytes: 0,
+    cacheKey: '',
+    retried: false,
+    replayable: false,
+  };
 }
 
 class PendingSubmission implements Submission {

@@ -76,6 +76,8 @@ export interface Served {
   id: string;
   variant: string;
   version: string;
+  /** Inputs that the feature store added. */
+  joined?: Tensor[];
 }
 
 /** Exactly one terminal call: `onResponse(…, true)` or `onError`. Never called synchronously from inside `infer` with a

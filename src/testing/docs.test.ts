@@ -11,6 +11,8 @@ import { configSchema } from '../config/schema.ts';
 import { renderRewardTopics } from '../control/routes/reward-topics.ts';
 import { renderRoutes } from '../control/routes/route-metrics.ts';
 import { emptyStatus, logMetrics } from '../eventlog/metrics.ts';
+import { renderFeatures } from '../features/metrics.ts';
+import { newJoinCounts } from '../features/serving/join.ts';
 import { EXTENSION_PREFIX, EXTENSIONS } from '../models/config/schema.ts';
 import { ERROR_TABLE } from '../shared/errors.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
@@ -146,7 +148,8 @@ test('docs/operations.md has exactly the metrics that are produced, with their t
         renderRoutes([]) +
         new JobMetrics().render() +
         renderRewardTopics(new Map()) +
-        logMetrics(emptyStatus(), 0)
+        logMetrics(emptyStatus(), 0) +
+        renderFeatures({ pushed: 0, kept: 0, joins: newJoinCounts(), topics: new Map() })
       ).matchAll(/^# TYPE (\S+) (\S+)$/gm),
     ].map(([, name, type]) => [name, type]),
   );

@@ -103,8 +103,10 @@ export class LogTap implements RequestLog {
       bytes += 40 + 8 * (decision.pmf.length + decision.eligible.length);
       for (const name of decision.eligible) if (this.textOf(name) < 0) return false;
     }
-    if (!this.nameAll(request.inputs, target.inputs, target.inputNames)) return false;
-    bytes += tensorBytes(request.inputs, target.inputs);
+    const joined = context.served?.joined;
+    const inputs = joined === undefined ? request.inputs : [...request.inputs, ...joined];
+    if (!this.nameAll(inputs, target.inputs, target.inputNames)) return false;
+    bytes += tensorBytes(inputs, target.inputs);
     if (response !== undefined) {
       if (!this.nameAll(response.outputs, target.outputs, target.outputNames)) return false;
       bytes += tensorBytes(response.outputs, target.outputs);
@@ -145,7 +147,6 @@ export class LogTap implements RequestLog {
     u32[lengths + 3] = end - byte;
     byte = (end + 7) & ~7;
     let count = 0;
-    const { inputs } = request;
     for (let i = 0; i < inputs.length; i++) {
       if (target.inputs !== undefined && !target.inputs.has(inputs[i].name)) continue;
       byte = this.writeTensor(byte, inputs[i], target.inputNames.indexes[i]);

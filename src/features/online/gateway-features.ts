@@ -2,6 +2,7 @@ import type { FeaturesConfig } from '../../config/features-schema.ts';
 import { buildSet, emptySet, type FeatureSet, viewOf } from '../documents/catalog.ts';
 import type { FeatureDocument } from '../documents/schema.ts';
 import { getOnlineFeatures } from '../feast/online-features.ts';
+import { FeatureJoiner } from '../serving/join.ts';
 import { createOnlineStore } from '../store/create-store.ts';
 import type { OnlineStore, Row } from '../store/online-store.ts';
 
@@ -16,10 +17,12 @@ export interface SpreadRows {
 export class GatewayFeatures {
   readonly store: OnlineStore;
   set: FeatureSet = emptySet();
+  readonly joiner: FeatureJoiner;
   private readonly maxRows: number;
 
   constructor(config: FeaturesConfig) {
     this.store = createOnlineStore(config);
+    this.joiner = new FeatureJoiner(this.store, () => this.set);
     this.maxRows = config.maxRows;
   }
 

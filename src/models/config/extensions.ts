@@ -1,3 +1,4 @@
+import { type FeatureJoin, readFeatureJoin } from '../../config/feature-join.ts';
 import { invalidArgument } from '../../shared/errors.ts';
 import { nearest } from './map.ts';
 import { EXTENSION_PREFIX, EXTENSIONS } from './schema.ts';
@@ -17,6 +18,8 @@ export interface Extensions {
   preflightCompare: boolean;
   /** Never evicted under the memory budget. */
   pinned: boolean;
+  /** Inputs that come from the feature store. */
+  features: FeatureJoin | undefined;
 }
 
 const ON_OFF: Readonly<Record<string, boolean>> = {
@@ -61,6 +64,7 @@ export function readExtensions(parameters: Readonly<Record<string, string>>): Ex
       throw invalidArgument(`${EXTENSION_PREFIX}${name} is "${value}"; allowed: on, off`);
     return ON_OFF[value];
   };
+  const features = text('features');
   const isolation = text('isolation');
   if (isolation !== undefined && isolation !== 'thread' && isolation !== 'process') {
     throw invalidArgument(`${EXTENSION_PREFIX}isolation is "${isolation}"; allowed: thread, process`);
@@ -75,6 +79,7 @@ export function readExtensions(parameters: Readonly<Record<string, string>>): Ex
     preflight: flag('preflight', true),
     preflightCompare: flag('preflight_compare', true),
     pinned: flag('pinned', false),
+    features: features === undefined ? undefined : readFeatureJoin(features, `${EXTENSION_PREFIX}features`),
   };
 }
 

@@ -66,6 +66,7 @@ export function normaliseConfig(source: RawConfig, context: NormaliseContext): M
     warmup: (raw.model_warmup ?? []).map((warmup, i) => warmupSpec(warmup, i, context)),
     parameters,
     latencyTargetMs: extensions.latencyTargetMs,
+    ...(extensions.features === undefined ? {} : { features: extensions.features }),
     raw: { ...source, name: context.name, platform, backend: backend === 'ensemble' ? '' : backend },
   };
 }

@@ -227,6 +227,7 @@ export const EXTENSIONS: readonly string[] = [
   'load_timeout_ms',
   'memory_limit_bytes',
   'pinned',
+  'features',
 ];
 export const EXTENSION_PREFIX = 'switchyard.';
 

@@ -92,7 +92,8 @@ export interface FinishedRequest {
 }
 
 /** Of a request that was refused before it was read, no more is known. */
-export type FinishedContext = Pick<RequestContext, 'protocol' | 'tenant' | 'receivedAt' | 'traceparent'>;
+export type FinishedContext = Pick<RequestContext, 'protocol' | 'tenant' | 'receivedAt' | 'traceparent'> &
+  Partial<Pick<RequestContext, 'served'>>;
 
 /** Takes every request when it is over. Runs on the gateway thread: keep it short, and do not throw. */
 export interface RequestLog {

@@ -76,6 +76,11 @@ function resolveKeyFiles({ models, registry, kafka }: Config, baseDir: string): 
     if (kafka.ssl?.[file] !== undefined) kafka.ssl[file] = resolve(baseDir, kafka.ssl[file]);
 }
 
+/** As resolveTlsFiles, for what imports may read. */
+function resolveDatasetFolders({ datasets }: Config, baseDir: string): void {
+  datasets.folders = datasets.folders.map((folder) => resolve(baseDir, folder));
+}
+
 /** As resolveTlsFiles, for what jobs may use. */
 function resolveTrainingFiles({ training }: Config, baseDir: string): void {
   training.sourceDirs = training.sourceDirs.map((folder) => resolve(baseDir, folder));
@@ -118,6 +123,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   resolveTlsFiles(config, baseDir);
   resolveKeyFiles(config, baseDir);
   resolveTrainingFiles(config, baseDir);
+  resolveDatasetFolders(config, baseDir);
   config.threads.gateways = await gatewayThreads(config);
   const dataDir = resolve(config.dataDir);
   const { logger, apply } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
@@ -231,7 +237,9 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const registry = new RegistryFront(
     async () => {
       const { openRegistry } = await import('./registry/registry.ts');
-      return openRegistry({ dataDir, ...config.registry }, logger);
+      const { createDatasets } = await import('./datasets/front.ts');
+      const settings = { config: config.datasets, kafka: config.kafka, logger };
+      return openRegistry({ dataDir, ...config.registry }, logger, (parts) => createDatasets(parts, settings).routes);
     },
     (error) => logger.error({ err: error }, 'the registry cannot be opened'),
   );

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBench } from './bench.ts';
+import { addDatasets } from './datasets.ts';
 import { addEvaluations } from './evaluations.ts';
 import { explain } from './failure.ts';
 import { addFeatures } from './features.ts';
@@ -67,6 +68,7 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
     code = exit;
   });
   addFeatures(program, output);
+  addDatasets(program, output);
   addInfer(program, output);
   addBench(program, output);
   try {

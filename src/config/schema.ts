@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { adminBindingProblem } from './admin-binding.ts';
 import { admissionSchema } from './admission-schema.ts';
 import { artifactsSchema } from './artifacts-schema.ts';
+import { datasetsSchema } from './datasets-schema.ts';
 import { eventLogSchema } from './event-log-schema.ts';
 import { featuresSchema } from './features-schema.ts';
 import { kafkaSchema } from './kafka-schema.ts';
@@ -196,6 +197,7 @@ const settings = z.strictObject({
     })
     .prefault({}),
   eventLog: eventLogSchema,
+  datasets: datasetsSchema,
   dataDir: z.string().default('data'),
 });
 

@@ -37,6 +37,8 @@ export interface Source {
   batches(): AsyncIterable<Batch>;
 }
 
+export const BATCH_ROWS = 4096;
+
 /** Throws invalid_argument naming the columns there are. */
 export function fieldIndex({ fields }: Schema, name: string): number {
   const index = fields.findIndex((field) => field.name === name);
@@ -44,6 +46,51 @@ export function fieldIndex({ fields }: Schema, name: string): number {
   throw invalidArgument(
     `there is no column ${JSON.stringify(name.slice(0, 200))}; the data has ${fields.map((field) => field.name).join(', ')}`,
   );
+}
+
+/** Throws invalid_argument for no fields, an empty name, one that is there twice, or an unknown type. */
+export function checkSchema({ fields }: Schema): void {
+  if (fields.length === 0) throw invalidArgument('a schema needs at least one column');
+  const seen = new Set<string>();
+  for (const { name, type } of fields) {
+    if (name === '' || seen.has(name))
+      throw invalidArgument(
+        `the column name ${JSON.stringify(name)} ${name === '' ? 'is empty' : 'is there twice'}; every column needs a name of its own`,
+      );
+    if (!FIELD_TYPES.includes(type))
+      throw invalidArgument(
+        `column ${JSON.stringify(name)}: type ${JSON.stringify(type)} is not allowed; give ${FIELD_TYPES.join(', ')}`,
+      );
+    seen.add(name);
+  }
+}
+
+/** Batches of rows, as long as they come. Rows are arrays in the order of the fields. */
+export class BatchBuilder {
+  private readonly width: number;
+  private columns: Cell[][];
+  rows = 0;
+
+  constructor(schema: Schema) {
+    this.width = schema.fields.length;
+    this.columns = this.empty();
+  }
+
+  add(row: readonly Cell[]): void {
+    for (let i = 0; i < this.width; i++) this.columns[i].push(row[i] ?? null);
+    this.rows++;
+  }
+
+  take(): Batch {
+    const batch = { rows: this.rows, columns: this.columns };
+    this.columns = this.empty();
+    this.rows = 0;
+    return batch;
+  }
+
+  private empty(): Cell[][] {
+    return Array.from({ length: this.width }, () => []);
+  }
 }
 
 /** What is in memory already, as a source that can be read again and again. */

@@ -5,6 +5,7 @@ import { sendError } from './rest/respond.ts';
 import type { RestRoute } from './rest/route.ts';
 
 const PREFIXES = ['/api/2.0/mlflow/', '/api/2.0/mlflow-artifacts/', '/api/3.0/mlflow/', '/api/v1/registry/'];
+const DATASETS = /^\/api\/v1\/(datasets|dataset-imports|data-schemas)(\/|$)/;
 /** A database that could not be opened is not tried again sooner. */
 const RETRY_MS = 1_000;
 
@@ -38,7 +39,7 @@ export class RegistryFront {
 
   /** Whether a path on the admin port is the registry's. */
   owns(path: string): boolean {
-    return PREFIXES.some((prefix) => path.startsWith(prefix));
+    return PREFIXES.some((prefix) => path.startsWith(prefix)) || DATASETS.test(path);
   }
 
   /** Answers a request that may come in. Never rejects. */

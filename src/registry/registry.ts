@@ -22,6 +22,7 @@ import { RegistryEvents } from './events.ts';
 import { signingKey } from './manifest/signature.ts';
 import { createModels, type Models } from './models/models.ts';
 import { RestDispatch } from './rest/dispatch.ts';
+import type { RestRoute } from './rest/route.ts';
 import { jobScope } from './rest/scope.ts';
 import type { RouteAliasSource } from './routes/route-aliases.ts';
 import { createRouteStore, type RouteStore } from './routes/route-store.ts';
@@ -60,8 +61,19 @@ export interface Registry {
   close(): Promise<void>;
 }
 
-/** Opens the database, brings its tables up to date and wires the rest. Rejects when the database cannot be opened. */
-export async function openRegistry(settings: RegistrySettings, log: RegistryLog): Promise<Registry> {
+/** What areas outside this folder are built on. */
+export type RegistryParts = Pick<Registry, 'database' | 'events' | 'commits' | 'storage'>;
+
+/**
+ * Opens the database, brings its tables up to date and wires the rest. Rejects when the database cannot be opened.
+ *
+ * @param more routes of areas outside this folder
+ */
+export async function openRegistry(
+  settings: RegistrySettings,
+  log: RegistryLog,
+  more: (parts: RegistryParts) => readonly RestRoute[] = () => [],
+): Promise<Registry> {
   const database = await openDatabase(
     settings.database === 'sqlite'
       ? { kind: 'sqlite', file: join(settings.dataDir, 'registry', 'registry.db') }
@@ -95,7 +107,7 @@ export async function openRegistry(settings: RegistrySettings, log: RegistryLog)
     },
   );
   const rest = new RestDispatch(
-    [...tracking.routes, ...storage.routes, ...models.routes],
+    [...tracking.routes, ...storage.routes, ...models.routes, ...more({ database, events, commits, storage })],
     jobScope(database),
     (error) => log.error({ err: error }, 'a registry request failed'),
   );

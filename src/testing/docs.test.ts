@@ -88,6 +88,7 @@ interface JsonSchema {
 const SUBSECTIONS = new Set([
   'telemetry.tracing',
   'models.registry',
+  'datasets.http',
   'registry.approvals',
   'registry.webhooks',
   'registry.artifacts',

@@ -139,7 +139,19 @@ function isUnnamed({ and, not, exists, selectFrom }: ExpressionBuilder<Tables, '
     .select('path')
     .whereRef('model_version_files.digest', '=', 'blobs.digest');
   const named = selectFrom('artifacts').select('path').whereRef('artifacts.digest', '=', 'blobs.digest');
-  return and([not(exists(named)), not(exists(pinned))]);
+  return and([not(exists(named)), not(exists(pinned)), not(exists(ofDataset(selectFrom)))]);
+}
+
+/** A dataset names its Parquet and the file of its rejects. */
+function ofDataset(selectFrom: ExpressionBuilder<Tables, 'blobs'>['selectFrom']) {
+  return selectFrom('dataset_versions')
+    .select('dataset_versions.name')
+    .where((where) =>
+      where.or([
+        where('dataset_versions.digest', '=', where.ref('blobs.digest')),
+        where('dataset_versions.rejects_digest', '=', where.ref('blobs.digest')),
+      ]),
+    );
 }
 
 function mark(db: Db, before: number, now: number): Promise<{ digest: string; size: number }[]> {
@@ -193,6 +205,7 @@ async function count(db: Db, before: number): Promise<Collected> {
               .whereRef('model_version_files.digest', '=', 'blobs.digest'),
           ),
         ),
+        not(exists(ofDataset(selectFrom))),
       ]),
     )
     .executeTakeFirstOrThrow();

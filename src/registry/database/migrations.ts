@@ -8,6 +8,7 @@ import { routes } from './migrations/0005-routes.ts';
 import { jobs } from './migrations/0006-jobs.ts';
 import { sweeps } from './migrations/0007-sweeps.ts';
 import { pipelines } from './migrations/0008-pipelines.ts';
+import { datasets } from './migrations/0009-datasets.ts';
 import { features } from './migrations/0010-features.ts';
 import { versionTraffic } from './migrations/0013-version-traffic.ts';
 
@@ -56,6 +57,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0007-sweeps': sweeps,
   '0008-pipelines': pipelines,
   '0010-features': features,
+  '0009-datasets': datasets,
   '0013-version-traffic': versionTraffic,
 };
 

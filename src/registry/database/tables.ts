@@ -1,4 +1,5 @@
 import type { ArtifactTables } from './tables/artifacts.ts';
+import type { DatasetTables } from './tables/datasets.ts';
 import type { FeatureTables } from './tables/features.ts';
 import type { JobTables } from './tables/jobs.ts';
 import type { GatewayTables, ModelTables, WebhookTables } from './tables/models.ts';
@@ -18,4 +19,5 @@ export interface Tables
     JobTables,
     PipelineTables,
     FeatureTables,
+    DatasetTables,
     SweepTables {}

@@ -29,6 +29,7 @@ const OWN_EVENTS: Readonly<Record<string, readonly string[]>> = {
   sweep: ['created', 'updated'],
   sweep_trial: ['updated'],
   drift: ['set', 'deleted'],
+  dataset: ['created'],
 };
 
 export const ALL_EVENTS: readonly string[] = Object.entries({ ...MLFLOW_EVENTS, ...OWN_EVENTS }).flatMap(

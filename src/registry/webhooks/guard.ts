@@ -9,6 +9,9 @@ export interface WebhookPolicy {
   hosts: readonly string[];
   /** "host" or "host:port" that may resolve to private, loopback or link-local addresses. */
   privateHosts: readonly string[];
+  /** In messages: whose URL it is, and the section of the configuration. Default: a webhook's. */
+  subject?: string | undefined;
+  setting?: string | undefined;
 }
 
 export interface Destination {
@@ -62,6 +65,7 @@ export function isPublicAddress(address: string): boolean {
 export function checkWebhookUrl(text: string, policy: WebhookPolicy): URL {
   if (text.length > MAX_URL || !URL.canParse(text))
     throw refused(
+      policy,
       text,
       'is not an absolute URL',
       `give ${policy.schemes[0]}://host/path of up to ${MAX_URL} characters`,
@@ -70,18 +74,20 @@ export function checkWebhookUrl(text: string, policy: WebhookPolicy): URL {
   const scheme = url.protocol.slice(0, -1);
   if (!policy.schemes.includes(scheme))
     throw refused(
+      policy,
       text,
       `has the scheme "${scheme}"`,
-      `allowed: ${policy.schemes.join(', ')} (registry.webhooks.schemes)`,
+      `allowed: ${policy.schemes.join(', ')} (${settingOf(policy)}.schemes)`,
     );
   if (url.username !== '' || url.password !== '')
-    throw refused(text, 'carries credentials', 'use a secret, which signs every delivery');
-  if (url.hostname === '') throw refused(text, 'names no host', `give ${scheme}://host/path`);
+    throw refused(policy, text, 'carries credentials', 'use a secret, which signs every delivery');
+  if (url.hostname === '') throw refused(policy, text, 'names no host', `give ${scheme}://host/path`);
   if (policy.hosts.length > 0 && !policy.hosts.some((entry) => names(entry, url)))
     throw refused(
+      policy,
       text,
       `names the host "${url.host}"`,
-      `allowed: ${policy.hosts.join(', ')} (registry.webhooks.hosts)`,
+      `allowed: ${policy.hosts.join(', ')} (${settingOf(policy)}.hosts)`,
     );
   const literal = literalOf(url);
   if (literal !== undefined) checkAddress(url, literal, policy);
@@ -102,9 +108,13 @@ export async function resolveDestination(
   if (literal !== undefined) return { url, address: literal, family: isIP(literal) as 4 | 6 };
   const found = await resolve(url.hostname).catch((error: unknown) => {
     const code = (error as NodeJS.ErrnoException).code ?? 'no answer';
-    throw new SwitchyardError('unavailable', `webhook host "${url.hostname}" does not resolve (${code})`);
+    throw new SwitchyardError(
+      'unavailable',
+      `${policy.subject ?? 'webhook'} host "${url.hostname}" does not resolve (${code})`,
+    );
   });
-  if (found.length === 0) throw new SwitchyardError('unavailable', `webhook host "${url.hostname}" has no address`);
+  if (found.length === 0)
+    throw new SwitchyardError('unavailable', `${policy.subject ?? 'webhook'} host "${url.hostname}" has no address`);
   for (const { address } of found) checkAddress(url, address, policy);
   const [{ address, family }] = found;
   return { url, address, family: family === 6 ? 6 : 4 };
@@ -113,9 +123,10 @@ export async function resolveDestination(
 function checkAddress(url: URL, address: string, policy: WebhookPolicy): void {
   if (isPublicAddress(address) || policy.privateHosts.some((entry) => names(entry, url))) return;
   throw refused(
+    policy,
     url.href,
     `leads to ${address}, which is no address of the public internet`,
-    'list the host in registry.webhooks.privateHosts if that is meant',
+    `list the host in ${settingOf(policy)}.privateHosts if that is meant`,
   );
 }
 
@@ -149,6 +160,13 @@ function blockList(family: 'ipv4' | 'ipv6', ranges: readonly (readonly [string, 
   return list;
 }
 
-function refused(url: string, what: string, next: string): SwitchyardError {
-  return new SwitchyardError('permission_denied', `webhook URL ${JSON.stringify(url.slice(0, 200))} ${what}; ${next}`);
+function settingOf({ setting = 'registry.webhooks' }: WebhookPolicy): string {
+  return setting;
+}
+
+function refused({ subject = 'webhook' }: WebhookPolicy, url: string, what: string, next: string): SwitchyardError {
+  return new SwitchyardError(
+    'permission_denied',
+    `${subject} URL ${JSON.stringify(url.slice(0, 200))} ${what}; ${next}`,
+  );
 }

@@ -1,0 +1,271 @@
+import { createReadStream, createWriteStream } from 'node:fs';
+import { readFile, rename, rm, stat } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, Option } from 'commander';
+import type { ColumnProfileRow, DatasetClient, DatasetRow, ImportRow } from '../client/datasets.ts';
+import { CliError, EXIT, type Output } from './io.ts';
+import { type AdminFlags, collect, withAdmin } from './options.ts';
+import { formatTable } from './table.ts';
+
+const FORMATS = ['csv', 'jsonl', 'parquet', 'arrow'];
+const ENDINGS: Readonly<Record<string, string>> = {
+  csv: 'csv',
+  tsv: 'csv',
+  jsonl: 'jsonl',
+  ndjson: 'jsonl',
+  parquet: 'parquet',
+  arrow: 'arrow',
+  feather: 'arrow',
+};
+const LOOK_MS = 500;
+
+interface CreateFlags extends AdminFlags {
+  format?: string;
+  source?: string;
+  kind: string;
+  tag?: string[];
+  type?: string[];
+  description?: string;
+  maxRejects: string;
+}
+
+async function connect({ admin, token }: AdminFlags): Promise<DatasetClient> {
+  const { DatasetClient } = await import('../client/datasets.ts');
+  return new DatasetClient({ url: admin, token });
+}
+
+export function addDatasets(program: Command, output: Output): void {
+  const datasets = program.command('datasets').description('keep, find and share datasets');
+  const show = (flags: AdminFlags, value: unknown, text: () => string): void =>
+    output.out(flags.output === 'json' ? JSON.stringify(value, undefined, 2) : text());
+  const format = () => new Option('--format <format>', 'default: by the ending of the name').choices(FORMATS);
+  const version = () => new Option('--version <n>', 'default: the latest').default('latest');
+  withAdmin(datasets.command('create').description('make a version of a file, or have the server read a source'))
+    .argument('<name>')
+    .argument('[file]', 'CSV, JSON lines, Parquet or Arrow, plain or .gz')
+    .addOption(new Option('--source <file>', 'JSON or YAML: what the server reads, see docs/datasets.md'))
+    .addOption(format())
+    .addOption(new Option('--kind <kind>').choices(['tabular', 'text', 'images']).default('tabular'))
+    .addOption(new Option('--tag <key=value>', 'may be repeated').argParser(collect))
+    .addOption(new Option('--type <column=type>', 'may be repeated').argParser(collect))
+    .option('--description <text>')
+    .option('--max-rejects <n>', 'rows that may be left out', '0')
+    .action(async (name: string, file: string | undefined, flags: CreateFlags) => {
+      const row = await create(await connect(flags), name, file, flags, output);
+      show(
+        flags,
+        row,
+        () => `${row.name} version ${row.version}: ${row.rows} rows, ${row.rejects} rejected, ${row.digest}`,
+      );
+    });
+  withAdmin(datasets.command('list').description('list datasets, the newest first'))
+    .addOption(new Option('--filter <filter>', 'such as "tags.team = \'fraud\' AND rows > 1000"').default(''))
+    .action(async (flags: AdminFlags & { filter: string }) => {
+      const rows = await (await connect(flags)).list(flags.filter);
+      show(flags, rows, () => formatTable(COLUMNS, rows.map(cells)));
+    });
+  withAdmin(datasets.command('versions').description('list the versions of a dataset, the latest first'))
+    .argument('<name>')
+    .action(async (name: string, flags: AdminFlags) => {
+      const rows = await (await connect(flags)).versions(name);
+      show(flags, rows, () => formatTable(COLUMNS, rows.map(cells)));
+    });
+  withAdmin(datasets.command('get').description('show one version and its columns'))
+    .argument('<name>')
+    .addOption(version())
+    .action(async (name: string, flags: AdminFlags & { version: string }) => {
+      const row = await (await connect(flags)).get(name, flags.version);
+      const columns = row.schema.fields.map((field) => [field.name, field.type]);
+      show(
+        flags,
+        row,
+        () => `${formatTable(COLUMNS, [cells(row)])}\n${row.digest}\n\n${formatTable(['column', 'type'], columns)}`,
+      );
+    });
+  withAdmin(datasets.command('profile').description('show the statistics of each column'))
+    .argument('<name>')
+    .addOption(version())
+    .action(async (name: string, flags: AdminFlags & { version: string }) => {
+      const profile = await (await connect(flags)).profile(name, flags.version);
+      show(flags, profile, () => formatTable(PROFILE, profile.columns.map(profileCells)));
+    });
+  withAdmin(datasets.command('export').description('write a version to a file, or have the server write it'))
+    .argument('<name>')
+    .addOption(version())
+    .addOption(new Option('--to <file>', 'here'))
+    .addOption(new Option('--target <file>', 'JSON or YAML: where the server writes, see docs/datasets.md'))
+    .addOption(format())
+    .action(
+      async (name: string, flags: AdminFlags & { version: string; to?: string; target?: string; format?: string }) => {
+        const client = await connect(flags);
+        if ((flags.to === undefined) === (flags.target === undefined))
+          throw new CliError('give either --to, a file here, or --target, where the server writes', EXIT.usage);
+        if (flags.target !== undefined) {
+          const done = await client.export(name, flags.version, await readDocument(flags.target));
+          show(flags, done, () => `${done.rows} rows written`);
+          return;
+        }
+        const path = flags.to as string;
+        const partial = `${path}.partial`;
+        try {
+          await pipeline(
+            client.download(name, flags.version, flags.format ?? formatOf(path)),
+            createWriteStream(partial),
+          );
+          await rename(partial, path);
+        } finally {
+          await rm(partial, { force: true });
+        }
+        const { size } = await stat(path);
+        show(flags, { path, bytes: size }, () => `${path}: ${size} bytes`);
+      },
+    );
+}
+
+async function create(
+  client: DatasetClient,
+  name: string,
+  file: string | undefined,
+  flags: CreateFlags,
+  output: Output,
+): Promise<DatasetRow> {
+  if ((file === undefined) === (flags.source === undefined))
+    throw new CliError('give either a file, or --source with what the server reads', EXIT.usage);
+  const tags = pairs(flags.tag ?? [], '--tag');
+  if (file !== undefined) {
+    const query = {
+      format: flags.format ?? formatOf(file),
+      kind: flags.kind,
+      tags: JSON.stringify(tags),
+      types: JSON.stringify(pairs(flags.type ?? [], '--type')),
+      max_rejects: flags.maxRejects,
+      gzip: String(file.endsWith('.gz')),
+      ...(flags.description === undefined ? {} : { description: flags.description }),
+      ...(/\.tsv(\.gz)?$/.test(file) ? { delimiter: '\t' } : {}),
+    };
+    await stat(file).catch((error: NodeJS.ErrnoException) => {
+      throw new CliError(`${file}: ${error.code === 'ENOENT' ? 'there is no such file' : error.message}`, EXIT.usage);
+    });
+    return client.upload(name, query, createReadStream(file, { highWaterMark: 256 * 1024 }));
+  }
+  const source = await readDocument(flags.source as string);
+  const { kind, description } = flags;
+  const { id } = await client.startImport({
+    name,
+    source,
+    kind,
+    tags,
+    description,
+    max_rejects: Number(flags.maxRejects),
+  });
+  const done = await follow(client, id, output);
+  if (done.status === 'failed') throw new CliError(done.error);
+  return client.get(name, String(done.version));
+}
+
+/** Shows how far an import is until it is over. */
+async function follow(client: DatasetClient, id: string, output: Output): Promise<ImportRow> {
+  let shown = '';
+  for (;;) {
+    const state = await client.getImport(id);
+    if (state.status !== 'running') return state;
+    const share = state.total_bytes
+      ? ` of ${state.total_bytes} (${((100 * state.bytes) / state.total_bytes).toFixed(0)} %)`
+      : '';
+    const text = `${state.rows} rows, ${state.bytes} bytes${share}, ${state.rejects} rejected`;
+    if (text !== shown) output.err(text);
+    shown = text;
+    await sleep(LOOK_MS);
+  }
+}
+
+function pairs(list: readonly string[], flag: string): Record<string, string> {
+  return Object.fromEntries(
+    list.map((pair) => {
+      const at = pair.indexOf('=');
+      if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
+      throw new CliError(`${flag} ${JSON.stringify(pair)} is not of the form name=value`, EXIT.usage);
+    }),
+  );
+}
+
+function formatOf(path: string): string {
+  const ending = /\.([a-z]+)(\.gz)?$/i.exec(path)?.[1].toLowerCase() ?? '';
+  if (Object.hasOwn(ENDINGS, ending)) return ENDINGS[ending];
+  throw new CliError(`${path}: the ending tells no format; say --format ${FORMATS.join(', ')}`, EXIT.usage);
+}
+
+async function readDocument(file: string): Promise<unknown> {
+  const { parse } = await import('yaml');
+  try {
+    return parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    throw new CliError(`${file}: ${(error as Error).message}`, EXIT.usage);
+  }
+}
+
+const COLUMNS = ['name', 'version', 'kind', 'rows', 'columns', 'bytes', 'rejects', 'owner', 'created', 'tags'];
+
+function cells(row: DatasetRow): string[] {
+  const tags = Object.entries(row.tags).map(([key, value]) => `${key}=${value}`);
+  return [
+    row.name,
+    String(row.version),
+    row.kind,
+    String(row.rows),
+    String(row.schema.fields.length),
+    String(row.size),
+    String(row.rejects),
+    row.owner,
+    new Date(row.created_at).toISOString().slice(0, 19),
+    tags.join(' '),
+  ];
+}
+
+const PROFILE = [
+  'column',
+  'type',
+  'there',
+  'missing',
+  'distinct',
+  'min',
+  'mean',
+  'median',
+  'max',
+  'std',
+  'most frequent',
+];
+
+function profileCells({
+  name,
+  type,
+  count,
+  nulls,
+  distinct,
+  distinctIsLowerBound,
+  numeric,
+  top,
+}: ColumnProfileRow): string[] {
+  const time = (value: number): string => new Date(value).toISOString();
+  const figure = (value: number | undefined): string => {
+    if (value === undefined) return '–';
+    return type === 'timestamp' ? time(value) : String(Number(value.toPrecision(6)));
+  };
+  return [
+    name,
+    type,
+    String(count),
+    String(nulls),
+    `${distinctIsLowerBound ? '≥ ' : ''}${distinct}`,
+    figure(numeric?.min),
+    figure(numeric?.mean),
+    figure(numeric?.quantiles['0.5']),
+    figure(numeric?.max),
+    type === 'timestamp' ? '–' : figure(numeric?.std),
+    top
+      .slice(0, 3)
+      .map(({ value, count: times }) => `${String(value)} (${times})`)
+      .join(' '),
+  ];
+}

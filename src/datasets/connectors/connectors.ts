@@ -1,0 +1,135 @@
+import { createWriteStream } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import type { DatasetsConfig, PostgresConnection, S3Connection } from '../../config/datasets-schema.ts';
+import type { KafkaClients } from '../../kafka/client.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
+import type { Source } from '../batch.ts';
+import type { DatasetOrigin } from '../entities/dataset.ts';
+import { decode, encode, formatOf, MEDIA_TYPES } from '../formats/formats.ts';
+import type { ReadOptions } from '../reading.ts';
+import { allowedNewPath, allowedPath } from './files.ts';
+import { download } from './http.ts';
+import type { SourceSpec, TargetSpec } from './spec.ts';
+
+interface Parts {
+  config: DatasetsConfig;
+  /** Rejects with failed_precondition where no Kafka is configured. */
+  kafka(): Promise<KafkaClients>;
+}
+
+/** Opens what imports name and writes what exports name, within what the configuration allows. */
+export class Connectors {
+  private readonly parts: Parts;
+
+  constructor(parts: Parts) {
+    this.parts = parts;
+  }
+
+  /** Rejects with a SwitchyardError that names the place. */
+  async open(spec: SourceSpec, given: ReadOptions): Promise<Source> {
+    const { config } = this.parts;
+    const options: ReadOptions = {
+      ...given,
+      maxBytes: config.maxBytes,
+      ...('types' in spec ? { types: spec.types } : {}),
+      ...('delimiter' in spec ? { delimiter: spec.delimiter, missing: spec.missing } : {}),
+    };
+    switch (spec.kind) {
+      case 'file': {
+        const file = await allowedPath(spec.path, config.folders);
+        return decode(spec.format ?? formatOf(spec.path), { name: spec.path, file }, options);
+      }
+      case 'http': {
+        const { stream, size } = await download(spec.url, spec.headers, config.http);
+        const name = new URL(spec.url);
+        const bytes = { name: name.origin + name.pathname, stream: async () => stream, size };
+        return decode(spec.format ?? formatOf(name.pathname), bytes, options);
+      }
+      case 's3': {
+        const { downloadObject } = await import('./s3.ts');
+        const { stream, size } = await downloadObject(this.s3(spec.connection), spec.key);
+        return decode(spec.format ?? formatOf(spec.key), { name: spec.key, stream: async () => stream, size }, options);
+      }
+      case 'postgres': {
+        const { readPostgres } = await import('./postgres.ts');
+        return readPostgres(this.postgres(spec.connection), spec.query, options.onProgress);
+      }
+      case 'kafka': {
+        const { readTopic } = await import('./kafka.ts');
+        return readTopic(await this.parts.kafka(), spec, options);
+      }
+      case 'images': {
+        const { readImages } = await import('./images.ts');
+        return readImages(await allowedPath(spec.folder, config.folders), config.maxImagePixels, options);
+      }
+    }
+  }
+
+  /** Resolves when the rows are there, all of them. */
+  async write(target: TargetSpec, source: Source): Promise<void> {
+    switch (target.kind) {
+      case 'file': {
+        const path = await allowedNewPath(target.path, this.parts.config.folders);
+        const partial = `${path}.partial`;
+        try {
+          await pipeline(encode(target.format ?? formatOf(path), source), createWriteStream(partial, { mode: 0o640 }));
+          await rename(partial, path);
+        } finally {
+          await rm(partial, { force: true });
+        }
+        return;
+      }
+      case 's3': {
+        const { uploadObject } = await import('./s3.ts');
+        const format = target.format ?? formatOf(target.key);
+        return uploadObject(this.s3(target.connection), target.key, encode(format, source), MEDIA_TYPES[format]);
+      }
+      case 'postgres': {
+        const { writePostgres } = await import('./postgres.ts');
+        await writePostgres(this.postgres(target.connection), target.table, source);
+        return;
+      }
+      case 'kafka': {
+        const { writeTopic } = await import('./kafka.ts');
+        await writeTopic(await this.parts.kafka(), target.topic, target.key, source);
+      }
+    }
+  }
+
+  private s3(name: string): S3Connection {
+    const connection = this.connection(name);
+    if (connection.kind === 's3') return connection;
+    throw this.wrong(name, 's3');
+  }
+
+  private postgres(name: string): PostgresConnection {
+    const connection = this.connection(name);
+    if (connection.kind === 'postgres') return connection;
+    throw this.wrong(name, 'postgres');
+  }
+
+  private connection(name: string): S3Connection | PostgresConnection {
+    const { connections } = this.parts.config;
+    if (Object.hasOwn(connections, name)) return connections[name];
+    const known = Object.keys(connections).join(', ') || 'none';
+    throw new SwitchyardError(
+      'failed_precondition',
+      `there is no connection ${JSON.stringify(name.slice(0, 100))}; datasets.connections has ${known}`,
+    );
+  }
+
+  private wrong(name: string, wanted: string): SwitchyardError {
+    return new SwitchyardError(
+      'failed_precondition',
+      `datasets.connections.${name} is no connection of kind ${wanted}`,
+    );
+  }
+}
+
+/** What of a source is kept with the dataset: everything but what may be secret. */
+export function originOf(spec: SourceSpec): DatasetOrigin {
+  if (spec.kind !== 'http') return spec;
+  const url = new URL(spec.url);
+  return { kind: 'http', url: url.origin + url.pathname, format: spec.format };
+}

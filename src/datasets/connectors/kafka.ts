@@ -1,0 +1,247 @@
+import { randomUUID } from 'node:crypto';
+import type { Consumer } from 'kafkajs';
+import type { KafkaClients } from '../../kafka/client.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
+import type { Source } from '../batch.ts';
+import { jsonValue } from '../cells.ts';
+import { type Progress, type RawRow, type ReadOptions, typedRows, withProgress } from '../reading.ts';
+
+export interface TopicRange {
+  topic: string;
+  /** Milliseconds since 1970; undefined: from the beginning. */
+  from?: number | undefined;
+  /** Records from this time on are left out; undefined: all that are there when the reading begins. */
+  until?: number | undefined;
+  maxRecords?: number | undefined;
+}
+
+/** Batches that wait for their reader; then the consumer waits. */
+const MAX_WAITING = 2000;
+/** Offsets may be missing for good (compaction, transactions): after so long without a record the end is reached. */
+const QUIET_MS = 15_000;
+const SEND_ROWS = 1000;
+
+/**
+ * The records of a topic that are there now: JSON objects, one a record, with the fields `kafka_key`, `kafka_time`,
+ * `kafka_partition` and `kafka_offset` beside their own. What is no JSON object is rejected; its line is the offset.
+ */
+export async function readTopic(clients: KafkaClients, range: TopicRange, options: ReadOptions): Promise<Source> {
+  const bounds = await boundsOf(clients, range);
+  let bytes = 0;
+  const rows = records(clients, range, bounds, (count) => {
+    bytes += count;
+  });
+  const source = await typedRows(rows, options);
+  return withProgress(source, () => ({ bytes, totalBytes: undefined }), options.onProgress);
+}
+
+interface Bound {
+  partition: number;
+  /** First offset, and the one behind the last. */
+  first: bigint;
+  end: bigint;
+}
+
+async function boundsOf(clients: KafkaClients, { topic, from, until }: TopicRange): Promise<Bound[]> {
+  const admin = clients.admin();
+  try {
+    await admin.connect();
+    const ends = await admin.fetchTopicOffsets(topic);
+    const at = async (time: number | undefined): Promise<Map<number, bigint>> => {
+      if (time === undefined) return new Map();
+      const offsets = await admin.fetchTopicOffsetsByTimestamp(topic, time);
+      return new Map(offsets.map(({ partition, offset }) => [partition, BigInt(offset)]));
+    };
+    const [firsts, lasts] = [await at(from), await at(until)];
+    return ends.map(({ partition, low, high }) => {
+      const last = lasts.get(partition);
+      return {
+        partition,
+        first: firsts.get(partition) ?? BigInt(low),
+        end: last === undefined || last < 0n ? BigInt(high) : last,
+      };
+    });
+  } catch (error) {
+    const { message, type } = error as Error & { type?: string };
+    if (type === 'UNKNOWN_TOPIC_OR_PARTITION')
+      throw new SwitchyardError('not_found', `Kafka has no topic ${JSON.stringify(topic)}; correct its name`);
+    throw new SwitchyardError('unavailable', `the topic ${JSON.stringify(topic)} cannot be read: ${message}`, {
+      cause: error,
+    });
+  } finally {
+    await admin.disconnect().catch(() => {});
+  }
+}
+
+/** Rows handed from the consumer to whoever reads them, with as many waiting as are allowed. */
+class Waiting {
+  private rows: RawRow[] = [];
+  private over = false;
+  private failure: unknown;
+  private wake = (): void => {};
+
+  async put(rows: RawRow[]): Promise<void> {
+    this.rows.push(...rows);
+    this.wake();
+    while (this.rows.length >= MAX_WAITING && !this.over) await this.changed();
+  }
+
+  /** No more will come. */
+  end(failure?: unknown): void {
+    this.over = true;
+    this.failure ??= failure;
+    this.wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<RawRow> {
+    for (;;) {
+      if (this.rows.length > 0) {
+        const rows = this.rows;
+        this.rows = [];
+        this.wake();
+        yield* rows;
+      } else if (this.over) break;
+      else await this.changed();
+    }
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  /** Both sides wait here, never at once: one for rows, the other for room. */
+  private changed(): Promise<void> {
+    return new Promise((resolve) => {
+      const before = this.wake;
+      this.wake = () => {
+        before();
+        resolve();
+      };
+    });
+  }
+}
+
+async function* records(
+  clients: KafkaClients,
+  { topic, maxRecords = Number.POSITIVE_INFINITY }: TopicRange,
+  bounds: readonly Bound[],
+  onBytes: (bytes: number) => void,
+): AsyncGenerator<RawRow> {
+  const open = new Map(bounds.filter(({ first, end }) => first < end).map((bound) => [bound.partition, bound]));
+  if (open.size === 0) return;
+  const group = `datasets.${randomUUID()}`;
+  const consumer = clients.consumer(group, { allowAutoTopicCreation: false });
+  const waiting = new Waiting();
+  let lastRecordAt = performance.now();
+  const quiet = setInterval(() => {
+    if (performance.now() - lastRecordAt > QUIET_MS) waiting.end();
+  }, 1000);
+  try {
+    await consumer.connect();
+    await consumer.subscribe({ topic, fromBeginning: true });
+    consumer.on(consumer.events.CRASH, ({ payload }) => {
+      if (!payload.restart) waiting.end(new SwitchyardError('unavailable', `Kafka: ${payload.error.message}`));
+    });
+    await run(consumer, topic, open, waiting, (bytes) => {
+      lastRecordAt = performance.now();
+      onBytes(bytes);
+    });
+    for (const { partition, first } of open.values()) consumer.seek({ topic, partition, offset: String(first) });
+    let given = 0;
+    for await (const row of waiting) {
+      if (given++ >= maxRecords) break;
+      yield row;
+    }
+  } finally {
+    clearInterval(quiet);
+    waiting.end();
+    await consumer.disconnect().catch(() => {});
+  }
+}
+
+function run(
+  consumer: Consumer,
+  topic: string,
+  open: Map<number, Bound>,
+  waiting: Waiting,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  return consumer.run({
+    autoCommit: false,
+    eachBatch: async ({ batch, heartbeat }) => {
+      const bound = open.get(batch.partition);
+      if (bound === undefined) return;
+      const rows: RawRow[] = [];
+      let last = bound.first;
+      for (const message of batch.messages) {
+        const offset = BigInt(message.offset);
+        last = offset + 1n;
+        if (offset < bound.first || offset >= bound.end) continue;
+        onBytes((message.value?.length ?? 0) + (message.key?.length ?? 0));
+        rows.push(rowOf(message.value, message.key, Number(message.timestamp), batch.partition, Number(offset)));
+      }
+      if (rows.length > 0) await waiting.put(rows);
+      await heartbeat();
+      if (last < bound.end) return;
+      open.delete(batch.partition);
+      consumer.pause([{ topic, partitions: [batch.partition] }]);
+      if (open.size === 0) waiting.end();
+    },
+  });
+}
+
+function rowOf(value: Buffer | null, key: Buffer | null, time: number, partition: number, offset: number): RawRow {
+  const place = {
+    kafka_key: key?.toString() ?? null,
+    kafka_time: new Date(time),
+    kafka_partition: partition,
+    kafka_offset: offset,
+  };
+  const text = value?.toString() ?? '';
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
+      return { line: offset, values: { ...parsed, ...place } };
+  } catch {
+    // Rejected below, as any other value that is no object.
+  }
+  return { line: offset, values: { ...place, raw: text.slice(0, 4096) }, problem: 'the value is no JSON object' };
+}
+
+/** One record of JSON for each row. Resolves with their number when the brokers have them all. */
+export async function writeTopic(
+  clients: KafkaClients,
+  topic: string,
+  key: string | undefined,
+  source: Source,
+  onProgress?: (progress: Progress) => void,
+): Promise<number> {
+  const producer = clients.producer({ idempotent: true });
+  const { fields } = source.schema;
+  const keyAt = key === undefined ? -1 : fields.findIndex(({ name }) => name === key);
+  let rows = 0;
+  try {
+    await producer.connect();
+    for await (const batch of source.batches()) {
+      for (let from = 0; from < batch.rows; from += SEND_ROWS) {
+        const messages = Array.from({ length: Math.min(SEND_ROWS, batch.rows - from) }, (_, i) => {
+          const row = fields.map(({ name, type }, c) => [name, jsonValue(batch.columns[c][from + i], type)]);
+          const id = keyAt < 0 ? null : batch.columns[keyAt][from + i];
+          return { key: id === null ? null : String(id), value: JSON.stringify(Object.fromEntries(row)) };
+        });
+        await producer.send({ topic, messages });
+      }
+      rows += batch.rows;
+      onProgress?.({ rows, bytes: 0, totalBytes: undefined });
+    }
+    return rows;
+  } catch (error) {
+    if (error instanceof SwitchyardError) throw error;
+    throw new SwitchyardError(
+      'unavailable',
+      `the topic ${JSON.stringify(topic)} cannot be written: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
+  } finally {
+    await producer.disconnect().catch(() => {});
+  }
+}

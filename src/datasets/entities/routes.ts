@@ -1,0 +1,344 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { z } from 'zod';
+import { answer, orDrain } from '../../registry/artifacts/routes.ts';
+import { receive } from '../../registry/blobs/receive.ts';
+import { invalidParameter, shown } from '../../registry/errors.ts';
+import type { Registry } from '../../registry/registry.ts';
+import { required, text } from '../../registry/rest/fields.ts';
+import { jsonRoute, type RestRoute, type StreamCall } from '../../registry/rest/route.ts';
+import { FIELD_TYPES } from '../batch.ts';
+import type { Connectors } from '../connectors/connectors.ts';
+import { sourceSpec, targetSpec } from '../connectors/spec.ts';
+import { decode, encodedStream, MEDIA_TYPES } from '../formats/formats.ts';
+import { RejectFile } from '../reading.ts';
+import { DATASET_KINDS, type NewDataset } from './dataset.ts';
+import type { Datasets } from './datasets.ts';
+import {
+  datasetJson,
+  importJson,
+  jsonQuery,
+  kind,
+  paging,
+  parents,
+  readers,
+  readFormat,
+  readVersion,
+  tags,
+  versionNumber,
+  wholeHistory,
+} from './fields.ts';
+import type { Imports } from './imports.ts';
+
+const ROOT = '/api/v1/datasets';
+const VERSION = `${ROOT}/{name}/versions/{version}`;
+const DEFAULT_REJECTS = 0;
+
+interface Parts {
+  datasets: Datasets;
+  imports: Imports;
+  connectors: Connectors;
+  storage: Registry['storage'];
+  maxBytes: number;
+}
+
+/** Datasets over REST. They are part of the registry's API, so that jobs reach them with their tokens. */
+export function datasetRoutes(parts: Parts): RestRoute[] {
+  return [...searchRoutes(parts), ...versionRoutes(parts), ...byteRoutes(parts), ...importRoutes(parts)];
+}
+
+function searchRoutes({ datasets }: Parts): RestRoute[] {
+  const search = {
+    filter: text,
+    order_by: z.array(z.string()).default([]),
+    ...paging,
+  };
+  return [
+    jsonRoute({
+      method: 'GET',
+      path: ROOT,
+      operationId: 'searchDatasets',
+      summary: 'Datasets by filter, such as "tags.team = \'fraud\' AND rows > 1000"; of each name the latest version',
+      request: z.object({ ...search, all_versions: wholeHistory }),
+      handle: async ({ filter, order_by, max_results, page_token, all_versions }, { actor }) =>
+        found(
+          await datasets.search({
+            filter: filter ?? undefined,
+            orderBy: order_by,
+            maxResults: max_results,
+            pageToken: page_token,
+            allVersions: all_versions,
+            reader: actor,
+          }),
+        ),
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: `${ROOT}/{name}/versions`,
+      operationId: 'listDatasetVersions',
+      summary: 'All versions of a dataset, the latest first',
+      request: z.object({ name: required, ...paging }),
+      handle: async ({ name, max_results, page_token }, by) => {
+        await datasets.get(name, undefined, by);
+        return found(
+          await datasets.search({
+            filter: `name = '${name}'`,
+            orderBy: ['version DESC'],
+            maxResults: max_results,
+            pageToken: page_token,
+            allVersions: true,
+          }),
+        );
+      },
+    }),
+  ];
+}
+
+function found({ datasets, nextPageToken }: Awaited<ReturnType<Datasets['search']>>): object {
+  return {
+    datasets: datasets.map(datasetJson),
+    ...(nextPageToken === '' ? {} : { next_page_token: nextPageToken }),
+  };
+}
+
+function versionRoutes({ datasets, connectors }: Parts): RestRoute[] {
+  const one = z.object({ name: required, version: z.string() });
+  return [
+    jsonRoute({
+      method: 'GET',
+      path: `${ROOT}/{name}`,
+      operationId: 'getDataset',
+      summary: 'The latest version of a dataset',
+      request: z.object({ name: required }),
+      handle: async ({ name }, by) => datasetJson(await datasets.get(name, undefined, by)),
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: VERSION,
+      operationId: 'getDatasetVersion',
+      summary: 'One version of a dataset; "latest" is one too',
+      request: one,
+      handle: async ({ name, version }, by) => datasetJson(await datasets.get(name, readVersion(version), by)),
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: `${VERSION}/profile`,
+      operationId: 'getDatasetProfile',
+      summary: 'Statistics of each column: counts, missing values, moments, quantiles, histogram, most frequent values',
+      request: one,
+      handle: async ({ name, version }, by) => datasets.profile(name, readVersion(version), by),
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: `${VERSION}/lineage`,
+      operationId: 'getDatasetLineage',
+      summary: 'Where a version came from; the runs and model versions that used it',
+      request: one,
+      handle: async ({ name, version }, by) => datasets.lineage(name, readVersion(version), by),
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: `${VERSION}/tags`,
+      operationId: 'setDatasetTag',
+      summary: 'Set a tag of a version',
+      request: z.object({ name: required, version: versionNumber, key: required, value: z.string().default('') }),
+      handle: async ({ name, version, key, value }, by) => {
+        await datasets.setTag(name, version, key, value, by);
+        return datasetJson(await datasets.get(name, version, by));
+      },
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: `${ROOT}/{name}/share`,
+      operationId: 'shareDataset',
+      summary: 'Say who may read all versions of a dataset: "*", "jobs", or names of people',
+      request: z.object({ name: required, readers }),
+      handle: async ({ name, readers: wanted }, by) => datasetJson(await datasets.share(name, wanted, by)),
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: `${VERSION}/export`,
+      operationId: 'exportDataset',
+      summary: 'Write a version to a file, a bucket, a database or a topic; answers when all rows are there',
+      request: z.object({ name: required, version: z.string(), target: targetSpec }),
+      handle: async ({ name, version, target }, by) => {
+        const source = await datasets.open(name, readVersion(version), by);
+        await connectors.write(target, source);
+        return { name, version: source.version.version, rows: source.rows };
+      },
+    }),
+    jsonRoute({
+      method: 'DELETE',
+      path: VERSION,
+      operationId: 'deleteDatasetVersion',
+      summary: 'Forget a version; its bytes go with the next garbage collection',
+      request: z.object({ name: required, version: versionNumber }),
+      handle: async ({ name, version }, by) => {
+        await datasets.remove(name, version, by);
+        return {};
+      },
+    }),
+  ];
+}
+
+function byteRoutes(parts: Parts): RestRoute[] {
+  const { datasets } = parts;
+  return [
+    {
+      method: 'POST',
+      path: `${ROOT}/{name}/versions`,
+      operationId: 'uploadDataset',
+      summary:
+        'Make a version of the body: CSV, JSON lines, Parquet or Arrow IPC. The rows of the latest version again are that version',
+      query: {
+        format: 'csv, jsonl, parquet (default) or arrow',
+        kind: DATASET_KINDS.join(', '),
+        description: 'Of the name',
+        tags: 'JSON object of texts',
+        types: `JSON object: types of columns (${FIELD_TYPES.join(', ')})`,
+        readers: 'JSON list: who may read it',
+        parents: 'JSON list of {name, version}: datasets it was made of',
+        run_id: 'The run that made it',
+        max_rejects: 'Rows that may be left out; default 0',
+        delimiter: 'CSV: between values',
+        gzip: 'true: the body is packed',
+      },
+      stream: (call) => orDrain(call, () => upload(parts, call)),
+    },
+    {
+      method: 'GET',
+      path: `${VERSION}/data`,
+      operationId: 'downloadDataset',
+      summary: 'The rows of a version',
+      query: { format: 'csv, jsonl, parquet (default) or arrow' },
+      stream: async ({ params, query, actor, request, response }) => {
+        const format = readFormat(query.get('format'));
+        const version = readVersion(params.version);
+        const headers = {
+          'Content-Type': MEDIA_TYPES[format],
+          'X-Content-Type-Options': 'nosniff',
+          'Content-Disposition': `attachment; filename="${params.name.replace(/[^\w.-]/g, '_')}.${format}"`,
+        };
+        if (format === 'parquet') {
+          const { stream, size } = await datasets.parquet(params.name, version, { actor });
+          response.writeHead(200, { ...headers, 'Content-Length': String(size) });
+          await send(request.method, stream, response);
+          return;
+        }
+        const source = await datasets.open(params.name, version, { actor });
+        response.writeHead(200, headers);
+        await send(request.method, encodedStream(format, source), response);
+      },
+    },
+    {
+      method: 'GET',
+      path: `${VERSION}/rejects`,
+      operationId: 'downloadDatasetRejects',
+      summary: 'The rows that did not fit, as JSON lines with line and reason',
+      stream: async ({ params, actor, request, response }) => {
+        const stream = await datasets.rejects(params.name, readVersion(params.version), { actor });
+        response.writeHead(200, { 'Content-Type': MEDIA_TYPES.jsonl, 'X-Content-Type-Options': 'nosniff' });
+        await send(request.method, stream as Readable, response);
+      },
+    },
+  ];
+}
+
+async function send(method: string | undefined, stream: Readable, response: StreamCall['response']): Promise<void> {
+  if (method !== 'HEAD') return pipeline(stream, response);
+  stream.destroy();
+  response.end();
+}
+
+async function upload({ datasets, storage, maxBytes }: Parts, call: StreamCall): Promise<void> {
+  const { params, query, request, contentLength, actor } = call;
+  const format = readFormat(query.get('format'));
+  const facts: NewDataset = {
+    name: params.name,
+    kind: kind.catch(() => badKind(query.get('kind'))).parse(query.get('kind') ?? undefined),
+    origin: { kind: 'upload', format },
+    parents: jsonQuery(query, 'parents', parents, []),
+    runId: query.get('run_id') ?? '',
+    tags: jsonQuery(query, 'tags', tags, {}),
+    description: query.get('description') ?? undefined,
+    readers: jsonQuery(query, 'readers', readers.optional(), undefined),
+  };
+  const types = jsonQuery(query, 'types', z.record(z.string(), z.enum(FIELD_TYPES)), {});
+  const maxRejects = readCount(query.get('max_rejects'));
+  const staged = await receive(storage.vault.staging, request, {
+    maxBytes,
+    declared: contentLength < 0 ? undefined : contentLength,
+  });
+  const folder = await mkdtemp(join(tmpdir(), 'switchyard-upload-'));
+  const rejects = new RejectFile(join(folder, 'rejects.jsonl'), maxRejects);
+  try {
+    const delimiter = query.get('delimiter') ?? undefined;
+    const name = query.get('gzip') === 'true' ? `${params.name}.gz` : params.name;
+    const options = { types, delimiter, maxBytes, ...(maxRejects > 0 ? { rejects } : {}) };
+    const source = await decode(format, { name, file: staged.file }, options);
+    answer(call, datasetJson(await datasets.create(facts, source, { actor }, rejects)));
+  } finally {
+    await storage.vault.staging.discard(staged.file);
+    await rejects.close().catch(() => {});
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function badKind(text: string | null): never {
+  throw invalidParameter(`kind ${shown(text)} is not allowed; give ${DATASET_KINDS.join(', ')}`);
+}
+
+function readCount(given: string | null): number {
+  if (given === null) return DEFAULT_REJECTS;
+  if (/^\d{1,9}$/.test(given)) return Number(given);
+  throw invalidParameter(`max_rejects ${shown(given)} is not allowed; give a whole number from 0`);
+}
+
+function importRoutes({ imports }: Parts): RestRoute[] {
+  const root = '/api/v1/dataset-imports';
+  return [
+    jsonRoute({
+      method: 'POST',
+      path: root,
+      operationId: 'importDataset',
+      summary: 'Begin to read a file, URL, object, query, topic or folder of images into a version',
+      request: z.object({
+        name: required,
+        source: sourceSpec,
+        kind,
+        tags,
+        description: z.string().max(5000).optional(),
+        readers: readers.optional(),
+        run_id: z.string().default(''),
+        max_rejects: z.int().min(0).max(1_000_000_000).default(DEFAULT_REJECTS),
+      }),
+      handle: async (
+        { name, source, kind: chosen, tags: given, description, readers: who, run_id, max_rejects },
+        by,
+      ) => {
+        const facts = { name, tags: given, parents: [], runId: run_id, description, readers: who };
+        const found = source.kind === 'images' ? ('images' as const) : chosen;
+        return importJson(imports.start({ ...facts, kind: found }, source, max_rejects, by));
+      },
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: root,
+      operationId: 'listDatasetImports',
+      summary: 'Imports since the server started, the newest first',
+      request: z.object({}),
+      handle: async () => ({ imports: imports.list().map(importJson) }),
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: `${root}/{id}`,
+      operationId: 'getDatasetImport',
+      summary: 'How far an import has come',
+      request: z.object({ id: required }),
+      handle: async ({ id }) => importJson(imports.get(id)),
+    }),
+  ];
+}

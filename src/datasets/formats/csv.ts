@@ -1,0 +1,90 @@
+import type { Readable } from 'node:stream';
+import { type CsvError, parse } from 'csv-parse';
+import { invalidArgument } from '../../shared/errors.ts';
+import type { Cell, FieldType, Source } from '../batch.ts';
+import { jsonValue } from '../cells.ts';
+import { type RawRow, type ReadOptions, typedRows } from '../reading.ts';
+
+const MAX_RECORD_BYTES = 16 * 1024 * 1024;
+const FLUSH_CHARS = 65_536;
+
+/** CSV with a heading. `""` is an empty text; nothing at all is a missing value. */
+export function readCsv(stream: Readable, options: ReadOptions): Promise<Source> {
+  return typedRows(csvRows(stream, options), options);
+}
+
+async function* csvRows(stream: Readable, { delimiter = ',', missing = [] }: ReadOptions): AsyncGenerator<RawRow> {
+  const absent = new Set(missing);
+  const broken: RawRow[] = [];
+  const parser = parse({
+    bom: true,
+    delimiter,
+    max_record_size: MAX_RECORD_BYTES,
+    relax_column_count: true,
+    skip_empty_lines: true,
+    skip_records_with_error: true,
+    on_skip: (error: CsvError | undefined, raw) => {
+      const line = Number((error as { lines?: number } | undefined)?.lines ?? 0);
+      broken.push({ line, values: { raw: raw ?? '' }, problem: `not readable as CSV: ${error?.message ?? 'unknown'}` });
+      return undefined;
+    },
+    cast: (value, { quoting }) => (quoting ? value : value === '' || absent.has(value) ? null : value),
+    on_record: (values: (string | null)[], { lines }) => [lines, values] as unknown as string[],
+  });
+  stream.on('error', (error) => parser.destroy(error));
+  stream.pipe(parser);
+  let names: string[] | undefined;
+  try {
+    for await (const [line, values] of parser as AsyncIterable<[number, (string | null)[]]>) {
+      yield* broken.splice(0);
+      if (names === undefined) names = heading(values, line);
+      else if (values.length === names.length)
+        yield { line, values: Object.fromEntries(names.map((name, i) => [name, values[i]])) };
+      else
+        yield {
+          line,
+          values: { row: values },
+          problem: `${values.length} values, but the heading has ${names.length}`,
+        };
+    }
+    yield* broken.splice(0);
+  } finally {
+    stream.destroy();
+    parser.destroy();
+  }
+}
+
+function heading(values: readonly (string | null)[], line: number): string[] {
+  const names = values.map((name) => (name ?? '').trim());
+  const twice = names.find((name, i) => name === '' || names.indexOf(name) !== i);
+  if (twice === undefined) return names;
+  throw invalidArgument(
+    `line ${line}: the column name ${JSON.stringify(twice)} ${twice === '' ? 'is empty' : 'is there twice'}; every column needs a name of its own`,
+  );
+}
+
+export async function* writeCsv({ schema, batches }: Source): AsyncGenerator<string> {
+  let lines = `${schema.fields.map(({ name }) => quoted(name)).join(',')}\n`;
+  const types = schema.fields.map(({ type }) => type);
+  for await (const { rows, columns } of batches()) {
+    for (let row = 0; row < rows; row++) {
+      for (let i = 0; i < columns.length; i++) lines += (i === 0 ? '' : ',') + csvCell(columns[i][row], types[i]);
+      lines += '\n';
+      if (lines.length < FLUSH_CHARS) continue;
+      yield lines;
+      lines = '';
+    }
+  }
+  yield lines;
+}
+
+function csvCell(cell: Cell, type: FieldType): string {
+  if (cell === null) return '';
+  const value = jsonValue(cell, type);
+  if (typeof value === 'string') return quoted(value);
+  return Array.isArray(value) ? quoted(JSON.stringify(value)) : String(value);
+}
+
+function quoted(text: string): string {
+  return text === '' || /[",\r\n\uFEFF]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}

@@ -1,0 +1,32 @@
+import type { Logger } from 'pino';
+import type { DatasetsConfig } from '../config/datasets-schema.ts';
+import type { KafkaConfig } from '../config/kafka-schema.ts';
+import { kafkaClients } from '../kafka/client.ts';
+import type { RegistryParts } from '../registry/registry.ts';
+import type { RestRoute } from '../registry/rest/route.ts';
+import { Connectors } from './connectors/connectors.ts';
+import { Datasets } from './entities/datasets.ts';
+import { Imports } from './entities/imports.ts';
+import { datasetRoutes } from './entities/routes.ts';
+
+export interface DatasetServices {
+  datasets: Datasets;
+  connectors: Connectors;
+  routes: RestRoute[];
+}
+
+/** Datasets over a registry's database and blob store. */
+export function createDatasets(
+  registry: RegistryParts,
+  { config, kafka, logger }: { config: DatasetsConfig; kafka: KafkaConfig; logger: Logger },
+): DatasetServices {
+  const datasets = new Datasets(registry);
+  const connectors = new Connectors({ config, kafka: () => kafkaClients(kafka, logger) });
+  const imports = new Imports(datasets, connectors);
+  const { storage } = registry;
+  return {
+    datasets,
+    connectors,
+    routes: datasetRoutes({ datasets, imports, connectors, storage, maxBytes: config.maxBytes }),
+  };
+}

@@ -46,7 +46,8 @@ const allowed = {
   admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'features', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],
   client: ['pipeline/types', 'tensor'],
   exchange: ['client', 'registry'],
-  cli: ['client', 'control/validate', 'exchange', 'experiments', 'features/documents', 'main', 'training'],
+  doctor: ['kafka', 'server/http/uws', 'tensor/native'],
+  cli: ['client', 'control/validate', 'doctor', 'exchange', 'experiments', 'features/documents', 'main', 'training'],
 };
 
 const rules = Object.entries(allowed).map(([folder, others]) => {

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBench } from './bench.ts';
 import { addDatasets } from './datasets.ts';
+import { addDoctor } from './doctor.ts';
 import { addEvaluations } from './evaluations.ts';
 import { explain } from './failure.ts';
 import { addFeatures } from './features.ts';
@@ -46,6 +47,9 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
     return code;
   });
   addValidate(program, output);
+  addDoctor(program, output, (exit) => {
+    code = exit;
+  });
   addModels(program, output);
   addRegistry(program, output);
   addRegistryFiles(program, output);

@@ -1,0 +1,97 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { type Check, check, reasonOf } from './check.ts';
+import { findLibrary, type LibraryPlaces, missingLibraries } from './libraries.ts';
+
+/** What is looked at; tests put their own in place. */
+export interface GpuPlaces {
+  devices: string;
+  /** What the kernel module says of itself. */
+  driver: string;
+  /** Folder of libonnxruntime.so.1: ONNX Runtime looks for its providers there and nowhere else. */
+  runtime: string;
+  /** Its version: a provider must be of the very same. */
+  version: string;
+  libraries: LibraryPlaces;
+}
+
+const PACKAGES: readonly [prefix: string, where: string][] = [
+  ['libcuda.', "NVIDIA's driver"],
+  ['libnvinfer', 'TensorRT 10 (PyPI: tensorrt-cu12-libs)'],
+  ['libnvonnxparser', 'TensorRT 10 (PyPI: tensorrt-cu12-libs)'],
+  ['libcudnn', 'cuDNN 9 (PyPI: nvidia-cudnn-cu12)'],
+  ['libcublas', 'CUDA 12 (PyPI: nvidia-cublas-cu12)'],
+  ['libcufft', 'CUDA 12 (PyPI: nvidia-cufft-cu12)'],
+  ['libcurand', 'CUDA 12 (PyPI: nvidia-curand-cu12)'],
+  ['libcudart', 'CUDA 12 (PyPI: nvidia-cuda-runtime-cu12)'],
+  ['libnvrtc', 'CUDA 12 (PyPI: nvidia-cuda-nvrtc-cu12)'],
+  ['libnvJitLink', 'CUDA 12 (PyPI: nvidia-nvjitlink-cu12)'],
+];
+
+export function gpuPlaces(libraries: LibraryPlaces): GpuPlaces {
+  const file = createRequire(import.meta.url).resolve('onnxruntime-node/package.json');
+  const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
+  const runtime = join(dirname(file), 'bin/napi-v6', process.platform, process.arch);
+  return { devices: '/dev', driver: '/proc/driver/nvidia/version', runtime, version, libraries };
+}
+
+/** Driver, devices, and the providers of ONNX Runtime. `wanted`: what is not there is a failure, not a remark. */
+export function checkGpu(places: GpuPlaces, wanted: boolean): Check[] {
+  const absent = wanted ? 'failed' : 'missing';
+  const devices = gpuDevices(places.devices);
+  const library = findLibrary('libcuda.so.1', places.libraries);
+  // With a device, whatever else is missing keeps models off it.
+  const broken = wanted ? 'failed' : devices.length > 0 ? 'warning' : 'missing';
+  const install = "install NVIDIA's driver; in a container, run it with the NVIDIA container toolkit (--gpus all)";
+  return [
+    devices.length > 0
+      ? check('gpu', 'devices', 'ok', devices.join(', '))
+      : check('gpu', 'devices', absent, `no ${places.devices}/nvidia0`, install),
+    library === undefined
+      ? check('gpu', 'driver', broken, `libcuda.so.1 is not found; ${driverVersion(places.driver)}`, install)
+      : check('gpu', 'driver', 'ok', `${library}; ${driverVersion(places.driver)}`),
+    provider('CUDA provider', 'libonnxruntime_providers_cuda.so', places, broken),
+    provider('TensorRT provider', 'libonnxruntime_providers_tensorrt.so', places, 'missing'),
+  ];
+}
+
+function gpuDevices(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((name) => /^nvidia\d+$/.test(name))
+    .sort()
+    .map((name) => join(folder, name));
+}
+
+function driverVersion(file: string): string {
+  if (!existsSync(file)) return 'no kernel module is loaded';
+  return /Kernel Module.*?(\d+\.[\d.]+)/.exec(readFileSync(file, 'utf8'))?.[1] ?? 'kernel module of unknown version';
+}
+
+function provider(name: string, library: string, places: GpuPlaces, absent: Check['status']): Check {
+  const file = join(places.runtime, library);
+  const shared = join(places.runtime, 'libonnxruntime_providers_shared.so');
+  const lacking = [file, shared].filter((path) => !existsSync(path));
+  if (lacking.length > 0) {
+    const remedy =
+      'ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node, or take it from the folder onnxruntime/capi of ' +
+      `PyPI's onnxruntime-gpu==${places.version}, the same version exactly`;
+    return check('gpu', name, absent, `not there: ${lacking.join(', ')}`, remedy);
+  }
+  try {
+    const missing = missingLibraries(file, places.libraries);
+    if (missing.length === 0) return check('gpu', name, 'ok', `${file}, and all that it needs`);
+    const remedy = `have the loader find them (LD_LIBRARY_PATH, ldconfig): ${sources(missing).join('; ')}`;
+    return check('gpu', name, absent === 'missing' ? 'warning' : absent, `needs ${missing.join(', ')}`, remedy);
+  } catch (error) {
+    return check('gpu', name, 'failed', reasonOf(error), 'replace the file');
+  }
+}
+
+/** Who carries the missing libraries, each once. */
+function sources(missing: readonly string[]): string[] {
+  const carriers = missing.map(
+    (name) => PACKAGES.find(([prefix]) => name.startsWith(prefix))?.[1] ?? `what has ${name}`,
+  );
+  return [...new Set(carriers)];
+}

@@ -19,7 +19,7 @@ export interface AdminRequest {
   body: unknown;
   /** The body as it was sent. Gone after the first await. */
   bytes: Uint8Array;
-  /** Value of a header, whose name is in lower case; '' = it was not sent. */
+  /** Value of one of the route's `headers`; '' = it was not sent. */
   header(name: string): string;
   services: AdminServices;
   /** Who asks, for histories: the user name of HTTP Basic, else "operator". */
@@ -27,7 +27,7 @@ export interface AdminRequest {
 }
 
 /** A request that is answered by node's own streams, and has no body. */
-export interface AdminStream extends Omit<AdminRequest, 'body' | 'bytes'> {
+export interface AdminStream extends Omit<AdminRequest, 'body' | 'bytes' | 'header'> {
   request: IncomingMessage;
   response: ServerResponse;
 }
@@ -50,6 +50,8 @@ interface Described {
   /** Schema of the JSON body. Absent: a body is refused. */
   body?: Schema;
   bodyRequired?: boolean;
+  /** Headers that `handle` reads, in lower case: the head is gone when the body has come. */
+  headers?: readonly string[];
   /** Schema of the 200 answer; `string` for text. */
   response: Schema;
   /** Of the 200 answer; default: JSON. */

@@ -57,12 +57,13 @@ function serve(services: AdminServices, access: AccessPolicy, head: RequestHead,
     if (route.body === undefined && head.contentLength > 0)
       throw invalidArgument(`${route.method} ${route.path} takes no body`);
     if ('stream' in route) {
-      stream(services, exchange, route, { params, query, actor, header: (name) => head.header(name) });
+      stream(services, exchange, route, { params, query, actor });
       return;
     }
+    const kept = new Map(route.headers?.map((name) => [name, head.header(name)]));
+    const header = (name: string): string => kept.get(name) ?? '';
     exchange.receive({
-      onBody: (bytes) =>
-        void answer(services, exchange, route, { params, query, bytes, header: (name) => head.header(name), actor }),
+      onBody: (bytes) => void answer(services, exchange, route, { params, query, bytes, header, actor }),
       onAbort: () => {},
     });
   } catch (error) {
@@ -95,7 +96,7 @@ function stream(
   services: AdminServices,
   exchange: HttpExchange,
   route: Extract<AdminRoute, { stream: unknown }>,
-  asked: Omit<Received, 'bytes'>,
+  asked: Omit<Received, 'bytes' | 'header'>,
 ): void {
   const streams = exchange.takeStreams();
   if (streams === undefined) throw new Error('streams are served through node:http only');

@@ -1,4 +1,5 @@
 import { keyBefore, keyPage } from '../../registry/models/pages.ts';
+import { SIGNATURE_HEADERS } from '../../training/triggers/signature.ts';
 import { asObject } from '../body.ts';
 import { PAGING_QUERY, page, readLimit } from '../paging.ts';
 import type { AdminRoute } from '../route.ts';
@@ -102,6 +103,7 @@ export const triggerRoutes: readonly AdminRoute[] = [
     operationId: 'triggerWebhook',
     summary: 'A signed request of a CI system, or one that brings a business figure as {"value": …}',
     body: { type: 'object' },
+    headers: SIGNATURE_HEADERS,
     response: TRIGGER,
     errors: ['not_found', 'failed_precondition', 'conflict', 'unavailable'],
     handle: async ({ services, params, bytes, header }) => {

@@ -28,6 +28,12 @@ const OWN_EVENTS: Readonly<Record<string, readonly string[]>> = {
   job: ['created', 'updated', 'deleted'],
   sweep: ['created', 'updated'],
   sweep_trial: ['updated'],
+  pipeline_run: ['created', 'updated'],
+  pipeline_step: ['updated'],
+  evaluation: ['created'],
+  gate: ['decided'],
+  promotion: ['created'],
+  trigger: ['fired'],
   drift: ['set', 'deleted'],
   dataset: ['created'],
 };

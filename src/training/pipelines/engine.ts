@@ -117,7 +117,7 @@ export class PipelineEngine {
       ended_at: null,
     };
     await store.createRun(run, freshSteps(id, document));
-    this.emit(run.id, run.pipeline, 'running', run.trigger_name);
+    this.tell('created', run);
     this.execute(id);
     return this.get(id);
   }
@@ -175,7 +175,7 @@ export class PipelineEngine {
     const lease_until = services.now() + LEASE_MS;
     await store.updateRun(id, { status: 'running', reason: '', cancelled_by: '', ended_at: null, owner, lease_until });
     await services.calls.restartRun(run.tracking_run);
-    this.emit(id, run.pipeline, 'running', run.trigger_name);
+    this.tell('updated', { ...run, status: 'running', reason: '' });
     this.execute(id);
     return this.get(id);
   }
@@ -217,7 +217,7 @@ export class PipelineEngine {
         services,
         works: this.works,
         folder: join(this.parts.folder, id),
-        changed: () => this.emit(id, run.pipeline, 'running', run.trigger_name),
+        stepChanged: ({ step, status, reason }) => this.emit('pipeline_step.updated', run, { step, status, reason }),
       },
       run,
       await store.steps(id),
@@ -232,12 +232,21 @@ export class PipelineEngine {
     const status = { succeeded: 'FINISHED', cancelled: 'KILLED', failed: 'FAILED', held: 'FAILED' } as const;
     await services.calls.endRun(run.tracking_run, status[ended.status]);
     await store.updateRun(id, { ...ended, ended_at: services.now() });
-    this.emit(id, run.pipeline, ended.status, run.trigger_name);
+    this.tell('updated', { ...run, ...ended });
     this.parts.log('info', 'a pipeline run ended', { run: id, pipeline: run.pipeline, ...ended });
   }
 
-  private emit(id: string, pipeline: string, status: string, trigger: string): void {
-    this.parts.services.registry.events.emit('pipeline_run.updated', { id, pipeline, status, trigger });
+  private tell(action: 'created' | 'updated', run: Omit<RunRow, 'run_key'>): void {
+    const { status, reason, trigger_name: trigger, cause } = run;
+    this.emit(`pipeline_run.${action}`, run, { status, reason, trigger, cause });
+  }
+
+  private emit(
+    type: string,
+    { id, pipeline, environment }: Omit<RunRow, 'run_key'>,
+    data: Record<string, unknown>,
+  ): void {
+    this.parts.services.registry.events.emit(type, { id, pipeline, environment, ...data });
   }
 
   /** Never rejects. */

@@ -18,8 +18,8 @@ export interface ExecutionParts {
   works: Readonly<Record<StepKind, StepWork>>;
   /** Scratch space of this run. */
   folder: string;
-  /** Something about the run has changed and is kept. */
-  changed(): void;
+  /** A step has another status, and that is kept. */
+  stepChanged(row: StepRow): void;
 }
 
 /** The signal's reason when the server stops: nothing is written about it, and the run goes on when it is back. */
@@ -273,7 +273,7 @@ export class RunExecution {
   private async keep(row: StepRow, set: Partial<StepRow>): Promise<void> {
     await this.parts.store.updateStep(this.run.id, row.step, set);
     Object.assign(row, set);
-    this.parts.changed();
+    if (set.status !== undefined) this.parts.stepChanged(row);
   }
 }
 

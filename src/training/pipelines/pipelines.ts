@@ -211,12 +211,14 @@ export class Pipelines {
     const words = `promoted from ${wish.from} to ${wish.to}${wish.reason === '' ? '' : `: ${wish.reason}`}`;
     const previous = await moveTo(services, { name, version }, alias, { actor, reason: words });
     const detail = { from: wish.from, to: wish.to, alias, previous: previous ?? null, reason: wish.reason };
-    if (previous !== version)
+    if (previous !== version) {
       await services.calls.call(
         'registryAddEvidence',
         { name, version, kind: 'promotion', outcome: 'pass', detail },
         actor,
       );
+      services.registry.events.emit('promotion.created', { name, version, ...detail, actor });
+    }
     return { model: name, version, from: wish.from, to: wish.to, alias, previous: previous ?? null };
   }
 

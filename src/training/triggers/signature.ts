@@ -5,6 +5,14 @@ import { SwitchyardError } from '../../shared/errors.ts';
 const MAX_SKEW_MS = 5 * 60_000;
 const MAX_REMEMBERED = 200;
 
+/** What checkSignature reads. */
+export const SIGNATURE_HEADERS = [
+  'x-switchyard-signature',
+  'x-switchyard-delivery',
+  'x-switchyard-timestamp',
+  'x-hub-signature-256',
+] as const;
+
 export interface SignedRequest {
   /** In lower case. */
   header(name: string): string;

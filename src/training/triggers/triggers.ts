@@ -140,7 +140,7 @@ export class Triggers {
         if (drift !== undefined && type === 'drift.set') await this.drift(name, drift, data);
         if (performance?.model !== undefined && type === 'evaluation.created')
           await this.evaluated(name, performance, data);
-        if (performance?.experiment !== undefined && type === 'run.status' && data.status === 'FINISHED')
+        if (performance?.experiment !== undefined && hasFinished(type, data))
           await this.finished(name, performance, String(data.run_id));
       }
     } catch (error) {
@@ -354,4 +354,9 @@ function ciReason(text: string): string {
     // Any body will do: the signature counts.
   }
   return 'CI';
+}
+
+/** A run has: by its own word, or by that of the job it belongs to. */
+function hasFinished(type: string, { status }: RegistryEvent['data']): boolean {
+  return (type === 'run.updated' && status === 'FINISHED') || (type === 'job.updated' && status === 'succeeded');
 }

@@ -1,12 +1,32 @@
-// Compiles the addon:  node native/build.mjs [--required]
-// Runs at `npm install`; where it cannot build it says so and ends with 0, since the TypeScript codecs do the same work.
-// With --required it ends with 1 then. The addon uses Node-API only, so one build serves every Node release from 18 on.
+// Compiles the addon:  node native/build.mjs [--required | --prebuild]
+// Runs at `npm install`: a prebuilt of this platform that loads is used as it is, else the addon is compiled; where it
+// cannot be, this says so and ends with 0, since the TypeScript codecs do the same work. --required compiles whatever is
+// there and ends with 1 if that fails; --prebuild does so into native/prebuilds/, to be shipped to other machines.
+// The addon uses Node-API only, so one build serves every Node release from 18 on.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { prebuiltName } from './platform.mjs';
 
 const here = import.meta.dirname;
-const target = join(here, 'build', 'switchyard.node');
+const prebuilt = join(here, 'prebuilds', prebuiltName());
+const prebuild = process.argv.includes('--prebuild');
+const required = prebuild || process.argv.includes('--required');
+const target = prebuild ? prebuilt : join(here, 'build', 'switchyard.node');
+
+/** Why the prebuilt addon does not do, or '' when it does: it loads, and it is of these sources' interface. */
+function prebuiltProblem() {
+  if (!existsSync(prebuilt)) return 'there is none for this platform';
+  try {
+    const source = readFileSync(join(here, 'src', 'addon.cc'), 'utf8');
+    const wanted = Number(/kInterface = (\d+)/.exec(source)?.[1]);
+    const { interface: found } = createRequire(import.meta.url)(prebuilt);
+    return found === wanted ? '' : `it has interface ${found}, these sources have ${wanted}`;
+  } catch (error) {
+    return error.message;
+  }
+}
 
 /** Compiles into a file beside the target, so that a running gateway never sees half of one. Returns what went wrong. */
 async function build() {
@@ -25,7 +45,7 @@ async function build() {
   // What Node-API itself is made of comes from the node process that loads the addon.
   flags.push(...(process.platform === 'darwin' ? ['-bundle', '-undefined', 'dynamic_lookup'] : ['-shared', '-s']));
   const compiler = process.env.CXX || 'c++';
-  mkdirSync(join(here, 'build'), { recursive: true });
+  mkdirSync(dirname(target), { recursive: true });
   const { status, error } = spawnSync(
     compiler,
     [...flags, '-I', headers, ...sources.map((name) => join(here, 'src', name)), '-o', fresh],
@@ -39,9 +59,11 @@ async function build() {
   return error === undefined ? `${compiler} failed` : `${compiler} cannot be run (${error.code})`;
 }
 
-const problem = await build();
+const unfit = required ? 'a build was asked for' : prebuiltProblem();
+if (unfit !== '' && !required && existsSync(prebuilt)) console.error(`The prebuilt addon is not used: ${unfit}`);
+const problem = unfit === '' ? '' : await build();
 if (problem !== '') {
   console.error(`The native codecs were not built: ${problem}. Switchyard works without them, only slower at JSON.`);
   console.error('To build them, install a C++17 compiler (g++ 11 or clang 14 and later) and run: npm run build:native');
-  if (process.argv.includes('--required')) process.exit(1);
+  if (required) process.exit(1);
 }

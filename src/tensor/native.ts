@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
@@ -53,7 +53,18 @@ export interface NativeCodecs extends NativeGrpc {
 /** The addon's kInterface that this file describes. */
 const INTERFACE = 1;
 
-const FILES = ['build/switchyard.node', `prebuilds/${process.platform}-${process.arch}/switchyard.node`];
+/** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
+function candidates(): string[] {
+  const folder = (name: string): string => fileURLToPath(new URL(`../../native/${name}`, import.meta.url));
+  const paths = [folder('build/switchyard.node')];
+  const prebuilts = folder('prebuilds/');
+  if (existsSync(prebuilts)) {
+    const musl = process.platform === 'linux' && readdirSync('/lib').some((name) => name.startsWith('ld-musl-'));
+    const libc = process.platform === 'linux' ? (musl ? '-musl' : '-glibc') : '';
+    paths.push(`${prebuilts}${process.platform}-${process.arch}${libc}.node`);
+  }
+  return paths.filter((path) => existsSync(path));
+}
 
 /** Why the addon is not used, with the remedy; '' when it is used, or was switched off. */
 export let nativeProblem = '';
@@ -66,9 +77,7 @@ function load(wanted: string): NativeCodecs | undefined {
   if (wanted !== '' && wanted !== 'on') throw new Error(`SWITCHYARD_NATIVE is "${wanted}"; allowed are on and off`);
   const require = createRequire(import.meta.url);
   let reason = 'it is not built';
-  for (const file of FILES) {
-    const path = fileURLToPath(new URL(`../../native/${file}`, import.meta.url));
-    if (!existsSync(path)) continue;
+  for (const path of candidates()) {
     try {
       const addon = require(path) as NativeCodecs;
       if (addon.interface === INTERFACE) return addon;

@@ -42,6 +42,7 @@ const allowed = {
   eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
   features: ['kafka', 'pipeline/feature-step', 'pipeline/types', 'registry', 'tensor'],
   training: ['backends/process', 'experiments/statistics', 'registry'],
+  validation: ['datasets', 'pipeline/door-step', 'pipeline/types', 'registry', 'tensor'],
   pull: ['models', 'pipeline/types', 'registry'],
   admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'features', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],
   client: ['pipeline/types', 'tensor'],

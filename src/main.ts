@@ -238,8 +238,12 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     async () => {
       const { openRegistry } = await import('./registry/registry.ts');
       const { createDatasets } = await import('./datasets/front.ts');
+      const { validationRoutes } = await import('./validation/routes.ts');
       const settings = { config: config.datasets, kafka: config.kafka, logger };
-      return openRegistry({ dataDir, ...config.registry }, logger, (parts) => createDatasets(parts, settings).routes);
+      return openRegistry({ dataDir, ...config.registry }, logger, (parts) => {
+        const { datasets, routes: ofDatasets } = createDatasets(parts, settings);
+        return [...ofDatasets, ...validationRoutes(parts, datasets)];
+      });
     },
     (error) => logger.error({ err: error }, 'the registry cannot be opened'),
   );

@@ -31,6 +31,29 @@ test('creates, lists, shows and exports', async () => {
   assert.match((await run('versions', 'trips')).out, /trips +1/);
 });
 
+test('keeps an inferred schema, and finds what a later version has against it', async () => {
+  const write = (rows: string) => {
+    const file = join(folder, 'checked.csv');
+    writeFileSync(file, `age,city\n${rows}`);
+    return run('create', 'checked', file);
+  };
+  await write('20,Bonn\n30,Bonn\n40,Mainz\n50,Mainz\n');
+  assert.match((await run('infer-schema', 'checked')).out, /^schema checked version 1\n[\s\S]*"Bonn"/);
+  const good = await run('validate', 'checked');
+  assert.deepEqual([good.code, good.out], [0, '4 rows are as they must be']);
+  await write('20,Bonn\n130,Ulm\n');
+  const bad = await run('validate', 'checked', '--training', 'checked');
+  assert.equal(bad.code, 1);
+  assert.match(bad.out, /error +age +ABOVE_MAX +130 is above 50\nerror +city +VOCABULARY +50\.00 % .*"Ulm"/);
+  const file = join(folder, 'schema.yaml');
+  writeFileSync(file, 'fields: {age: {max: 200}}\nextra: allow\n');
+  assert.equal((await run('validate', 'checked', '--schema', file)).code, 0);
+  writeFileSync(file, 'fields: {age: {min: 5, max: 2}}\n');
+  assert.match((await run('validate', 'checked', '--schema', file)).err, /fields\.age: min is above max/);
+  const { schemas } = await server.ok('GET', '/api/v1/data-schemas', { max_results: 1 });
+  assert.deepEqual([schemas[0].name, schemas[0].dataset], ['checked', 'checked/1']);
+});
+
 test('has the server read a source and write a target, and says what is wrong', async () => {
   writeFileSync(join(folder, 'in.jsonl'), '{"a":1}\n');
   const source = join(folder, 'source.yaml');

@@ -35,7 +35,7 @@ async function connect({ admin, token }: AdminFlags): Promise<DatasetClient> {
   return new DatasetClient({ url: admin, token });
 }
 
-export function addDatasets(program: Command, output: Output): void {
+export function addDatasets(program: Command, output: Output, setExit: (code: number) => void): void {
   const datasets = program.command('datasets').description('keep, find and share datasets');
   const show = (flags: AdminFlags, value: unknown, text: () => string): void =>
     output.out(flags.output === 'json' ? JSON.stringify(value, undefined, 2) : text());
@@ -89,6 +89,38 @@ export function addDatasets(program: Command, output: Output): void {
     .action(async (name: string, flags: AdminFlags & { version: string }) => {
       const profile = await (await connect(flags)).profile(name, flags.version);
       show(flags, profile, () => formatTable(PROFILE, profile.columns.map(profileCells)));
+    });
+  withAdmin(datasets.command('infer-schema').description('keep the schema that a dataset suggests'))
+    .argument('<name>')
+    .addOption(version())
+    .addOption(new Option('--schema <name>', "its name; default: the dataset's"))
+    .action(async (name: string, flags: AdminFlags & { version: string; schema?: string }) => {
+      const found = await (await connect(flags)).inferSchema(flags.schema ?? name, name, flags.version);
+      show(
+        flags,
+        found,
+        () => `schema ${found.name} version ${found.version}\n${JSON.stringify(found.schema, undefined, 2)}`,
+      );
+    });
+  withAdmin(datasets.command('validate').description('check a dataset by a schema; exit code 1: it has errors'))
+    .argument('<name>')
+    .addOption(version())
+    .addOption(new Option('--schema <name|file>', "a kept schema, or a JSON or YAML file; default: the dataset's name"))
+    .addOption(new Option('--training <dataset>', 'also measure the skew against it'))
+    .action(async (name: string, flags: AdminFlags & { version: string; schema?: string; training?: string }) => {
+      const { schema = name, training } = flags;
+      const wish = {
+        ...(/\.(json|ya?ml)$/.test(schema) ? { schema: await readDocument(schema) } : { schema_ref: { name: schema } }),
+        ...(training === undefined ? {} : { training: { name: training } }),
+      };
+      const found = await (await connect(flags)).validate(name, flags.version, wish);
+      const rows = found.anomalies.map(({ severity, field, kind, message }) => [severity, field, kind, message]);
+      show(flags, found, () =>
+        rows.length === 0
+          ? `${found.rows} rows are as they must be`
+          : formatTable(['severity', 'field', 'kind', 'what'], rows),
+      );
+      if (!found.valid) setExit(EXIT.failed);
     });
   withAdmin(datasets.command('export').description('write a version to a file, or have the server write it'))
     .argument('<name>')

@@ -72,7 +72,9 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
     code = exit;
   });
   addFeatures(program, output);
-  addDatasets(program, output);
+  addDatasets(program, output, (exit) => {
+    code = exit;
+  });
   addInfer(program, output);
   addBench(program, output);
   try {

@@ -38,6 +38,19 @@ export interface ColumnProfileRow {
   numeric?: { min: number; max: number; mean: number; std: number; quantiles: Record<string, number> };
 }
 
+export interface SchemaRow {
+  name: string;
+  version: number;
+  schema: { fields: Record<string, Record<string, unknown>> };
+}
+
+export interface ValidationRow {
+  valid: boolean;
+  version: number;
+  rows: number;
+  anomalies: { field: string; kind: string; severity: string; message: string }[];
+}
+
 const ROOT = '/api/v1/datasets';
 /** Gigabytes take their time. */
 const TRANSFER_MS = 24 * 3_600_000;
@@ -91,6 +104,16 @@ export class DatasetClient {
   /** Has the server write the rows. */
   export(name: string, version: string, target: unknown): Promise<{ rows: number }> {
     return this.call('POST', `${this.path(name, version)}/export`, { target });
+  }
+
+  inferSchema(schema: string, name: string, version: string): Promise<SchemaRow> {
+    const at = { name, version: version === 'latest' ? version : Number(version) };
+    return this.call('POST', `/api/v1/data-schemas/${encodeURIComponent(schema)}`, { infer_from: at });
+  }
+
+  /** @param wish `schema`, or `schema_ref`; `training` */
+  validate(name: string, version: string, wish: object): Promise<ValidationRow> {
+    return this.call('POST', `${this.path(name, version)}/validate`, wish);
   }
 
   private path(name: string, version: string): string {

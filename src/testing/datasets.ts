@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import { type DatasetsConfig, datasetsSchema } from '../config/datasets-schema.ts';
 import { type KafkaConfig, kafkaSchema } from '../config/kafka-schema.ts';
 import { createDatasets, type DatasetServices } from '../datasets/front.ts';
+import { validationRoutes } from '../validation/routes.ts';
 import { RegistryUnderTest } from './registry.ts';
 
 /** A registry with datasets, on an HTTP port. */
@@ -17,7 +18,7 @@ export async function openDatasets(
   };
   const server = await RegistryUnderTest.open(undefined, undefined, undefined, (parts) => {
     services = createDatasets(parts, settings);
-    return services.routes;
+    return [...services.routes, ...validationRoutes(parts, services.datasets)];
   });
   return { server, services: services as DatasetServices };
 }

@@ -62,8 +62,8 @@ async function boundsOf(clients: KafkaClients, { topic, from, until }: TopicRang
       };
     });
   } catch (error) {
-    const { message, type } = error as Error & { type?: string };
-    if (type === 'UNKNOWN_TOPIC_OR_PARTITION')
+    const { message } = error as Error;
+    if (message.includes('does not host this topic-partition'))
       throw new SwitchyardError('not_found', `Kafka has no topic ${JSON.stringify(topic)}; correct its name`);
     throw new SwitchyardError('unavailable', `the topic ${JSON.stringify(topic)} cannot be read: ${message}`, {
       cause: error,

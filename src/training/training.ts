@@ -15,6 +15,7 @@ import type { TrainingConfig } from '../config/training-schema.ts';
 import type { Registry } from '../registry/registry.ts';
 import { signRunToken } from '../shared/run-token.ts';
 import { Environments } from './environments/environments.ts';
+import { JobGates } from './gates/job-gate.ts';
 import { JobMetrics } from './jobs/job-metrics.ts';
 import { Lease } from './jobs/lease.ts';
 import { JobService } from './jobs/service.ts';
@@ -75,6 +76,7 @@ export async function openTraining(
   addClusterRunners(runners, config);
   const { database, storage, commits } = registry;
   const metrics = new JobMetrics();
+  const gates = new JobGates(registry);
   const lease = new Lease(database, serverId, Math.round(config.leaseSeconds * 1000));
   const jobs = new JobService({
     serverId,
@@ -92,6 +94,7 @@ export async function openTraining(
       keepMs: config.environments.keepDays * 86_400_000,
     }),
     work: { database, storage },
+    gate: (job, gate) => gates.judge(job, gate),
     folder: attempts,
     config,
     tracking: ({ id: jobId, runId, experimentId, document }) => {

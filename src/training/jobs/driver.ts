@@ -5,6 +5,7 @@ import type { RegistryDatabase } from '../../registry/database/database.ts';
 import { artifactRoot, figuresOf, logJobMetrics } from '../../registry/tracking/job-runs.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import { EnvironmentError, type Environments } from '../environments/environments.ts';
+import type { JobGate } from '../gates/job-gate-schema.ts';
 import { agentFailure, needsAgent, planAttempt, readCertificate, settleCheckpoint } from '../runners/remote/plan.ts';
 import type { AttemptSpec, AttemptStatus, Runner } from '../runners/runner.ts';
 import { bringCheckpoint, keepCheckpoint, placeCheckpoint } from '../work/checkpoint.ts';
@@ -26,6 +27,8 @@ export interface DriverParts {
   /** Holds a folder per attempt of local runners. */
   folder: string;
   config: TrainingConfig;
+  /** Judges what a job has registered. Resolves with what came out. */
+  gate(job: { id: string; runId: string; actor: string }, gate: JobGate): Promise<string>;
   /** Where the registry is for jobs, and what lets one in. */
   tracking(job: JobRecord): { uri: string; token: string | undefined; certificate: string | undefined };
   log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
@@ -366,6 +369,8 @@ export class JobDriver {
         await settleCheckpoint(root, this.job.state.attempt, this.parts.work);
       await this.storeLog(runner, root);
     }
+    if (spec.gate !== undefined && event.type === 'ended' && event.status.phase === 'succeeded')
+      event = { ...event, status: { ...status, reason: await this.parts.gate(this.job, spec.gate) } };
     await this.apply(event, { logTail: tail });
   }
 

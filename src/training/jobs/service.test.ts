@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -156,6 +156,58 @@ echo one > ckpt/n; echo written; while [ ! -e "$GO" ]; do sleep 0.05; done; exit
     const again = await jobs.ended(id);
     assert.deepEqual([again.status, again.attempt], ['succeeded', 3], again.reason);
     assert.equal(await log(again), 'found one\n');
+  });
+
+  test('a gate judges the version that the job registers: only what passes becomes challenger', async () => {
+    await registry.ok('POST', 'registered-models/create', { name: "o'model" });
+    const go = join(registry.dataDir, 'gate');
+    /** The script prints its metric; what it registers by the client is registered here meanwhile. */
+    const train = async (accuracy: number, more: object[] = [], register = true): Promise<JobView> => {
+      rmSync(go, { force: true });
+      const script = `echo "accuracy=${accuracy} step=1"; while [ ! -e "$GO" ]; do sleep 0.05; done`;
+      const rules = [{ metric: 'accuracy', op: '>=', value: 0.5 }, ...more];
+      const { id } = await jobs.submit(scriptJob(script, { env: { GO: go }, gate: { model: "o'model", rules } }), by);
+      const view = (await jobs.get(id)) as JobView;
+      await until(view, 'running');
+      const source = `runs:/${view.runId}/model`;
+      if (register) await registry.ok('POST', 'model-versions/create', { name: "o'model", source, run_id: view.runId });
+      writeFileSync(go, '');
+      return jobs.ended(id);
+    };
+    const alias = async (name: string): Promise<string | undefined> => {
+      const { json } = await registry.call('GET', 'registered-models/alias', { name: "o'model", alias: name });
+      return json.model_version?.version;
+    };
+    const first = await train(0.6);
+    assert.deepEqual(
+      [first.status, first.reason],
+      ['succeeded', 'gate of version 1: pass: accuracy is 0.6, must be >= 0.5; it is challenger now'],
+    );
+    assert.equal(await alias('challenger'), '1');
+    const low = await train(0.4);
+    assert.deepEqual(
+      [low.status, low.reason],
+      ['succeeded', 'gate of version 2: fail: accuracy is 0.4, must be >= 0.5'],
+    );
+    await registry.ok('POST', 'registered-models/alias', { name: "o'model", alias: 'champion', version: '1' });
+    const worse = await train(0.55, [{ metric: 'accuracy', vs: 'champion', maxRegression: 0.01 }]);
+    assert.match(worse.reason, /version 3: fail: accuracy is 0\.55, 0\.6 of the champion \(version 1\)/);
+    const unknown = await train(0.7, [{ metric: 'f1', op: '>', value: 0 }]);
+    assert.match(unknown.reason, /version 4: hold: f1: the evaluation has no such metric; it has accuracy/);
+    assert.equal(await alias('challenger'), '1');
+    const better = await train(0.7, [{ metric: 'accuracy', vs: 'champion', minDelta: 0.05 }]);
+    assert.match(better.reason, /it is challenger now/);
+    assert.equal(await alias('challenger'), '5');
+    assert.match((await train(0.7, [], false)).reason, /the run has registered no version of "o'model"/);
+    const url = "/api/v1/registry/models/o'model/versions";
+    const { evidence } = await registry.ok('GET', `${url}/2/evidence`, {});
+    assert.deepEqual([evidence.length, evidence[0].outcome, evidence[0].detail.job], [1, 'fail', low.id]);
+    assert.equal(evidence[0].detail.rules[0].value, 0.4);
+    assert.throws(
+      () => scriptJob('', { gate: { model: 'm', rules: [{ metric: 'a', op: '>', value: 1, slice: 'x' }] } }),
+      /gate\.rules\.0\.slice: a job is judged by the metrics of its run/,
+    );
+    assert.deepEqual(errors, []);
   });
 
   test('one that fails is retried with its checkpoint, and its end says why and what next', async () => {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { requirementsProblem } from '../environments/requirements.ts';
+import { jobGateSchema } from '../gates/job-gate-schema.ts';
 import { bytes, cores } from './quantities.ts';
 import { argumentProblem, pathProblem, programProblem, ruled, variableProblem } from './text-rules.ts';
 
@@ -125,6 +126,7 @@ export const jobSpecSchema = z
       .optional()
       .describe('Begins with the checkpoint of this job'),
     metrics: metrics.prefault({}),
+    gate: jobGateSchema.optional().describe('Judges the version that the job registers when it has succeeded'),
     params: z
       .record(oneLine.min(1).max(250), z.union([oneLine, z.number(), z.boolean()]).transform(String))
       .default({}),

@@ -10,8 +10,10 @@ export interface NamedVersion {
   version: string;
 }
 
+type Calls = Pick<StepServices, 'calls'>;
+
 /** The version that an alias names; undefined: there is no such alias, or no such model. */
-export async function versionBehind({ calls }: StepServices, name: string, alias: string): Promise<string | undefined> {
+export async function versionBehind({ calls }: Calls, name: string, alias: string): Promise<string | undefined> {
   const found = await calls.find('mlflowGetModelVersionByAlias', { name, alias });
   return found?.model_version.version;
 }
@@ -47,7 +49,7 @@ export async function findNamed(services: StepServices, uri: string): Promise<Na
  * with what it pointed to. Throws conflict when somebody else moved it meanwhile.
  */
 export async function moveTo(
-  services: StepServices,
+  services: Calls,
   { name, version }: NamedVersion,
   alias: string,
   why: { actor: string; reason: string },

@@ -19,7 +19,7 @@ const allowed = {
   experiments: ['routing', 'tensor'],
   'server/http': ['protocol', 'pipeline', 'server/services', 'admission', 'telemetry', 'tensor'],
   'server/grpc': ['protocol', 'pipeline', 'server/services', 'admission', 'tensor'],
-  gateway: ['admission', 'cache', 'eventlog/handover', 'experiments/statistics', 'features', 'pipeline', 'routing', 'server', 'telemetry', 'tensor'],
+  gateway: ['admission', 'cache', 'eventlog/handover', 'experiments/statistics', 'features', 'pipeline', 'routing', 'server', 'telemetry', 'tensor', 'validation/door'],
   control: [
     'admission',
     'backends',
@@ -35,6 +35,7 @@ const allowed = {
     'routing',
     'server/http',
     'telemetry',
+    'validation/door',
   ],
   kafka: [],
   registry: [],

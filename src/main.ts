@@ -32,6 +32,7 @@ import { createLogger } from './telemetry/logging.ts';
 import { TraceSettingsStore } from './telemetry/trace-settings.ts';
 import { TrainingFront } from './training/front.ts';
 import { Pipelines } from './training/pipelines/pipelines.ts';
+import { DoorFigures } from './validation/metrics.ts';
 
 /** What `switchyard serve` hands to the process that serves, as its only argument (JSON). */
 export interface ServeOptions {
@@ -159,6 +160,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       threadMetrics: (thread) => hub.thread(thread),
     },
   );
+  const violations = new DoorFigures();
+  hub.addSource(() => violations.render());
   const fleet: GatewayFleet = new GatewayFleet({
     call: (method, args) => control.call(method, args),
     connect: (executor, gateway) => pool.connect(executor, gateway),
@@ -171,6 +174,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     },
     onRouteActivity: (activity) => routes.activity(activity),
     onFeatureJoins: (gateway, counts) => features.joined(gateway, counts),
+    onViolations: (counts) => violations.add(counts),
     onLargeRecord: (gateway, record) => eventLog?.large(gateway, record),
     onLost: onFatal,
   });

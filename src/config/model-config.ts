@@ -1,5 +1,6 @@
 import type { DataType } from '../tensor/tensor.ts';
 import type { FeatureJoin } from './feature-join.ts';
+import type { ModelValidation } from './model-validation.ts';
 
 /** One declared tensor of a model. `dims` excludes the batch dimension when `maxBatchSize` > 0; -1 is any length. */
 export interface TensorSpec {
@@ -92,6 +93,8 @@ export interface ModelConfig {
   latencyTargetMs: number;
   /** Inputs that come from the feature store; absent: none. */
   features?: FeatureJoin;
+  /** What requests are checked by besides the signature; absent: nothing. */
+  validation?: ModelValidation;
   /** Triton's ModelConfig as JSON with Triton's field names, completed. */
   raw: Record<string, unknown>;
 }

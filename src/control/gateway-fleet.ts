@@ -20,6 +20,7 @@ import { toSwitchyardError } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
+import type { DoorCounts } from '../validation/door.ts';
 import { workerEntry } from './worker-entry.ts';
 
 export interface GatewayFleetDependencies {
@@ -34,6 +35,7 @@ export interface GatewayFleetDependencies {
   onLargeRecord(gateway: number, record: ArrayBuffer): void;
   /** Features that a gateway thread has joined since it started. */
   onFeatureJoins(gateway: number, counts: JoinCounts): void;
+  onViolations(counts: DoorCounts): void;
   /** A gateway thread ended by itself: nothing here can replace its connections, so the process restarts. */
   onLost(message: string): void;
 }
@@ -239,6 +241,8 @@ export class GatewayFleet {
       this.dependencies.onRouteActivity(event.activity);
     } else if (event.kind === 'featureJoins') {
       this.dependencies.onFeatureJoins(gateway.id, event.counts);
+    } else if (event.kind === 'violations') {
+      this.dependencies.onViolations(event.counts);
     } else if (event.kind === 'largeRecord') {
       this.dependencies.onLargeRecord(gateway.id, event.record);
     } else if (event.kind === 'call') {

@@ -13,6 +13,7 @@ import type { ErrorCode } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
+import type { DoorCounts } from '../validation/door.ts';
 import type { RouteActivity } from './route-activity.ts';
 
 /** What a gateway thread starts with. */
@@ -88,6 +89,8 @@ export type GatewayEvent =
   | { kind: 'routesFlushed' }
   /** Features joined since the thread started. */
   | { kind: 'featureJoins'; counts: JoinCounts }
+  /** Requests that went against rules of their models' schemas, since the last such message. */
+  | { kind: 'violations'; counts: DoorCounts }
   /** A log record that is too large for the ring. */
   | { kind: 'largeRecord'; record: ArrayBuffer }
   | { kind: 'drained' };

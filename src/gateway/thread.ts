@@ -21,6 +21,7 @@ import { createLogger } from '../telemetry/logging.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { createTracer } from '../telemetry/tracing.ts';
 import { nativeProblem } from '../tensor/native.ts';
+import { Door } from '../validation/door.ts';
 import { ThreadControlClient } from './control-client.ts';
 import type { GatewayCommand, GatewayEvent, GatewayThreadData } from './messages.ts';
 import { RequestRecorder } from './request-recorder.ts';
@@ -40,6 +41,7 @@ function post(event: GatewayEvent): void {
 const USED_INTERVAL_MS = 50;
 const ROUTES_INTERVAL_MS = 250;
 const FEATURES_INTERVAL_MS = 1000;
+const VIOLATIONS_INTERVAL_MS = 500;
 
 /** Rewards are joined with single decisions only where something is learnt from them. */
 function learns({ spec }: RouteDocument): boolean {
@@ -67,12 +69,14 @@ async function build() {
     data.traceCounters,
   );
   const features = new GatewayFeatures(config.features);
+  const door = new Door();
   const recorder = new RequestRecorder(data.metrics, tracer, log.logger);
   const used = new Set<string>();
   const dataPlane = new GatewayDataPlane(config.limits, {
     metrics: recorder,
     cache: cache === undefined ? undefined : pipelineCache(cache),
     features: features.joiner,
+    door,
     demand: (model) => client.demand(model),
     onUsed: config.models.memoryBudgetBytes > 0 ? (model) => used.add(model) : undefined,
   });
@@ -105,6 +109,11 @@ async function build() {
     if (activity !== undefined) post({ kind: 'routes', activity });
   };
   setInterval(reportRoutes, ROUTES_INTERVAL_MS).unref();
+
+  setInterval(() => {
+    const counts = door.take();
+    if (counts !== undefined) post({ kind: 'violations', counts });
+  }, VIOLATIONS_INTERVAL_MS).unref();
 
   let told = 0;
   setInterval(() => {

@@ -6,6 +6,7 @@ import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import { byteLength } from '../tensor/placed.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { PipelineCache } from './cache-step.ts';
+import type { DoorStep } from './door-step.ts';
 import { EnsembleDriver, type StepRunner } from './ensemble-driver.ts';
 import type { ExecutorLink } from './executor-link.ts';
 import type { FeatureStep, JoinedInputs } from './feature-step.ts';
@@ -46,6 +47,8 @@ export interface DataPlaneDependencies {
   cache: PipelineCache | undefined;
   /** Absent: models that ask for features fail. */
   features?: FeatureStep;
+  /** Absent: models with a schema are not checked by it. */
+  door?: DoorStep;
   /** Asks the control thread to load a known model; the table that follows carries it, or `failed` names the reason. */
   demand(model: string): Promise<void>;
   /** A model was asked for: what eviction goes by. */
@@ -343,6 +346,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     const { config } = version;
     const pending = newPending(version, request, context, observer);
     pending.rows = validateRequest(request, config);
+    if (config.validation !== undefined) this.dependencies.door?.check(version, request, context);
     pending.outputs = outputMask(request, config);
     pending.inputBytes = byteLength(request.inputs);
     pending.replayable = keepInputs || version.executors.length > 1;

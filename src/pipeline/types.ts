@@ -76,8 +76,10 @@ export interface Served {
   id: string;
   variant: string;
   version: string;
-  /** Inputs that the feature store added. */
+  /** Inputs that the feature store added, and what validation noted, for the record. */
   joined?: Tensor[];
+  /** What does not fit the model's schema: "field:RULE, …"; the field names are from its configuration. */
+  anomalies?: string;
 }
 
 /** Exactly one terminal call: `onResponse(…, true)` or `onError`. Never called synchronously from inside `infer` with a

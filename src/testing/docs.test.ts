@@ -18,6 +18,7 @@ import { ERROR_TABLE } from '../shared/errors.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { renderPrometheus } from '../telemetry/prometheus.ts';
 import { JobMetrics } from '../training/jobs/job-metrics.ts';
+import { DoorFigures } from '../validation/metrics.ts';
 import { ServerProcess } from './server-process.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -150,6 +151,7 @@ test('docs/operations.md has exactly the metrics that are produced, with their t
         new JobMetrics().render() +
         renderRewardTopics(new Map()) +
         logMetrics(emptyStatus(), 0) +
+        new DoorFigures().render() +
         renderFeatures({ pushed: 0, kept: 0, joins: newJoinCounts(), topics: new Map() })
       ).matchAll(/^# TYPE (\S+) (\S+)$/gm),
     ].map(([, name, type]) => [name, type]),

@@ -1,4 +1,5 @@
 import { type FeatureJoin, readFeatureJoin } from '../../config/feature-join.ts';
+import { type ModelValidation, readModelValidation } from '../../config/model-validation.ts';
 import { invalidArgument } from '../../shared/errors.ts';
 import { nearest } from './map.ts';
 import { EXTENSION_PREFIX, EXTENSIONS } from './schema.ts';
@@ -20,6 +21,8 @@ export interface Extensions {
   pinned: boolean;
   /** Inputs that come from the feature store. */
   features: FeatureJoin | undefined;
+  /** What requests are checked by at the door. */
+  validation: ModelValidation | undefined;
 }
 
 const ON_OFF: Readonly<Record<string, boolean>> = {
@@ -65,6 +68,7 @@ export function readExtensions(parameters: Readonly<Record<string, string>>): Ex
     return ON_OFF[value];
   };
   const features = text('features');
+  const validation = text('validation');
   const isolation = text('isolation');
   if (isolation !== undefined && isolation !== 'thread' && isolation !== 'process') {
     throw invalidArgument(`${EXTENSION_PREFIX}isolation is "${isolation}"; allowed: thread, process`);
@@ -80,6 +84,7 @@ export function readExtensions(parameters: Readonly<Record<string, string>>): Ex
     preflightCompare: flag('preflight_compare', true),
     pinned: flag('pinned', false),
     features: features === undefined ? undefined : readFeatureJoin(features, `${EXTENSION_PREFIX}features`),
+    validation: validation === undefined ? undefined : readModelValidation(validation, `${EXTENSION_PREFIX}validation`),
   };
 }
 

@@ -67,6 +67,7 @@ export function normaliseConfig(source: RawConfig, context: NormaliseContext): M
     parameters,
     latencyTargetMs: extensions.latencyTargetMs,
     ...(extensions.features === undefined ? {} : { features: extensions.features }),
+    ...(extensions.validation === undefined ? {} : { validation: extensions.validation }),
     raw: { ...source, name: context.name, platform, backend: backend === 'ensemble' ? '' : backend },
   };
 }

@@ -228,6 +228,7 @@ export const EXTENSIONS: readonly string[] = [
   'memory_limit_bytes',
   'pinned',
   'features',
+  'validation',
 ];
 export const EXTENSION_PREFIX = 'switchyard.';
 

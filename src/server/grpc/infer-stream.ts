@@ -122,6 +122,7 @@ class StreamedInference extends InferenceTask {
       switchyard_id: served.id,
       switchyard_variant: served.variant,
       switchyard_version: served.version,
+      ...(served.anomalies === undefined ? {} : { switchyard_anomalies: served.anomalies }),
     });
     return { ...response, parameters };
   }

@@ -36,10 +36,11 @@ export class AnswerHead {
   }
 
   /** Names of variants and versions are checked where they enter: none holds a line break. */
-  served({ id, variant, version }: Served): this {
-    this.line('X-Switchyard-Id: ').ascii(id);
+  served({ id, variant, version, anomalies }: Served): this {
+    if (id !== '') this.line('X-Switchyard-Id: ').ascii(id);
     if (variant !== '') this.line('X-Switchyard-Variant: ').ascii(variant);
     if (version !== '') this.line('X-Switchyard-Version: ').ascii(version);
+    if (anomalies !== undefined) this.line('X-Switchyard-Anomalies: ').ascii(anomalies);
     return this;
   }
 
@@ -180,7 +181,9 @@ export function servedLines(served: Served | undefined): string {
   if (served === undefined) return '';
   const variant = served.variant === '' ? '' : `\r\nX-Switchyard-Variant: ${served.variant}`;
   const version = served.version === '' ? '' : `\r\nX-Switchyard-Version: ${served.version}`;
-  return `\r\nX-Switchyard-Id: ${served.id}${variant}${version}`;
+  const id = served.id === '' ? '' : `\r\nX-Switchyard-Id: ${served.id}`;
+  const anomalies = served.anomalies === undefined ? '' : `\r\nX-Switchyard-Anomalies: ${served.anomalies}`;
+  return id + variant + version + anomalies;
 }
 
 /** A head in bytes as `HttpExchange.respond` takes it. */

@@ -1,0 +1,42 @@
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { invalidArgument } from '../shared/errors.ts';
+import { fieldRule } from './data-schema.ts';
+
+const MAX_BYTES = 256 * 1024;
+
+/** `switchyard.validation` of a model: what requests are checked by at the door, and what becomes of those that do not fit. */
+const schema = z.strictObject({
+  policy: z.enum(['reject', 'flag', 'log']),
+  fields: z
+    .record(
+      z
+        .string()
+        .regex(/^[\w.\-/: ]{1,200}(\[\d{1,6}\])?$/, 'must be the name of an input, or one of its columns such as x[3]'),
+      fieldRule,
+    )
+    .refine((map) => Object.keys(map).length > 0, 'name at least one, such as {x: {min: 0}}'),
+});
+
+export type ModelValidation = z.output<typeof schema>;
+
+/** Reads the text of the parameter, YAML or JSON. Throws invalid_argument with everything that is wrong. */
+export function readModelValidation(text: string, name: string): ModelValidation {
+  if (text.length > MAX_BYTES) throw invalidArgument(`${name} is longer than ${MAX_BYTES} characters`);
+  let plain: unknown;
+  try {
+    plain = parse(text, { schema: 'core', maxAliasCount: 0 });
+  } catch (error) {
+    throw invalidArgument(`${name} is no YAML: ${(error as Error).message.split('\n')[0]}`);
+  }
+  const { success, data, error } = schema.safeParse(plain);
+  if (success) return data;
+  const problems = error.issues.map(({ path, message }) => `${[name, ...path].join('.')}: ${message}`);
+  throw invalidArgument(problems.join('; '));
+}
+
+/** "x[3]" → x and 3; "x" → x and -1. */
+export function splitField(field: string): { input: string; column: number } {
+  const [, input, column] = /^(.*)\[(\d+)\]$/.exec(field) ?? [];
+  return input === undefined ? { input: field, column: -1 } : { input, column: Number(column) };
+}

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { scriptRepository, times, until, x } from '../testing/script-models.ts';
+import { ServerProcess } from '../testing/server-process.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'switchyard-door-'));
+const config = (policy: string): string =>
+  `parameters { key: "switchyard.validation" value { string_value: "{policy: ${policy}, fields: {x: {min: 0, max: 10}}}" } }\n`;
+const model = (policy: string) => ({ versions: { 1: times(2) }, config: config(policy) });
+const repository = scriptRepository(scratch, { strict: model('reject'), lenient: model('flag'), silent: model('log') });
+const file = join(scratch, 'switchyard.yaml');
+writeFileSync(
+  file,
+  `models: {repositories: [${repository}]}\neventLog: {enabled: true}\nthreads: {gateways: 1, executors: 1}\n`,
+);
+const server = await ServerProcess.start(['--config', file, '--no-supervise'], { dataDir: join(scratch, 'data') });
+after(async () => {
+  await server.stop();
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+async function ask(name: string, value: number) {
+  const response = await fetch(server.url(`/v2/models/${name}/infer`), {
+    method: 'POST',
+    body: JSON.stringify({ inputs: x(value) }),
+  });
+  return {
+    status: response.status,
+    text: await response.text(),
+    anomalies: response.headers.get('x-switchyard-anomalies'),
+  };
+}
+
+test('requests are rejected, flagged or counted at the door, and the metrics say how often', async () => {
+  assert.equal((await ask('strict', 5)).status, 200);
+  const rejected = await ask('strict', 11);
+  assert.equal(rejected.status, 400);
+  assert.match(rejected.text, /'x' in row 0 is 11; at most 10 is allowed/);
+  const flagged = await ask('lenient', -1);
+  assert.deepEqual([flagged.status, flagged.anomalies], [200, 'x:BELOW_MIN']);
+  assert.equal((await ask('lenient', 1)).anomalies, null);
+  const logged = await ask('silent', 99);
+  assert.deepEqual([logged.status, logged.anomalies], [200, null]);
+  const metrics = `http://127.0.0.1:${server.ports.metrics}/metrics`;
+  await until(
+    'the violations are counted',
+    async () => {
+      const text = await (await fetch(metrics)).text();
+      return [
+        '{model="strict",field="x",rule="ABOVE_MAX",policy="reject"} 1',
+        '{model="lenient",field="x",rule="BELOW_MIN",policy="flag"} 1',
+        '{model="silent",field="x",rule="ABOVE_MAX",policy="log"} 1',
+      ].every((row) => text.includes(`switchyard_validation_violations_total${row}`));
+    },
+    60_000,
+  );
+  const records = `http://127.0.0.1:${server.ports.admin}/api/v1/log/records?limit=100`;
+  await until(
+    'the flagged request is in the log with what is wrong',
+    async () => {
+      const { records: found } = (await (await fetch(records)).json()) as {
+        records: { features: { name: string }[] }[];
+      };
+      const columns = found.flatMap(({ features }) => features.filter(({ name }) => name === 'switchyard.anomalies'));
+      return columns.length === 1 && JSON.stringify(columns).includes('x:BELOW_MIN');
+    },
+    60_000,
+  );
+});

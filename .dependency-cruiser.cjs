@@ -40,16 +40,17 @@ const allowed = {
   kafka: [],
   registry: [],
   datasets: ['eventlog/record', 'kafka', 'registry', 'tensor'],
-  eventlog: ['kafka', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
+  monitoring: ['eventlog/record', 'experiments/statistics', 'kafka', 'registry', 'telemetry', 'training'],
+  eventlog: ['kafka', 'monitoring', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
   features: ['kafka', 'pipeline/feature-step', 'pipeline/types', 'registry', 'tensor'],
   training: ['backends/process', 'experiments/statistics', 'registry'],
   validation: ['datasets', 'pipeline/door-step', 'pipeline/types', 'registry', 'tensor'],
   pull: ['models', 'pipeline/types', 'registry'],
-  admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'features', 'gateway', 'models', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],
+  admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'features', 'gateway', 'models', 'monitoring', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],
   client: ['pipeline/types', 'tensor'],
   exchange: ['client', 'registry'],
   doctor: ['kafka', 'server/http/uws', 'tensor/native'],
-  cli: ['client', 'control/validate', 'doctor', 'exchange', 'experiments', 'features/documents', 'main', 'training'],
+  cli: ['client', 'control/validate', 'doctor', 'exchange', 'experiments', 'features/documents', 'main', 'monitoring', 'training'],
 };
 
 const rules = Object.entries(allowed).map(([folder, others]) => {

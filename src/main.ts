@@ -21,6 +21,7 @@ import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
 import { RemoteMirrors } from './models/remotes.ts';
 import { quarantineNewest } from './models/verdicts.ts';
+import { Monitors } from './monitoring/monitors.ts';
 import type { RegistryFollower } from './pull/follower.ts';
 import { RegistryFront } from './registry/front.ts';
 import { MAX_HEADER_BYTES } from './server/http/head.ts';
@@ -322,6 +323,17 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     log: (level, message, fields) => logger[level](fields, message),
   });
   hub.addSource(() => features.metrics());
+  const monitors = new Monitors({
+    config: config.monitoring,
+    baseDir,
+    dataDir,
+    feed: eventLog,
+    registry: () => registry.get(),
+    pipelines,
+    rollout: (model, version) => routes.rolloutOf(model, version),
+    log: (level, message, fields) => logger[level](fields, message),
+  });
+  hub.addSource(() => monitors.metrics());
   const control = new ControlPlane(
     manager,
     traceSettings,
@@ -358,6 +370,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
         eventLog,
         pipelines,
         features,
+        monitors,
         version,
         logger,
       },
@@ -381,6 +394,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
           await training.start();
           await pipelines.start();
           await features.start();
+          await monitors.start();
         },
         () => {},
       ),
@@ -399,6 +413,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const drain = async (): Promise<void> => {
     fleet.setReady(false);
     await reloader.close();
+    await monitors.close();
     await pipelines.close();
     await features.close();
     await routes.close();

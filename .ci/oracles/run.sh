@@ -4,4 +4,4 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$("$here/setup.sh" | tail -n 1)
 cd "$here"
-OPEN_BANDIT=$venv/obp/obp/dataset/obd "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir "$here" "$here" "$@"
+OPEN_BANDIT=$venv/obp/obp/dataset/obd "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir "$here" "$here" --ignore "$here/drift" "$@"

@@ -7,6 +7,7 @@ import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { logRoutes } from './routes/log.ts';
 import { modelRoutes } from './routes/models.ts';
+import { monitorRoutes } from './routes/monitors.ts';
 import { pipelineRunRoutes } from './routes/pipeline-runs.ts';
 import { pipelineRoutes } from './routes/pipelines.ts';
 import { routeRoutes } from './routes/routes.ts';
@@ -25,6 +26,7 @@ const described: readonly AdminRoute[] = [
   ...pipelineRunRoutes,
   ...triggerRoutes,
   ...evaluationRoutes,
+  ...monitorRoutes,
   ...configRoutes,
   ...usageRoutes,
   ...threadRoutes,

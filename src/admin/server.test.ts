@@ -63,6 +63,7 @@ const BODIES: Record<string, string> = {
   putRoute: JSON.stringify(ROUTE),
   applyFeatures: JSON.stringify({ documents: [{ kind: 'Entity', metadata: { name: 'digits' } }] }),
   applyPipelines: JSON.stringify({ documents: [{ kind: 'Pipeline', metadata: { name: 'digits' } }] }),
+  applyMonitors: JSON.stringify({ documents: [{ kind: 'Monitor', metadata: { name: 'digits' } }] }),
   promoteBetweenEnvironments: JSON.stringify({ model: 'digits', from: 'a', to: 'b' }),
   runPipeline: JSON.stringify({ pipeline: 'digits' }),
 };

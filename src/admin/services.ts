@@ -5,6 +5,7 @@ import type { PoolDescription } from '../control/executor-pool.ts';
 import type { Routes } from '../control/routes/routes.ts';
 import type { EventLog } from '../eventlog/event-log.ts';
 import type { Features } from '../features/features.ts';
+import type { Monitors } from '../monitoring/monitors.ts';
 import type { ServingTable, VersionStatus } from '../pipeline/types.ts';
 import type { RegistryFront } from '../registry/front.ts';
 import type { MetricsReader, RowName } from '../telemetry/metrics-reader.ts';
@@ -54,6 +55,7 @@ export interface AdminServices {
     | 'promote'
   >;
   features: Pick<Features, 'documents' | 'change' | 'reload' | 'online' | 'push' | 'materialize'>;
+  monitors: Pick<Monitors, 'documents' | 'change' | 'reload' | 'list' | 'get' | 'windows' | 'lineage' | 'reset'>;
   version: string;
   logger: Pick<Logger, 'error'>;
 }

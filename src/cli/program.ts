@@ -11,6 +11,7 @@ import { EXIT, EXIT_HELP, type Output } from './io.ts';
 import { addJobs } from './jobs.ts';
 import { addLog } from './log.ts';
 import { addModels } from './models.ts';
+import { addMonitors } from './monitors.ts';
 import { addOpe } from './ope.ts';
 import { addPipelines } from './pipelines.ts';
 import { addRegistry } from './registry.ts';
@@ -68,6 +69,7 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
   });
   addTriggers(program, output);
   addEvaluations(program, output);
+  addMonitors(program, output);
   addSweeps(program, output, (exit) => {
     code = exit;
   });

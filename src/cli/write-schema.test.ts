@@ -6,6 +6,8 @@ import {
   featuresSchemaText,
   JOB_SCHEMA_FILE,
   jobSchemaText,
+  MONITOR_SCHEMA_FILE,
+  monitorSchemaText,
   PIPELINE_SCHEMA_FILE,
   pipelineSchemaText,
   ROUTE_SCHEMA_FILE,
@@ -30,6 +32,10 @@ test('config/job.schema.json is current; write it with: npm run schema', () => {
 
 test('config/pipeline.schema.json is current; write it with: npm run schema', () => {
   assert.equal(readFileSync(PIPELINE_SCHEMA_FILE, 'utf8'), pipelineSchemaText());
+});
+
+test('config/monitor.schema.json is current; write it with: npm run schema', () => {
+  assert.equal(readFileSync(MONITOR_SCHEMA_FILE, 'utf8'), monitorSchemaText());
 });
 
 test('config/sweep.schema.json is current; write it with: npm run schema', () => {

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { routeDocumentSchema } from '../config/route-schema.ts';
 import { configSchema } from '../config/schema.ts';
 import { entitySchema, featureServiceSchema, featureViewSchema } from '../features/documents/schema.ts';
+import { monitorSchema } from '../monitoring/document.ts';
 import { jobDocumentSchema } from '../training/jobs/spec.ts';
 import { environmentSchema, pipelineSchema } from '../training/pipelines/document.ts';
 import { sweepDocumentSchema } from '../training/sweeps/spec.ts';
@@ -20,6 +21,7 @@ export const PIPELINE_SCHEMA_FILE = fileURLToPath(new URL('../../config/pipeline
 export const SWEEP_SCHEMA_FILE = fileURLToPath(new URL('../../config/sweep.schema.json', import.meta.url));
 
 export const FEATURES_SCHEMA_FILE = fileURLToPath(new URL('../../config/features.schema.json', import.meta.url));
+export const MONITOR_SCHEMA_FILE = fileURLToPath(new URL('../../config/monitor.schema.json', import.meta.url));
 
 interface JsonSchema {
   properties?: Record<string, JsonSchema>;
@@ -65,6 +67,12 @@ function anyOfText(title: string, kinds: readonly z.ZodType[]): string {
   return `${JSON.stringify({ ...head, anyOf }, undefined, 2)}\n`;
 }
 
+/** The JSON Schema of one document of a monitor file, as the text of config/monitor.schema.json. */
+export function monitorSchemaText(): string {
+  const schema = z.toJSONSchema(monitorSchema, { io: 'input' });
+  return `${JSON.stringify({ ...schema, title: 'Switchyard monitor file' }, undefined, 2)}\n`;
+}
+
 /** The JSON Schema of a sweep file, as the text of config/sweep.schema.json. */
 export function sweepSchemaText(): string {
   const schema = z.toJSONSchema(sweepDocumentSchema, { io: 'input' });
@@ -78,4 +86,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(PIPELINE_SCHEMA_FILE, pipelineSchemaText());
   writeFileSync(SWEEP_SCHEMA_FILE, sweepSchemaText());
   writeFileSync(FEATURES_SCHEMA_FILE, featuresSchemaText());
+  writeFileSync(MONITOR_SCHEMA_FILE, monitorSchemaText());
 }

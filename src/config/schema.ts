@@ -7,6 +7,7 @@ import { datasetsSchema } from './datasets-schema.ts';
 import { eventLogSchema } from './event-log-schema.ts';
 import { featuresSchema } from './features-schema.ts';
 import { kafkaSchema } from './kafka-schema.ts';
+import { monitoringSchema } from './monitoring-schema.ts';
 import { pullSchema } from './pull-schema.ts';
 import { trainingSchema } from './training-schema.ts';
 
@@ -198,6 +199,7 @@ const settings = z.strictObject({
     .prefault({}),
   eventLog: eventLogSchema,
   datasets: datasetsSchema,
+  monitoring: monitoringSchema,
   dataDir: z.string().default('data'),
 });
 

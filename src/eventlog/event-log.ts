@@ -2,6 +2,8 @@ import { extname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Config } from '../config/schema.ts';
+import type { MonitorPlan } from '../monitoring/stream.ts';
+import type { Exported, MonitorEvent } from '../monitoring/types.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { Logger } from '../telemetry/logging.ts';
@@ -37,9 +39,11 @@ export class EventLog {
   private stopping = false;
   private stopped: (() => void) | undefined;
   private restarts = 0;
+  private plans: MonitorPlan[] = [];
+  private onMonitor: ((event: MonitorEvent) => void) | undefined;
 
   constructor({ config, dataDir, baseDir, logSettings, logger }: EventLogDependencies) {
-    const { eventLog, kafka, threads, telemetry, registry } = config;
+    const { eventLog, kafka, monitoring, threads, telemetry, registry } = config;
     const dir = eventLog.dir === undefined ? join(dataDir, 'eventlog') : resolve(baseDir, eventLog.dir);
     this.rings = Array.from({ length: threads.gateways }, () => allocateRing(eventLog.bufferBytes));
     this.logger = logger;
@@ -51,6 +55,7 @@ export class EventLog {
       dir,
       saltFile: eventLog.saltFile === undefined ? join(dir, 'salt') : resolve(baseDir, eventLog.saltFile),
       kafka,
+      monitoring,
       webhooks: registry.webhooks,
       rings: [...this.rings],
       logLevel: telemetry.logLevel,
@@ -101,6 +106,21 @@ export class EventLog {
     return this.ask({ method: 'verify' });
   }
 
+  /** What is counted of requests from now on, and who is told. A log thread that is started anew begins with it. */
+  monitor(plans: MonitorPlan[], listener: (event: MonitorEvent) => void): void {
+    this.plans = plans;
+    this.onMonitor = listener;
+    this.send({ kind: 'monitors', plans });
+  }
+
+  labelledRows(monitor: string, since: number): Promise<number> {
+    return this.ask({ method: 'labelled', monitor, since });
+  }
+
+  exportLabels(monitor: string, since: number, file: string): Promise<Exported> {
+    return this.ask({ method: 'exportLabels', monitor, since, file });
+  }
+
   /** In Prometheus' text format; what the log thread counted within the last quarter of a second. */
   metrics(): string {
     return this.last === undefined ? '' : logMetrics(this.last, this.restarts);
@@ -125,6 +145,7 @@ export class EventLog {
       worker.on('message', (event: LogEvent) => {
         if (event.kind === 'started') {
           this.worker = worker;
+          if (this.plans.length > 0) this.send({ kind: 'monitors', plans: this.plans });
           started();
         } else if (event.kind === 'failed') {
           failed(new Error(`the event log cannot start: ${event.message}`));
@@ -143,6 +164,9 @@ export class EventLog {
     switch (event.kind) {
       case 'status':
         this.last = event.status;
+        break;
+      case 'monitor':
+        this.onMonitor?.(event.event);
         break;
       case 'reply':
         this.calls.get(event.call)?.resolve(event.value as never);

@@ -1,5 +1,8 @@
 import type { EventLogConfig } from '../config/event-log-schema.ts';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
+import type { MonitoringConfig } from '../config/monitoring-schema.ts';
+import type { MonitorPlan } from '../monitoring/stream.ts';
+import type { MonitorEvent } from '../monitoring/types.ts';
 import type { WebhookPolicy } from '../registry/webhooks/guard.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { RingMemory } from './handover/memory.ts';
@@ -13,6 +16,7 @@ export interface LogThreadData {
   dir: string;
   saltFile: string;
   kafka: KafkaConfig;
+  monitoring: MonitoringConfig;
   webhooks: WebhookPolicy;
   /** One a gateway thread. */
   rings: RingMemory[];
@@ -25,11 +29,16 @@ export type LogCall =
   | { method: 'feedback'; records: FeedbackRecord[] }
   /** The last `count` records, or those from number `from` on, as JSON texts. */
   | { method: 'tail'; count: number; from: number }
-  | { method: 'verify' };
+  | { method: 'verify' }
+  /** How many labelled rows of a monitor there are of requests since a time. */
+  | { method: 'labelled'; monitor: string; since: number }
+  /** The same as a CSV file. */
+  | { method: 'exportLabels'; monitor: string; since: number; file: string };
 
 /** Control thread → log thread. */
 export type LogCommand =
   | { kind: 'large'; ring: number; record: ArrayBuffer }
+  | { kind: 'monitors'; plans: MonitorPlan[] }
   | { kind: 'call'; call: number; what: LogCall }
   | { kind: 'stop'; ms: number };
 
@@ -38,6 +47,7 @@ export type LogEvent =
   | { kind: 'started' }
   | { kind: 'failed'; message: string }
   | { kind: 'status'; status: LogStatus }
+  | { kind: 'monitor'; event: MonitorEvent }
   | { kind: 'reply'; call: number; value: unknown }
   | { kind: 'refusal'; call: number; message: string }
   | { kind: 'stopped' };

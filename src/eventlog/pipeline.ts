@@ -57,6 +57,7 @@ export class LogPipeline {
     this.feedback += records.length;
     const before = this.droppedDisk;
     this.commit();
+    for (const consumer of this.consumers) if (consumer.active) consumer.feedback(records);
     return this.droppedDisk === before;
   }
 
@@ -94,7 +95,7 @@ export class LogPipeline {
     const chunk = out.u8.slice(0, out.at);
     if (this.spool.append(chunk, count)) this.spooled += count;
     else this.droppedDisk += count;
-    if (this.consumers.length > 0) this.show(chunk);
+    if (this.consumers.some(({ active }) => active)) this.show(chunk);
     out.at = 0;
     ends.length = 0;
     return count;
@@ -108,6 +109,6 @@ export class LogPipeline {
       if (chunk[body] === INFERENCE) records.push(decodeRecord(chunk.subarray(body + 1, end)));
       start = end;
     }
-    if (records.length > 0) for (const consumer of this.consumers) consumer.consume(records);
+    if (records.length > 0) for (const consumer of this.consumers) if (consumer.active) consumer.consume(records);
   }
 }

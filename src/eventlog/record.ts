@@ -90,5 +90,8 @@ export interface FeedbackRecord {
 
 /** On the log thread: gets each batch of records after redaction. Must not throw. */
 export interface RecordConsumer {
+  /** False: it wants nothing now, and records need not be read for it. */
+  readonly active: boolean;
   consume(records: readonly LogRecord[]): void;
+  feedback(records: readonly FeedbackRecord[]): void;
 }

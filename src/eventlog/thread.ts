@@ -4,6 +4,8 @@ import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { FilesSinkConfig, SinkConfig } from '../config/event-log-schema.ts';
+import { KafkaSource } from '../monitoring/kafka-source.ts';
+import { MonitorStream } from '../monitoring/stream.ts';
 import { createLogger } from '../telemetry/logging.ts';
 import { containerOf } from './encode/container.ts';
 import { RecordEncoder } from './encode/record-encoder.ts';
@@ -32,6 +34,7 @@ const BUSY_MS = 5;
 const IDLE_MS = 20;
 const STATUS_MS = 250;
 const RELEASE_MS = 1000;
+const MONITOR_MS = 250;
 
 function post(event: LogEvent): void {
   control.postMessage(event);
@@ -84,6 +87,12 @@ async function run(): Promise<void> {
   );
   const rings = data.rings.map((memory) => new RingReader(memory));
   const pipeline = new LogPipeline(rings, encoder, spool);
+  const monitors = new MonitorStream((event) => post({ kind: 'monitor', event }));
+  const topics =
+    data.monitoring.source === 'kafka'
+      ? new KafkaSource(data.kafka, data.monitoring.group, monitors, logger)
+      : undefined;
+  if (topics === undefined) pipeline.addConsumer(monitors);
   const counters = data.rings.map(countersOf);
   const total = (which: number): number => counters.reduce((sum, own) => sum + own[which], 0);
   const arriving = new Rate();
@@ -167,12 +176,17 @@ async function run(): Promise<void> {
         return tail(spool, what.count, what.from);
       case 'verify':
         return verify(spool);
+      case 'labelled':
+        return monitors.labelled(what.monitor, what.since);
+      case 'exportLabels':
+        return monitors.export(what.monitor, what.since, what.file);
     }
   }
 
   /** Everything that was handed over is spooled, then sent as far as time allows. */
   async function stop(ms: number): Promise<void> {
     pumping = false;
+    await topics?.close();
     while (pipeline.pump() > 0);
     spool.flush();
     await Promise.all(runners.map((runner) => runner.stop(ms)));
@@ -187,6 +201,10 @@ async function run(): Promise<void> {
       case 'large':
         pipeline.large(command.ring, command.record);
         for (const runner of runners) runner.notify();
+        break;
+      case 'monitors':
+        monitors.set(command.plans);
+        topics?.follow(command.plans.map(({ spec }) => spec.model));
         break;
       case 'call':
         try {
@@ -204,6 +222,7 @@ async function run(): Promise<void> {
   for (const runner of runners) runner.start();
   setInterval(() => post({ kind: 'status', status: status() }), STATUS_MS);
   setInterval(release, RELEASE_MS);
+  setInterval(() => monitors.tick(Date.now()), MONITOR_MS);
   pump();
   post({ kind: 'started' });
 }

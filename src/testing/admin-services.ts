@@ -2,6 +2,7 @@ import type { AdminServices } from '../admin/services.ts';
 import { configSchema } from '../config/schema.ts';
 import { emptyStatus } from '../eventlog/metrics.ts';
 import type { FeatureDocument } from '../features/documents/schema.ts';
+import type { MonitorView } from '../monitoring/monitors.ts';
 import type { ServingTable, ServingVersion, VersionStatus } from '../pipeline/types.ts';
 import { RegistryFront } from '../registry/front.ts';
 import { allocateChunk } from '../telemetry/metrics-block.ts';
@@ -151,6 +152,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
     fire: async (name: string) => ({ name }),
     webhook: async (name: string) => ({ name }),
   };
+  const monitor = { name: 'digits', model: 'digits', level: 'ok' } as unknown as MonitorView;
   const services: AdminServices = {
     config: () => config,
     control: {
@@ -167,6 +169,16 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       reader,
       rows: { names: () => [{ row: version.metricsRow, model: 'digits', version: '1' }] },
       tenants: () => [{ tenant: 'acme', figures }],
+    },
+    monitors: {
+      documents: () => [],
+      change: async () => {},
+      reload: async () => [],
+      list: async () => [monitor],
+      get: async (name: string) => ({ ...monitor, name, document: {} as never }),
+      windows: async () => [],
+      lineage: async () => [],
+      reset: async (name: string) => ({ ...monitor, name }),
     },
     eventLog: {
       status: async () => emptyStatus(),

@@ -14,6 +14,7 @@ import { emptyStatus, logMetrics } from '../eventlog/metrics.ts';
 import { renderFeatures } from '../features/metrics.ts';
 import { newJoinCounts } from '../features/serving/join.ts';
 import { EXTENSION_PREFIX, EXTENSIONS } from '../models/config/schema.ts';
+import { MonitorMetrics } from '../monitoring/metrics.ts';
 import { ERROR_TABLE } from '../shared/errors.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { renderPrometheus } from '../telemetry/prometheus.ts';
@@ -152,7 +153,8 @@ test('docs/operations.md has exactly the metrics that are produced, with their t
         renderRewardTopics(new Map()) +
         logMetrics(emptyStatus(), 0) +
         new DoorFigures().render() +
-        renderFeatures({ pushed: 0, kept: 0, joins: newJoinCounts(), topics: new Map() })
+        renderFeatures({ pushed: 0, kept: 0, joins: newJoinCounts(), topics: new Map() }) +
+        new MonitorMetrics().text()
       ).matchAll(/^# TYPE (\S+) (\S+)$/gm),
     ].map(([, name, type]) => [name, type]),
   );

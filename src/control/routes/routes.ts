@@ -16,6 +16,7 @@ import { RouteCluster } from './cluster.ts';
 import { Feedback, type FeedbackAnswer, readEvent } from './feedback.ts';
 import { type LiveRoute, rewardsOf } from './live.ts';
 import { RewardTopics, renderRewardTopics } from './reward-topics.ts';
+import { rolloutOf } from './rollout-control.ts';
 import { type DocumentKind, RouteBook } from './route-book.ts';
 import { watchedPaths } from './route-files.ts';
 import { renderRoutes } from './route-metrics.ts';
@@ -179,6 +180,21 @@ export class Routes {
       this.runtime.versions(live.document),
       Date.now(),
     );
+  }
+
+  /** The rollout of a version of a model, when a route has one or had it last. */
+  rolloutOf(
+    model: string,
+    version: string,
+  ): { route: string; phase: string; reason: string; history: { at: number; message: string }[] } | undefined {
+    for (const { name, document, standing } of this.runtime.routes.values()) {
+      const state = rolloutOf(standing)?.state;
+      const { canary } = document.spec.strategy;
+      if (state === undefined || canary === undefined || state.candidateVersion !== version) continue;
+      if (document.spec.variants[canary.candidate]?.model !== model) continue;
+      return { route: name, phase: state.phase, reason: state.reason, history: state.history };
+    }
+    return undefined;
   }
 
   /** Mismatches of shadows, the newest last. Throws not_found. */

@@ -10,6 +10,7 @@ import { sweeps } from './migrations/0007-sweeps.ts';
 import { pipelines } from './migrations/0008-pipelines.ts';
 import { datasets } from './migrations/0009-datasets.ts';
 import { features } from './migrations/0010-features.ts';
+import { monitors } from './migrations/0011-monitors.ts';
 import { versionTraffic } from './migrations/0013-version-traffic.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
@@ -58,6 +59,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0008-pipelines': pipelines,
   '0010-features': features,
   '0009-datasets': datasets,
+  '0011-monitors': monitors,
   '0013-version-traffic': versionTraffic,
 };
 

@@ -3,6 +3,7 @@ import type { DatasetTables } from './tables/datasets.ts';
 import type { FeatureTables } from './tables/features.ts';
 import type { JobTables } from './tables/jobs.ts';
 import type { GatewayTables, ModelTables, WebhookTables } from './tables/models.ts';
+import type { MonitorTables } from './tables/monitors.ts';
 import type { PipelineTables } from './tables/pipelines.ts';
 import type { RouteTables } from './tables/routes.ts';
 import type { SweepTables } from './tables/sweeps.ts';
@@ -20,4 +21,5 @@ export interface Tables
     PipelineTables,
     FeatureTables,
     DatasetTables,
+    MonitorTables,
     SweepTables {}

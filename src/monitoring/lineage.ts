@@ -1,0 +1,126 @@
+import type { RegistryCalls } from '../training/pipelines/tracking.ts';
+import type { FullRunView } from '../training/pipelines/view.ts';
+import type { MonitorDocument } from './document.ts';
+import type { RolloutFacts } from './monitors.ts';
+import type { MonitorStore, RetrainingRow } from './store.ts';
+
+/** One retraining as one line of descent: requests → windows → rows → run and jobs → version → promotion. */
+export interface Lineage {
+  key: number;
+  id: string;
+  monitor: string;
+  model: string;
+  cause: string;
+  reason: string;
+  status: string;
+  outcome: string;
+  created_at: number;
+  ended_at: number | null;
+  /** The windows that were the reason, of the version that was left. */
+  from_version: string;
+  windows: {
+    window: number;
+    kind: string;
+    state: string;
+    reason: string;
+    from: number;
+    to: number;
+    first_request: string;
+    last_request: string;
+  }[];
+  data: { rows: number; sha256: string; file: string; first_request: string; last_request: string } | null;
+  pipeline_run: string;
+  steps: { name: string; kind: string; status: string; reason: string; job: string | null; run: string | null }[];
+  version: string;
+  rollout: RolloutFacts | null;
+  promotion: { alias: string; at: number; actor: string; reason: string; previous: string | null } | null;
+}
+
+interface Sources {
+  pipelines: { getRun(id: string): Promise<FullRunView> };
+  rollout(model: string, version: string): RolloutFacts | undefined;
+}
+
+/** Puts together what is kept in several places. What is gone from one of them is left out. */
+export async function lineageOf(
+  row: RetrainingRow,
+  { spec }: MonitorDocument,
+  store: MonitorStore,
+  calls: RegistryCalls,
+  { pipelines, rollout }: Sources,
+): Promise<Lineage> {
+  const from = row.changedAt === 0 ? row.createdAt : row.changedAt;
+  const [windows, run, promotion] = await Promise.all([
+    store.windowsBetween(row.monitor, row.fromVersion, from, row.createdAt),
+    pipelines.getRun(row.pipelineRun).catch(() => undefined),
+    promotionOf(calls, row, spec.retrain?.alias ?? 'champion'),
+  ]);
+  const { dataset } = row;
+  return {
+    key: row.key,
+    id: row.id,
+    monitor: row.monitor,
+    model: row.model,
+    cause: row.cause,
+    reason: row.reason,
+    status: row.status,
+    outcome: row.outcome,
+    created_at: row.createdAt,
+    ended_at: row.endedAt,
+    from_version: row.fromVersion,
+    windows: windows
+      .filter(({ state }) => state === 'drifted' || state === 'bad')
+      .map((window) => ({
+        window: window.key,
+        kind: window.kind,
+        state: window.state,
+        reason: window.reason,
+        from: window.from,
+        to: window.to,
+        first_request: window.firstId,
+        last_request: window.lastId,
+      })),
+    data:
+      dataset === null
+        ? null
+        : {
+            rows: dataset.rows,
+            sha256: dataset.sha256,
+            file: dataset.file,
+            first_request: dataset.firstId,
+            last_request: dataset.lastId,
+          },
+    pipeline_run: row.pipelineRun,
+    steps: (run?.steps ?? []).map(({ name, kind, status, reason, job_id, run_id }) => ({
+      name,
+      kind,
+      status,
+      reason,
+      job: job_id,
+      run: run_id,
+    })),
+    version: row.version,
+    rollout: row.version === '' ? null : (rollout(row.model, row.version) ?? null),
+    promotion,
+  };
+}
+
+async function promotionOf(
+  calls: RegistryCalls,
+  { model, version, createdAt }: RetrainingRow,
+  alias: string,
+): Promise<Lineage['promotion']> {
+  if (version === '') return null;
+  const history = await calls.find('registryAliasHistory', { name: model, alias, limit: 100 });
+  const moves = (history?.moves ?? []) as {
+    version: string | null;
+    previous: string | null;
+    at: number;
+    actor: string;
+    reason: string;
+  }[];
+  const move = moves.findLast((one) => one.version === version && one.at >= createdAt);
+  return move === undefined
+    ? null
+    : { alias, at: move.at, actor: move.actor, reason: move.reason, previous: move.previous };
+}

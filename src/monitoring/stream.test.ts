@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import type { LogRecord } from '../eventlog/record.ts';
+import { addSums } from './counters.ts';
+import { monitorSchema } from './document.ts';
+import { recordOf } from './kafka-source.ts';
+import { seededRandom } from './statistics/interval.ts';
+import { MonitorStream, seasonOf } from './stream.ts';
+import type { MonitorEvent, Reference, WindowSums } from './types.ts';
+import { judgeWindow } from './verdict.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'monitor-stream-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+function spec(more: object = {}) {
+  return monitorSchema.parse({
+    apiVersion: 'switchyard/v1',
+    kind: 'Monitor',
+    metadata: { name: 'm' },
+    spec: { model: 'm', reference: { records: 1000 }, window: { rows: 1000 }, ...more },
+  }).spec;
+}
+
+const QUALITY = {
+  quality: { prediction: 'outputs.y', window: { rows: 10 }, metrics: [{ metric: 'accuracy', min: 0.9 }] },
+  retrain: { pipeline: 'p', data: { columns: { 'inputs.x[*]': 'x*' } } },
+};
+
+let count = 0;
+function record(x: number[][], more: Partial<LogRecord> = {}): LogRecord {
+  return {
+    id: `r${count++}`,
+    time: 1000 + count,
+    route: 'm',
+    variant: '',
+    model: 'm',
+    version: '1',
+    digest: 'd1',
+    tenant: 'acme',
+    status: 'ok',
+    shadow: false,
+    entity: 'e',
+    features: [{ name: 'x', datatype: 'FP32', shape: [x.length, x[0].length], values: x.flat() }],
+    predictions: [
+      { name: 'y', datatype: 'INT64', shape: [x.length, 1], values: x.map(([first]) => (first > 0.5 ? 1 : 0)) },
+    ],
+    ...more,
+  } as LogRecord;
+}
+
+function watch(more: object = {}) {
+  const events: MonitorEvent[] = [];
+  const stream = new MonitorStream((event) => events.push(event));
+  const plan = { name: 'm', spec: spec(more), generation: 0, references: [] as Reference[] };
+  stream.set([plan]);
+  const windows = () => events.flatMap((event) => (event.kind === 'window' ? [event.window] : []));
+  const references = () => events.flatMap((event) => (event.kind === 'reference' ? [event.reference] : []));
+  return { stream, events, windows, references, plan };
+}
+
+function feed(stream: MonitorStream, rows: number, x: () => number[], more: Partial<LogRecord> = {}): void {
+  for (let i = 0; i < rows; i += 2) stream.consume([record([x(), x()], more)]);
+}
+
+const seeded = (seed: number, shift = 0) => {
+  const random = seededRandom(seed);
+  return () => [random() + shift, random()];
+};
+
+test('a reference is frozen from the first rows, windows are counted in its bins, and a shift is flagged', () => {
+  const { stream, windows, references, plan } = watch();
+  feed(stream, 2000, seeded(1));
+  feed(stream, 1000, seeded(2, 0.3));
+  assert.deepEqual(
+    references()[0].columns.map(({ name }) => name),
+    ['inputs.x[0]', 'inputs.x[1]', 'outputs.y'],
+  );
+  const [quiet, shifted] = windows().map((window) => judgeWindow(plan.spec, references()[0], window));
+  assert.equal(quiet.state, 'ok', quiet.reason);
+  assert.equal(shifted.state, 'drifted');
+  const [worst] = shifted.slices[0].columns;
+  assert.equal(worst.name, 'inputs.x[0]');
+  assert.ok(
+    worst.interval !== undefined && worst.interval.low > worst.threshold,
+    'the effect is surely beyond its limit',
+  );
+});
+
+test('too few rows are insufficient, never ok', () => {
+  const { stream, windows, references, plan } = watch();
+  feed(stream, 1200, seeded(3));
+  stream.tick(Date.now() + 24 * 3_600_000);
+  assert.equal(judgeWindow(plan.spec, references()[0], windows()[0]).state, 'insufficient');
+});
+
+test('every version has a reference of its own, and one that is kept is used again', () => {
+  const first = watch();
+  feed(first.stream, 1000, seeded(4));
+  feed(first.stream, 1000, seeded(5, 5), { version: '2', digest: 'd2' });
+  assert.deepEqual(
+    first.references().map(({ version }) => version),
+    ['1', '2'],
+  );
+  const again = watch();
+  again.stream.set([{ ...again.plan, generation: 1, references: first.references() }]);
+  feed(again.stream, 1000, seeded(6, 5), { version: '2', digest: 'd2' });
+  assert.equal(again.references().length, 0);
+  assert.equal(judgeWindow(again.plan.spec, first.references()[1], again.windows()[0]).state, 'ok');
+});
+
+test('other models, failures and shadows do not count', () => {
+  const { stream, references } = watch();
+  feed(stream, 1000, seeded(7), { model: 'other' });
+  feed(stream, 1000, seeded(7), { status: 'internal' });
+  feed(stream, 1000, seeded(7), { shadow: true });
+  assert.equal(references().length, 0);
+});
+
+test('sums of windows add up to those of one', () => {
+  const statistics = { statistics: { psi: 0.2, wasserstein: 0.1 } };
+  const { stream, windows, references, plan } = watch({ ...statistics, window: { rows: 500 } });
+  feed(stream, 2000, seeded(8));
+  const [a, b] = windows() as [WindowSums, WindowSums];
+  const sum = addSums(a.slices[''], b.slices['']);
+  assert.equal(sum.rows, 1000);
+  assert.equal(judgeWindow(plan.spec, references()[0], { ...a, slices: { '': sum } }).state, 'ok');
+});
+
+test('a slice that changes is flagged where all rows together hide it', () => {
+  const { stream, windows, references, plan } = watch({
+    slices: [{ by: 'tenant' }],
+    minRows: 100,
+    window: { rows: 2000 },
+    reference: { records: 2000 },
+  });
+  const random = seededRandom(9);
+  const mixed = (shift: number): void => {
+    for (let i = 0; i < 1000; i++) {
+      const few = i % 10 === 0;
+      const x = [random() + (few ? shift : 0), random()];
+      stream.consume([record([x, x], { tenant: few ? 'small' : 'large' })]);
+    }
+  };
+  mixed(0);
+  mixed(0.2);
+  const verdict = judgeWindow(plan.spec, references()[0], windows()[0]);
+  const states = Object.fromEntries(verdict.slices.map(({ slice, state }) => [slice, state]));
+  assert.deepEqual(states, { '': 'ok', 'tenant=large': 'ok', 'tenant=small': 'drifted' });
+  assert.match(verdict.reason, /where tenant=small/);
+});
+
+test('labels are joined whether they come before or after their record, and unknown ones are counted', () => {
+  const { stream, events, plan } = watch(QUALITY);
+  const label = (id: string, value: unknown) => ({
+    id,
+    time: 1,
+    route: '',
+    model: 'm',
+    rewards: {},
+    label: JSON.stringify(value),
+  });
+  for (let i = 0; i < 10; i++) {
+    const one = record([[i / 10, 0]]);
+    const right = label(one.id, i / 10 > 0.5 ? 1 : i === 0 ? 7 : 0);
+    if (i % 2 === 0) stream.feedback([right]);
+    stream.consume([one]);
+    if (i % 2 === 1) stream.feedback([right]);
+  }
+  const quality = events.find((event) => event.kind === 'quality');
+  assert.deepEqual(quality?.kind === 'quality' && quality.window.slices[''].correct, 9);
+  const batch = record([
+    [0.9, 1],
+    [0.1, 2],
+  ]);
+  stream.consume([batch]);
+  stream.feedback([label(batch.id, [1, 0]), label('nobody', 1)]);
+  stream.tick(1 + plan.spec.quality!.wait + 1);
+  const labels = events.findLast((event) => event.kind === 'labels');
+  assert.deepEqual(labels?.kind === 'labels' && [labels.labels.total, labels.labels.unmatched], [12, 1]);
+  const file = join(folder, 'rows.csv');
+  const exported = stream.export('m', 0, file);
+  assert.equal(exported.rows, 12);
+  const lines = readFileSync(file, 'utf8').trim().split('\n');
+  assert.equal(lines[0], 'id,time,version,entity,x0,x1,label');
+  assert.match(lines[11], /,0.9,1,1$/);
+});
+
+test('a record that came as JSON is the record', () => {
+  const text =
+    '{"id":"a","model":"m","features":[{"name":"x","datatype":"FP32","shape":[1,2],"data":["NaN",2]}],"predictions":[{"name":"y","datatype":"BYTES","shape":[1],"data":["NaN"]},{"name":"z","datatype":"FP32","shape":[1],"data":null}]}';
+  const { features, predictions } = recordOf(text);
+  assert.deepEqual([...features[0].values], [Number.NaN, 2]);
+  assert.deepEqual([...predictions[0].values], ['NaN']);
+  assert.deepEqual([...predictions[1].values], []);
+});
+
+test('windows belong to the hour they began in', () => {
+  const time = Date.parse('2026-03-03T13:59:00Z');
+  assert.deepEqual(
+    [seasonOf(time, undefined), seasonOf(time, 'hourOfDay'), seasonOf(time, 'hourOfWeek')],
+    ['', '13', '2-13'],
+  );
+  const seasonal = { reference: { records: 1000, seasonal: 'hourOfDay', learn: '1d' } };
+  const { stream, windows } = watch(seasonal);
+  feed(stream, 1000, seeded(1), { time });
+  feed(stream, 300, seeded(1), { time });
+  feed(stream, 300, seeded(1), { time: time + 120_000 });
+  assert.deepEqual(
+    windows().map(({ season, slices }) => [season, slices[''].rows]),
+    [['13', 300]],
+  );
+});

@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { startAdminServer } from './admin/server.ts';
 import { allocateLimitTable } from './admission/limit-table.ts';
 import { EXIT_CONFIG, mustQuarantine, recentCrashes, recordCrashes } from './cli/supervisor.ts';
+import { topicThreads } from './config/kafka-schema.ts';
 import { ConfigError, loadConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { readAdmissionConfig } from './control/admission-config.ts';
@@ -12,6 +13,7 @@ import { ConfigReloader } from './control/config-reloader.ts';
 import { ControlPlane } from './control/control-plane.ts';
 import { ExecutorPool } from './control/executor-pool.ts';
 import { GatewayFleet } from './control/gateway-fleet.ts';
+import { LabelTopic } from './control/label-topic.ts';
 import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { Routes } from './control/routes/routes.ts';
@@ -31,6 +33,8 @@ import { monotonicMs } from './shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
 import { createLogger } from './telemetry/logging.ts';
 import { TraceSettingsStore } from './telemetry/trace-settings.ts';
+import type { TopicCounts } from './topics/inference-topic.ts';
+import { renderTopics } from './topics/metrics.ts';
 import { TrainingFront } from './training/front.ts';
 import { Pipelines } from './training/pipelines/pipelines.ts';
 import { DoorFigures } from './validation/metrics.ts';
@@ -163,6 +167,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   );
   const violations = new DoorFigures();
   hub.addSource(() => violations.render());
+  let topicCounts: Record<string, TopicCounts> = {};
   const fleet: GatewayFleet = new GatewayFleet({
     call: (method, args) => control.call(method, args),
     connect: (executor, gateway) => pool.connect(executor, gateway),
@@ -174,6 +179,9 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       for (const model of models) lastUsed.set(model, now);
     },
     onRouteActivity: (activity) => routes.activity(activity),
+    onTopics: (counts) => {
+      topicCounts = counts;
+    },
     onFeatureJoins: (gateway, counts) => features.joined(gateway, counts),
     onViolations: (counts) => violations.add(counts),
     onLargeRecord: (gateway, record) => eventLog?.large(gateway, record),
@@ -185,7 +193,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     : undefined;
   hub.addSource(() => eventLog?.metrics() ?? '');
   const gatewaysStarted = fleet.start(
-    config.threads.gateways,
+    config.threads.gateways + topicThreads(config.kafka),
     {
       config,
       version,
@@ -320,7 +328,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     database: async () => (await registry.get()).database,
     publish: (documents) => fleet.setFeatures(documents),
     spread: (rows) => fleet.writeFeatures(rows),
-    log: (level, message, fields) => logger[level](fields, message),
+    kafka: config.kafka,
+    log: logger,
   });
   hub.addSource(() => features.metrics());
   const monitors = new Monitors({
@@ -334,14 +343,17 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     log: (level, message, fields) => logger[level](fields, message),
   });
   hub.addSource(() => monitors.metrics());
+  const feedback = (body: unknown) =>
+    eventLog === undefined ? routes.feedback(body) : eventLog.feedback(body, (each) => routes.feedback(each));
+  const labels = new LabelTopic({ kafka: config.kafka, log: logger, feedback });
+  hub.addSource(() => renderTopics(topicCounts, labels.counts));
   const control = new ControlPlane(
     manager,
     traceSettings,
     fleet,
     { ...DEFAULT_LOG_SETTINGS },
     apply,
-    (body) =>
-      eventLog === undefined ? routes.feedback(body) : eventLog.feedback(body, (each) => routes.feedback(each)),
+    feedback,
     (verb, tenant, body) => features.call(verb, tenant, body),
   );
 
@@ -384,6 +396,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   pull?.start();
   await routes.start();
   features.publish();
+  labels.start();
   fleet.setReady(true);
   reloader.watch();
   // Behind readiness: inference does not wait for a database, and requests to the registry do.
@@ -415,7 +428,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     await reloader.close();
     await monitors.close();
     await pipelines.close();
-    await features.close();
+    await Promise.all([features.close(), labels.close()]);
     await routes.close();
     remotes.stop();
     await pull?.stop();

@@ -15,6 +15,25 @@ const sasl = z.strictObject({
   password: z.string().min(1),
 });
 
+const topic = z.string().regex(/^[\w.-]{1,249}$/, 'allowed: 1 to 249 letters, digits, "_", "." and "-"');
+
+const inference = z.strictObject({
+  requests: topic.describe('Topic whose records are v2 JSON requests; each topic once'),
+  results: topic.describe('Topic for the answers, with the keys of the requests'),
+  deadLetters: topic.optional().describe('For requests that can never be answered; absent: requests + ".dead-letters"'),
+  model: z.string().min(1).max(250).describe('Model or route that is asked'),
+  version: z
+    .string()
+    .regex(/^\d{0,18}$/, 'a whole number')
+    .default('')
+    .describe('Empty: by version policy and routes'),
+  tenant: z.string().min(1).max(128).default('default').describe('On whose behalf'),
+  inFlight: z.number().int().min(1).max(4096).default(64).describe('Requests of one partition at the model at a time'),
+  timeoutMs: z.number().positive().max(600_000).default(30_000).describe('For one answer'),
+});
+
+export type TopicInferenceConfig = z.output<typeof inference>;
+
 /** `kafka`: how to reach the brokers. Everything that reads or writes topics goes through it. */
 export const kafkaSchema = z
   .strictObject({
@@ -30,9 +49,27 @@ export const kafkaSchema = z
       .describe('Put before the name of every topic'),
     ssl: ssl.optional().describe('TLS to the brokers; {} for the defaults; absent: plain text'),
     sasl: sasl.optional(),
+    inference: z
+      .array(inference)
+      .refine(
+        (list) => new Set(list.map(({ requests }) => requests)).size === list.length,
+        'two entries read the same topic',
+      )
+      .default([])
+      .describe('Inference over topics'),
+    labels: topic.optional().describe('Topic of labels and rewards, as POST /switchyard/v1/feedback takes them'),
     connectTimeoutMs: z.number().int().positive().default(3000),
     requestTimeoutMs: z.number().int().positive().default(30_000),
   })
+  .refine(
+    ({ brokers, inference, labels }) => brokers.length > 0 || (inference.length === 0 && labels === undefined),
+    'topics need brokers; name them in kafka.brokers',
+  )
   .prefault({});
 
 export type KafkaConfig = z.output<typeof kafkaSchema>;
+
+/** Threads beside those of sockets that serve topics. */
+export function topicThreads({ inference }: KafkaConfig): number {
+  return inference.length > 0 ? 1 : 0;
+}

@@ -20,6 +20,7 @@ import { toSwitchyardError } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
+import type { TopicCounts } from '../topics/inference-topic.ts';
 import type { DoorCounts } from '../validation/door.ts';
 import { workerEntry } from './worker-entry.ts';
 
@@ -36,6 +37,8 @@ export interface GatewayFleetDependencies {
   /** Features that a gateway thread has joined since it started. */
   onFeatureJoins(gateway: number, counts: JoinCounts): void;
   onViolations(counts: DoorCounts): void;
+  /** Inference over topics since the start, by request topic. */
+  onTopics(counts: Record<string, TopicCounts>): void;
   /** A gateway thread ended by itself: nothing here can replace its connections, so the process restarts. */
   onLost(message: string): void;
 }
@@ -69,14 +72,22 @@ export class GatewayFleet {
   /** Starts the threads; resolves when each has its services, before any listens. `rings`: to the log thread, one each. */
   async start(
     count: number,
-    data: Omit<GatewayThreadData, 'id' | 'serveGrpc' | 'metrics' | 'chunks' | 'eventLog'>,
+    data: Omit<GatewayThreadData, 'id' | 'serveGrpc' | 'topics' | 'metrics' | 'chunks' | 'eventLog'>,
     rings: readonly RingMemory[] = [],
   ): Promise<void> {
     const metrics = Array.from({ length: count }, (_, id) => this.dependencies.threadMetrics(`gateway-${id}`));
     const chunks = this.dependencies.chunks();
     await Promise.all(
       metrics.map((own, id) =>
-        this.spawn(id, { ...data, id, serveGrpc: id === 0, metrics: own, chunks, eventLog: rings[id] }),
+        this.spawn(id, {
+          ...data,
+          id,
+          serveGrpc: id === 0,
+          topics: id >= data.config.threads.gateways,
+          metrics: own,
+          chunks,
+          eventLog: rings[id],
+        }),
       ),
     );
   }
@@ -243,6 +254,8 @@ export class GatewayFleet {
       this.dependencies.onFeatureJoins(gateway.id, event.counts);
     } else if (event.kind === 'violations') {
       this.dependencies.onViolations(event.counts);
+    } else if (event.kind === 'topics') {
+      this.dependencies.onTopics(event.counts);
     } else if (event.kind === 'largeRecord') {
       this.dependencies.onLargeRecord(gateway.id, event.record);
     } else if (event.kind === 'call') {

@@ -1,6 +1,7 @@
 import { extname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { topicThreads } from '../config/kafka-schema.ts';
 import type { Config } from '../config/schema.ts';
 import type { MonitorPlan } from '../monitoring/stream.ts';
 import type { Exported, MonitorEvent } from '../monitoring/types.ts';
@@ -45,7 +46,9 @@ export class EventLog {
   constructor({ config, dataDir, baseDir, logSettings, logger }: EventLogDependencies) {
     const { eventLog, kafka, monitoring, threads, telemetry, registry } = config;
     const dir = eventLog.dir === undefined ? join(dataDir, 'eventlog') : resolve(baseDir, eventLog.dir);
-    this.rings = Array.from({ length: threads.gateways }, () => allocateRing(eventLog.bufferBytes));
+    this.rings = Array.from({ length: threads.gateways + topicThreads(kafka) }, () =>
+      allocateRing(eventLog.bufferBytes),
+    );
     this.logger = logger;
     const sinks = eventLog.sinks.map((sink) =>
       sink.kind === 'files' && sink.dir !== undefined ? { ...sink, dir: resolve(baseDir, sink.dir) } : sink,

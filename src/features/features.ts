@@ -1,6 +1,9 @@
 import { join } from 'node:path';
+import type { Logger } from 'pino';
 import type { FeaturesConfig } from '../config/features-schema.ts';
+import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { ConfigError } from '../config/yaml-file.ts';
+import { kafkaConfigured } from '../kafka/client.ts';
 import type { RegistryDatabase } from '../registry/database/database.ts';
 import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
 import { type Change, FeatureBook } from './documents/book.ts';
@@ -10,6 +13,7 @@ import { FeatureStore } from './documents/store.ts';
 import { readTime } from './documents/values.ts';
 import { getOnlineFeatures, readBody, readColumns, readNames } from './feast/online-features.ts';
 import { newest, rowsOf } from './ingest/rows.ts';
+import { FeatureTopics } from './ingest/topics.ts';
 import { renderFeatures } from './metrics.ts';
 import { OfflineLog } from './offline/log.ts';
 import { offlineRows } from './offline/materialize.ts';
@@ -29,7 +33,8 @@ export interface FeaturesParts {
   publish(documents: readonly FeatureDocument[]): void;
   /** Puts rows into the memory of every gateway thread. */
   spread(rows: SpreadRows): void;
-  log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
+  kafka: KafkaConfig;
+  log: Logger;
 }
 
 /** What POST /push and its like may be called with, by Feast's paths. */
@@ -64,6 +69,7 @@ export class Features {
   private readonly book: FeatureBook;
   private readonly store: OnlineStore;
   private readonly offline: OfflineLog;
+  private readonly topics: FeatureTopics;
   private opening: Promise<FeatureStore> | undefined;
   private closed = false;
 
@@ -74,6 +80,12 @@ export class Features {
     this.book.readFiles();
     this.store = createOnlineStore(parts.config);
     this.offline = new OfflineLog(join(parts.dataDir, 'features'));
+    this.topics = new FeatureTopics({
+      kafka: parts.kafka,
+      log: parts.log,
+      set: () => this.book.set,
+      put: (tenant, view, rows) => this.put(tenant, view, rows),
+    });
   }
 
   /** The documents of the database come in as soon as it can be opened. Never rejects. */
@@ -83,7 +95,7 @@ export class Features {
         await this.open();
         return;
       } catch (error) {
-        this.parts.log('warn', 'feature documents wait for the registry', { err: error });
+        this.parts.log.warn({ err: error }, 'feature documents wait for the registry');
         await new Promise((resolve) => setTimeout(resolve, wait).unref());
       }
     }
@@ -91,6 +103,7 @@ export class Features {
 
   async close(): Promise<void> {
     this.closed = true;
+    await this.topics.close();
     this.store.close();
   }
 
@@ -101,7 +114,7 @@ export class Features {
 
   /** Prometheus text. */
   metrics(): string {
-    return renderFeatures({ ...this.counts, joins: sumJoins([...this.joins.values()]), topics: new Map() });
+    return renderFeatures({ ...this.counts, joins: sumJoins([...this.joins.values()]), topics: this.topics.counts });
   }
 
   documents(kind: FeatureKind): { name: string; origin: 'file' | 'api'; document: FeatureDocument }[] {
@@ -246,9 +259,19 @@ export class Features {
     return rowsOf(view, columns, this.parts.config.maxRows, Date.now());
   }
 
-  /** Tells the gateways what there is. */
+  /** Tells the gateways what there is, and reads the topics that views name. */
   publish(): void {
     this.parts.publish(this.book.documents);
+    if (kafkaConfigured(this.parts.kafka)) {
+      this.topics.follow();
+      return;
+    }
+    for (const { name, document } of this.book.set.views.values())
+      if (document.spec.source.kafka !== undefined)
+        this.parts.log.warn(
+          { view: name },
+          'a feature view names a topic, and no broker is configured in kafka.brokers',
+        );
   }
 
   private open(): Promise<FeatureStore> {
@@ -262,7 +285,7 @@ export class Features {
   private async restore(): Promise<FeatureStore> {
     const store = new FeatureStore(await this.parts.database(), Date.now);
     const problems = this.book.restore(await store.documents());
-    for (const problem of problems) this.parts.log('error', 'a feature document cannot be used any more', { problem });
+    for (const problem of problems) this.parts.log.error({ problem }, 'a feature document cannot be used any more');
     this.publish();
     return store;
   }

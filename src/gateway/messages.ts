@@ -13,6 +13,7 @@ import type { ErrorCode } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
+import type { TopicCounts } from '../topics/inference-topic.ts';
 import type { DoorCounts } from '../validation/door.ts';
 import type { RouteActivity } from './route-activity.ts';
 
@@ -24,6 +25,8 @@ export interface GatewayThreadData {
   version: string;
   /** Listens for gRPC even where threads cannot share the port, as node:http2's cannot. */
   serveGrpc: boolean;
+  /** Serves topics instead of sockets. */
+  topics: boolean;
   admission: AdmissionConfig;
   limits: SharedArrayBuffer;
   metrics: ThreadMetrics;
@@ -91,6 +94,8 @@ export type GatewayEvent =
   | { kind: 'featureJoins'; counts: JoinCounts }
   /** Requests that went against rules of their models' schemas, since the last such message. */
   | { kind: 'violations'; counts: DoorCounts }
+  /** Inference over topics since the thread started, by request topic. */
+  | { kind: 'topics'; counts: Record<string, TopicCounts> }
   /** A log record that is too large for the ring. */
   | { kind: 'largeRecord'; record: ArrayBuffer }
   | { kind: 'drained' };

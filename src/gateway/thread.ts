@@ -21,6 +21,7 @@ import { createLogger } from '../telemetry/logging.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { createTracer } from '../telemetry/tracing.ts';
 import { nativeProblem } from '../tensor/native.ts';
+import { InferenceTopic } from '../topics/inference-topic.ts';
 import { Door } from '../validation/door.ts';
 import { ThreadControlClient } from './control-client.ts';
 import type { GatewayCommand, GatewayEvent, GatewayThreadData } from './messages.ts';
@@ -123,6 +124,17 @@ async function build() {
     told = requests;
   }, FEATURES_INTERVAL_MS).unref();
 
+  const topics = !data.topics
+    ? []
+    : config.kafka.inference.map(
+        (each) => new InferenceTopic(each, { kafka: config.kafka, plane: routed, log: log.logger }),
+      );
+  setInterval(() => {
+    if (topics.length === 0) return;
+    const counts = Object.fromEntries(config.kafka.inference.map(({ requests }, i) => [requests, topics[i].counts]));
+    post({ kind: 'topics', counts });
+  }, FEATURES_INTERVAL_MS).unref();
+
   const state = { ready: false };
   const services: GatewayServices = {
     dataPlane: routed,
@@ -150,6 +162,7 @@ async function build() {
     admission,
     cache,
     features,
+    topics,
     tracer,
     dataPlane,
     routed,
@@ -181,6 +194,10 @@ type Built = Awaited<ReturnType<typeof build>>;
 
 async function listen({ services, log }: Built, sharedHttpPort: number, sharedGrpcPort: number) {
   const { server } = config;
+  if (data.topics) {
+    post({ kind: 'listening', httpPort: 0, grpcPort: 0 });
+    return undefined;
+  }
   // uWS shares ports among threads, and would share one with a stranger's process in silence.
   const httpPort = sharedHttpPort === 0 ? await freePort(server.host, server.httpPort) : sharedHttpPort;
   const http = await startHttpServer(services, {
@@ -221,7 +238,11 @@ async function run(): Promise<void> {
   async function drain(deadlineMs: number): Promise<void> {
     const timeout = new Promise<void>((resolve) => setTimeout(resolve, deadlineMs).unref());
     await Promise.race([
-      Promise.all([servers?.http.close(deadlineMs), servers?.grpc?.drain(), dataPlane.idle()]),
+      Promise.all([
+        servers?.http.close(deadlineMs),
+        servers?.grpc?.drain(),
+        Promise.all(built.topics.map((topic) => topic.close())).then(() => dataPlane.idle()),
+      ]),
       timeout,
     ]);
     routed.close();
@@ -264,6 +285,8 @@ async function run(): Promise<void> {
         break;
       case 'ready':
         state.ready = command.ready;
+        // Not before models are there: a request that comes early would wait for nothing.
+        if (command.ready) for (const topic of built.topics) topic.start();
         break;
       case 'routes':
         routed.setRoutes(command, command.states);

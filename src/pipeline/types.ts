@@ -47,7 +47,7 @@ export interface Timings {
 
 /** What the transport knows of the caller; filled by admission. */
 export interface RequestContext {
-  protocol: 'http' | 'grpc' | 'tfs-http' | 'tfs-grpc';
+  protocol: 'http' | 'grpc' | 'tfs-http' | 'tfs-grpc' | 'kafka';
   tenant: string;
   /** monotonicMs() at the first byte. */
   receivedAt: number;

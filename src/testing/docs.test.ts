@@ -18,6 +18,7 @@ import { MonitorMetrics } from '../monitoring/metrics.ts';
 import { ERROR_TABLE } from '../shared/errors.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { renderPrometheus } from '../telemetry/prometheus.ts';
+import { renderTopics } from '../topics/metrics.ts';
 import { JobMetrics } from '../training/jobs/job-metrics.ts';
 import { DoorFigures } from '../validation/metrics.ts';
 import { ServerProcess } from './server-process.ts';
@@ -153,6 +154,7 @@ test('docs/operations.md has exactly the metrics that are produced, with their t
         renderRewardTopics(new Map()) +
         logMetrics(emptyStatus(), 0) +
         new DoorFigures().render() +
+        renderTopics({}, { taken: 0, deadLetters: 0 }) +
         renderFeatures({ pushed: 0, kept: 0, joins: newJoinCounts(), topics: new Map() }) +
         new MonitorMetrics().text()
       ).matchAll(/^# TYPE (\S+) (\S+)$/gm),

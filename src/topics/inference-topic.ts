@@ -1,0 +1,186 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { KafkaMessage, Message } from 'kafkajs';
+import type { Logger } from 'pino';
+import type { KafkaConfig, TopicInferenceConfig } from '../config/kafka-schema.ts';
+import { type DeadLetter, deadLetterTopic, TopicWriter } from '../kafka/dead-letters.ts';
+import { type FollowedBatch, TopicFollower } from '../kafka/follower.ts';
+import type { DataPlane, InferRequest, InferResponse, RequestContext } from '../pipeline/types.ts';
+import { decodeInferRequest } from '../protocol/v2/infer-decoder.ts';
+import { encodeInferResponse } from '../protocol/v2/json-writer.ts';
+import { monotonicMs } from '../shared/clock.ts';
+import { type ErrorCode, SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
+
+export interface InferenceTopicParts {
+  kafka: KafkaConfig;
+  plane: DataPlane;
+  log: Logger;
+}
+
+/** What became of records. */
+export interface TopicCounts {
+  answered: number;
+  deadLetters: number;
+  retries: number;
+}
+
+/** The server is not able to now, or has no such model yet: the record waits, and everything behind it in its partition. */
+const PASSING: ReadonlySet<ErrorCode> = new Set(['overloaded', 'unavailable', 'not_found', 'cancelled']);
+/** What may be the record's fault or not is tried three times. */
+const DOUBTFUL: ReadonlySet<ErrorCode> = new Set(['internal', 'deadline_exceeded']);
+const TRIES = 3;
+const FIRST_WAIT_MS = 100;
+const MAX_WAIT_MS = 5000;
+
+/**
+ * Inference over topics: requests (v2 JSON) from one, answers to another, with the request's key. Goes through the
+ * thread's own data plane, so routes, batches, features and the event log are those of every request. In a partition
+ * answers come in the order of requests. At least once: an answer is written before its request's offset is committed, and
+ * `switchyard-request` (topic/partition/offset) tells duplicates apart.
+ */
+export class InferenceTopic {
+  readonly counts: TopicCounts = { answered: 0, deadLetters: 0, retries: 0 };
+  private readonly settings: TopicInferenceConfig;
+  private readonly parts: InferenceTopicParts;
+  private readonly follower: TopicFollower;
+  private readonly writer = new TopicWriter();
+
+  constructor(settings: TopicInferenceConfig, parts: InferenceTopicParts) {
+    this.settings = settings;
+    this.parts = parts;
+    this.follower = new TopicFollower({
+      kafka: parts.kafka,
+      log: parts.log,
+      group: `inference.${settings.requests}`,
+      trouble: `requests cannot be read from the topic ${settings.requests}`,
+      partitions: 4,
+      take: (batch) => this.take(batch),
+    });
+  }
+
+  start(): void {
+    this.follower.follow([this.settings.requests]);
+  }
+
+  async close(): Promise<void> {
+    await this.follower.close();
+    await this.writer.close();
+  }
+
+  private async take({ topic, partition, messages, payload, clients }: FollowedBatch): Promise<void> {
+    const { inFlight, results, deadLetters = deadLetterTopic(topic) } = this.settings;
+    for (let from = 0; from < messages.length; from += inFlight) {
+      if (!payload.isRunning() || payload.isStale()) return;
+      const chunk = messages.slice(from, from + inFlight);
+      const outcomes = await Promise.all(chunk.map((message) => this.answer(message, partition, payload)));
+      const answers: Message[] = [];
+      const letters: DeadLetter[] = [];
+      for (const outcome of outcomes) {
+        // Given up because the partition is another member's now: it comes again there.
+        if (outcome === undefined) return;
+        if ('code' in outcome) letters.push(outcome);
+        else answers.push(outcome);
+      }
+      await this.writer.send(clients, results, answers);
+      await this.writer.setAside(clients, topic, partition, letters, deadLetters);
+      this.counts.answered += answers.length;
+      this.counts.deadLetters += letters.length;
+      payload.resolveOffset(chunk[chunk.length - 1].offset);
+      await payload.commitOffsetsIfNecessary();
+      await payload.heartbeat();
+    }
+  }
+
+  /** The answer's record, or why there will be none; undefined: the partition is lost. */
+  private async answer(
+    message: KafkaMessage,
+    partition: number,
+    payload: FollowedBatch['payload'],
+  ): Promise<Message | DeadLetter | undefined> {
+    if (message.value === null || message.value.length === 0)
+      return { message, code: 'invalid_argument', reason: 'the record is empty; send a v2 JSON request' };
+    for (let tries = 1, wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, MAX_WAIT_MS)) {
+      try {
+        return this.messageOf(message, partition, await this.infer(message));
+      } catch (thrown) {
+        const error = toSwitchyardError(thrown);
+        const passes = PASSING.has(error.code);
+        if (!passes && (!DOUBTFUL.has(error.code) || tries >= TRIES))
+          return { message, code: error.code, reason: error.message };
+        if (!passes) tries++;
+        if (wait === MAX_WAIT_MS)
+          this.parts.log.warn({ topic: this.settings.requests, reason: error.message }, 'a request waits');
+        this.counts.retries++;
+        await this.pause(Math.max(wait, error.retryAfterMs ?? 0), payload);
+        if (!payload.isRunning() || payload.isStale()) return undefined;
+      }
+    }
+  }
+
+  /** Waits, and stays a member of the group meanwhile. */
+  private async pause(ms: number, payload: FollowedBatch['payload']): Promise<void> {
+    await payload.heartbeat();
+    await sleep(Math.min(ms, MAX_WAIT_MS));
+  }
+
+  /** Rejects with SwitchyardError. */
+  private infer(message: KafkaMessage): Promise<Buffer> {
+    const { model, version, tenant, timeoutMs } = this.settings;
+    const now = monotonicMs();
+    const context: RequestContext = {
+      protocol: 'kafka',
+      tenant,
+      receivedAt: now,
+      deadline: now + timeoutMs,
+      priority: 0,
+      traceparent: headerOf(message, 'traceparent') ?? '',
+      path: this.settings.requests,
+      headers: { header: (name) => headerOf(message, name) },
+      served: undefined,
+    };
+    let request: InferRequest;
+    try {
+      request = decodeInferRequest(model, version, message.value as Buffer, -1);
+    } catch (error) {
+      this.parts.plane.refused(model, version, context, toSwitchyardError(error));
+      return Promise.reject(error as Error);
+    }
+    return new Promise((resolve, reject) => {
+      let kept: InferResponse | undefined;
+      this.parts.plane.infer(request, context, {
+        onError: reject,
+        onResponse: (response, final) => {
+          try {
+            if (response.outputs.length > 0 && kept !== undefined)
+              throw new SwitchyardError(
+                'unsupported',
+                `model '${model}' answers several times; topics take one answer`,
+              );
+            if (response.outputs.length > 0) kept = response;
+            if (final) resolve(Buffer.from(encodeInferResponse(kept ?? response, request).body));
+          } catch (error) {
+            reject(error as Error);
+          }
+        },
+      });
+    });
+  }
+
+  private messageOf(message: KafkaMessage, partition: number, value: Buffer): Message {
+    const traceparent = headerOf(message, 'traceparent');
+    return {
+      key: message.key,
+      value,
+      headers: {
+        'content-type': 'application/json',
+        'switchyard-request': `${this.settings.requests}/${partition}/${message.offset}`,
+        ...(traceparent === undefined ? {} : { traceparent }),
+      },
+    };
+  }
+}
+
+function headerOf({ headers }: KafkaMessage, name: string): string | undefined {
+  const value = headers?.[name];
+  const first = Array.isArray(value) ? value[0] : value;
+  return first === undefined ? undefined : String(first);
+}

@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:http';
+import { seededRandom } from '../../src/monitoring/statistics/interval.ts';
 import type { Point } from './timeline.ts';
 
 export interface Digit {
@@ -30,7 +31,8 @@ export class DigitStream {
   private labels: object[] = [];
   private running = true;
   private work: Promise<unknown> = Promise.resolve();
-  private next = 0;
+  /** Digits come in any order: those of the data set lie writer by writer. */
+  private readonly random = seededRandom(17);
 
   constructor(port: number, digits: readonly Digit[], began: number) {
     this.port = port;
@@ -67,7 +69,7 @@ export class DigitStream {
 
   private async ask(): Promise<void> {
     while (this.running) {
-      const digit = this.digits[this.next++ % this.digits.length];
+      const digit = this.digits[Math.floor(this.random() * this.digits.length)];
       const body = JSON.stringify({
         parameters: { digit: digit.name },
         inputs: [{ name: 'image', datatype: 'FP32', shape: [1, 64], data: this.change(digit.pixels) }],

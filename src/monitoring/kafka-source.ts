@@ -1,4 +1,4 @@
-import type { Consumer } from 'kafkajs';
+import type { Batch, Consumer } from 'kafkajs';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import type { Column, FeedbackRecord, LogRecord } from '../eventlog/record.ts';
 import { kafkaClients } from '../kafka/client.ts';
@@ -6,6 +6,8 @@ import type { Logger } from '../telemetry/logging.ts';
 import type { MonitorStream } from './stream.ts';
 
 const AGAIN_MS = 2000;
+/** The log thread gives way to requests: a busy machine must not cost it its place in the group. */
+const SESSION_MS = 60_000;
 
 /**
  * Feeds monitors from the topics of the event log instead of from this server's own log: the records of all gateways
@@ -18,6 +20,8 @@ export class KafkaSource {
   private readonly stream: MonitorStream;
   private readonly logger: Logger;
   private consumer: Consumer | undefined;
+  /** The last one read, by topic and partition. */
+  private readonly offsets = new Map<string, bigint>();
   private topics = '';
   private last: Promise<void> = Promise.resolve();
   private closed = false;
@@ -66,18 +70,32 @@ export class KafkaSource {
     // A topic that the sink makes with its first record would be found minutes later.
     await admin.createTopics({ topics: topics.map((topic) => ({ topic })) }).catch(() => false);
     await admin.disconnect();
-    const consumer = clients.consumer(this.group, { maxWaitTimeInMs: 200 });
+    const consumer = clients.consumer(this.group, {
+      maxWaitTimeInMs: 200,
+      sessionTimeout: SESSION_MS,
+      rebalanceTimeout: 2 * SESSION_MS,
+    });
     this.consumer = consumer;
     await consumer.connect();
     await consumer.subscribe({ topics, fromBeginning: false });
     await consumer.run({
       eachBatch: async ({ batch }) => {
         const feedback = batch.topic.endsWith('.feedback');
-        const texts = batch.messages.map(({ value }) => value?.toString('utf8') ?? '');
+        const texts = this.fresh(batch).map(({ value }) => value?.toString('utf8') ?? '');
         if (feedback) this.stream.feedback(texts.flatMap((text) => this.read(() => feedbackOf(text))));
         else this.stream.consume(texts.flatMap((text) => this.read(() => recordOf(text))));
       },
     });
+  }
+
+  /** Messages that were not read before: a group that forms anew begins with what it last committed. */
+  private fresh({ topic, partition, messages }: Batch): Batch['messages'] {
+    const place = `${topic}/${partition}`;
+    const seen = this.offsets.get(place) ?? -1n;
+    const fresh = messages.filter(({ offset }) => BigInt(offset) > seen);
+    const last = fresh.at(-1);
+    if (last !== undefined) this.offsets.set(place, BigInt(last.offset));
+    return fresh;
   }
 
   private read<T>(parse: () => T): T[] {

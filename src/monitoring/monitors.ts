@@ -407,11 +407,11 @@ export class Monitors {
     const facts = { monitor: name, model, version, signal, level: now.level, reason: now.reason, window: window.key };
     if (now.level === 'ok') {
       registry.events.emit('drift.deleted', { name: model, ...facts, reason: 'as the reference again' });
-      this.parts.log('info', 'an alarm ended', facts);
+      this.parts.log('info', 'an alarm ended', told(facts));
       return;
     }
     registry.events.emit('drift.set', { name: model, ...facts });
-    this.parts.log('warn', now.level === 'alert' ? 'a model drifts' : 'a model may drift', facts);
+    this.parts.log('warn', now.level === 'alert' ? 'a model drifts' : 'a model may drift', told(facts));
     this.tick();
   }
 
@@ -430,7 +430,7 @@ export class Monitors {
       if (alarmOf(state, place).level === 'ok') continue;
       const facts = { monitor: name, model, version, signal, level: 'ok', reason };
       registry.events.emit('drift.deleted', { name: model, ...facts });
-      this.parts.log('info', 'an alarm ended', facts);
+      this.parts.log('info', 'an alarm ended', told(facts));
     }
   }
 
@@ -673,6 +673,11 @@ export class Monitors {
             },
     };
   }
+}
+
+/** As the log has it: `level` is the line's own there. */
+function told({ level, ...facts }: { level: string; [name: string]: unknown }): object {
+  return { ...facts, alarm: level };
 }
 
 /** Why a monitor wants to retrain now; undefined: it does not. The champion's windows count, not a candidate's. */

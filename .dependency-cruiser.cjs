@@ -44,7 +44,7 @@ const allowed = {
   datasets: ['eventlog/record', 'kafka', 'registry', 'tensor'],
   monitoring: ['eventlog/record', 'experiments/statistics', 'kafka', 'registry', 'telemetry', 'training'],
   eventlog: ['kafka', 'monitoring', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
-  features: ['kafka', 'pipeline/feature-step', 'pipeline/types', 'registry', 'tensor'],
+  features: ['datasets', 'kafka', 'pipeline/feature-step', 'pipeline/types', 'registry', 'tensor'],
   training: ['backends/process', 'experiments/statistics', 'registry'],
   validation: ['datasets', 'pipeline/door-step', 'pipeline/types', 'registry', 'tensor'],
   pull: ['models', 'pipeline/types', 'registry'],

@@ -17,6 +17,7 @@ import { LabelTopic } from './control/label-topic.ts';
 import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { Routes } from './control/routes/routes.ts';
+import type { Datasets } from './datasets/entities/datasets.ts';
 import { EventLog } from './eventlog/event-log.ts';
 import { Features } from './features/features.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
@@ -247,6 +248,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       log: (level, message, fields) => logger[level](fields, message),
     },
   );
+  let openDatasets: Datasets | undefined;
   const registry = new RegistryFront(
     async () => {
       const { openRegistry } = await import('./registry/registry.ts');
@@ -255,6 +257,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       const settings = { config: config.datasets, kafka: config.kafka, logger };
       return openRegistry({ dataDir, ...config.registry }, logger, (parts) => {
         const { datasets, routes: ofDatasets } = createDatasets(parts, settings);
+        openDatasets = datasets;
         return [...ofDatasets, ...validationRoutes(parts, datasets)];
       });
     },
@@ -326,8 +329,13 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     baseDir,
     dataDir,
     database: async () => (await registry.get()).database,
-    publish: (documents) => fleet.setFeatures(documents),
+    publish: (documents, transforms) => fleet.setFeatures(documents, transforms),
     spread: (rows) => fleet.writeFeatures(rows),
+    dataset: async (name, source, origin, actor) => {
+      await registry.get();
+      const facts = { name, kind: 'tabular' as const, origin, parents: [], runId: '', tags: {} };
+      return (openDatasets as Datasets).create(facts, source, { actor });
+    },
     kafka: config.kafka,
     log: logger,
   });

@@ -54,7 +54,10 @@ export interface AdminServices {
     | 'compare'
     | 'promote'
   >;
-  features: Pick<Features, 'documents' | 'change' | 'reload' | 'online' | 'push' | 'materialize'>;
+  features: Pick<
+    Features,
+    'documents' | 'change' | 'reload' | 'online' | 'push' | 'materialize' | 'historical' | 'fit' | 'transforms'
+  >;
   monitors: Pick<Monitors, 'documents' | 'change' | 'reload' | 'list' | 'get' | 'windows' | 'lineage' | 'reset'>;
   version: string;
   logger: Pick<Logger, 'error'>;

@@ -5,6 +5,7 @@ import type { RingMemory } from '../eventlog/handover/memory.ts';
 import type { FeatureDocument } from '../features/documents/schema.ts';
 import type { SpreadRows } from '../features/online/gateway-features.ts';
 import type { JoinCounts } from '../features/serving/join.ts';
+import type { Transforms } from '../features/serving/plan.ts';
 import type {
   ControlMethod,
   GatewayCommand,
@@ -153,9 +154,9 @@ export class GatewayFleet {
     this.broadcast({ kind: 'aliases', aliases });
   }
 
-  /** What feature views there are. */
-  setFeatures(documents: readonly FeatureDocument[]): void {
-    this.broadcast({ kind: 'features', documents });
+  /** What feature views and transforms there are. */
+  setFeatures(documents: readonly FeatureDocument[], transforms: Transforms): void {
+    this.broadcast({ kind: 'features', documents, transforms });
   }
 
   /** Rows of features for every thread's memory. */

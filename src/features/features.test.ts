@@ -164,6 +164,31 @@ test('features are pushed, read by every gateway thread, materialised and kept o
   );
   assert.match((await cli(['features', 'list', '--admin', admin])).out, /scores\s+score, label\s+api/);
 
+  const post = async (path: string, body: object) => {
+    const response = await fetch(`${admin}/api/v1/features/${path}`, { method: 'POST', body: JSON.stringify(body) });
+    return { status: response.status, body: JSON.parse(await response.text()) };
+  };
+  const frame = {
+    features: ['scores:score', 'scores:label'],
+    entities: {
+      driver_id: [1, 1, 1, 2],
+      event_timestamp: ['2025-12-31', '2026-01-01T12:00:00Z', '2026-01-02', '2026-01-02T23:59:59Z'],
+    },
+  };
+  const known = await post('historical', { ...frame, dataset: 'score-history' });
+  assert.deepEqual(known.body.columns?.score, [null, 0.5, 0.75, null], JSON.stringify(known.body));
+  assert.deepEqual([known.body.dataset.name, known.body.dataset.version], ['score-history', 1]);
+  const fit = await post('transforms', { ...frame, name: 'prep', steps: [{ feature: 'score', kind: 'minMax' }] });
+  assert.deepEqual(
+    fit.body.state,
+    [{ feature: 'score', kind: 'minMax', min: 0.5, max: 0.75 }],
+    JSON.stringify(fit.body),
+  );
+  const made = await post('historical', { ...frame, transform: 'prep@1' });
+  assert.deepEqual(made.body.transformed.rows, [[0], [0], [1], [0]]);
+  assert.equal(made.body.transformed.digest, fit.body.digest);
+  assert.equal((await post('historical', { ...frame, transform: 'prep@2' })).status, 404);
+
   // Memory is empty after a restart; documents of the API and what was pushed for training are not.
   await server.stop();
   running.delete(server);

@@ -3,25 +3,38 @@ import type { Logger } from 'pino';
 import type { FeaturesConfig } from '../config/features-schema.ts';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { ConfigError } from '../config/yaml-file.ts';
+import type { Source } from '../datasets/batch.ts';
 import { kafkaConfigured } from '../kafka/client.ts';
 import type { RegistryDatabase } from '../registry/database/database.ts';
 import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
 import { type Change, FeatureBook } from './documents/book.ts';
-import { type View, viewOf } from './documents/catalog.ts';
+import { selectRefs, selectService, type View, viewOf } from './documents/catalog.ts';
 import type { FeatureDocument, FeatureKind } from './documents/schema.ts';
-import { FeatureStore } from './documents/store.ts';
+import { FeatureStore, type TransformRow } from './documents/store.ts';
 import { readTime } from './documents/values.ts';
 import { getOnlineFeatures, readBody, readColumns, readNames } from './feast/online-features.ts';
 import { newest, rowsOf } from './ingest/rows.ts';
 import { FeatureTopics } from './ingest/topics.ts';
 import { renderFeatures } from './metrics.ts';
+import { frameSource } from './offline/frame-source.ts';
+import { type FeatureColumn, frameTimes, historicalFeatures } from './offline/historical.ts';
 import { OfflineLog } from './offline/log.ts';
 import { offlineRows } from './offline/materialize.ts';
 import type { SpreadRows } from './online/gateway-features.ts';
-import type { EntityColumns } from './online/read.ts';
+import { type EntityColumns, rowCount } from './online/read.ts';
 import { type JoinCounts, sumJoins } from './serving/join.ts';
+import type { Transforms } from './serving/plan.ts';
 import { createOnlineStore } from './store/create-store.ts';
 import type { OnlineStore, Row } from './store/online-store.ts';
+import {
+  applyTransform,
+  type FittedTransform,
+  fitTransform,
+  readFitted,
+  readTransformSpec,
+  transformColumns,
+  transformDigest,
+} from './transforms/transform.ts';
 
 export interface FeaturesParts {
   config: FeaturesConfig;
@@ -30,9 +43,16 @@ export interface FeaturesParts {
   /** Rejects while the registry cannot be opened. */
   database(): Promise<RegistryDatabase>;
   /** Tells every gateway thread which documents there are. */
-  publish(documents: readonly FeatureDocument[]): void;
+  publish(documents: readonly FeatureDocument[], transforms: Transforms): void;
   /** Puts rows into the memory of every gateway thread. */
   spread(rows: SpreadRows): void;
+  /** Keeps rows as the next version of a dataset. */
+  dataset(
+    name: string,
+    source: Source,
+    origin: { kind: string; features: string[] },
+    actor: string,
+  ): Promise<{ name: string; version: number; digest: string }>;
   kafka: KafkaConfig;
   log: Logger;
 }
@@ -54,6 +74,37 @@ export interface MaterializeResult extends PushResult {
   problems: string[];
 }
 
+export interface HistoricalWish {
+  tenant: string;
+  /** "view:feature" each, or the name of a feature service. */
+  selection: readonly string[] | string;
+  /** Columns of keys, and `event_timestamp`. */
+  entities: unknown;
+  fullNames?: boolean;
+  /** name@version */
+  transform?: string | undefined;
+  /** Also kept as the next version of this dataset, by whom. */
+  dataset?: string | undefined;
+  actor?: string;
+}
+
+export interface HistoricalRows {
+  rows: number;
+  columns: Record<string, readonly unknown[]>;
+  dataset?: { name: string; version: number; digest: string };
+  transformed?: { name: string; digest: string; columns: string[]; rows: number[][] };
+}
+
+export interface FittedView {
+  name: string;
+  version: number;
+  digest: string;
+  columns: string[];
+  state: FittedTransform;
+  actor: string;
+  created_at: number;
+}
+
 const DESTINATIONS = ['online', 'offline', 'online_and_offline'] as const;
 type Destination = (typeof DESTINATIONS)[number];
 
@@ -70,6 +121,7 @@ export class Features {
   private readonly store: OnlineStore;
   private readonly offline: OfflineLog;
   private readonly topics: FeatureTopics;
+  private fitted: Map<string, FittedTransform> = new Map();
   private opening: Promise<FeatureStore> | undefined;
   private closed = false;
 
@@ -245,6 +297,85 @@ export class Features {
     return results;
   }
 
+  /** What was known of entities at given times, as columns; with a fitted transform also what it makes of them. */
+  async historical(wish: HistoricalWish): Promise<HistoricalRows> {
+    const { frame, columns, times } = await this.known(wish);
+    const names = [
+      ...frame.keys(),
+      ...columns.map(({ view, name }) => (wish.fullNames ? `${view.name}__${name}` : name)),
+    ];
+    const cells = [...frame.values(), ...columns.map(({ values }) => values)];
+    const rows: HistoricalRows = {
+      columns: Object.fromEntries(names.map((name, i) => [name, cells[i]])),
+      rows: times.length,
+    };
+    if (wish.dataset !== undefined) {
+      const source = frameSource(frame, times, columns, names.slice(frame.size));
+      const views = columns.map(({ view, name }) => `${view.name}:${name}`);
+      rows.dataset = await this.parts.dataset(
+        wish.dataset,
+        source,
+        { kind: 'features', features: views },
+        wish.actor ?? '',
+      );
+    }
+    if (wish.transform === undefined) return rows;
+    const fitted = this.fitted.get(wish.transform);
+    if (fitted === undefined) throw new SwitchyardError('not_found', `there is no transform ${wish.transform}`);
+    const sources = fitted.map(({ feature }) => columnOf(columns, feature));
+    const made = times.map((_, row) => {
+      const out: number[] = [];
+      applyTransform(fitted, (step) => sources[step].values[row], out, 0);
+      return out;
+    });
+    const transformed = {
+      name: wish.transform,
+      digest: transformDigest(fitted),
+      columns: transformColumns(fitted),
+      rows: made,
+    };
+    return { ...rows, transformed };
+  }
+
+  /** Fits a transform on what was known at given times, and keeps it as the next version of its name. */
+  async fit(wish: HistoricalWish & { name: string; steps: unknown; actor: string }): Promise<FittedView> {
+    const spec = readTransformSpec(wish.steps);
+    if (!/^[A-Za-z_][\w-]{0,62}$/.test(wish.name))
+      throw invalidArgument('name: a letter or "_", then letters, digits, "_" and "-"');
+    const { columns } = await this.known(wish);
+    const fitted = fitTransform(spec, (feature) => columnOf(columns, feature).values);
+    const store = await this.open();
+    const digest = transformDigest(fitted);
+    const { name, actor } = wish;
+    const row = await store.putTransform({ name, kind: 'columns', state: JSON.stringify(fitted), digest, actor });
+    await this.readTransforms(store);
+    this.publish();
+    return viewOfTransform(row);
+  }
+
+  /** Every version of every fitted transform. */
+  async transforms(): Promise<FittedView[]> {
+    return (await (await this.open()).transforms()).map(viewOfTransform);
+  }
+
+  private async known({ tenant, selection, entities }: HistoricalWish) {
+    const frame = readColumns(entities, 'entities');
+    rowCount(frame, this.parts.config.maxRows);
+    const times = frameTimes(frame);
+    const { set } = this.book;
+    const selections = typeof selection === 'string' ? selectService(set, selection) : selectRefs(set, selection);
+    const span = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY, now: Date.now() };
+    const columns = await historicalFeatures(selections, frame, times, async (view) => {
+      return (await offlineRows(this.offline, this.parts.baseDir, tenant, view, span)).rows;
+    });
+    return { frame, times, columns };
+  }
+
+  private async readTransforms(store: FeatureStore): Promise<void> {
+    const rows = await store.transforms();
+    this.fitted = new Map(rows.map(({ name, version, state }) => [`${name}@${version}`, readFitted(state)]));
+  }
+
   private async writeOnline(tenant: string, name: string, df: unknown): Promise<PushResult> {
     const view = viewOf(this.book.set, name);
     const columns = new Map(readColumns(df, 'df'));
@@ -261,7 +392,7 @@ export class Features {
 
   /** Tells the gateways what there is, and reads the topics that views name. */
   publish(): void {
-    this.parts.publish(this.book.documents);
+    this.parts.publish(this.book.documents, this.fitted);
     if (kafkaConfigured(this.parts.kafka)) {
       this.topics.follow();
       return;
@@ -286,9 +417,23 @@ export class Features {
     const store = new FeatureStore(await this.parts.database(), Date.now);
     const problems = this.book.restore(await store.documents());
     for (const problem of problems) this.parts.log.error({ problem }, 'a feature document cannot be used any more');
+    await this.readTransforms(store);
     this.publish();
     return store;
   }
+}
+
+function viewOfTransform({ state, name, version, digest, actor, created_at }: TransformRow): FittedView {
+  const fitted = readFitted(state);
+  return { name, version, digest, columns: transformColumns(fitted), state: fitted, actor, created_at };
+}
+
+/** Throws invalid_argument naming what there is. */
+function columnOf(columns: readonly FeatureColumn[], feature: string): FeatureColumn {
+  const found = columns.find(({ view, name }) => name === feature || `${view.name}:${name}` === feature);
+  if (found !== undefined) return found;
+  const there = columns.map(({ view, name }) => `${view.name}:${name}`).join(', ');
+  throw invalidArgument(`the transform takes the feature ${feature}, which was not asked for; there are ${there}`);
 }
 
 function pushName({ name, document }: View): string {

@@ -6,6 +6,7 @@ import type { RingMemory } from '../eventlog/handover/memory.ts';
 import type { FeatureDocument } from '../features/documents/schema.ts';
 import type { SpreadRows } from '../features/online/gateway-features.ts';
 import type { JoinCounts } from '../features/serving/join.ts';
+import type { Transforms } from '../features/serving/plan.ts';
 import type { AliasTable } from '../pipeline/routed/route-version.ts';
 import type { ServingModel } from '../pipeline/types.ts';
 import type { RouteState } from '../routing/live-route.ts';
@@ -61,7 +62,7 @@ export type GatewayCommand =
   | { kind: 'routes'; routes: RouteDocument[]; states: ReadonlyMap<string, RouteState> }
   | { kind: 'routeState'; route: string; state: RouteState }
   | { kind: 'aliases'; aliases: AliasTable }
-  | { kind: 'features'; documents: readonly FeatureDocument[] }
+  | { kind: 'features'; documents: readonly FeatureDocument[]; transforms: Transforms }
   | { kind: 'featureRows'; rows: SpreadRows }
   /** Asks for everything decided so far. */
   | { kind: 'flushRoutes' }

@@ -304,7 +304,7 @@ async function run(): Promise<void> {
         routed.setAliases(command.aliases);
         break;
       case 'features':
-        built.features.setDocuments(command.documents);
+        built.features.setDocuments(command.documents, command.transforms);
         break;
       case 'featureRows':
         built.features.take(command.rows);

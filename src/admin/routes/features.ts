@@ -1,6 +1,6 @@
 import { FEATURE_KINDS, type FeatureKind } from '../../features/documents/schema.ts';
 import { readTime } from '../../features/documents/values.ts';
-import { readBody } from '../../features/feast/online-features.ts';
+import { readBody, readNames } from '../../features/feast/online-features.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import { asObject } from '../body.ts';
 import { PAGING_QUERY, page } from '../paging.ts';
@@ -96,6 +96,33 @@ const ONLINE: Schema = {
     },
   },
 };
+
+const TRANSFORM: Schema = {
+  type: 'object',
+  required: ['name', 'version', 'digest', 'columns', 'state', 'actor', 'created_at'],
+  properties: {
+    name: { type: 'string' },
+    version: { type: 'integer' },
+    digest: { type: 'string', description: 'Of the state: what lineage knows it by' },
+    columns: { type: 'array', items: { type: 'string' } },
+    state: { type: 'array', items: { type: 'object' } },
+    actor: { type: 'string' },
+    created_at: { type: 'integer' },
+  },
+};
+const HISTORICAL_BODY: Readonly<Record<string, Schema>> = {
+  features: { type: 'array', items: { type: 'string' }, description: '"view:feature"' },
+  feature_service: { type: 'string' },
+  entities: { ...COLUMNS, description: 'Keys, and event_timestamp: as of when' },
+  tenant: TENANT,
+};
+
+/** What historical rows are wanted of. Throws invalid_argument. */
+function historicalOf(wish: Record<string, unknown>) {
+  const service = textOf(wish, 'feature_service', 100);
+  const selection = service === '' ? readNames(wish.features ?? [], 'features') : service;
+  return { tenant: tenantOf(wish.tenant), selection, entities: wish.entities };
+}
 
 function tenantOf(value: unknown): string {
   const tenant = value ?? 'default';
@@ -286,6 +313,118 @@ export const featureRoutes: readonly AdminRoute[] = [
           }),
         },
       };
+    },
+  },
+  {
+    method: 'POST',
+    path: '/api/v1/features/historical',
+    role: 'operator',
+    operationId: 'getHistoricalFeatures',
+    summary: 'What was known of entities at given times: rows to train on, without the future in them',
+    body: {
+      type: 'object',
+      required: ['entities'],
+      additionalProperties: false,
+      properties: {
+        ...HISTORICAL_BODY,
+        transform: { type: 'string', description: 'name@version of a fitted transform: its columns come, too' },
+        full_feature_names: { type: 'boolean', default: false },
+        dataset: { type: 'string', description: 'Keep the rows as the next version of this dataset' },
+      },
+    },
+    bodyRequired: true,
+    response: {
+      type: 'object',
+      required: ['rows', 'columns'],
+      properties: {
+        rows: { type: 'integer' },
+        columns: COLUMNS,
+        dataset: {
+          type: 'object',
+          required: ['name', 'version', 'digest'],
+          properties: { name: { type: 'string' }, version: { type: 'integer' }, digest: { type: 'string' } },
+        },
+        transformed: {
+          type: 'object',
+          required: ['name', 'digest', 'columns', 'rows'],
+          properties: {
+            name: { type: 'string' },
+            digest: { type: 'string' },
+            columns: { type: 'array', items: { type: 'string' } },
+            rows: { type: 'array', items: { type: 'array', items: { type: 'number' } } },
+          },
+        },
+      },
+    },
+    errors: ['not_found', 'failed_precondition', 'unavailable'],
+    handle: async ({ services, bytes, actor }) => {
+      const wish = asObject(readBody(bytes), 'the body', [
+        ...Object.keys(HISTORICAL_BODY),
+        'transform',
+        'full_feature_names',
+        'dataset',
+      ]);
+      const transform = textOf(wish, 'transform', 100);
+      const dataset = textOf(wish, 'dataset', 128);
+      return {
+        body: await services.features.historical({
+          ...historicalOf(wish),
+          fullNames: wish.full_feature_names === true,
+          ...(transform === '' ? {} : { transform }),
+          ...(dataset === '' ? {} : { dataset, actor }),
+        }),
+      };
+    },
+  },
+  {
+    method: 'GET',
+    path: '/api/v1/features/transforms',
+    role: 'operator',
+    operationId: 'listFeatureTransforms',
+    summary: 'Every version of every fitted transform, by name',
+    query: PAGING_QUERY,
+    response: {
+      type: 'object',
+      required: ['transforms'],
+      properties: { transforms: { type: 'array', items: TRANSFORM }, next_page_token: { type: 'string' } },
+    },
+    errors: ['unavailable'],
+    handle: async ({ services, query }) => {
+      const all = await services.features.transforms();
+      const key = ({ name, version }: { name: string; version: number }) =>
+        `${name}@${String(version).padStart(9, '0')}`;
+      const { rows, next } = page(
+        all.toSorted((a, b) => (key(a) < key(b) ? -1 : 1)),
+        key,
+        query,
+      );
+      return { body: { transforms: rows, ...(next === undefined ? {} : { next_page_token: next }) } };
+    },
+  },
+  {
+    method: 'POST',
+    path: '/api/v1/features/transforms',
+    role: 'operator',
+    operationId: 'fitFeatureTransform',
+    summary:
+      'Fit a transform on what was known of entities at given times, and keep it as the next version of its name',
+    body: {
+      type: 'object',
+      required: ['name', 'steps', 'entities'],
+      additionalProperties: false,
+      properties: {
+        ...HISTORICAL_BODY,
+        name: { type: 'string' },
+        steps: { type: 'array', items: { type: 'object' }, description: 'See docs/features.md' },
+      },
+    },
+    bodyRequired: true,
+    response: TRANSFORM,
+    errors: ['not_found', 'failed_precondition', 'unavailable'],
+    handle: async ({ services, bytes, actor }) => {
+      const wish = asObject(readBody(bytes), 'the body', [...Object.keys(HISTORICAL_BODY), 'name', 'steps']);
+      const name = textOf(wish, 'name', 100);
+      return { body: await services.features.fit({ ...historicalOf(wish), name, steps: wish.steps, actor }) };
     },
   },
 ];

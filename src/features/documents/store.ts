@@ -1,4 +1,7 @@
 import type { RegistryDatabase } from '../../registry/database/database.ts';
+import type { FeatureTables } from '../../registry/database/tables/features.ts';
+
+export type TransformRow = FeatureTables['feature_transforms'];
 
 /** What the registry's database keeps of features. */
 export class FeatureStore {
@@ -57,6 +60,30 @@ export class FeatureStore {
           conflict.columns(['feature_view', 'tenant']).doUpdateSet({ until, changed_at: row.changed_at }),
         )
         .execute();
+    });
+  }
+
+  transforms(): Promise<TransformRow[]> {
+    return this.database.read((db) =>
+      db.selectFrom('feature_transforms').selectAll().orderBy('name').orderBy('version').execute(),
+    );
+  }
+
+  /** The next version of a name. The same state as the newest one is that one. */
+  putTransform(row: Omit<TransformRow, 'version' | 'created_at'>): Promise<TransformRow> {
+    const created_at = this.now();
+    return this.database.write(async (db) => {
+      const last = await db
+        .selectFrom('feature_transforms')
+        .selectAll()
+        .where('name', '=', row.name)
+        .orderBy('version', 'desc')
+        .limit(1)
+        .executeTakeFirst();
+      if (last?.digest === row.digest) return last;
+      const made = { ...row, version: (last?.version ?? 0) + 1, created_at };
+      await db.insertInto('feature_transforms').values(made).execute();
+      return made;
     });
   }
 }

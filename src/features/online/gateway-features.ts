@@ -3,6 +3,7 @@ import { buildSet, emptySet, type FeatureSet, viewOf } from '../documents/catalo
 import type { FeatureDocument } from '../documents/schema.ts';
 import { getOnlineFeatures } from '../feast/online-features.ts';
 import { FeatureJoiner } from '../serving/join.ts';
+import type { Transforms } from '../serving/plan.ts';
 import { createOnlineStore } from '../store/create-store.ts';
 import type { OnlineStore, Row } from '../store/online-store.ts';
 
@@ -17,16 +18,22 @@ export interface SpreadRows {
 export class GatewayFeatures {
   readonly store: OnlineStore;
   set: FeatureSet = emptySet();
+  private transforms: Transforms = new Map();
   readonly joiner: FeatureJoiner;
   private readonly maxRows: number;
 
   constructor(config: FeaturesConfig) {
     this.store = createOnlineStore(config);
-    this.joiner = new FeatureJoiner(this.store, () => this.set);
+    this.joiner = new FeatureJoiner(
+      this.store,
+      () => this.set,
+      () => this.transforms,
+    );
     this.maxRows = config.maxRows;
   }
 
-  setDocuments(documents: readonly FeatureDocument[]): void {
+  setDocuments(documents: readonly FeatureDocument[], transforms: Transforms): void {
+    this.transforms = transforms;
     this.set = buildSet(documents).set;
   }
 

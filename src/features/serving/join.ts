@@ -8,7 +8,8 @@ import type { FeatureSet } from '../documents/catalog.ts';
 import { type EntityColumns, type FieldStatus, readRows, statusOf, type ViewRows } from '../online/read.ts';
 import type { OnlineStore } from '../store/online-store.ts';
 import { InputMatrix, readKeys } from './elements.ts';
-import { type JoinPlan, type PlannedInput, planJoin } from './plan.ts';
+import { type JoinPlan, type PlannedInput, planJoin, type Transforms } from './plan.ts';
+import { TransformInput } from './transform-input.ts';
 
 /** What was joined, for metrics. */
 export interface JoinCounts {
@@ -48,11 +49,13 @@ export class FeatureJoiner implements FeatureStep {
   readonly counts = newJoinCounts();
   private readonly store: OnlineStore;
   private readonly set: () => FeatureSet;
+  private readonly transforms: () => Transforms;
   private readonly plans = new Map<number, { of: FeatureSet; plan: JoinPlan }>();
 
-  constructor(store: OnlineStore, set: () => FeatureSet) {
+  constructor(store: OnlineStore, set: () => FeatureSet, transforms: () => Transforms = () => new Map()) {
     this.store = store;
     this.set = set;
+    this.transforms = transforms;
   }
 
   join(version: ServingVersion, request: InferRequest, context: RequestContext): JoinedInputs | Promise<JoinedInputs> {
@@ -81,7 +84,7 @@ export class FeatureJoiner implements FeatureStep {
     const set = this.set();
     const known = this.plans.get(version.handle);
     if (known?.of === set) return known.plan;
-    const plan = planJoin(version.config, version.config.features as FeatureJoin, set);
+    const plan = planJoin(version.config, version.config.features as FeatureJoin, set, this.transforms());
     if (this.plans.size >= MAX_PLANS) this.plans.clear();
     this.plans.set(version.handle, { of: set, plan });
     return plan;
@@ -126,6 +129,12 @@ export class FeatureJoiner implements FeatureStep {
         ? new InputMatrix(input.spec.name, input.spec.datatype, shapeOf(plan, input, rows), rows, input.width)
         : undefined,
     );
+    const transformed = plan.inputs.map((input, i) => {
+      const matrix = matrices[i];
+      return matrix === undefined || input.transform === undefined
+        ? undefined
+        : new TransformInput(matrix, input.transform, rows, input.spec.name);
+    });
     for (const [i, { view, fields }] of plan.selections.entries()) {
       const part = views?.[i];
       for (let j = 0; j < fields.length; j++) {
@@ -139,13 +148,12 @@ export class FeatureJoiner implements FeatureStep {
               'failed_precondition',
               `feature ${view.name}:${view.names[fields[j]]} of row ${row} is ${status}, and the model takes no default for it`,
             );
-          for (const { feature, input, column, fallback } of plan.targets[i][j])
-            matrices[input]?.set(
-              row,
-              column,
-              status === 'PRESENT' && value !== undefined && value !== null ? value : fallback,
-              feature,
-            );
+          const known = status === 'PRESENT' && views !== undefined && value !== undefined && value !== null;
+          for (const { feature, input, column, fallback } of plan.targets[i][j]) {
+            const transform = transformed[input];
+            if (transform !== undefined) transform.set(row, column, known ? value : null);
+            else matrices[input]?.set(row, column, known ? value : fallback, feature);
+          }
         }
       }
     }
@@ -153,6 +161,7 @@ export class FeatureJoiner implements FeatureStep {
       if (views === undefined) this.counts.defaulted++;
       else this.counts.joined++;
     }
+    for (const each of transformed) each?.finish();
     return matrices.flatMap((matrix) => (matrix === undefined ? [] : [matrix.tensor()]));
   }
 }

@@ -11,6 +11,7 @@ import { pipelines } from './migrations/0008-pipelines.ts';
 import { datasets } from './migrations/0009-datasets.ts';
 import { features } from './migrations/0010-features.ts';
 import { monitors } from './migrations/0011-monitors.ts';
+import { jobDocuments } from './migrations/0012-job-documents.ts';
 import { versionTraffic } from './migrations/0013-version-traffic.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
@@ -60,6 +61,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0010-features': features,
   '0009-datasets': datasets,
   '0011-monitors': monitors,
+  '0012-job-documents': jobDocuments,
   '0013-version-traffic': versionTraffic,
 };
 

@@ -22,6 +22,8 @@ export interface DriverParts {
   database: RegistryDatabase;
   store: JobStore;
   runner(job: JobRecord): Runner;
+  /** How long output may wait to be read, in milliseconds. */
+  lookMs(): number;
   environments: Environments;
   work: WorkParts;
   /** Holds a folder per attempt of local runners. */
@@ -35,7 +37,6 @@ export interface DriverParts {
 }
 
 const SYSTEM: By = { actor: 'switchyard', reason: '' };
-const LOOK_MS = 500;
 const CHUNK_BYTES = 256 * 1024;
 const TAIL_BYTES = 4096;
 
@@ -278,7 +279,7 @@ export class JobDriver {
         this.hung = silence;
         await runner.cancel(this.name, this.job.document.spec.graceSeconds * 1000);
       }
-      await this.wait(runner.changed(this.name, LOOK_MS), asked || this.hung !== '');
+      await this.wait(runner.changed(this.name, this.parts.lookMs()), asked || this.hung !== '');
     }
   }
 

@@ -126,7 +126,9 @@ describe('jobs on this machine', { timeout: 240_000 }, () => {
     assert.ok(text.includes(`MLFLOW_RUN_ID=${job.runId}`) && text.includes(`MLFLOW_EXPERIMENT_ID=${job.experimentId}`));
     for (const name of ['USER', 'NODE_OPTIONS', 'SWITCHYARD_TEST_SECRET', 'MLFLOW_TRACKING_TOKEN'])
       assert.ok(!names.includes(name), name);
-    const kept = await registry.registry.database.read((db) => db.selectFrom('jobs').select('document').execute());
+    const kept = await registry.registry.database.read((db) =>
+      db.selectFrom('job_documents').select('document').execute(),
+    );
     assert.ok(!JSON.stringify(kept).includes('hunter2'));
   });
 

@@ -21,7 +21,7 @@ export interface Capacity {
   gpus: number;
 }
 
-export interface ServiceParts extends Omit<DriverParts, 'store' | 'runner'> {
+export interface ServiceParts extends Omit<DriverParts, 'store' | 'runner' | 'lookMs'> {
   lease: Lease;
   runners: ReadonlyMap<RunnerKind, Runner>;
   capacity: Capacity;
@@ -33,6 +33,9 @@ const TICK_MS = 1000;
 /** Jobs of the queue that are looked at together. */
 const QUEUE_ROWS = 300;
 const COLLECT_MS = 3_600_000;
+/** How often the output of a running job is looked at; with more jobs than UNHURRIED less often, so that all together cost the same. */
+const LOOK_MS = 500;
+const UNHURRIED = 20;
 
 /** All jobs of this server: takes them in, starts what fits, drives what runs, and answers for them. */
 export class JobService implements Jobs {
@@ -132,7 +135,8 @@ export class JobService implements Jobs {
   }
 
   async logs(id: string, attempt: number | undefined, offset: number, limit: number): Promise<LogChunk> {
-    const job = await this.existing(id);
+    // Of one that is driven here the database knows nothing newer.
+    const job = this.drivers.get(id)?.record ?? (await this.existing(id));
     const wanted = attempt ?? job.state.attempt;
     if (wanted < 0 || wanted > job.state.attempt)
       throw invalidArgument(`attempt: ${wanted} is not allowed; job ${id} has had ${job.state.attempt}`);
@@ -346,6 +350,7 @@ export class JobService implements Jobs {
       ...this.parts,
       store: this.store,
       runner: ({ document }) => this.runner(document.spec.runner),
+      lookMs: () => LOOK_MS * Math.max(1, this.drivers.size / UNHURRIED),
     });
     this.drivers.set(job.id, driver);
     const run = driver.run().finally(() => {

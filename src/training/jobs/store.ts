@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Insertable, Selectable } from 'kysely';
+import { LRUCache } from 'lru-cache';
 import { type CommitContext, commit } from '../../registry/commit.ts';
 import type { Db } from '../../registry/database/database.ts';
 import type { JobTables } from '../../registry/database/tables/jobs.ts';
@@ -11,6 +12,9 @@ import type { JobDocument } from './spec.ts';
 import { isOver, type JobState, newState } from './state.ts';
 
 type Row = Selectable<JobTables['jobs']>;
+
+/** Characters of documents that are kept parsed. */
+const DOCUMENT_CHARACTERS = 32 * 1024 ** 2;
 
 /** A job as it is kept. */
 export interface JobRecord {
@@ -64,6 +68,7 @@ function newJobId(now: number): string {
 export class JobStore {
   private readonly commits: CommitContext;
   private readonly onChange: (job: JobRecord) => void;
+  private readonly documents = new LRUCache<string, JobDocument>({ maxSize: DOCUMENT_CHARACTERS, max: 10_000 });
 
   constructor(commits: CommitContext, onChange: (job: JobRecord) => void) {
     this.commits = commits;
@@ -77,7 +82,7 @@ export class JobStore {
   ): Promise<{ job: JobRecord; created: boolean }> {
     const key = document.spec.idempotencyKey ?? null;
     const result = await commit(this.commits, async (db, now, note) => {
-      const existing = key === null ? undefined : await byKey(db, key);
+      const existing = key === null ? undefined : await this.byKey(db, key);
       if (existing !== undefined) return { job: existing, created: false };
       const id = newJobId(now);
       const { spec, metadata } = document;
@@ -110,12 +115,16 @@ export class JobStore {
         createdAt: now,
       };
       await db.insertInto('jobs').values(toRow(job)).execute();
+      await db
+        .insertInto('job_documents')
+        .values({ job_id: id, document: JSON.stringify(document) })
+        .execute();
       await addHistory(db, job, now, actor, reason);
       note({ entity: 'job', action: 'created', data: eventData(job) });
       return { job, created: true };
     }).catch(async (error: unknown) => {
       // Two requests with one key at a time: the other one was first.
-      const other = key === null ? undefined : await this.commits.database.read((db) => byKey(db, key));
+      const other = key === null ? undefined : await this.commits.database.read((db) => this.byKey(db, key));
       if (other === undefined) throw error;
       return { job: other, created: false };
     });
@@ -123,16 +132,40 @@ export class JobStore {
     return result;
   }
 
-  async get(id: string): Promise<JobRecord | undefined> {
-    const row = await this.commits.database.read((db) =>
-      db.selectFrom('jobs').selectAll().where('job_id', '=', id).executeTakeFirst(),
-    );
-    return row === undefined ? undefined : toRecord(row);
+  get(id: string): Promise<JobRecord | undefined> {
+    return this.commits.database.read(async (db) => {
+      const rows = await db.selectFrom('jobs').selectAll().where('job_id', '=', id).execute();
+      return (await this.records(db, rows))[0];
+    });
+  }
+
+  /** Reads of the documents only those that this process has not read. */
+  private async records(db: Db, rows: readonly Row[]): Promise<JobRecord[]> {
+    const documents = new Map(rows.map(({ job_id }) => [job_id, this.documents.get(job_id)]));
+    const missing = rows.map(({ job_id }) => job_id).filter((id) => documents.get(id) === undefined);
+    if (missing.length > 0) {
+      const found = await db.selectFrom('job_documents').selectAll().where('job_id', 'in', missing).execute();
+      for (const { job_id, document } of found) {
+        const parsed = JSON.parse(document) as JobDocument;
+        documents.set(job_id, parsed);
+        this.documents.set(job_id, parsed, { size: document.length });
+      }
+    }
+    return rows.flatMap((row) => {
+      const document = documents.get(row.job_id);
+      // Removed between the two reads.
+      return document === undefined ? [] : [toRecord(row, document)];
+    });
+  }
+
+  private async byKey(db: Db, key: string): Promise<JobRecord | undefined> {
+    const rows = await db.selectFrom('jobs').selectAll().where('idempotency_key', '=', key).execute();
+    return (await this.records(db, rows))[0];
   }
 
   async list(query: JobQuery): Promise<{ jobs: JobRecord[]; nextPageToken: string }> {
     const limit = Math.min(Math.max(query.maxResults ?? 100, 1), MAX_RESULTS);
-    const rows = await this.commits.database.read((db) => {
+    const { jobs, more } = await this.commits.database.read(async (db) => {
       let select = db
         .selectFrom('jobs')
         .selectAll()
@@ -143,10 +176,9 @@ export class JobStore {
       if (query.parent !== undefined)
         select = select.where('parent_kind', '=', query.parent.kind).where('parent_id', '=', query.parent.id);
       if (query.pageToken) select = select.where('job_id', '<', readPageToken(query.pageToken));
-      return select.execute();
+      const rows = await select.execute();
+      return { jobs: await this.records(db, rows.slice(0, limit)), more: rows.length > limit };
     });
-    const jobs = rows.slice(0, limit).map(toRecord);
-    const more = rows.length > limit;
     return { jobs, nextPageToken: more ? Buffer.from(jobs[jobs.length - 1].id).toString('base64url') : '' };
   }
 
@@ -176,9 +208,8 @@ export class JobStore {
     const changed = await commit(this.commits, async (db, now, note) => {
       let query = db.selectFrom('jobs').selectAll().where('job_id', '=', id);
       if (kind === 'postgres') query = query.forUpdate();
-      const row = await query.executeTakeFirst();
-      if (row === undefined) return undefined;
-      const before = toRecord(row);
+      const [before] = await this.records(db, await query.execute());
+      if (before === undefined) return undefined;
       const wanted = change(before, now);
       if (wanted === undefined) return undefined;
       let after: JobRecord = { ...wanted, version: before.version + 1 };
@@ -261,6 +292,7 @@ export class JobStore {
     await commit(this.commits, async (db, _now, note) => {
       await db.deleteFrom('job_history').where('job_id', '=', id).execute();
       await db.deleteFrom('job_attempts').where('job_id', '=', id).execute();
+      await db.deleteFrom('job_documents').where('job_id', '=', id).execute();
       await db.deleteFrom('jobs').where('job_id', '=', id).execute();
       note({ entity: 'job', action: 'deleted', data: { job_id: id } });
     });
@@ -290,11 +322,6 @@ export function attemptName(jobId: string, attempt: number): string {
   return `sy-${jobId}-${attempt}`;
 }
 
-async function byKey(db: Db, key: string): Promise<JobRecord | undefined> {
-  const row = await db.selectFrom('jobs').selectAll().where('idempotency_key', '=', key).executeTakeFirst();
-  return row === undefined ? undefined : toRecord(row);
-}
-
 async function addHistory(db: Db, job: JobRecord, at: number, actor: string, reason: string): Promise<void> {
   const { status } = job.state;
   await db
@@ -320,7 +347,6 @@ function toRow(job: JobRecord): Insertable<JobTables['jobs']> {
     job_id: job.id,
     version: job.version,
     name: document.metadata.name,
-    document: JSON.stringify(document),
     runner,
     cpu: resources.cpu,
     memory: resources.memory ?? 0,
@@ -351,11 +377,11 @@ function toRow(job: JobRecord): Insertable<JobTables['jobs']> {
   };
 }
 
-function toRecord(row: Row): JobRecord {
+function toRecord(row: Row, document: JobDocument): JobRecord {
   return {
     id: row.job_id,
     version: row.version,
-    document: JSON.parse(row.document) as JobDocument,
+    document,
     state: {
       status: row.status as JobStatus,
       reason: row.reason,

@@ -8,8 +8,6 @@ export interface JobTables {
     /** One more with every change. */
     version: number;
     name: string;
-    /** JSON. */
-    document: string;
     runner: string;
     cpu: number;
     memory: number;
@@ -43,6 +41,12 @@ export interface JobTables {
     created_at: number;
     started_at: number | null;
     ended_at: number | null;
+  };
+  /** Written once. See migrations/0012-job-documents.ts. */
+  job_documents: {
+    job_id: string;
+    /** JSON. */
+    document: string;
   };
   job_attempts: {
     job_id: string;

@@ -19,6 +19,7 @@ import { startMetricsServer } from './control/metrics-server.ts';
 import { Routes } from './control/routes/routes.ts';
 import type { Datasets } from './datasets/entities/datasets.ts';
 import { EventLog } from './eventlog/event-log.ts';
+import { eventLogFolders } from './eventlog/folders.ts';
 import { Features } from './features/features.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
@@ -254,7 +255,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       const { openRegistry } = await import('./registry/registry.ts');
       const { createDatasets } = await import('./datasets/front.ts');
       const { validationRoutes } = await import('./validation/routes.ts');
-      const settings = { config: config.datasets, kafka: config.kafka, logger };
+      const logFolders = eventLogFolders(config.eventLog, dataDir, baseDir);
+      const settings = { config: config.datasets, kafka: config.kafka, logFolders, logger };
       return openRegistry({ dataDir, ...config.registry }, logger, (parts) => {
         const { datasets, routes: ofDatasets } = createDatasets(parts, settings);
         openDatasets = datasets;

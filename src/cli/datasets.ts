@@ -181,11 +181,13 @@ async function create(
     });
     return client.upload(name, query, createReadStream(file, { highWaterMark: 256 * 1024 }));
   }
-  const source = await readDocument(flags.source as string);
+  const document = (await readDocument(flags.source as string)) as { source?: unknown; joins?: unknown } | null;
+  const { source = document, joins } = document ?? {};
   const { kind, description } = flags;
   const { id } = await client.startImport({
     name,
     source,
+    joins,
     kind,
     tags,
     description,

@@ -18,10 +18,15 @@ export interface DatasetServices {
 /** Datasets over a registry's database and blob store. */
 export function createDatasets(
   registry: RegistryParts,
-  { config, kafka, logger }: { config: DatasetsConfig; kafka: KafkaConfig; logger: Logger },
+  {
+    config,
+    kafka,
+    logFolders,
+    logger,
+  }: { config: DatasetsConfig; kafka: KafkaConfig; logFolders: Readonly<Record<string, string>>; logger: Logger },
 ): DatasetServices {
   const datasets = new Datasets(registry);
-  const connectors = new Connectors({ config, kafka: () => kafkaClients(kafka, logger) });
+  const connectors = new Connectors({ config, logFolders, kafka: () => kafkaClients(kafka, logger) });
   const imports = new Imports(datasets, connectors);
   const { storage } = registry;
   return {

@@ -93,6 +93,8 @@ export interface RawRow {
   line: number;
   values: Readonly<Record<string, unknown>>;
   problem?: string;
+  /** Of columns whose type the reader knows: a float of 1 looks like a whole number. */
+  types?: Readonly<Record<string, FieldType>>;
 }
 
 /**
@@ -110,7 +112,10 @@ export async function typedRows(rows: AsyncIterable<RawRow>, options: ReadOption
       head.push(next.value);
       if (next.value.problem !== undefined) continue;
       for (const [name, value] of Object.entries(next.value.values))
-        found.set(name, widen(found.get(name), typeOfValue(value)));
+        found.set(
+          name,
+          widen(found.get(name), value === null ? undefined : (next.value.types?.[name] ?? typeOfValue(value))),
+        );
     }
   } catch (error) {
     await iterator.return?.();

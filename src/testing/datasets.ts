@@ -9,11 +9,13 @@ import { RegistryUnderTest } from './registry.ts';
 export async function openDatasets(
   config: Partial<DatasetsConfig> = {},
   kafka: Partial<KafkaConfig> = {},
+  logFolders: Readonly<Record<string, string>> = {},
 ): Promise<{ server: RegistryUnderTest; services: DatasetServices }> {
   let services: DatasetServices | undefined;
   const settings = {
     config: { ...datasetsSchema.parse({}), ...config },
     kafka: { ...kafkaSchema.parse({}), ...kafka },
+    logFolders,
     logger: pino({ level: 'silent' }),
   };
   const server = await RegistryUnderTest.open(undefined, undefined, undefined, (parts) => {

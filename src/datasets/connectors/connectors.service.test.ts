@@ -29,6 +29,7 @@ const connectors = new Connectors({
       stranger: { kind: 's3', bucket, endpoint, region, accessKeyId, secretAccessKey: 'wrong', pathStyle: true },
     },
   }),
+  logFolders: {},
   kafka: () => kafkaClients(kafka, logger),
 });
 

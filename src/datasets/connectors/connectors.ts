@@ -14,6 +14,8 @@ import type { SourceSpec, TargetSpec } from './spec.ts';
 
 interface Parts {
   config: DatasetsConfig;
+  /** Where sinks of kind files write, by their names. */
+  logFolders: Readonly<Record<string, string>>;
   /** Rejects with failed_precondition where no Kafka is configured. */
   kafka(): Promise<KafkaClients>;
 }
@@ -59,6 +61,16 @@ export class Connectors {
         const { readTopic } = await import('./kafka.ts');
         return readTopic(await this.parts.kafka(), spec, options);
       }
+      case 'log': {
+        const { filesOrigin, readLog, topicsOrigin } = await import('./log.ts');
+        if (spec.topics === undefined) return readLog(filesOrigin(this.logFolder(spec.sink)), spec, options);
+        const [{ readTopic }, clients] = [await import('./kafka.ts'), await this.parts.kafka()];
+        return readLog(
+          topicsOrigin((topic, more) => readTopic(clients, { topic }, more), spec.topics),
+          spec,
+          options,
+        );
+      }
       case 'images': {
         const { readImages } = await import('./images.ts');
         return readImages(await allowedPath(spec.folder, config.folders), config.maxImagePixels, options);
@@ -95,6 +107,17 @@ export class Connectors {
         await writeTopic(await this.parts.kafka(), target.topic, target.key, source);
       }
     }
+  }
+
+  private logFolder(name: string | undefined): string {
+    const folders = Object.entries(this.parts.logFolders);
+    const found = name === undefined && folders.length === 1 ? folders[0] : folders.find(([one]) => one === name);
+    if (found !== undefined) return found[1];
+    const known = folders.map(([one]) => one).join(', ') || 'none';
+    throw new SwitchyardError(
+      'failed_precondition',
+      `name with "sink" the files of the event log that are meant; eventLog.sinks of kind files are: ${known}`,
+    );
   }
 
   private s3(name: string): S3Connection {

@@ -45,8 +45,40 @@ export const sourceSpec = z.discriminatedUnion('kind', [
     maxRecords: z.int().positive().optional(),
     types,
   }),
+  z.strictObject({
+    kind: z.literal('log'),
+    model: z.string().min(1),
+    version: z.string().optional(),
+    route: z.string().optional(),
+    from: time.optional(),
+    until: time.optional(),
+    labelsUntil: time.optional().describe('Labels that came later are not used'),
+    labelled: z.boolean().default(true).describe('Leave requests without a label out'),
+    sink: z.string().optional().describe('Name of a sink of kind files; absent: the only one'),
+    topics: z
+      .strictObject({ inference: topic, feedback: topic })
+      .optional()
+      .describe('Instead of files: topics of a sink of kind kafka with format json'),
+  }),
   z.strictObject({ kind: z.literal('images'), folder: z.string().min(1) }),
 ]);
+/** Feature rows of a dataset, joined to each row as they were known at its time. */
+export const joinSpec = z.strictObject({
+  dataset: z.string().min(1),
+  version: z.int().positive().optional().describe('Absent: the latest'),
+  entity: z
+    .record(z.string().min(1), z.string().min(1))
+    .refine((map) => Object.keys(map).length > 0, 'name at least one, such as {user_id: entity}')
+    .describe('Key column of the dataset → column of the rows'),
+  time: z.string().min(1).describe('Column of the rows: when they were asked'),
+  featureTime: z.string().min(1).describe('Column of the dataset: when its rows began to hold'),
+  created: z.string().optional().describe('Column of the dataset: when its rows were written'),
+  ttlSeconds: z.number().positive().optional().describe('Older feature rows are not used; absent: never too old'),
+  columns: z.array(z.string()).optional(),
+  prefix: z.string().default(''),
+});
+export type DatasetJoin = z.output<typeof joinSpec>;
+
 export type SourceSpec = z.output<typeof sourceSpec>;
 
 /** Where an export writes. */

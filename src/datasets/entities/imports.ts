@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import { type Connectors, originOf } from '../connectors/connectors.ts';
-import type { SourceSpec } from '../connectors/spec.ts';
+import type { DatasetJoin, SourceSpec } from '../connectors/spec.ts';
 import { type Progress, RejectFile } from '../reading.ts';
 import { type Caller, checkName, type DatasetVersion, type NewDataset } from './dataset.ts';
 import type { Datasets } from './datasets.ts';
+import { joinDatasets } from './joins.ts';
 
 export interface ImportView extends Progress {
   id: string;
@@ -39,7 +40,13 @@ export class Imports {
   }
 
   /** Begins one. Throws overloaded while as many run as may. */
-  start(facts: Omit<NewDataset, 'origin'>, spec: SourceSpec, maxRejects: number, by: Caller): ImportView {
+  start(
+    facts: Omit<NewDataset, 'origin'>,
+    spec: SourceSpec,
+    joins: readonly DatasetJoin[],
+    maxRejects: number,
+    by: Caller,
+  ): ImportView {
     checkName(facts.name);
     if ([...this.imports.values()].filter(({ status }) => status === 'running').length >= MAX_RUNNING)
       throw new SwitchyardError('overloaded', `${MAX_RUNNING} imports are running; wait for one to end`, {
@@ -64,7 +71,7 @@ export class Imports {
       if (this.imports.size <= MAX_REMEMBERED) break;
       if (status !== 'running') this.imports.delete(id);
     }
-    void this.run(view, facts, spec, maxRejects, by);
+    void this.run(view, facts, spec, joins, maxRejects, by);
     return view;
   }
 
@@ -88,12 +95,18 @@ export class Imports {
     view: ImportView,
     facts: Omit<NewDataset, 'origin'>,
     spec: SourceSpec,
+    joins: readonly DatasetJoin[],
     maxRejects: number,
     by: Caller,
   ): Promise<void> {
     try {
-      const { version } = await this.read({ ...facts, origin: originOf(spec) }, spec, maxRejects, by, (progress) =>
-        Object.assign(view, progress),
+      const { version } = await this.read(
+        { ...facts, origin: originOf(spec) },
+        spec,
+        joins,
+        maxRejects,
+        by,
+        (progress) => Object.assign(view, progress),
       );
       Object.assign(view, { status: 'succeeded', version: version.version, rejects: version.rejects });
     } catch (error) {
@@ -106,6 +119,7 @@ export class Imports {
   private async read(
     facts: NewDataset,
     spec: SourceSpec,
+    joins: readonly DatasetJoin[],
     maxRejects: number,
     by: Caller,
     onProgress: (progress: Progress & { rejects: number }) => void,
@@ -117,7 +131,8 @@ export class Imports {
         ...(maxRejects > 0 ? { rejects } : {}),
         onProgress: (progress) => onProgress({ ...progress, rejects: rejects.count }),
       });
-      const version = await this.datasets.create(facts, source, by, rejects);
+      const { joined, parents } = await joinDatasets(this.datasets, source, joins, by);
+      const version = await this.datasets.create({ ...facts, parents }, joined, by, rejects);
       return { version };
     } finally {
       await rejects.close().catch(() => {});

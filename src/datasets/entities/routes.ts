@@ -12,7 +12,7 @@ import { required, text } from '../../registry/rest/fields.ts';
 import { jsonRoute, type RestRoute, type StreamCall } from '../../registry/rest/route.ts';
 import { FIELD_TYPES } from '../batch.ts';
 import type { Connectors } from '../connectors/connectors.ts';
-import { sourceSpec, targetSpec } from '../connectors/spec.ts';
+import { joinSpec, sourceSpec, targetSpec } from '../connectors/spec.ts';
 import { decode, encodedStream, MEDIA_TYPES } from '../formats/formats.ts';
 import { RejectFile } from '../reading.ts';
 import { DATASET_KINDS, type NewDataset } from './dataset.ts';
@@ -308,6 +308,7 @@ function importRoutes({ imports }: Parts): RestRoute[] {
       request: z.object({
         name: required,
         source: sourceSpec,
+        joins: z.array(joinSpec).max(20).default([]),
         kind,
         tags,
         description: z.string().max(5000).optional(),
@@ -316,12 +317,12 @@ function importRoutes({ imports }: Parts): RestRoute[] {
         max_rejects: z.int().min(0).max(1_000_000_000).default(DEFAULT_REJECTS),
       }),
       handle: async (
-        { name, source, kind: chosen, tags: given, description, readers: who, run_id, max_rejects },
+        { name, source, joins, kind: chosen, tags: given, description, readers: who, run_id, max_rejects },
         by,
       ) => {
         const facts = { name, tags: given, parents: [], runId: run_id, description, readers: who };
         const found = source.kind === 'images' ? ('images' as const) : chosen;
-        return importJson(imports.start({ ...facts, kind: found }, source, max_rejects, by));
+        return importJson(imports.start({ ...facts, kind: found }, source, joins, max_rejects, by));
       },
     }),
     jsonRoute({

@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { recordJson } from '../../eventlog/encode/json.ts';
+import type { FeedbackRecord, LogRecord } from '../../eventlog/record.ts';
+import { importEnded, openDatasets } from '../../testing/datasets.ts';
+import { collect } from '../batch.ts';
+import type { Reject } from '../reading.ts';
+import { filesOrigin, readLog } from './log.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'log-source-'));
+const { server } = await openDatasets({ folders: [folder] }, {}, { files: folder });
+after(async () => {
+  await server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const HOUR = 3_600_000;
+const T0 = Date.parse('2026-01-01T00:00:00Z');
+
+function request(id: string, hour: number, values: number[], more: Partial<LogRecord> = {}): string {
+  const rows = values.length / 2;
+  return recordJson({
+    id,
+    time: T0 + hour * HOUR,
+    route: '',
+    variant: '',
+    model: 'churn',
+    version: '1',
+    entity: 'u1',
+    status: 'ok',
+    sampleRate: 0.5,
+    shadow: false,
+    features: [
+      { name: 'x', datatype: 'FP32', shape: [rows, 2], values },
+      { name: 'plan', datatype: 'BYTES', shape: [rows, 1], values: Array(rows).fill('basic') },
+    ],
+    predictions: [{ name: 'y', datatype: 'FP32', shape: [rows, 1], values: Array(rows).fill(1) }],
+    redactions: [],
+    ...more,
+  } as unknown as LogRecord);
+}
+
+function told(id: string, hour: number, label: unknown, rewards = {}): string {
+  return recordJson({
+    id,
+    time: T0 + hour * HOUR,
+    route: '',
+    model: 'churn',
+    rewards,
+    label: JSON.stringify(label),
+  } as FeedbackRecord);
+}
+
+writeFileSync(
+  join(folder, 'inference-000000000000000.jsonl'),
+  `${[
+    request('a', 1, [1, 2]),
+    request('b', 2, [3, 4.5, 5, 6]),
+    request('failed', 3, [1, 2], { status: 'internal' }),
+    request('other', 3, [1, 2], { model: 'else' }),
+    request('unlabelled', 4, [7, 8]),
+    request('kept-apart', 5, [1, 2], { features: [{ name: 'x', datatype: 'FP32', shape: [1, 2], values: [] }] }),
+  ].join('\n')}\n{"id":"being wri`,
+);
+writeFileSync(
+  join(folder, 'feedback-000000000000000.jsonl'),
+  [
+    told('a', 5, 'stays'),
+    told('b', 6, ['stays', 'leaves'], { clicks: 3 }),
+    told('a', 9, 'leaves'),
+    told('kept-apart', 9, 'x'),
+  ].join('\n'),
+);
+
+test('requests become rows with the labels that came later, redacted ones are rejected', async () => {
+  const rejects: Reject[] = [];
+  const source = await readLog(
+    filesOrigin(folder),
+    { model: 'churn', labelled: true },
+    { rejects: { add: (reject) => void rejects.push(reject) } },
+  );
+  const { rows, columns } = await collect(source);
+  const column = (name: string) => columns[source.schema.fields.findIndex((field) => field.name === name)];
+  assert.equal(rows, 3);
+  assert.deepEqual(column('id'), ['a', 'b', 'b']);
+  assert.deepEqual(
+    [column('x[0]'), column('x[1]')],
+    [
+      [1, 3, 5],
+      [2, 4.5, 6],
+    ],
+  );
+  assert.deepEqual(column('plan'), ['basic', 'basic', 'basic']);
+  assert.deepEqual(column('prediction.y'), [1, 1, 1]);
+  assert.deepEqual(column('label'), ['leaves', 'stays', 'leaves']);
+  assert.deepEqual(column('reward.clicks'), [null, 3, 3]);
+  assert.deepEqual(column('sample_weight'), [2, 2, 2]);
+  assert.deepEqual(source.schema.fields.find(({ name }) => name === 'x[0]')?.type, 'number');
+  assert.match(rejects[0].reason, /values of "x" are not in the record: redacted, or kept by reference/);
+  const early = await readLog(filesOrigin(folder), { model: 'churn', labelled: true, labelsUntil: T0 + 6 * HOUR }, {});
+  const labels = await collect(early);
+  assert.deepEqual(labels.columns[early.schema.fields.findIndex(({ name }) => name === 'label')], [
+    'stays',
+    'stays',
+    'leaves',
+  ]);
+});
+
+test('an import joins features of a dataset as they were known when the model was asked', async () => {
+  const features = `user,at,visits\nu1,2025-12-31T00:00:00Z,10\nu1,2026-01-01T01:30:00Z,20\nu1,2026-01-01T03:00:00Z,99\n`;
+  const uploaded = await fetch(`${server.url}/api/v1/datasets/visits/versions?format=csv`, {
+    method: 'POST',
+    body: features,
+  });
+  assert.equal(uploaded.status, 200);
+  const join1 = { dataset: 'visits', entity: { user: 'entity' }, time: 'event_time', featureTime: 'at' };
+  const run = async (join: object, max_rejects = 1) => {
+    const wish = { name: 'churn-train', source: { kind: 'log', model: 'churn' }, joins: [join], max_rejects };
+    return importEnded(server, (await server.ok('POST', '/api/v1/dataset-imports', wish)).id);
+  };
+  const done = await run(join1);
+  assert.equal(done.status, 'succeeded', JSON.stringify(done));
+  const found = await server.ok('GET', '/api/v1/datasets/churn-train');
+  assert.deepEqual([found.rows, found.rejects, found.parents], [3, 1, [{ name: 'visits', version: 1 }]]);
+  const data = await (await fetch(`${server.url}/api/v1/datasets/churn-train/versions/1/data?format=jsonl`)).text();
+  const visits = (text: string) =>
+    text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).visits);
+  assert.deepEqual(visits(data), [10, 20, 20]);
+  assert.equal((await run({ ...join1, ttlSeconds: 3600 })).version, 2);
+  const short = await (await fetch(`${server.url}/api/v1/datasets/churn-train/versions/2/data?format=jsonl`)).text();
+  assert.deepEqual(visits(short), [null, 20, 20]);
+  const wrong = await run({ ...join1, time: 'plan' });
+  assert.match(String(wrong.error), /time: column "plan" is of type string; a timestamp is wanted/);
+  const lineage = await server.ok('GET', '/api/v1/datasets/visits/versions/1/lineage');
+  assert.deepEqual(
+    lineage.children.map(({ version }: { version: number }) => version),
+    [1, 2],
+  );
+});

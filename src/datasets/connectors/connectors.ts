@@ -1,5 +1,6 @@
 import { createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { DatasetsConfig, PostgresConnection, S3Connection } from '../../config/datasets-schema.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
@@ -107,6 +108,21 @@ export class Connectors {
         await writeTopic(await this.parts.kafka(), target.topic, target.key, source);
       }
     }
+  }
+
+  /** The bytes of a picture that a dataset of images names, below the folder that it was read from. */
+  async picture(origin: DatasetOrigin, path: string): Promise<Uint8Array> {
+    const folder = origin.kind === 'images' && typeof origin.folder === 'string' ? origin.folder : undefined;
+    if (folder === undefined)
+      throw new SwitchyardError(
+        'failed_precondition',
+        'the dataset holds no pictures and names no folder of them; read one with kind: images',
+      );
+    return readFile(await allowedPath(join(folder, path), this.parts.config.folders));
+  }
+
+  get maxImagePixels(): number {
+    return this.parts.config.maxImagePixels;
   }
 
   private logFolder(name: string | undefined): string {

@@ -257,6 +257,29 @@ test('images are read by reference, and broken or huge ones are rejected', async
   assert.deepEqual([row.path, row.label, row.format, row.width, row.height], ['cats/a.png', 'cats', 'png', 40, 30]);
 });
 
+test('rows become inputs of a model', async () => {
+  await upload('words', 'a,b,text\n1,2.5,the cat\n3,,dog\n');
+  const inputs = [
+    { name: 'x', columns: ['a', 'b'] },
+    { name: 't', bytes: 'text' },
+    { name: 'h', hash: 'text', buckets: 4 },
+  ];
+  const found = await server.ok('POST', '/api/v1/datasets/words/versions/1/tensors', { inputs, from: 0, rows: 1 });
+  assert.deepEqual(found.inputs.slice(0, 2), [
+    { name: 'x', datatype: 'FP32', shape: [1, 2], data: [1, 2.5] },
+    { name: 't', datatype: 'BYTES', shape: [1, 1], data: ['the cat'] },
+  ]);
+  assert.deepEqual(found.inputs[2].shape, [1, 4]);
+  const image = [{ name: 'i', image: 'path', width: 2, height: 2, layout: 'NHWC', datatype: 'UINT8' }];
+  const pictures = await server.ok('POST', '/api/v1/datasets/pictures/versions/latest/tensors', { inputs: image });
+  assert.deepEqual(pictures.inputs[0].shape, [1, 2, 2, 3]);
+  assert.deepEqual(pictures.inputs[0].data.slice(0, 3), [0x33, 0x66, 0x99]);
+  const wrong = await server.call('POST', '/api/v1/datasets/words/versions/1/tensors', {
+    inputs: [{ name: 'x', columns: ['text'] }],
+  });
+  assert.match(wrong.json.error, /column "text" is of type string/);
+});
+
 test('exports write a file of any format into an allowed folder', async () => {
   await upload('out', CSV);
   const target = { kind: 'file', path: join(folder, 'out.parquet') };

@@ -8,7 +8,7 @@ import type { Db } from '../../registry/database/database.ts';
 import { doesNotExist, RegistryError } from '../../registry/errors.ts';
 import { versionsFrom } from '../../registry/models/lineage.ts';
 import type { Registry } from '../../registry/registry.ts';
-import { type Batch, collect, type Schema, type Source } from '../batch.ts';
+import { type Batch, type Cell, collect, type Schema, type Source } from '../batch.ts';
 import {
   openFile,
   type ParquetSource,
@@ -237,6 +237,23 @@ export class Datasets {
   ): Promise<{ schema: Schema; batch: Batch; version: DatasetVersion }> {
     const source = await this.open(name, version, by);
     return { schema: source.schema, batch: await collect(source, maxRows), version: source.version };
+  }
+
+  /** Some rows in memory. */
+  async rows(name: string, version: number | undefined, by: Caller, from: number, count: number) {
+    const source = await this.open(name, version, by);
+    const columns: Cell[][] = source.schema.fields.map(() => []);
+    let at = 0;
+    for await (const batch of source.batches()) {
+      const first = Math.max(0, from - at);
+      const last = Math.min(batch.rows, from + count - at);
+      columns.forEach((column, i) => {
+        for (let row = first; row < last; row++) column.push(batch.columns[i][row]);
+      });
+      at += batch.rows;
+      if (at >= from + count) break;
+    }
+    return { schema: source.schema, batch: { rows: columns[0].length, columns }, version: source.version };
   }
 
   /** The file of rejects, JSON lines. Throws not_found where there are none. */

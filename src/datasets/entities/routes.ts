@@ -15,6 +15,7 @@ import type { Connectors } from '../connectors/connectors.ts';
 import { joinSpec, sourceSpec, targetSpec } from '../connectors/spec.ts';
 import { decode, encodedStream, MEDIA_TYPES } from '../formats/formats.ts';
 import { RejectFile } from '../reading.ts';
+import { encodeBatch, encodeSpec, inputJson } from '../tensors/encode.ts';
 import { DATASET_KINDS, type NewDataset } from './dataset.ts';
 import type { Datasets } from './datasets.ts';
 import {
@@ -168,6 +169,27 @@ function versionRoutes({ datasets, connectors }: Parts): RestRoute[] {
         const source = await datasets.open(name, readVersion(version), by);
         await connectors.write(target, source);
         return { name, version: source.version.version, rows: source.rows };
+      },
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: `${VERSION}/tensors`,
+      operationId: 'encodeDataset',
+      summary: 'Rows as inputs of a model, ready for the v2 protocol: columns, texts, hashed words, pictures',
+      request: z.object({
+        name: required,
+        version: z.string(),
+        inputs: z.array(encodeSpec).min(1).max(100),
+        from: z.int().min(0).default(0),
+        rows: z.int().min(1).max(10_000).default(10),
+      }),
+      handle: async ({ name, version, inputs, from, rows }, by) => {
+        const found = await datasets.rows(name, readVersion(version), by, from, rows);
+        const { source } = found.version;
+        const tensors = await encodeBatch(found.schema, found.batch, inputs, connectors.maxImagePixels, async (cell) =>
+          typeof cell === 'string' ? connectors.picture(source, cell) : cell,
+        );
+        return { name, version: found.version.version, rows: found.batch.rows, inputs: tensors.map(inputJson) };
       },
     }),
     jsonRoute({

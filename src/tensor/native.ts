@@ -41,8 +41,31 @@ export interface NativeGrpc {
   grpcClose(server: object): void;
 }
 
+/** What ONNX Runtime says of an input or output of a model. */
+export interface OrtValueInfo {
+  name: string;
+  isTensor: boolean;
+  /** ONNX's TensorProto element type. */
+  type: number;
+  /** -1 where symbolic. */
+  shape: number[];
+}
+
+/** Sessions of ONNX Runtime that all threads share: src/ort_addon.cc documents each function. */
+export interface NativeSessions {
+  ortOpen(library: string, version: string): string;
+  ortLoad(
+    key: string,
+    path: string,
+    numbers: Int32Array,
+    entries: string[],
+  ): { session: object; fresh: boolean; inputs: OrtValueInfo[]; outputs: OrtValueInfo[] };
+  ortRun(session: object, plan: Float64Array, inputs: Uint8Array[]): ArrayBuffer[];
+  ortClose(session: object): void;
+}
+
 /** The addon in native/: src/addon.cc documents each function. */
-export interface NativeCodecs extends NativeGrpc {
+export interface NativeCodecs extends NativeGrpc, NativeSessions {
   readonly interface: number;
   /** Words that both sides read and write during a call. Never give its memory away. */
   readonly meta: Int32Array;
@@ -51,7 +74,7 @@ export interface NativeCodecs extends NativeGrpc {
 }
 
 /** The addon's kInterface that this file describes. */
-const INTERFACE = 1;
+const INTERFACE = 2;
 
 /** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
 function candidates(): string[] {

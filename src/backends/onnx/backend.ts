@@ -1,11 +1,14 @@
 import type { TensorSpec } from '../../config/model-config.ts';
 import { invalidArgument, SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
-import type { DataType, Tensor } from '../../tensor/tensor.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, BackendModel, ExecuteOptions, LoadSpec, RuntimeSignature } from '../backend.ts';
-import { locateModel } from './files.ts';
+import { locateModel, type ModelFiles } from './files.ts';
 import { loadError, runError } from './messages.ts';
-import { planSession } from './options.ts';
+import { TensorNames } from './names.ts';
+import { planSession, type SessionPlan } from './options.ts';
 import { type NativeSession, type NativeTensor, type NativeValueInfo, openSession } from './session.ts';
+import { SharedOnnxModel } from './shared-model.ts';
+import { onnxRuntimeWay, openShared, sharedProblem } from './shared-session.ts';
 import { datatypeOf, fromNative, toNative } from './tensors.ts';
 
 /** Weights live in the file's bytes once more after prepacking, and runs need an arena. */
@@ -23,19 +26,48 @@ export class OnnxBackend implements Backend {
     const plan = planSession(spec.config.parameters, spec.config.raw.optimization, spec.device);
     for (const warning of plan.warnings)
       process.emitWarning(`model "${spec.model}" version ${spec.version}: ${warning}`);
-    let session: NativeSession;
+    const memoryBytes = Math.ceil(files.bytes * RESIDENT_FACTOR) + SESSION_BYTES;
+    const loaded = sharesSessions(plan) ? loadShared : loadOwn;
     try {
-      session = openSession(files.path, plan.options);
+      return loaded(spec.model, files, plan, memoryBytes);
     } catch (error) {
+      if (error instanceof SwitchyardError) throw error;
       throw loadError(spec.model, spec.version, files.name, [spec.directory, spec.modelDirectory], error);
     }
-    try {
-      const memoryBytes = Math.ceil(files.bytes * RESIDENT_FACTOR) + SESSION_BYTES;
-      return new OnnxModel(spec.model, session, memoryBytes);
-    } catch (error) {
-      session.dispose();
-      throw toSwitchyardError(error);
-    }
+  }
+}
+
+/** Whether the addon loads this model: as configured, where it can, and on the CPU only. */
+function sharesSessions(plan: SessionPlan): boolean {
+  const way = onnxRuntimeWay();
+  const onCpu = plan.options.executionProviders?.every((each) => (each as { name: string }).name === 'cpu') ?? true;
+  if (way === 'node' || !onCpu) return false;
+  const problem = sharedProblem();
+  if (problem === '') return true;
+  if (way === 'auto') return false;
+  const remedy = 'set models.onnxRuntime to auto or node, or run: npm run build:native';
+  throw new SwitchyardError('failed_precondition', `models.onnxRuntime is native, but ${problem}; ${remedy}`);
+}
+
+function loadOwn(model: string, files: ModelFiles, plan: SessionPlan, memoryBytes: number): BackendModel {
+  const session = openSession(files.path, plan.options);
+  try {
+    const signature = signatureOf(session.inputMetadata, session.outputMetadata, false);
+    return new OnnxModel(model, session, signature, memoryBytes);
+  } catch (error) {
+    session.dispose();
+    throw toSwitchyardError(error);
+  }
+}
+
+function loadShared(model: string, files: ModelFiles, plan: SessionPlan, memoryBytes: number): BackendModel {
+  const session = openShared(files.path, files.identity, plan.options);
+  try {
+    const signature = signatureOf(session.inputs, session.outputs, true);
+    return new SharedOnnxModel(model, session, signature, session.fresh ? memoryBytes : SESSION_BYTES);
+  } catch (error) {
+    session.close();
+    throw toSwitchyardError(error);
   }
 }
 
@@ -45,28 +77,25 @@ class OnnxModel implements BackendModel {
   readonly memoryBytes: number;
   readonly #model: string;
   #session: NativeSession | undefined;
-  readonly #inputs: Map<string, DataType>;
-  readonly #outputs: Map<string, DataType>;
+  readonly #names: TensorNames;
   readonly #fetchAll: Record<string, null>;
   readonly #runOptions = {};
 
-  constructor(model: string, session: NativeSession, memoryBytes: number) {
+  constructor(model: string, session: NativeSession, signature: RuntimeSignature, memoryBytes: number) {
     this.#model = model;
     this.#session = session;
+    this.signature = signature;
     this.memoryBytes = memoryBytes;
-    this.signature = {
-      inputs: session.inputMetadata.map((info) => specOf('input', info)),
-      outputs: session.outputMetadata.map((info) => specOf('output', info)),
-    };
-    this.#inputs = new Map(this.signature.inputs.map((input) => [input.name, input.datatype]));
-    this.#outputs = new Map(this.signature.outputs.map((output) => [output.name, output.datatype]));
+    this.#names = new TensorNames(model, signature);
     this.#fetchAll = emptyRecord();
-    for (const name of this.#outputs.keys()) this.#fetchAll[name] = null;
+    for (const name of this.#names.outputs.keys()) this.#fetchAll[name] = null;
   }
 
   execute(inputs: Tensor[], options: ExecuteOptions): Tensor[] {
     if (this.#session === undefined) throw new SwitchyardError('unavailable', `model "${this.#model}" is unloaded`);
-    const feeds = this.#feeds(inputs);
+    this.#names.checkInputs(inputs);
+    const feeds = emptyRecord<NativeTensor>();
+    for (const input of inputs) feeds[input.name] = toNative(input);
     const fetches = options.outputs.length === 0 ? this.#fetchAll : this.#fetches(options.outputs);
     let results: Record<string, NativeTensor>;
     try {
@@ -74,12 +103,9 @@ class OnnxModel implements BackendModel {
     } catch (error) {
       throw runError(this.#model, error);
     }
+    const names = options.outputs.length === 0 ? this.#names.outputs.keys() : options.outputs;
     const outputs: Tensor[] = [];
-    if (options.outputs.length === 0) {
-      for (const [name, datatype] of this.#outputs) outputs.push(fromNative(name, datatype, results[name]));
-    } else {
-      for (const name of options.outputs) outputs.push(fromNative(name, this.#outputs.get(name)!, results[name]));
-    }
+    for (const name of names) outputs.push(fromNative(name, this.#names.output(name).datatype, results[name]));
     return outputs;
   }
 
@@ -88,38 +114,13 @@ class OnnxModel implements BackendModel {
     this.#session = undefined;
   }
 
-  /** A kernel may read a missing input without a check, so that none may be left out is decided here. */
-  #feeds(inputs: Tensor[]): Record<string, NativeTensor> {
-    const feeds = emptyRecord<NativeTensor>();
-    for (let i = 0; i < inputs.length; i++) {
-      const input = inputs[i];
-      const datatype = this.#inputs.get(input.name);
-      if (datatype === undefined) throw this.#unknown('input', input.name, this.#inputs);
-      if (datatype !== input.datatype) {
-        throw invalidArgument(`input "${input.name}" is ${input.datatype}; model "${this.#model}" takes ${datatype}`);
-      }
-      if (feeds[input.name] !== undefined) throw invalidArgument(`input "${input.name}" is given twice`);
-      feeds[input.name] = toNative(input);
-    }
-    if (inputs.length !== this.#inputs.size) {
-      for (const name of this.#inputs.keys()) {
-        if (feeds[name] === undefined) throw invalidArgument(`input "${name}" of model "${this.#model}" is missing`);
-      }
-    }
-    return feeds;
-  }
-
   #fetches(names: readonly string[]): Record<string, null> {
     const fetches = emptyRecord<null>();
     for (const name of names) {
-      if (!this.#outputs.has(name)) throw this.#unknown('output', name, this.#outputs);
+      this.#names.output(name);
       fetches[name] = null;
     }
     return fetches;
-  }
-
-  #unknown(kind: string, name: string, known: Map<string, DataType>) {
-    return invalidArgument(`model "${this.#model}" has no ${kind} "${name}"; it has ${[...known.keys()].join(', ')}`);
   }
 }
 
@@ -128,9 +129,16 @@ function emptyRecord<T = null>(): Record<string, T> {
   return Object.create(null) as Record<string, T>;
 }
 
-function specOf(kind: string, info: NativeValueInfo): TensorSpec {
+function signatureOf(inputs: NativeValueInfo[], outputs: NativeValueInfo[], bf16: boolean): RuntimeSignature {
+  return {
+    inputs: inputs.map((info) => specOf('input', info, bf16)),
+    outputs: outputs.map((info) => specOf('output', info, bf16)),
+  };
+}
+
+function specOf(kind: string, info: NativeValueInfo, bf16: boolean): TensorSpec {
   if (!info.isTensor) {
     throw invalidArgument(`${kind} "${info.name}" is a sequence, map or optional; only tensors can be served`);
   }
-  return { name: info.name, datatype: datatypeOf(info.type, `${kind} "${info.name}"`), dims: [...info.shape] };
+  return { name: info.name, datatype: datatypeOf(info.type, `${kind} "${info.name}"`, bf16), dims: [...info.shape] };
 }

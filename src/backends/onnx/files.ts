@@ -10,6 +10,8 @@ export interface ModelFiles {
   name: string;
   /** Bytes of everything in the version's folder: the model and its external data. */
   bytes: number;
+  /** Changes whenever one of these files does: name, place on the disk, size and times of each. */
+  identity: string;
 }
 
 /** Extensions of formats that run code when they are loaded, or that need another runtime. */
@@ -33,18 +35,21 @@ export async function locateModel(spec: LoadSpec): Promise<ModelFiles> {
   }
   const root = await realpath(spec.modelDirectory === '' ? spec.directory : spec.modelDirectory);
   let bytes = 0;
+  const identities: string[] = [];
   for (const entry of entries) {
     const real = await realpath(join(spec.directory, entry)).catch(() => '');
     if (!real.startsWith(root + sep)) {
       throw refused(spec, 'failed_precondition', `"${entry}" is a link that leads out of the model's folder`);
     }
-    const info = await stat(real);
-    if (info.isFile()) bytes += info.size;
-    else if (!info.isDirectory()) throw refused(spec, 'failed_precondition', `"${entry}" is not a regular file`);
+    const info = await stat(real, { bigint: true });
+    if (info.isFile()) {
+      bytes += Number(info.size);
+      identities.push([entry, info.dev, info.ino, info.size, info.mtimeNs, info.ctimeNs].join(':'));
+    } else if (!info.isDirectory()) throw refused(spec, 'failed_precondition', `"${entry}" is not a regular file`);
   }
   const path = join(spec.directory, name);
   await checkFormat(spec, path, name);
-  return { path, name, bytes };
+  return { path, name, bytes, identity: identities.sort().join('|') };
 }
 
 async function checkFormat(spec: LoadSpec, path: string, name: string): Promise<void> {

@@ -29,50 +29,76 @@ const ELEMENT_TYPES: readonly (ElementType | undefined)[] = [
   { datatype: 'UINT64', ort: 'uint64', view: (b, o, n) => new BigUint64Array(b, o, n) },
 ];
 
+const BF16 = 16;
+
 const UNSUPPORTED_NAMES: Readonly<Record<number, string>> = { 14: 'COMPLEX64', 15: 'COMPLEX128', 16: 'BF16' };
 
 const BY_DATATYPE = new Map(ELEMENT_TYPES.filter((type) => type !== undefined).map((type) => [type.datatype, type]));
 
 /**
- * Our datatype for ONNX's element type.
- * @throws SwitchyardError unsupported for BF16, complex and sub-byte types, which onnxruntime-node cannot carry
+ * Our datatype for ONNX's element type. `bf16`: the way into the runtime can carry BF16, as onnxruntime-node cannot.
+ * @throws SwitchyardError unsupported for complex and sub-byte types, and for BF16 where it cannot be carried
  */
-export function datatypeOf(onnxType: number, what: string): DataType {
+export function datatypeOf(onnxType: number, what: string, bf16 = false): DataType {
+  if (bf16 && onnxType === BF16) return 'BF16';
   const type = ELEMENT_TYPES[onnxType];
   if (type === undefined) {
     const name = UNSUPPORTED_NAMES[onnxType] ?? `ONNX element type ${onnxType}`;
-    throw new SwitchyardError(
-      'unsupported',
-      `${what} is ${name}, which onnxruntime-node cannot pass in or out; cast it to FP32 or FP16 inside the model`,
-    );
+    const way = bf16
+      ? 'which cannot be passed in or out; cast it to FP32'
+      : 'which onnxruntime-node cannot pass in or out; cast it to FP32 or FP16';
+    throw new SwitchyardError('unsupported', `${what} is ${name}, ${way} inside the model`);
   }
   return type.datatype;
 }
 
 /**
- * The tensor as the binding takes it: a view of the same bytes when they are aligned and not shared, else a copy. The
- * binding reads them during `run` only.
+ * The tensor's bytes as the runtime may read them: the same when they are aligned and not shared, else a copy.
+ * @throws SwitchyardError invalid_argument when they do not fill the shape, or are no strings
+ */
+export function inputBytes({ name, datatype, shape, data }: Tensor): Uint8Array {
+  const count = countOf(name, shape);
+  const size = ELEMENT_BYTES[datatype];
+  if (datatype === 'BYTES') decodeStrings(name, data, count);
+  else checkLength(name, datatype, shape, data, count * size);
+  const usable = datatype === 'BYTES' || data.byteOffset % size === 0;
+  return usable && data.buffer instanceof ArrayBuffer ? data : Uint8Array.from(data);
+}
+
+function countOf(name: string, shape: readonly number[]): number {
+  const count = elementCount(shape);
+  if (count < 0)
+    throw invalidArgument(`input "${name}" has shape [${shape}]; dims must be whole numbers of at most 32 dims`);
+  return count;
+}
+
+function checkLength(
+  name: string,
+  datatype: DataType,
+  shape: readonly number[],
+  data: Uint8Array,
+  wanted: number,
+): void {
+  if (data.byteLength === wanted) return;
+  const bytes = data.byteLength;
+  throw invalidArgument(`input "${name}" has ${bytes} bytes; shape [${shape}] of ${datatype} takes ${wanted}`);
+}
+
+/**
+ * The tensor as onnxruntime-node's binding takes it: a view of the same bytes when they are aligned and not shared, else a
+ * copy. The binding reads them during `run` only.
  * @throws SwitchyardError invalid_argument when the bytes do not fill the shape
  */
 export function toNative(tensor: Tensor): NativeTensor {
   const { name, datatype, shape, data } = tensor;
-  const count = elementCount(shape);
-  if (count < 0)
-    throw invalidArgument(`input "${name}" has shape [${shape}]; dims must be whole numbers of at most 32 dims`);
+  const count = countOf(name, shape);
   const type = BY_DATATYPE.get(datatype);
   if (type === undefined) {
     throw new SwitchyardError('unsupported', `input "${name}" is ${datatype}, which onnxruntime-node cannot pass in`);
   }
   if (type.view === undefined)
     return { type: type.ort, dims: shape, location: 'cpu', data: decodeStrings(name, data, count) };
-  const size = ELEMENT_BYTES[datatype];
-  if (data.byteLength !== count * size) {
-    throw invalidArgument(
-      `input "${name}" has ${data.byteLength} bytes; shape [${shape}] of ${datatype} takes ${count * size}`,
-    );
-  }
-  const usable = data.byteOffset % size === 0 && data.buffer instanceof ArrayBuffer;
-  const bytes = usable ? data : Uint8Array.from(data);
+  const bytes = inputBytes(tensor);
   return {
     type: type.ort,
     dims: shape,

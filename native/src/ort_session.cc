@@ -1,0 +1,338 @@
+#include "ort_session.h"
+
+#include <dlfcn.h>
+
+#include <cstring>
+#include <map>
+#include <mutex>
+
+namespace switchyard::ort {
+
+namespace {
+
+/** One model's place: `lock` is held while it is loaded, so that a second thread waits instead of loading it too. */
+struct Place {
+  std::mutex lock;
+  std::weak_ptr<Session> session;
+};
+
+struct Process {
+  std::mutex lock;
+  std::string version;
+  Runtime runtime;
+  bool open = false;
+  std::map<std::string, std::shared_ptr<Place>> places;
+};
+
+/** Never destroyed: worker threads may outlive the statics of this library. */
+Process& process() {
+  static Process* const it = new Process();
+  return *it;
+}
+
+std::string take(const Api& api, Status* status) {
+  if (status == nullptr) return {};
+  std::string message = api.GetErrorMessage(static_cast<const Status*>(status));
+  api.ReleaseStatus(status);
+  return message.empty() ? "ONNX Runtime failed without a message" : message;
+}
+
+std::string fillRuntime(const void* const* table, Runtime& runtime) {
+  runtime.api.table = table;
+  const Api& api = runtime.api;
+  // Warnings and worse; each session has its own level. An environment that onnxruntime-node has made is shared.
+  std::string problem = take(api, api.CreateEnv(2, "switchyard", &runtime.env));
+  // Arena, default memory: both are what CreateTensorWithDataAsOrtValue expects of memory that it does not own.
+  if (problem.empty()) problem = take(api, api.CreateCpuMemoryInfo(1, 0, &runtime.memory));
+  if (problem.empty()) problem = take(api, api.GetAllocatorWithDefaultOptions(&runtime.allocator));
+  return problem;
+}
+
+std::string makeOptions(const Api& api, const Options& options, SessionOptions** made) {
+  std::string problem = take(api, api.CreateSessionOptions(made));
+  if (!problem.empty()) return problem;
+  SessionOptions* const it = *made;
+  const auto apply = [&](Status* status) {
+    if (problem.empty()) problem = take(api, status);
+    else if (status != nullptr) api.ReleaseStatus(status);
+  };
+  apply(api.SetIntraOpNumThreads(it, options.intraThreads));
+  apply(api.SetInterOpNumThreads(it, options.interThreads));
+  apply(api.SetSessionGraphOptimizationLevel(it, options.graphLevel));
+  apply(api.SetSessionLogSeverityLevel(it, options.logSeverity));
+  apply(api.SetSessionExecutionMode(it, options.parallel ? 1 : 0));
+  if (!options.memPattern) apply(api.DisableMemPattern(it));
+  if (!options.arena) apply(api.DisableCpuMemArena(it));
+  for (const auto& [key, value] : options.entries) apply(api.AddSessionConfigEntry(it, key.c_str(), value.c_str()));
+  return problem;
+}
+
+/** Strings out of their BYTES form, each behind its length. False: the bytes do not hold `count` of them. */
+bool splitStrings(const Input& input, size_t count, std::vector<std::string>& strings) {
+  const auto* at = static_cast<const uint8_t*>(input.data);
+  size_t left = input.bytes;
+  if (count > left / 4) return false;
+  strings.reserve(count);
+  for (size_t i = 0; i < count; i++) {
+    uint32_t length;
+    if (left < 4) return false;
+    std::memcpy(&length, at, 4);
+    at += 4;
+    left -= 4;
+    if (length > left) return false;
+    strings.emplace_back(reinterpret_cast<const char*>(at), length);
+    at += length;
+    left -= length;
+  }
+  return left == 0;
+}
+
+/** Bytes of one element, 0 for types that cannot be passed. By ONNX's TensorProto numbers. */
+size_t elementBytes(int type) {
+  static constexpr uint8_t kBytes[] = {0, 4, 1, 1, 2, 2, 4, 8, 0, 1, 2, 8, 4, 8, 0, 0, 2};
+  return type < 0 || type > 16 ? 0 : kBytes[type];
+}
+
+}  // namespace
+
+std::string useTable(const void* const* table) {
+  Process& all = process();
+  const std::lock_guard<std::mutex> guard(all.lock);
+  if (all.open) return {};
+  const std::string problem = fillRuntime(table, all.runtime);
+  all.open = problem.empty();
+  return problem;
+}
+
+std::string openRuntime(const char* path, const char* version) {
+  {
+    Process& all = process();
+    const std::lock_guard<std::mutex> guard(all.lock);
+    if (all.open) {
+      return all.version == version ? "" : "ONNX Runtime " + all.version + " is open in this process already";
+    }
+    // Local: only its one function is asked for. onnxruntime-node finds the same library by its name, loaded once.
+    void* const library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) return dlerror();
+    const auto base = reinterpret_cast<const ApiBase* (*)()>(dlsym(library, "OrtGetApiBase"));
+    if (base == nullptr) return "it has no function OrtGetApiBase";
+    const ApiBase& found = *base();
+    if (std::strcmp(found.GetVersionString(), version) != 0) {
+      return std::string("it is version ") + found.GetVersionString() + ", wanted is " + version;
+    }
+    const void* const* const table = found.GetApi(kApiVersion);
+    if (table == nullptr) return "it does not have the API of ONNX Runtime 1.16";
+    const std::string problem = fillRuntime(table, all.runtime);
+    all.open = problem.empty();
+    all.version = version;
+    return problem;
+  }
+}
+
+const Runtime* runtime() {
+  Process& all = process();
+  const std::lock_guard<std::mutex> guard(all.lock);
+  return all.open ? &all.runtime : nullptr;
+}
+
+Session::~Session() { runtime_.api.ReleaseSession(handle_); }
+
+std::string Session::describe() {
+  const Api& api = runtime_.api;
+  for (const bool input : {true, false}) {
+    size_t count = 0;
+    const std::string problem =
+        take(api, input ? api.SessionGetInputCount(handle_, &count) : api.SessionGetOutputCount(handle_, &count));
+    if (!problem.empty()) return problem;
+    std::vector<ValueInfo>& list = input ? inputs_ : outputs_;
+    list.resize(count);
+    for (size_t i = 0; i < count; i++) {
+      const std::string failed = describeOne(input, i, list[i]);
+      if (!failed.empty()) return failed;
+    }
+  }
+  return {};
+}
+
+std::string Session::describeOne(bool input, size_t index, ValueInfo& info) const {
+  const Api& api = runtime_.api;
+  char* name = nullptr;
+  std::string problem = take(api, input ? api.SessionGetInputName(handle_, index, runtime_.allocator, &name)
+                                        : api.SessionGetOutputName(handle_, index, runtime_.allocator, &name));
+  if (!problem.empty()) return problem;
+  info.name = name;
+  problem = take(api, api.AllocatorFree(runtime_.allocator, name));
+  TypeInfo* type = nullptr;
+  if (problem.empty()) {
+    problem = take(api, input ? api.SessionGetInputTypeInfo(handle_, index, &type)
+                              : api.SessionGetOutputTypeInfo(handle_, index, &type));
+  }
+  if (!problem.empty()) return problem;
+  const TensorInfo* tensor = nullptr;
+  problem = take(api, api.CastTypeInfoToTensorInfo(type, &tensor));
+  info.isTensor = problem.empty() && tensor != nullptr;
+  if (info.isTensor) {
+    size_t rank = 0;
+    problem = take(api, api.GetTensorElementType(tensor, &info.type));
+    if (problem.empty()) problem = take(api, api.GetDimensionsCount(tensor, &rank));
+    info.dims.resize(rank);
+    if (problem.empty()) problem = take(api, api.GetDimensions(tensor, info.dims.data(), rank));
+  }
+  api.ReleaseTypeInfo(type);
+  return problem;
+}
+
+std::string Session::makeInput(const ValueInfo& info, const Input& input, Value** value) const {
+  const Api& api = runtime_.api;
+  int64_t dims[kMaxRank];
+  if (input.rank > kMaxRank) return "input \"" + info.name + "\" has too many dims";
+  size_t count = 1;
+  for (size_t i = 0; i < input.rank; i++) {
+    const double dim = input.dims[i];
+    if (!(dim >= 0) || dim > 9007199254740991.0) return "input \"" + info.name + "\" has a dim that is no whole number";
+    dims[i] = static_cast<int64_t>(dim);
+    if (__builtin_mul_overflow(count, static_cast<size_t>(dims[i]), &count)) return "input \"" + info.name + "\" is too large";
+  }
+  if (info.type != kString) {
+    const size_t size = elementBytes(info.type);
+    size_t bytes = 0;
+    if (size == 0 || __builtin_mul_overflow(count, size, &bytes) || bytes != input.bytes) {
+      return "input \"" + info.name + "\" does not fill its shape";
+    }
+    // The runtime wants an address even for nothing.
+    static uint64_t nothing = 0;
+    void* const data = input.bytes == 0 ? &nothing : input.data;
+    return take(api, api.CreateTensorWithDataAsOrtValue(runtime_.memory, data, input.bytes, dims, input.rank,
+                                                        info.type, value));
+  }
+  std::vector<std::string> strings;
+  if (!splitStrings(input, count, strings)) return "input \"" + info.name + "\" does not hold its strings";
+  std::vector<const char*> pointers;
+  pointers.reserve(count);
+  for (const std::string& each : strings) pointers.push_back(each.c_str());
+  std::string problem = take(api, api.CreateTensorAsOrtValue(runtime_.allocator, dims, input.rank, kString, value));
+  if (problem.empty() && count > 0) problem = take(api, api.FillStringTensor(*value, pointers.data(), count));
+  return problem;
+}
+
+std::string Session::takeOutput(Value* value, size_t index, OutputSink sink) const {
+  const Api& api = runtime_.api;
+  TensorInfo* shape = nullptr;
+  std::string problem = take(api, api.GetTensorTypeAndShape(value, &shape));
+  if (!problem.empty()) return problem;
+  int type = 0;
+  size_t rank = 0;
+  size_t count = 0;
+  int64_t dims[kMaxRank];
+  problem = take(api, api.GetTensorElementType(shape, &type));
+  if (problem.empty()) problem = take(api, api.GetDimensionsCount(shape, &rank));
+  if (problem.empty() && rank > kMaxRank) problem = "an output has more than 32 dims";
+  if (problem.empty()) problem = take(api, api.GetDimensions(shape, dims, rank));
+  if (problem.empty()) problem = take(api, api.GetTensorShapeElementCount(shape, &count));
+  api.ReleaseTensorTypeAndShapeInfo(shape);
+  if (!problem.empty()) return problem;
+  if (type != kString) {
+    void* data = nullptr;
+    const size_t bytes = count * elementBytes(type);
+    problem = take(api, api.GetTensorMutableData(value, &data));
+    if (!problem.empty()) return problem;
+    uint8_t* const out = sink.allocate(sink.context, index, dims, rank, bytes);
+    if (out == nullptr) return "there is no memory for an output";
+    if (bytes > 0) std::memcpy(out, data, bytes);
+    return {};
+  }
+  size_t length = 0;
+  problem = take(api, api.GetStringTensorDataLength(value, &length));
+  if (!problem.empty()) return problem;
+  std::string text(length, '\0');
+  std::vector<size_t> offsets(count);
+  if (count > 0) {
+    problem = take(api, api.GetStringTensorContent(value, text.data(), length, offsets.data(), count));
+    if (!problem.empty()) return problem;
+  }
+  uint8_t* out = sink.allocate(sink.context, index, dims, rank, length + 4 * count);
+  if (out == nullptr) return "there is no memory for an output";
+  for (size_t i = 0; i < count; i++) {
+    const size_t end = i + 1 < count ? offsets[i + 1] : length;
+    const auto size = static_cast<uint32_t>(end - offsets[i]);
+    std::memcpy(out, &size, 4);
+    std::memcpy(out + 4, text.data() + offsets[i], size);
+    out += 4 + size;
+  }
+  return {};
+}
+
+std::string Session::run(const std::vector<Input>& inputs, const std::vector<size_t>& wanted, OutputSink sink) const {
+  if (inputs.size() != inputs_.size()) return "a run takes one tensor for each input";
+  const Api& api = runtime_.api;
+  std::vector<Value*> values(inputs.size() + wanted.size());
+  std::vector<const char*> names;
+  names.reserve(values.size());
+  std::string problem;
+  for (size_t i = 0; i < inputs.size() && problem.empty(); i++) {
+    names.push_back(inputs_[i].name.c_str());
+    problem = makeInput(inputs_[i], inputs[i], &values[i]);
+  }
+  for (size_t i = 0; i < wanted.size() && problem.empty(); i++) {
+    if (wanted[i] >= outputs_.size()) problem = "there is no such output";
+    else names.push_back(outputs_[wanted[i]].name.c_str());
+  }
+  if (problem.empty()) {
+    Value** const fetched = values.data() + inputs.size();
+    problem = take(api, api.Run(handle_, nullptr, names.data(), values.data(), inputs.size(),
+                                names.data() + inputs.size(), wanted.size(), fetched));
+    for (size_t i = 0; i < wanted.size() && problem.empty(); i++) {
+      problem = fetched[i] == nullptr ? "an output is missing" : takeOutput(fetched[i], i, sink);
+    }
+  }
+  for (Value* value : values) {
+    if (value != nullptr) api.ReleaseValue(value);
+  }
+  return problem;
+}
+
+std::shared_ptr<Session> openSession(const std::string& key, const std::string& path, const Options& options,
+                                     std::string& problem, bool& fresh) {
+  fresh = false;
+  const Runtime* const runtime = ort::runtime();
+  if (runtime == nullptr) {
+    problem = "ONNX Runtime is not open";
+    return nullptr;
+  }
+  std::shared_ptr<Place> place;
+  {
+    Process& all = process();
+    const std::lock_guard<std::mutex> guard(all.lock);
+    for (auto it = all.places.begin(); it != all.places.end();) {
+      // Nobody else holds the place, so nobody is about to fill it either.
+      const bool idle = it->second.use_count() == 1 && it->second->session.expired();
+      it = idle ? all.places.erase(it) : std::next(it);
+    }
+    std::shared_ptr<Place>& kept = all.places[key];
+    if (kept == nullptr) kept = std::make_shared<Place>();
+    place = kept;
+  }
+  const std::lock_guard<std::mutex> guard(place->lock);
+  if (std::shared_ptr<Session> open = place->session.lock()) return open;
+  const Api& api = runtime->api;
+  SessionOptions* made = nullptr;
+  SessionHandle* handle = nullptr;
+  problem = makeOptions(api, options, &made);
+  if (problem.empty()) problem = take(api, api.CreateSession(runtime->env, path.c_str(), made, &handle));
+  if (made != nullptr) api.ReleaseSessionOptions(made);
+  if (!problem.empty()) return nullptr;
+  auto session = std::make_shared<Session>(*runtime, handle);
+  problem = session->describe();
+  if (!problem.empty()) return nullptr;
+  place->session = session;
+  fresh = true;
+  return session;
+}
+
+size_t sessionKeys() {
+  Process& all = process();
+  const std::lock_guard<std::mutex> guard(all.lock);
+  return all.places.size();
+}
+
+}  // namespace switchyard::ort

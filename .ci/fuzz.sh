@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the fuzzers of native/ with the address and undefined-behaviour sanitizers:  .ci/fuzz.sh SECONDS
-# The codecs once as they are built for this processor and once without its vector instructions, then the gRPC server.
+# The codecs once as they are built for this processor and once without its vector instructions, then the gRPC server,
+# then the shared sessions of ONNX Runtime.
 # Each for SECONDS / 2. Finds are left in native/build/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,3 +31,14 @@ fuzz portable corpus "${codecs[@]}" -- -DSWITCHYARD_PORTABLE -- -dict=native/fuz
 # nghttp2 is node's own in the addon: here it comes from the system, whole, since it is looked up by name.
 fuzz grpc corpus-grpc native/fuzz/grpc.cc native/src/grpc_{calls,connection,host,message}.cc -- \
   -Wl,--no-as-needed -lnghttp2 -ldl --
+# ONNX Runtime is a table of entries that count what they have given out and fail when the input says so.
+fuzz ort corpus-ort native/fuzz/ort.cc native/src/ort_session.cc -- \
+  -fno-sanitize=function -pthread -ldl --
+# The same two threads once more under the thread sanitizer, over what the fuzzer has found.
+work=native/build/fuzz-ort
+"$compiler" -std=c++17 -O1 -g -fsanitize=thread -Inative/src native/fuzz/{replay,ort}.cc native/src/ort_session.cc \
+  -pthread -ldl -o "$work/threads"
+# It maps fixed addresses, which a kernel that randomises more of them may have given away; some containers forbid to ask.
+fixed=()
+if setarch "$(uname -m)" -R true 2>/dev/null; then fixed=(setarch "$(uname -m)" -R); fi
+"${fixed[@]}" find "$work/corpus" native/fuzz/corpus-ort -type f -exec env TSAN_OPTIONS=halt_on_error=1 "$work/threads" {} +

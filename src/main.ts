@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { startAdminServer } from './admin/server.ts';
 import { allocateLimitTable } from './admission/limit-table.ts';
+import { onnxRuntimeWay } from './backends/onnx/runtime-way.ts';
 import { EXIT_CONFIG, mustQuarantine, recentCrashes, recordCrashes } from './cli/supervisor.ts';
 import { topicThreads } from './config/kafka-schema.ts';
 import { ConfigError, loadConfig } from './config/load.ts';
@@ -133,6 +134,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   resolveTrainingFiles(config, baseDir);
   resolveDatasetFolders(config, baseDir);
   config.threads.gateways = await gatewayThreads(config);
+  // Threads and child processes inherit it; given from outside, the variable wins over the file.
+  process.env.SWITCHYARD_ONNX_RUNTIME ||= config.models.onnxRuntime;
   const dataDir = resolve(config.dataDir);
   const { logger, apply } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
   logger.level = config.telemetry.logLevel;
@@ -227,7 +230,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       startupModels: config.models.load,
       memoryBudgetBytes: config.models.memoryBudgetBytes,
       remoteHosts: config.models.remoteHosts,
-      runtimeId: `onnxruntime ${dependencyVersion('onnxruntime-node')}`,
+      runtimeId: `onnxruntime ${dependencyVersion('onnxruntime-node')}${onnxRuntimeWay() === 'node' ? '' : ' shared'}`,
     },
     {
       pool: {

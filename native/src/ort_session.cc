@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 
@@ -304,8 +305,13 @@ std::shared_ptr<Session> openSession(const std::string& key, const std::string& 
     Process& all = process();
     const std::lock_guard<std::mutex> guard(all.lock);
     for (auto it = all.places.begin(); it != all.places.end();) {
-      // Nobody else holds the place, so nobody is about to fill it either.
-      const bool idle = it->second.use_count() == 1 && it->second->session.expired();
+      // Nobody else holds the place, so nobody is about to fill it either; its lock is free, and taking it makes what the
+      // last thread wrote there visible here.
+      bool idle = it->second.use_count() == 1;
+      if (idle) {
+        const std::lock_guard<std::mutex> still(it->second->lock);
+        idle = it->second->session.expired();
+      }
       it = idle ? all.places.erase(it) : std::next(it);
     }
     std::shared_ptr<Place>& kept = all.places[key];

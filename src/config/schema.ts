@@ -96,6 +96,12 @@ const settings = z.strictObject({
         .default(0)
         .describe('Loaded models beyond it are evicted, least recently used first; 0 = no limit'),
       preflightTimeoutMs: positive.default(60_000),
+      onnxRuntime: z
+        .enum(['node', 'native', 'auto'])
+        .default('node')
+        .describe(
+          "ONNX models on the CPU: 'node': onnxruntime-node; 'native': the addon, weights once; 'auto': if it can",
+        ),
       remoteHosts: z
         .array(z.string())
         .default([])

@@ -13,7 +13,7 @@ import { OnnxBackend } from './backend.ts';
 import { decodeStrings, encodeStrings } from './strings.ts';
 
 const ALL = { outputs: [], deadline: Number.POSITIVE_INFINITY };
-const backend = new OnnxBackend();
+const backend = new OnnxBackend('node');
 const loaded: BackendModel[] = [];
 
 async function load(name: string, spec: LoadSpec = fixtureSpec(name)): Promise<BackendModel> {

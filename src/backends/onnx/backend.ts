@@ -6,9 +6,10 @@ import { locateModel, type ModelFiles } from './files.ts';
 import { loadError, runError } from './messages.ts';
 import { TensorNames } from './names.ts';
 import { planSession, type SessionPlan } from './options.ts';
+import { type OnnxRuntimeWay, onnxRuntimeWay } from './runtime-way.ts';
 import { type NativeSession, type NativeTensor, type NativeValueInfo, openSession } from './session.ts';
 import { SharedOnnxModel } from './shared-model.ts';
-import { onnxRuntimeWay, openShared, sharedProblem } from './shared-session.ts';
+import { openShared, sharedProblem } from './shared-session.ts';
 import { datatypeOf, fromNative, toNative } from './tensors.ts';
 
 /** Weights live in the file's bytes once more after prepacking, and runs need an arena. */
@@ -19,6 +20,12 @@ const SESSION_BYTES = 512 * 1024;
 export class OnnxBackend implements Backend {
   readonly name = 'onnxruntime';
   readonly blocking = true;
+  readonly #way: OnnxRuntimeWay;
+
+  /** Throws where SWITCHYARD_ONNX_RUNTIME names no way. */
+  constructor(way: OnnxRuntimeWay = onnxRuntimeWay()) {
+    this.#way = way;
+  }
 
   /** @throws SwitchyardError failed_precondition, unsupported or invalid_argument, free of machine paths */
   async load(spec: LoadSpec): Promise<BackendModel> {
@@ -27,7 +34,7 @@ export class OnnxBackend implements Backend {
     for (const warning of plan.warnings)
       process.emitWarning(`model "${spec.model}" version ${spec.version}: ${warning}`);
     const memoryBytes = Math.ceil(files.bytes * RESIDENT_FACTOR) + SESSION_BYTES;
-    const loaded = sharesSessions(plan) ? loadShared : loadOwn;
+    const loaded = sharesSessions(this.#way, plan) ? loadShared : loadOwn;
     try {
       return loaded(spec.model, files, plan, memoryBytes);
     } catch (error) {
@@ -38,8 +45,7 @@ export class OnnxBackend implements Backend {
 }
 
 /** Whether the addon loads this model: as configured, where it can, and on the CPU only. */
-function sharesSessions(plan: SessionPlan): boolean {
-  const way = onnxRuntimeWay();
+function sharesSessions(way: OnnxRuntimeWay, plan: SessionPlan): boolean {
   const onCpu = plan.options.executionProviders?.every((each) => (each as { name: string }).name === 'cpu') ?? true;
   if (way === 'node' || !onCpu) return false;
   const problem = sharedProblem();

@@ -45,7 +45,7 @@ const allowed = {
   monitoring: ['eventlog/record', 'experiments/statistics', 'kafka', 'registry', 'telemetry', 'training'],
   eventlog: ['kafka', 'monitoring', 'pipeline/routed/record', 'pipeline/types', 'registry/webhooks', 'telemetry', 'tensor'],
   features: ['datasets', 'kafka', 'pipeline/feature-step', 'pipeline/types', 'registry', 'tensor'],
-  training: ['backends/process', 'experiments/statistics', 'registry'],
+  training: ['backends/process', 'datasets/profile', 'experiments/statistics', 'registry', 'validation/anomalies'],
   validation: ['datasets', 'pipeline/door-step', 'pipeline/types', 'registry', 'tensor'],
   pull: ['models', 'pipeline/types', 'registry'],
   admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'features', 'gateway', 'models', 'monitoring', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],

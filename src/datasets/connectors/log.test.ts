@@ -109,6 +109,11 @@ test('requests become rows with the labels that came later, redacted ones are re
   ]);
 });
 
+test('a window without a labelled request is an error that says so', async () => {
+  const source = await readLog(filesOrigin(folder), { model: 'else', labelled: true }, {});
+  await assert.rejects(collect(source), /none of the log's \d+ records is a labelled request of model "else"/);
+});
+
 test('an import joins features of a dataset as they were known when the model was asked', async () => {
   const features = `user,at,visits\nu1,2025-12-31T00:00:00Z,10\nu1,2026-01-01T01:30:00Z,20\nu1,2026-01-01T03:00:00Z,99\n`;
   const uploaded = await fetch(`${server.url}/api/v1/datasets/visits/versions?format=csv`, {

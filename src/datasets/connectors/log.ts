@@ -124,7 +124,22 @@ export async function readLog(origin: LogOrigin, window: LogWindow, options: Rea
     labelType = types.label;
   }
   const source = await typedRows(rows(), { ...options, types: { ...types, ...options.types } });
-  return withProgress(source, () => ({ bytes: records, totalBytes: undefined }), options.onProgress);
+  const some: Source = {
+    schema: source.schema,
+    async *batches() {
+      let rows = 0;
+      for await (const batch of source.batches()) {
+        rows += batch.rows;
+        yield batch;
+      }
+      if (rows === 0)
+        throw new SwitchyardError(
+          'failed_precondition',
+          `none of the log's ${records} records is ${window.labelled ? 'a labelled request' : 'a request'} of model ${JSON.stringify(window.model)} in this window; widen it, or wait for records to be written`,
+        );
+    },
+  };
+  return withProgress(some, () => ({ bytes: records, totalBytes: undefined }), options.onProgress);
 }
 
 async function readFeedback(

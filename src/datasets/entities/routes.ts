@@ -9,6 +9,7 @@ import { receive } from '../../registry/blobs/receive.ts';
 import { invalidParameter, shown } from '../../registry/errors.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { required, text } from '../../registry/rest/fields.ts';
+import { parseBody, readBody, validate } from '../../registry/rest/request.ts';
 import { jsonRoute, type RestRoute, type StreamCall } from '../../registry/rest/route.ts';
 import { FIELD_TYPES } from '../batch.ts';
 import type { Connectors } from '../connectors/connectors.ts';
@@ -37,6 +38,7 @@ import type { Imports } from './imports.ts';
 const ROOT = '/api/v1/datasets';
 const VERSION = `${ROOT}/{name}/versions/{version}`;
 const DEFAULT_REJECTS = 0;
+const MAX_TARGET_BYTES = 64 * 1024;
 
 interface Parts {
   datasets: Datasets;
@@ -159,18 +161,22 @@ function versionRoutes({ datasets, connectors }: Parts): RestRoute[] {
       request: z.object({ name: required, readers }),
       handle: async ({ name, readers: wanted }, by) => datasetJson(await datasets.share(name, wanted, by)),
     }),
-    jsonRoute({
+    {
       method: 'POST',
       path: `${VERSION}/export`,
       operationId: 'exportDataset',
-      summary: 'Write a version to a file, a bucket, a database or a topic; answers when all rows are there',
-      request: z.object({ name: required, version: z.string(), target: targetSpec }),
-      handle: async ({ name, version, target }, by) => {
-        const source = await datasets.open(name, readVersion(version), by);
+      summary:
+        'Write a version to a file, a bucket, a database or a topic: {"target": {"kind": …}}; answers when all rows are there',
+      stream: async (call) => {
+        const { params, request, contentLength, actor } = call;
+        request.setTimeout(0);
+        const body = parseBody(await readBody(request, contentLength, MAX_TARGET_BYTES));
+        const { target } = validate(z.object({ target: targetSpec }), body);
+        const source = await datasets.open(params.name, readVersion(params.version), { actor });
         await connectors.write(target, source);
-        return { name, version: source.version.version, rows: source.rows };
+        answer(call, { name: params.name, version: source.version.version, rows: source.rows });
       },
-    }),
+    },
     jsonRoute({
       method: 'POST',
       path: `${VERSION}/tensors`,
@@ -277,6 +283,8 @@ async function send(method: string | undefined, stream: Readable, response: Stre
 
 async function upload({ datasets, storage, maxBytes }: Parts, call: StreamCall): Promise<void> {
   const { params, query, request, contentLength, actor } = call;
+  // The answer comes when all rows have been read and written, and nothing is sent meanwhile.
+  request.setTimeout(0);
   const format = readFormat(query.get('format'));
   const facts: NewDataset = {
     name: params.name,

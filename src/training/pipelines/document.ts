@@ -53,6 +53,11 @@ const validate = z.strictObject({
     .optional()
     .describe('Absent, and without against: it is inferred from the data'),
   against: reference.optional().describe('The schema that another validate step gave'),
+  kept: z
+    .string()
+    .regex(/^[A-Za-z0-9][\w.-]{0,127}(\/[1-9]\d{0,14})?$/, 'allowed: name, or name/version')
+    .optional()
+    .describe('A schema that the registry keeps (switchyard datasets infer-schema), instead of one of these'),
 });
 
 const operation = z.union(

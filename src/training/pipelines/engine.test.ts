@@ -137,6 +137,24 @@ test('data that is not as it must be stops the run with its rows', async () => {
   );
 });
 
+test('data is held against a schema that the registry keeps, and its warnings fail nothing', async () => {
+  const keep = (version: number, max: number) => {
+    const rule = { min: 0, max };
+    const fields = { label: rule, p0: { max: -1, severity: 'warning' } };
+    const body = JSON.stringify({ fields, extra: 'allow' });
+    const row = { name: 'digits', version, body, dataset: '', actor: 'tester', created_at: 0 };
+    return under.registry.registry.database.write((db) => db.insertInto('data_schemas').values(row).execute());
+  };
+  const run = async (kept: string) =>
+    under.over((await under.run(pipeline([STEPS[0], { name: 'held', validate: { data: 'data', kept } }]))).id);
+  assert.match((await run('digits')).reason, /there is no kept schema "digits"/);
+  await keep(1, 9);
+  assert.equal((await run('digits')).status, 'succeeded');
+  await keep(2, 3);
+  assert.match((await run('digits')).reason, /held: the data is not as it must be: label: \d is above 3/);
+  assert.equal((await run('digits/1')).status, 'succeeded');
+});
+
 test('gates fail, and hold when nobody can tell', async () => {
   const gate = (rules: object[]) =>
     pipeline([...STEPS.slice(0, 5), { name: 'gate', gate: { evaluation: 'judged', rules } }], {

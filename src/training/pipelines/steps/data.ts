@@ -9,6 +9,7 @@ import { runWork } from '../worker/launcher.ts';
 import type { DataFiles, Work, WorkResult } from '../worker/protocol.ts';
 import { formatOf } from '../worker/work.ts';
 import { artifactOf, digestOfInput, type Execution, type StepOutcome, type StepWork } from './context.ts';
+import { keptSchema } from './kept-schema.ts';
 
 /** Writes a dataset's files for a worker. */
 export async function dataFiles(context: Execution, reference: string): Promise<DataFiles> {
@@ -138,12 +139,16 @@ const MAX_TOLD = 10;
 
 export const validate: StepWork = {
   facts: async (context) => {
-    const { data, against, ...body } = context.step.validate as Bodies['validate'];
-    const inputs = { data: digestOfInput(context, data) };
+    const { data, against, kept, ...body } = context.step.validate as Bodies['validate'];
+    const found = kept === undefined ? {} : { kept: await keptSchema(context.services.registry.database, kept) };
+    const inputs = { data: digestOfInput(context, data), ...found };
     return { body, inputs: against === undefined ? inputs : { ...inputs, against: schemaDigest(context, against) } };
   },
   execute: async (context): Promise<StepOutcome> => {
-    const { data, schema, against } = context.step.validate as Bodies['validate'];
+    const { data, schema, against, kept } = context.step.validate as Bodies['validate'];
+    if (kept !== undefined && (schema !== undefined || against !== undefined))
+      throw invalidArgument('validate: give one of schema, against and kept');
+    const found = kept === undefined ? undefined : await keptSchema(context.services.registry.database, kept);
     let file: string | undefined;
     if (against !== undefined) {
       const [name] = against.split('.');
@@ -155,6 +160,7 @@ export const validate: StepWork = {
       data: await dataFiles(context, data),
       schema,
       against: file,
+      kept: found?.schema,
       out: out(context),
     };
     const { result, artifacts } = await work(context, order);

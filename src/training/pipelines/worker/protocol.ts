@@ -1,3 +1,4 @@
+import type { DataSchema as KeptSchema } from '../../../config/data-schema.ts';
 import type { ErrorCode } from '../../../shared/errors.ts';
 import type { EvaluationResult } from '../../evaluation/result.ts';
 import type { EvaluationSpec } from '../../evaluation/spec.ts';
@@ -16,7 +17,15 @@ export interface DataFiles {
 /** What a worker process is to do. It writes into the folder `out`. */
 export type Work =
   | { kind: 'ingest'; sources: SourceSpec[]; types: Record<string, ColumnType>; out: string }
-  | { kind: 'validate'; data: DataFiles; schema?: DataSchema | undefined; against?: string | undefined; out: string }
+  | {
+      kind: 'validate';
+      data: DataFiles;
+      schema?: DataSchema | undefined;
+      against?: string | undefined;
+      /** A schema that the registry keeps, instead of the others. */
+      kept?: KeptSchema | undefined;
+      out: string;
+    }
   | {
       kind: 'transform';
       data: DataFiles;

@@ -3,7 +3,10 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline as pump } from 'node:stream/promises';
+import type { DataSchema as KeptSchema } from '../../../config/data-schema.ts';
+import { ColumnProfiler } from '../../../datasets/profile.ts';
 import { invalidArgument } from '../../../shared/errors.ts';
+import { findAnomalies } from '../../../validation/anomalies.ts';
 import { evaluateModel } from '../../evaluation/evaluate.ts';
 import { readTable, writeCsv } from '../../tables/csv.ts';
 import { filesAndHttp, gather } from '../../tables/reader.ts';
@@ -35,8 +38,9 @@ export async function doWork(work: Work): Promise<WorkResult> {
   }
 }
 
-async function validate({ data, schema, against, out }: Work & { kind: 'validate' }): Promise<WorkResult> {
+async function validate({ data, schema, against, kept, out }: Work & { kind: 'validate' }): Promise<WorkResult> {
   const table = await load(data);
+  if (kept !== undefined) return validateByKept(table, kept, out);
   const wanted =
     schema ??
     (against === undefined ? inferSchema(table) : (JSON.parse(await readFile(against, 'utf8')) as DataSchema));
@@ -48,6 +52,23 @@ async function validate({ data, schema, against, out }: Work & { kind: 'validate
     report: await putJson(out, 'report', report),
   };
   return { files, problems: problems.map(describeProblem) };
+}
+
+/** As datasets are validated; warnings stand in the report and fail nothing. */
+async function validateByKept(table: Table, schema: KeptSchema, out: string): Promise<WorkResult> {
+  const columns = table.columns.map(({ name, type, values }) => {
+    const profiler = new ColumnProfiler({ name, type });
+    profiler.add(values);
+    return profiler.result();
+  });
+  const anomalies = findAnomalies({ rows: table.rows, columns }, schema);
+  const files = {
+    data: await put(out, 'data', table),
+    schema: await putJson(out, 'schema', schema),
+    report: await putJson(out, 'report', { rows: table.rows, columns: factsOf(table), problems: anomalies }),
+  };
+  const errors = anomalies.filter(({ severity }) => severity === 'error');
+  return { files, problems: errors.map(({ field, message }) => (field === '' ? message : `${field}: ${message}`)) };
 }
 
 async function transform(work: Work & { kind: 'transform' }): Promise<WorkResult> {

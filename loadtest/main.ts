@@ -6,6 +6,7 @@ import { describeMachine } from './machine.ts';
 import { figuresBlock, replaceBlock } from './readme.ts';
 import { chartName, markdownReport, panelChart, type RunRecord } from './report.ts';
 import type { Scenario, Settings } from './scenario.ts';
+import { features } from './scenarios/features.ts';
 import { smallBinary, smallGrpc, smallJson } from './scenarios/front-ends.ts';
 import { latency } from './scenarios/latency.ts';
 import { logCost } from './scenarios/log-cost.ts';
@@ -34,6 +35,7 @@ const SCENARIOS: Scenario[] = [
   registryAlias,
   logCost,
   logFaults,
+  features,
 ];
 
 /** What README shows, and what runs when no scenario is named. */

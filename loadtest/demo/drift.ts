@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -206,21 +206,26 @@ function keep(users: DigitStream, figures: object): void {
 }
 
 /**
- * Where a cache is named, as in CI, the virtual environment is built once for both ways to play it. The folder is the
- * server's own for environments.
+ * Where a cache is named, as in CI, the virtual environment is built once for both ways to play it: the server's data lies
+ * there, and all of it but environments is new each time.
  */
-function shareEnvironments(dataDir: string): void {
+function dataDirOf(folder: string): string {
   const cache = process.env.SWITCHYARD_CACHE;
-  if (cache === undefined) return;
-  const shared = join(cache, 'demo-environments');
-  mkdirSync(shared, { recursive: true });
-  mkdirSync(join(dataDir, 'training'), { recursive: true });
-  symlinkSync(shared, join(dataDir, 'training/environments'));
+  if (cache === undefined) return join(folder, 'data');
+  const dataDir = join(cache, 'demo-drift');
+  forgetAllBut(dataDir, 'training');
+  forgetAllBut(join(dataDir, 'training'), 'environments');
+  return dataDir;
+}
+
+function forgetAllBut(folder: string, kept: string): void {
+  mkdirSync(folder, { recursive: true });
+  for (const name of readdirSync(folder))
+    if (name !== kept) rmSync(join(folder, name), { recursive: true, force: true });
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'switchyard-drift-'));
-shareEnvironments(join(folder, 'data'));
-const server = await ServerProcess.start(['--config', settings(folder)], { dataDir: join(folder, 'data') });
+const server = await ServerProcess.start(['--config', settings(folder)], { dataDir: dataDirOf(folder) });
 try {
   await play(server);
 } catch (error) {

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseRoutes } from '../../config/load-routes.ts';
+import { initialState } from '../../routing/live-route.ts';
+import { addReward, type EpochSums, type NodeEpochs, noEpoch } from '../../routing/policies/statistics.ts';
+import { banditState, learnBandit } from './bandit-control.ts';
+import { type Contribution, merge, noContribution, withoutFolded } from './contribution.ts';
+import { type Standing, strategyPrint } from './standing.ts';
+
+const ROUTE = `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: b}
+spec:
+  variants: {one: {model: m, version: "1"}, two: {model: m, version: "2"}}
+  strategy:
+    bandit: {policy: thompsonBeta, arms: [one, two], refresh: 500ms, reward: {wait: 5s}}
+`;
+const REFRESH = 500;
+const { spec } = parseRoutes([{ file: 'routes.yaml', text: ROUTE }]).routes[0];
+
+function rewards(epoch: number, count: number): EpochSums {
+  const sums = noEpoch(epoch, 2);
+  for (let i = 0; i < count; i++) addReward(sums.arms[1], 1);
+  return sums;
+}
+
+const of = (...epochs: NodeEpochs[]): Contribution => ({ ...noContribution(), epochs });
+
+function learn(standing: Standing, data: Contribution, epoch: number): Standing {
+  return learnBandit(spec, standing, data, { one: '1', two: '2' }, epoch * REFRESH);
+}
+
+function learnt(standing: Standing, data: Contribution, epoch: number): number {
+  const { arms } = banditState(spec, standing, data, epoch * REFRESH) as { arms: { rewards: number }[] };
+  return arms.reduce((sum, arm) => sum + arm.rewards, 0);
+}
+
+test('rewards count once, however late another gateway tells them, and though it tells them again', () => {
+  let standing: Standing = { print: strategyPrint(spec), state: initialState(spec) };
+  const own = { node: 'a', closed: 101, epochs: [rewards(100, 3)] };
+  standing = learn(standing, of(own), 101);
+  assert.equal(learnt(standing, of(own), 101), 3);
+
+  // The other one could not reach anybody for a minute.
+  const late = { node: 'b', closed: 101, epochs: [rewards(99, 5), rewards(100, 7)] };
+  standing = learn(standing, of({ ...own, closed: 221 }, late), 221);
+  assert.equal(learnt(standing, of(own, late), 221), 15);
+
+  // Its epoch 101 was open and is closed now; those before it are told once more.
+  const again = { node: 'b', closed: 222, epochs: [...late.epochs, rewards(101, 2)] };
+  standing = learn(standing, of(again), 222);
+  assert.equal(learnt(standing, of(again), 222), 17);
+  standing = learn(standing, of(own, again), 223);
+  assert.equal(learnt(standing, of(own, again), 223), 17);
+});
+
+test('an epoch that a gateway left open when it went is closed after half an hour', () => {
+  const gone = { node: 'gone', closed: 100, epochs: [rewards(100, 4)] };
+  let standing: Standing = { print: strategyPrint(spec), state: initialState(spec) };
+  standing = learn(standing, of(gone), 101);
+  assert.equal(standing.totals?.arms[1].count, 0);
+  assert.equal(learnt(standing, of(gone), 101), 4);
+  const later = 101 + 1_800_000 / REFRESH;
+  standing = learn(standing, of(gone), later);
+  assert.equal(learnt(standing, of(), later), 4);
+});
+
+test('a restarted gateway goes on with what it had kept', () => {
+  let standing: Standing = { print: strategyPrint(spec), state: initialState(spec) };
+  const first = of({ node: 'this', closed: 101, epochs: [rewards(100, 3), rewards(101, 1)] });
+  standing = learn(standing, first, 101);
+  const kept = withoutFolded(first, standing.totals);
+  assert.deepEqual(
+    kept.epochs[0].epochs.map(({ epoch }) => epoch),
+    [101],
+  );
+  const second = merge([of({ node: 'this', closed: 110, epochs: [rewards(109, 2)] }), kept]);
+  assert.equal(second.epochs.length, 1);
+  standing = learn(standing, second, 110);
+  assert.equal(standing.totals?.arms[1].count, 6);
+});

@@ -107,14 +107,19 @@ export const features: Scenario = {
   },
 };
 
-async function ask(port: number, body: string): Promise<{ results: { values: unknown[] }[] }> {
+interface Answer {
+  metadata: { feature_names: string[] };
+  results: { values: unknown[] }[];
+}
+
+async function ask(port: number, body: string): Promise<Answer> {
   const response = await fetch(`http://127.0.0.1:${port}/get-online-features`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body,
   });
   if (!response.ok) throw new Error(`port ${port} answered ${response.status}: ${await response.text()}`);
-  return (await response.json()) as { results: { values: unknown[] }[] };
+  return (await response.json()) as Answer;
 }
 
 async function timed(port: number, body: string): Promise<number> {
@@ -126,7 +131,11 @@ async function timed(port: number, body: string): Promise<number> {
 /** All say the same, or nothing is measured. */
 async function checkSame(subjects: readonly Subject[], body: string): Promise<void> {
   const answers = await Promise.all(subjects.map(({ port }) => ask(port, body)));
-  const texts = answers.map(({ results }) => JSON.stringify(results.map(({ values }) => values.map(Number))));
+  // By name: Feast's server answers features in an order of its own.
+  const texts = answers.map(({ metadata, results }) => {
+    const columns = metadata.feature_names.map((name, i) => [name, results[i].values.map(Number)] as const);
+    return JSON.stringify(columns.toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  });
   const [first] = texts;
   for (const [i, text] of texts.entries())
     if (text !== first || text.includes('null'))

@@ -17,7 +17,11 @@ export interface TopicRange {
 
 /** Batches that wait for their reader; then the consumer waits. */
 const MAX_WAITING = 2000;
-/** Offsets may be missing for good (compaction, transactions): after so long without a record the end is reached. */
+/**
+ * Offsets may be missing for good (compaction, transactions): the end is reached when so many answers of the brokers, over
+ * so long a time, brought no record. A slow machine has slow answers, and loses nothing.
+ */
+const QUIET_FETCHES = 5;
 const QUIET_MS = 15_000;
 const SEND_ROWS = 1000;
 
@@ -86,6 +90,10 @@ class Waiting {
     while (this.rows.length >= MAX_WAITING && !this.over) await this.changed();
   }
 
+  get empty(): boolean {
+    return this.rows.length === 0;
+  }
+
   /** No more will come. */
   end(failure?: unknown): void {
     this.over = true;
@@ -130,9 +138,16 @@ async function* records(
   const consumer = clients.consumer(group, { allowAutoTopicCreation: false });
   const waiting = new Waiting();
   let lastRecordAt = performance.now();
-  const quiet = setInterval(() => {
-    if (performance.now() - lastRecordAt > QUIET_MS) waiting.end();
-  }, 1000);
+  let fetches = 0;
+  const recordCame = (): void => {
+    lastRecordAt = performance.now();
+    fetches = 0;
+  };
+  consumer.on(consumer.events.FETCH, () => {
+    fetches++;
+    const over = fetches >= QUIET_FETCHES && performance.now() - lastRecordAt > QUIET_MS;
+    if (over && waiting.empty) waiting.end();
+  });
   try {
     await consumer.connect();
     await consumer.subscribe({ topic, fromBeginning: true });
@@ -140,7 +155,7 @@ async function* records(
       if (!payload.restart) waiting.end(new SwitchyardError('unavailable', `Kafka: ${payload.error.message}`));
     });
     await run(consumer, topic, open, waiting, (bytes) => {
-      lastRecordAt = performance.now();
+      recordCame();
       onBytes(bytes);
     });
     for (const { partition, first } of open.values()) consumer.seek({ topic, partition, offset: String(first) });
@@ -150,7 +165,6 @@ async function* records(
       yield row;
     }
   } finally {
-    clearInterval(quiet);
     waiting.end();
     await consumer.disconnect().catch(() => {});
   }
@@ -178,6 +192,8 @@ function run(
         rows.push(rowOf(message.value, message.key, Number(message.timestamp), batch.partition, Number(offset)));
       }
       if (rows.length > 0) await waiting.put(rows);
+      // The reader may have taken its time.
+      onBytes(0);
       await heartbeat();
       if (last < bound.end) return;
       open.delete(batch.partition);

@@ -1,7 +1,7 @@
 import type { RegistryCalls } from '../training/pipelines/tracking.ts';
 import type { FullRunView } from '../training/pipelines/view.ts';
 import type { MonitorDocument } from './document.ts';
-import type { RolloutFacts } from './monitors.ts';
+import type { RolloutFacts } from './retrainer.ts';
 import type { MonitorStore, RetrainingRow } from './store.ts';
 
 /** One retraining as one line of descent: requests → windows → rows → run and jobs → version → promotion. */

@@ -1,83 +1,48 @@
-import { createHash } from 'node:crypto';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { MonitoringConfig } from '../config/monitoring-schema.ts';
 import { ConfigError } from '../config/yaml-file.ts';
 import type { Registry } from '../registry/registry.ts';
-import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
-import type { RunWish } from '../training/pipelines/pipelines.ts';
+import { SwitchyardError } from '../shared/errors.ts';
 import { RegistryCalls } from '../training/pipelines/tracking.ts';
-import type { FullRunView } from '../training/pipelines/view.ts';
-import { nextDue } from '../training/triggers/causes.ts';
-import { type Alarm, type Finding, QUIET, withFinding } from './alarm.ts';
+import { type Finding, withFinding } from './alarm.ts';
 import { addSums } from './counters.ts';
-import type { MonitorDocument, RetrainSpec } from './document.ts';
+import type { MonitorDocument } from './document.ts';
 import { type Lineage, lineageOf } from './lineage.ts';
 import { MonitorBook, type MonitorChange } from './load.ts';
 import { MonitorMetrics } from './metrics.ts';
 import { judgeQuality, qualityValue } from './quality.ts';
 import { referenceFromFile } from './reference-file.ts';
-import {
-  decideRetraining,
-  freshRetrainState,
-  isOver,
-  type RetrainState,
-  type Want,
-  withBreaker,
-  withEnd,
-  withStart,
-} from './retraining.ts';
-import { alarmOf, freshState, type MonitorState, MonitorStore, type RetrainingRow, type WindowRow } from './store.ts';
+import { Retrainer, type RetrainerParts } from './retrainer.ts';
+import { freshRetrainState } from './retraining.ts';
+import { alarmOf, freshState, type MonitorState, MonitorStore, type WindowRow } from './store.ts';
 import type { MonitorPlan } from './stream.ts';
-import type { Exported, LabelCount, MonitorEvent, QualityWindow, Reference, WindowSums } from './types.ts';
+import type { LabelCount, MonitorEvent, QualityWindow, Reference, WindowSums } from './types.ts';
 import { judgeWindow } from './verdict.ts';
+import { type MonitorView, viewOf } from './view.ts';
 
 const TICK_MS = 1000;
 
 /** The log thread, as monitors use it. */
-export interface MonitorFeed {
+export interface MonitorFeed extends NonNullable<RetrainerParts['feed']> {
   monitor(plans: MonitorPlan[], listener: (event: MonitorEvent) => void): void;
-  labelledRows(monitor: string, since: number): Promise<number>;
-  exportLabels(monitor: string, since: number, file: string): Promise<Exported>;
 }
 
-/** A canary as a route tells of it. */
-export interface RolloutFacts {
-  route: string;
-  phase: string;
-  reason: string;
-  /** What the controller noted, oldest first. */
-  history: { at: number; message: string }[];
-}
-
-export interface MonitorsParts {
+export interface MonitorsParts extends RetrainerParts {
   config: MonitoringConfig;
   baseDir: string;
-  dataDir: string;
-  /** Undefined: nothing is logged. */
   feed: MonitorFeed | undefined;
   registry(): Promise<Registry>;
-  pipelines: { run(wish: RunWish): Promise<FullRunView>; getRun(id: string): Promise<FullRunView> };
-  /** The last rollout of a version of a model, if a route has one. */
-  rollout(model: string, version: string): RolloutFacts | undefined;
-  log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
 }
 
-export interface MonitorView {
-  name: string;
-  model: string;
-  origin: 'file' | 'api';
-  /** The worst of its alarms. */
-  level: Alarm['level'];
-  reason: string;
-  version: string;
-  references: { version: string; frozen_at: number; source: string; rows: number; columns: number }[];
-  alarms: { signal: string; version: string; level: string; since: number; reason: string }[];
-  last_window: { state: string; reason: string; rows: number; to: number } | null;
-  labels: { total: number; pending: number; unmatched: number; kept: number };
-  retraining: { active: string | null; waiting: string; breaker: string; last: string | null; in_vain: number } | null;
+/** What there is once the registry is open. */
+interface Opened {
+  store: MonitorStore;
+  registry: Registry;
+  calls: RegistryCalls;
+  retrainer: Retrainer;
 }
 
-/** Monitors as the admin port and src/main.ts hold them: judges windows, tells of alarms, retrains. */
+/** Monitors as the admin port and src/main.ts hold them: judges windows, tells of alarms, has models retrained. */
 export class Monitors {
   private readonly parts: MonitorsParts;
   private readonly book: MonitorBook;
@@ -86,7 +51,7 @@ export class Monitors {
   private readonly generations = new Map<string, number>();
   private readonly labels = new Map<string, LabelCount>();
   private readonly lastWindows = new Map<string, WindowRow>();
-  private opening: Promise<{ store: MonitorStore; registry: Registry; calls: RegistryCalls }> | undefined;
+  private opening: Promise<Opened> | undefined;
   /** One thing after the other: windows are judged in the order they ended. */
   private last: Promise<void> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
@@ -220,7 +185,7 @@ export class Monitors {
     );
   }
 
-  private open() {
+  private open(): Promise<Opened> {
     this.opening ??= this.wire().catch((error: unknown) => {
       this.opening = undefined;
       throw error;
@@ -228,7 +193,7 @@ export class Monitors {
     return this.opening;
   }
 
-  private async wire() {
+  private async wire(): Promise<Opened> {
     const registry = await this.parts.registry();
     const store = new MonitorStore(registry.database, this.parts.config.keepWindows);
     const calls = new RegistryCalls(registry.rest.routes);
@@ -238,7 +203,7 @@ export class Monitors {
       if (type === 'model_version_alias.created') this.tick();
     });
     await this.plan(store);
-    return { store, registry, calls };
+    return { store, registry, calls, retrainer: new Retrainer(store, this.metricsText, this.parts) };
   }
 
   /** Tells the log thread what to count. */
@@ -444,8 +409,8 @@ export class Monitors {
         const { retrain } = document.spec;
         await this.followChampion(document);
         if (retrain === undefined) continue;
-        await this.watch(document, retrain);
-        await this.consider(document, retrain);
+        const { retrainer } = await this.open();
+        await retrainer.look(document, retrain, this.labels.get(document.metadata.name)?.total ?? 0);
       }
     });
   }
@@ -473,238 +438,17 @@ export class Monitors {
       await this.tellCleared(document, before, others(before), `version ${champion} took its place`);
   }
 
-  /** How the retraining that goes on stands. */
-  private async watch({ metadata: { name }, spec: { model } }: MonitorDocument, spec: RetrainSpec): Promise<void> {
-    const { store } = await this.open();
-    const { active } = (await store.state(name)).retrain;
-    if (active === null) return;
-    const row = await store.retraining(active.id);
-    if (row === undefined)
-      return this.finish(name, { id: active.id, status: 'failed', version: '' }, 'it is not known');
-    if (isOver(row.status))
-      return this.finish(name, { id: row.id, status: row.status, version: row.version }, row.outcome);
-    let run: FullRunView;
-    try {
-      run = await this.parts.pipelines.getRun(row.pipelineRun);
-    } catch (error) {
-      if (toSwitchyardError(error).code !== 'not_found') throw error;
-      return this.finish(name, { id: row.id, status: 'failed', version: '' }, 'the server ended before it could begin');
-    }
-    if (run.status === 'failed' || run.status === 'cancelled')
-      return this.finish(name, { id: row.id, status: 'failed', version: '' }, `pipeline run ${run.id}: ${run.reason}`);
-    if (run.status !== 'succeeded') return;
-    const version = registeredBy(run, model);
-    if (version === undefined)
-      return this.finish(
-        name,
-        { id: row.id, status: 'failed', version: '' },
-        `pipeline run ${run.id} registered no version of ${model}`,
-      );
-    const { champion } = await store.state(name);
-    if (champion === version)
-      return this.finish(name, { id: row.id, status: 'promoted', version }, `version ${version} is ${spec.alias}`);
-    if (row.status === 'running') {
-      const outcome = `version ${version} passed its gate, and waits to be ${spec.alias}`;
-      await store.changeRetraining(row.id, { status: 'canary', version, outcome });
-      this.parts.log('info', 'a retrained version waits for its promotion', { monitor: name, version, run: run.id });
-    }
-    const rollout = this.parts.rollout(model, version);
-    if (rollout?.phase === 'rolledBack')
-      return this.finish(
-        name,
-        { id: row.id, status: 'notPromoted', version },
-        `route ${rollout.route} rolled it back: ${rollout.reason}`,
-      );
-    if (Date.now() - (run.ended_at ?? row.createdAt) > spec.promoteWithin)
-      return this.finish(
-        name,
-        { id: row.id, status: 'notPromoted', version },
-        `version ${version} was not promoted in time`,
-      );
-  }
-
-  private async finish(
-    name: string,
-    end: { id: string; status: RetrainingRow['status']; version: string },
-    outcome: string,
-  ): Promise<void> {
-    const { store } = await this.open();
-    const now = Date.now();
-    await store.changeRetraining(end.id, { status: end.status, outcome, version: end.version, endedAt: now });
-    await store.update(name, now, (state) => ({ ...state, retrain: withEnd(state.retrain, end, now) }));
-    this.metricsText.retraining(name, end.status);
-    const level = end.status === 'promoted' ? 'info' : 'warn';
-    this.parts.log(level, 'a retraining ended', { monitor: name, retraining: end.id, status: end.status, outcome });
-  }
-
-  private async consider(document: MonitorDocument, spec: RetrainSpec): Promise<void> {
-    const { feed } = this.parts;
-    const { name } = document.metadata;
-    const { store } = await this.open();
-    const now = Date.now();
-    let state = await store.state(name);
-    if (spec.on.schedule !== undefined && state.retrain.due === 0) {
-      const due = nextDue(spec.on.schedule, now) ?? Number.MAX_SAFE_INTEGER;
-      state = (await store.update(name, now, (old) => ({ ...old, retrain: { ...old.retrain, due } }))).after;
-    }
-    const labels = this.labels.get(name)?.total ?? 0;
-    const want = wanted(spec, state, labels, now);
-    if (want === undefined || feed === undefined) return this.waits(name, state.retrain, '');
-    const since = spec.data.since === 'all' ? 0 : want.changedAt;
-    const rows = await feed.labelledRows(name, since);
-    const decision = decideRetraining(spec, state.retrain, want, rows, now);
-    if (decision.what === 'wait') return this.waits(name, state.retrain, `${want.reason}; ${decision.reason}`);
-    if (decision.what === 'trip') {
-      await store.update(name, now, (old) => ({ ...old, retrain: withBreaker(old.retrain, decision.reason, now) }));
-      this.metricsText.breaker(name, true);
-      this.parts.log('error', 'retraining stops until a person resets the monitor', {
-        monitor: name,
-        reason: decision.reason,
-      });
-      return;
-    }
-    if (decision.what === 'start') await this.begin(document, spec, state, want, since, labels);
-  }
-
-  private async waits(name: string, { waiting }: RetrainState, reason: string): Promise<void> {
-    // Figures in the reason change all the time; what it waits for is told once.
-    const shape = (text: string): string => text.replace(/\d+/g, '0');
-    if (shape(waiting) === shape(reason)) return;
-    const { store } = await this.open();
-    await store.update(name, Date.now(), (state) => ({ ...state, retrain: { ...state.retrain, waiting: reason } }));
-    if (reason !== '') this.parts.log('info', 'a retraining waits', { monitor: name, reason });
-  }
-
-  /** What is to be done is written down first: a server that ends in between does not do it twice. */
-  private async begin(
-    document: MonitorDocument,
-    spec: RetrainSpec,
-    state: MonitorState,
-    want: Want,
-    since: number,
-    labels: number,
-  ): Promise<void> {
-    const { store } = await this.open();
-    const { name } = document.metadata;
-    const now = Date.now();
-    const id = createHash('sha256')
-      .update(`${name}\0${want.key}\0${state.retrain.last?.id ?? ''}\0${state.generation}`)
-      .digest('hex')
-      .slice(0, 16);
-    const file = join(this.parts.dataDir, 'monitoring', name, `${id}.csv`);
-    const exported = await this.parts.feed!.exportLabels(name, since, file);
-    await store.addRetraining({
-      id,
-      monitor: name,
-      model: document.spec.model,
-      fromVersion: want.version,
-      cause: want.cause,
-      reason: want.reason,
-      changedAt: want.changedAt,
-      status: 'running',
-      outcome: '',
-      dataset: { ...exported, file },
-      pipelineRun: id,
-      version: '',
-      createdAt: now,
-      endedAt: null,
-    });
-    await store.update(name, now, (old) => ({
-      ...old,
-      retrain: { ...withStart(spec, old.retrain, id, want, now), labelsAt: labels, due: 0 },
-    }));
-    const facts = { monitor: name, retraining: id, cause: want.cause, reason: want.reason, rows: exported.rows };
-    try {
-      await this.parts.pipelines.run({
-        pipeline: spec.pipeline,
-        environment: spec.environment,
-        parameters: { ...spec.parameters, [spec.data.parameter]: file },
-        actor: `monitor ${name}`,
-        reason: `${want.cause}: ${want.reason}`,
-        idempotencyKey: id,
-      });
-      this.parts.log('info', 'a retraining began', facts);
-    } catch (error) {
-      const outcome = `the pipeline could not begin: ${toSwitchyardError(error).message}`;
-      await this.finish(name, { id, status: 'failed', version: '' }, outcome);
-    }
-  }
-
-  private view(name: string, { spec }: MonitorDocument, state: MonitorState): MonitorView {
-    const alarms = Object.entries(state.alarms).map(([place, { level, since, reason }]) => {
-      const [signal, version] = place.split('/');
-      return { signal, version, level, since, reason };
-    });
-    const rank = { ok: 0, warning: 1, alert: 2 };
-    const worst = alarms.reduce((most, alarm) => (rank[alarm.level] > rank[most.level] ? alarm : most), {
-      ...QUIET,
-      version: state.champion,
-    } as { level: Alarm['level']; reason: string; version: string });
-    const { retrain } = state;
-    const { total = 0, pending = 0, unmatched = 0, kept = 0 } = this.labels.get(name) ?? {};
-    const window = this.lastWindows.get(name);
-    return {
-      name,
-      model: spec.model,
+  private view(name: string, document: MonitorDocument, state: MonitorState): MonitorView {
+    return viewOf(name, document, state, {
       origin: this.book.origin(name),
-      level: worst.level,
-      reason: worst.reason,
-      version: state.champion,
-      references: (this.references.get(name) ?? []).map((one) => ({
-        version: one.version,
-        frozen_at: one.frozenAt,
-        source: one.source,
-        rows: one.slices['']?.rows ?? 0,
-        columns: one.columns.length,
-      })),
-      alarms,
-      last_window:
-        window === undefined ? null : { state: window.state, reason: window.reason, rows: window.rows, to: window.to },
-      labels: { total, pending, unmatched, kept },
-      retraining:
-        spec.retrain === undefined
-          ? null
-          : {
-              active: retrain.active?.id ?? null,
-              waiting: retrain.waiting,
-              breaker: retrain.breaker.open ? retrain.breaker.reason : '',
-              last: retrain.last?.id ?? null,
-              in_vain: retrain.inVain,
-            },
-    };
+      references: this.references.get(name) ?? [],
+      labels: this.labels.get(name),
+      window: this.lastWindows.get(name),
+    });
   }
 }
 
 /** As the log has it: `level` is the line's own there. */
 function told({ level, ...facts }: { level: string; [name: string]: unknown }): object {
   return { ...facts, alarm: level };
-}
-
-/** Why a monitor wants to retrain now; undefined: it does not. The champion's windows count, not a candidate's. */
-function wanted(spec: RetrainSpec, state: MonitorState, labels: number, now: number): Want | undefined {
-  const { champion, retrain, alarms } = state;
-  for (const [place, alarm] of Object.entries(alarms)) {
-    const [signal, version] = place.split('/');
-    const cause = signal === 'drift' ? 'drift' : 'quality';
-    if (alarm.level !== 'alert' || version !== champion || !spec.on[cause]) continue;
-    return { cause, version, reason: alarm.reason, changedAt: alarm.changedAt, key: `${place}/${alarm.since}` };
-  }
-  // The log thread counts from its start.
-  const fresh = labels - (labels < retrain.labelsAt ? 0 : retrain.labelsAt);
-  if (spec.on.labels !== undefined && fresh >= spec.on.labels)
-    return { cause: 'labels', version: champion, reason: `${fresh} new labels`, changedAt: 0, key: `labels/${labels}` };
-  if (spec.on.schedule !== undefined && retrain.due > 0 && now >= retrain.due) {
-    const reason = `schedule ${spec.on.schedule.cron}, due ${new Date(retrain.due).toISOString()}`;
-    return { cause: 'schedule', version: champion, reason, changedAt: 0, key: `schedule/${retrain.due}` };
-  }
-  return undefined;
-}
-
-/** The version of the model that a run registered. */
-function registeredBy(run: FullRunView, model: string): string | undefined {
-  for (const { kind, values } of run.steps) {
-    const found = values.version as { name?: string; version?: string } | undefined;
-    if (kind === 'register' && found?.name === model) return found.version;
-  }
-  return undefined;
 }

@@ -2,7 +2,7 @@ import type { AdminServices } from '../admin/services.ts';
 import { configSchema } from '../config/schema.ts';
 import { emptyStatus } from '../eventlog/metrics.ts';
 import type { FeatureDocument } from '../features/documents/schema.ts';
-import type { MonitorView } from '../monitoring/monitors.ts';
+import type { MonitorView } from '../monitoring/view.ts';
 import type { ServingTable, ServingVersion, VersionStatus } from '../pipeline/types.ts';
 import { RegistryFront } from '../registry/front.ts';
 import { allocateChunk } from '../telemetry/metrics-block.ts';

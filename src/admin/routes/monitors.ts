@@ -1,4 +1,4 @@
-import type { MonitorView } from '../../monitoring/monitors.ts';
+import type { MonitorView } from '../../monitoring/view.ts';
 import { keyBefore, keyPage } from '../../registry/models/pages.ts';
 import { invalidArgument } from '../../shared/errors.ts';
 import { asObject } from '../body.ts';

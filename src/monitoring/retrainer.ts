@@ -1,0 +1,247 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { toSwitchyardError } from '../shared/errors.ts';
+import type { RunWish } from '../training/pipelines/pipelines.ts';
+import type { FullRunView } from '../training/pipelines/view.ts';
+import { nextDue } from '../training/triggers/causes.ts';
+import type { MonitorDocument, RetrainSpec } from './document.ts';
+import type { MonitorMetrics } from './metrics.ts';
+import {
+  decideRetraining,
+  isOver,
+  type RetrainState,
+  type Want,
+  withBreaker,
+  withEnd,
+  withStart,
+} from './retraining.ts';
+import type { MonitorState, MonitorStore, RetrainingRow } from './store.ts';
+import type { Exported } from './types.ts';
+
+/** A canary as a route tells of it. */
+export interface RolloutFacts {
+  route: string;
+  phase: string;
+  reason: string;
+  /** What the controller noted, oldest first. */
+  history: { at: number; message: string }[];
+}
+
+export interface RetrainerParts {
+  dataDir: string;
+  /** The log thread; undefined: nothing is logged. */
+  feed:
+    | {
+        labelledRows(monitor: string, since: number): Promise<number>;
+        exportLabels(monitor: string, since: number, file: string): Promise<Exported>;
+      }
+    | undefined;
+  pipelines: { run(wish: RunWish): Promise<FullRunView>; getRun(id: string): Promise<FullRunView> };
+  /** The last rollout of a version of a model, if a route has one. */
+  rollout(model: string, version: string): RolloutFacts | undefined;
+  log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
+}
+
+/** Carries out what retraining.ts decides, and follows each retraining to its promotion or its end. */
+export class Retrainer {
+  private readonly store: MonitorStore;
+  private readonly metrics: MonitorMetrics;
+  private readonly parts: RetrainerParts;
+
+  constructor(store: MonitorStore, metrics: MonitorMetrics, parts: RetrainerParts) {
+    this.store = store;
+    this.metrics = metrics;
+    this.parts = parts;
+  }
+
+  /** One look after another, never two at a time. `labels`: joined so far. */
+  async look(document: MonitorDocument, spec: RetrainSpec, labels: number): Promise<void> {
+    await this.watch(document, spec);
+    await this.consider(document, spec, labels);
+  }
+
+  /** How the retraining that goes on stands. */
+  private async watch({ metadata: { name }, spec: { model } }: MonitorDocument, spec: RetrainSpec): Promise<void> {
+    const { store } = this;
+    const { active } = (await store.state(name)).retrain;
+    if (active === null) return;
+    const row = await store.retraining(active.id);
+    if (row === undefined)
+      return this.finish(name, { id: active.id, status: 'failed', version: '' }, 'it is not known');
+    if (isOver(row.status))
+      return this.finish(name, { id: row.id, status: row.status, version: row.version }, row.outcome);
+    let run: FullRunView;
+    try {
+      run = await this.parts.pipelines.getRun(row.pipelineRun);
+    } catch (error) {
+      if (toSwitchyardError(error).code !== 'not_found') throw error;
+      return this.finish(name, { id: row.id, status: 'failed', version: '' }, 'the server ended before it could begin');
+    }
+    if (run.status === 'failed' || run.status === 'cancelled')
+      return this.finish(name, { id: row.id, status: 'failed', version: '' }, `pipeline run ${run.id}: ${run.reason}`);
+    if (run.status !== 'succeeded') return;
+    const version = registeredBy(run, model);
+    if (version === undefined)
+      return this.finish(
+        name,
+        { id: row.id, status: 'failed', version: '' },
+        `pipeline run ${run.id} registered no version of ${model}`,
+      );
+    const { champion } = await store.state(name);
+    if (champion === version)
+      return this.finish(name, { id: row.id, status: 'promoted', version }, `version ${version} is ${spec.alias}`);
+    if (row.status === 'running') {
+      const outcome = `version ${version} passed its gate, and waits to be ${spec.alias}`;
+      await store.changeRetraining(row.id, { status: 'canary', version, outcome });
+      this.parts.log('info', 'a retrained version waits for its promotion', { monitor: name, version, run: run.id });
+    }
+    const rollout = this.parts.rollout(model, version);
+    if (rollout?.phase === 'rolledBack')
+      return this.finish(
+        name,
+        { id: row.id, status: 'notPromoted', version },
+        `route ${rollout.route} rolled it back: ${rollout.reason}`,
+      );
+    if (Date.now() - (run.ended_at ?? row.createdAt) > spec.promoteWithin)
+      return this.finish(
+        name,
+        { id: row.id, status: 'notPromoted', version },
+        `version ${version} was not promoted in time`,
+      );
+  }
+
+  private async finish(
+    name: string,
+    end: { id: string; status: RetrainingRow['status']; version: string },
+    outcome: string,
+  ): Promise<void> {
+    const { store } = this;
+    const now = Date.now();
+    await store.changeRetraining(end.id, { status: end.status, outcome, version: end.version, endedAt: now });
+    await store.update(name, now, (state) => ({ ...state, retrain: withEnd(state.retrain, end, now) }));
+    this.metrics.retraining(name, end.status);
+    const level = end.status === 'promoted' ? 'info' : 'warn';
+    this.parts.log(level, 'a retraining ended', { monitor: name, retraining: end.id, status: end.status, outcome });
+  }
+
+  private async consider(document: MonitorDocument, spec: RetrainSpec, labels: number): Promise<void> {
+    const { feed } = this.parts;
+    const { name } = document.metadata;
+    const { store } = this;
+    const now = Date.now();
+    let state = await store.state(name);
+    if (spec.on.schedule !== undefined && state.retrain.due === 0) {
+      const due = nextDue(spec.on.schedule, now) ?? Number.MAX_SAFE_INTEGER;
+      state = (await store.update(name, now, (old) => ({ ...old, retrain: { ...old.retrain, due } }))).after;
+    }
+    const want = wanted(spec, state, labels, now);
+    if (want === undefined || feed === undefined) return this.waits(name, state.retrain, '');
+    const since = spec.data.since === 'all' ? 0 : want.changedAt;
+    const rows = await feed.labelledRows(name, since);
+    const decision = decideRetraining(spec, state.retrain, want, rows, now);
+    if (decision.what === 'wait') return this.waits(name, state.retrain, `${want.reason}; ${decision.reason}`);
+    if (decision.what === 'trip') {
+      await store.update(name, now, (old) => ({ ...old, retrain: withBreaker(old.retrain, decision.reason, now) }));
+      this.metrics.breaker(name, true);
+      this.parts.log('error', 'retraining stops until a person resets the monitor', {
+        monitor: name,
+        reason: decision.reason,
+      });
+      return;
+    }
+    if (decision.what === 'start') await this.begin(document, spec, state, want, since, labels);
+  }
+
+  private async waits(name: string, { waiting }: RetrainState, reason: string): Promise<void> {
+    // Figures in the reason change all the time; what it waits for is told once.
+    const shape = (text: string): string => text.replace(/\d+/g, '0');
+    if (shape(waiting) === shape(reason)) return;
+    const { store } = this;
+    await store.update(name, Date.now(), (state) => ({ ...state, retrain: { ...state.retrain, waiting: reason } }));
+    if (reason !== '') this.parts.log('info', 'a retraining waits', { monitor: name, reason });
+  }
+
+  /** What is to be done is written down first: a server that ends in between does not do it twice. */
+  private async begin(
+    document: MonitorDocument,
+    spec: RetrainSpec,
+    state: MonitorState,
+    want: Want,
+    since: number,
+    labels: number,
+  ): Promise<void> {
+    const { store } = this;
+    const { name } = document.metadata;
+    const now = Date.now();
+    const id = createHash('sha256')
+      .update(`${name}\0${want.key}\0${state.retrain.last?.id ?? ''}\0${state.generation}`)
+      .digest('hex')
+      .slice(0, 16);
+    const file = join(this.parts.dataDir, 'monitoring', name, `${id}.csv`);
+    const exported = await this.parts.feed!.exportLabels(name, since, file);
+    await store.addRetraining({
+      id,
+      monitor: name,
+      model: document.spec.model,
+      fromVersion: want.version,
+      cause: want.cause,
+      reason: want.reason,
+      changedAt: want.changedAt,
+      status: 'running',
+      outcome: '',
+      dataset: { ...exported, file },
+      pipelineRun: id,
+      version: '',
+      createdAt: now,
+      endedAt: null,
+    });
+    await store.update(name, now, (old) => ({
+      ...old,
+      retrain: { ...withStart(spec, old.retrain, id, want, now), labelsAt: labels, due: 0 },
+    }));
+    const facts = { monitor: name, retraining: id, cause: want.cause, reason: want.reason, rows: exported.rows };
+    try {
+      await this.parts.pipelines.run({
+        pipeline: spec.pipeline,
+        environment: spec.environment,
+        parameters: { ...spec.parameters, [spec.data.parameter]: file },
+        actor: `monitor ${name}`,
+        reason: `${want.cause}: ${want.reason}`,
+        idempotencyKey: id,
+      });
+      this.parts.log('info', 'a retraining began', facts);
+    } catch (error) {
+      const outcome = `the pipeline could not begin: ${toSwitchyardError(error).message}`;
+      await this.finish(name, { id, status: 'failed', version: '' }, outcome);
+    }
+  }
+}
+
+/** Why a monitor wants to retrain now; undefined: it does not. The champion's windows count, not a candidate's. */
+function wanted(spec: RetrainSpec, state: MonitorState, labels: number, now: number): Want | undefined {
+  const { champion, retrain, alarms } = state;
+  for (const [place, alarm] of Object.entries(alarms)) {
+    const [signal, version] = place.split('/');
+    const cause = signal === 'drift' ? 'drift' : 'quality';
+    if (alarm.level !== 'alert' || version !== champion || !spec.on[cause]) continue;
+    return { cause, version, reason: alarm.reason, changedAt: alarm.changedAt, key: `${place}/${alarm.since}` };
+  }
+  // The log thread counts from its start.
+  const fresh = labels - (labels < retrain.labelsAt ? 0 : retrain.labelsAt);
+  if (spec.on.labels !== undefined && fresh >= spec.on.labels)
+    return { cause: 'labels', version: champion, reason: `${fresh} new labels`, changedAt: 0, key: `labels/${labels}` };
+  if (spec.on.schedule !== undefined && retrain.due > 0 && now >= retrain.due) {
+    const reason = `schedule ${spec.on.schedule.cron}, due ${new Date(retrain.due).toISOString()}`;
+    return { cause: 'schedule', version: champion, reason, changedAt: 0, key: `schedule/${retrain.due}` };
+  }
+  return undefined;
+}
+
+/** The version of the model that a run registered. */
+function registeredBy(run: FullRunView, model: string): string | undefined {
+  for (const { kind, values } of run.steps) {
+    const found = values.version as { name?: string; version?: string } | undefined;
+    if (kind === 'register' && found?.name === model) return found.version;
+  }
+  return undefined;
+}

@@ -7,18 +7,18 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { RegistryUnderTest, registrySettings } from '../testing/registry.ts';
+import { RegistryUnderTest } from '../testing/registry.ts';
 
 /** .ci/run asks for 200. */
 const KILLS = Number(process.env.SWITCHYARD_TEST_KILLS ?? 3);
-const SERVER = fileURLToPath(new URL('../testing/registry-server.mjs', import.meta.url));
+const SERVER = fileURLToPath(new URL('../testing/registry-server.ts', import.meta.url));
 const WRITERS = 6;
 
 const dataDir = mkdtempSync(join(tmpdir(), 'registry-kill-'));
 after(() => rmSync(dataDir, { recursive: true, force: true }));
 
 async function start(database: string): Promise<{ child: ChildProcess; url: string }> {
-  const child = spawn(process.execPath, [SERVER, JSON.stringify(registrySettings(dataDir, database))], {
+  const child = spawn(process.execPath, ['--import', 'tsx', SERVER, dataDir, database], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const [port] = (await once(createInterface({ input: child.stdout! }), 'line')) as [string];

@@ -7,16 +7,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { RegistryUnderTest, registrySettings } from '../../testing/registry.ts';
+import { RegistryUnderTest } from '../../testing/registry.ts';
 
 // .ci/run kills 200 times.
 const KILLS = Number(process.env.SWITCHYARD_TEST_KILLS ?? 2);
-const PROGRAM = fileURLToPath(new URL('../../testing/registry-server.mjs', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('../../testing/registry-server.ts', import.meta.url));
 const FILES = '/api/2.0/mlflow-artifacts/artifacts';
 const PART = 600_000;
 
 async function start(dataDir: string, database: string): Promise<{ child: ChildProcess; url: string }> {
-  const child = spawn(process.execPath, [PROGRAM, JSON.stringify(registrySettings(dataDir, database))], {
+  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, dataDir, database], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const [line] = (await once(child.stdout!, 'data')) as [Buffer];

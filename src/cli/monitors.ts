@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { parseAllDocuments } from 'yaml';
 import type { MonitorsApi } from '../client/monitors.ts';
 import { CliError, type Output } from './io.ts';
 import { renderLineage, renderMonitor, renderMonitors } from './monitors-view.ts';
@@ -40,7 +39,8 @@ export function addMonitors(program: Command, output: Output): void {
     .argument('<file>')
     .option('--dry-run', 'only check')
     .action(async (file: string, flags: AdminFlags & { dryRun?: boolean }) => {
-      const changed = await (await connectMonitors(flags)).apply(documentsOf(file), flags.dryRun === true);
+      const documents = await documentsOf(file);
+      const changed = await (await connectMonitors(flags)).apply(documents, flags.dryRun === true);
       print(flags, changed, () => `${flags.dryRun === true ? 'can be made' : 'made'}: ${changed.join(', ')}`);
     });
   withAdmin(monitors.command('delete').description('remove a monitor that was made over the API'))
@@ -67,7 +67,8 @@ export function addMonitors(program: Command, output: Output): void {
     });
 }
 
-function documentsOf(file: string): unknown[] {
+async function documentsOf(file: string): Promise<unknown[]> {
+  const { parseAllDocuments } = await import('yaml');
   let text: string;
   try {
     text = readFileSync(file, 'utf8');

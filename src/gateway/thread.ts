@@ -12,7 +12,7 @@ import { RoutedDataPlane } from '../pipeline/routed/routed-data-plane.ts';
 import type { ServingTable } from '../pipeline/types.ts';
 import { carriesNatively, grpcLibrary, grpcTransportProblem } from '../server/grpc/open-transport.ts';
 import { startGrpcServer } from '../server/grpc/start-grpc-server.ts';
-import { freePort, httpLibrary } from '../server/http/open.ts';
+import { httpLibrary, openOnFree } from '../server/http/open.ts';
 import { startHttpServer } from '../server/http/start.ts';
 import type { GatewayServices } from '../server/services.ts';
 import { monotonicMs } from '../shared/clock.ts';
@@ -199,33 +199,35 @@ async function listen({ services, log }: Built, sharedHttpPort: number, sharedGr
     return undefined;
   }
   // uWS shares ports among threads, and would share one with a stranger's process in silence.
-  const httpPort = sharedHttpPort === 0 ? await freePort(server.host, server.httpPort) : sharedHttpPort;
-  const http = await startHttpServer(services, {
-    host: server.host,
-    port: httpPort,
-    tls: server.tls,
-    maxConnectionsPerAddress: server.maxConnectionsPerAddress,
-    settings: { serverTiming: server.serverTiming, overloadStatus: server.overloadStatus },
-    library: httpLibrary(process.env.SWITCHYARD_HTTP),
-    exclusivePort: config.threads.gateways === 1,
-    log: log.logger,
-  });
+  const openHttp = (port: number) =>
+    startHttpServer(services, {
+      host: server.host,
+      port,
+      tls: server.tls,
+      maxConnectionsPerAddress: server.maxConnectionsPerAddress,
+      settings: { serverTiming: server.serverTiming, overloadStatus: server.overloadStatus },
+      library: httpLibrary(process.env.SWITCHYARD_HTTP),
+      exclusivePort: config.threads.gateways === 1,
+      log: log.logger,
+    });
+  const http =
+    sharedHttpPort === 0 ? await openOnFree(server.host, server.httpPort, openHttp) : await openHttp(sharedHttpPort);
   const library = grpcLibrary(process.env.SWITCHYARD_GRPC);
   const shared = config.threads.gateways > 1 && carriesNatively(library, server.tls !== undefined);
-  let grpcPort = server.grpcPort;
+  const openGrpc = (port: number) =>
+    startGrpcServer(services, {
+      host: server.host,
+      port,
+      tls: grpcTls(server.tls),
+      maxMessageBytes: server.maxBodyBytes,
+      library,
+      shared,
+    });
+  let grpc: Awaited<ReturnType<typeof openGrpc>> | undefined;
+  if (!shared) grpc = data.serveGrpc ? await openGrpc(server.grpcPort) : undefined;
   // As with HTTP: a port that threads share would be shared with a stranger in silence.
-  if (shared) grpcPort = sharedGrpcPort === 0 ? await freePort(server.host, server.grpcPort) : sharedGrpcPort;
-  const grpc =
-    data.serveGrpc || shared
-      ? await startGrpcServer(services, {
-          host: server.host,
-          port: grpcPort,
-          tls: grpcTls(server.tls),
-          maxMessageBytes: server.maxBodyBytes,
-          library,
-          shared,
-        })
-      : undefined;
+  else if (sharedGrpcPort === 0) grpc = await openOnFree(server.host, server.grpcPort, openGrpc);
+  else grpc = await openGrpc(sharedGrpcPort);
   post({ kind: 'listening', httpPort: http.port, grpcPort: grpc?.port ?? 0 });
   return { http, grpc };
 }

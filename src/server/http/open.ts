@@ -57,6 +57,23 @@ export async function listen(
   return (await import('./uws.ts')).listenUws(options, handler);
 }
 
+const FREE_PORT_TRIES = 5;
+
+/**
+ * Opens on a port that nobody listens on, as {@link freePort} finds it. One that the system chose may be taken by
+ * another process before it is opened: then on another.
+ */
+export async function openOnFree<T>(host: string, port: number, open: (port: number) => Promise<T>): Promise<T> {
+  for (let tries = port === 0 ? FREE_PORT_TRIES : 1; ; tries--) {
+    const found = await freePort(host, port);
+    try {
+      return await open(found);
+    } catch (error) {
+      if (tries === 1) throw error;
+    }
+  }
+}
+
 /**
  * Rejects when someone listens on the port. uWS shares ports (SO_REUSEPORT) among its threads, and so would share one
  * with another process of the same user in silence; the first thread asks before the others listen. It does not share a

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { speak } from '../../testing/raw-http.ts';
 import { tooSlow } from './node.ts';
-import { freePort, httpLibrary, listen } from './open.ts';
+import { freePort, httpLibrary, listen, openOnFree } from './open.ts';
 import type { HttpExchange, HttpHandler, HttpServer, ListenOptions, RequestHead } from './socket.ts';
 
 const log = { warn: () => assert.fail('no warning expected') };
@@ -377,6 +377,27 @@ for (const library of ['uws', 'node'] as const) {
       await assert.rejects(open({ port: server.port, exclusivePort: true }));
       await assert.rejects(freePort('127.0.0.1', server.port), /cannot listen on 127\.0\.0\.1/);
       assert.ok((await freePort('127.0.0.1', 0)) > 0);
+    });
+
+    it('opens on another port when the one that was free is taken meanwhile, and never on another than asked for', async () => {
+      const asked: number[] = [];
+      const opened = await openOnFree('127.0.0.1', 0, async (port) => {
+        asked.push(port);
+        if (asked.length < 3) throw new Error('taken');
+        return port;
+      });
+      assert.equal(asked.length, 3);
+      assert.equal(opened, asked[2]);
+      const taken = () => Promise.reject(new Error('taken'));
+      await assert.rejects(openOnFree('127.0.0.1', 0, taken), /taken/);
+      const port = await freePort('127.0.0.1', 0);
+      let tries = 0;
+      const once = () => {
+        tries++;
+        return taken();
+      };
+      await assert.rejects(openOnFree('127.0.0.1', port, once), /taken/);
+      assert.equal(tries, 1);
     });
 
     it('speaks TLS', async () => {

@@ -34,9 +34,3 @@ export function readModelValidation(text: string, name: string): ModelValidation
   const problems = error.issues.map(({ path, message }) => `${[name, ...path].join('.')}: ${message}`);
   throw invalidArgument(problems.join('; '));
 }
-
-/** "x[3]" → x and 3; "x" → x and -1. */
-export function splitField(field: string): { input: string; column: number } {
-  const [, input, column] = /^(.*)\[(\d+)\]$/.exec(field) ?? [];
-  return input === undefined ? { input: field, column: -1 } : { input, column: Number(column) };
-}

@@ -26,15 +26,9 @@ import { type JoinCounts, sumJoins } from './serving/join.ts';
 import type { Transforms } from './serving/plan.ts';
 import { createOnlineStore } from './store/create-store.ts';
 import type { OnlineStore, Row } from './store/online-store.ts';
-import {
-  applyTransform,
-  type FittedTransform,
-  fitTransform,
-  readFitted,
-  readTransformSpec,
-  transformColumns,
-  transformDigest,
-} from './transforms/transform.ts';
+import { applyTransform, transformColumns } from './transforms/apply.ts';
+import { fitTransform, transformDigest } from './transforms/fit.ts';
+import { type FittedTransform, readFitted, readTransformSpec } from './transforms/spec.ts';
 
 export interface FeaturesParts {
   config: FeaturesConfig;

@@ -17,11 +17,11 @@ import { startHttpServer } from '../server/http/start.ts';
 import type { GatewayServices } from '../server/services.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { idSource } from '../shared/ids.ts';
-import { createLogger } from '../telemetry/logging.ts';
+import { createLogger, type Logger } from '../telemetry/logging.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { createTracer } from '../telemetry/tracing.ts';
 import { nativeProblem } from '../tensor/native.ts';
-import { InferenceTopic } from '../topics/inference-topic.ts';
+import type { InferenceTopic } from '../topics/inference-topic.ts';
 import { Door } from '../validation/door.ts';
 import { ThreadControlClient } from './control-client.ts';
 import type { GatewayCommand, GatewayEvent, GatewayThreadData } from './messages.ts';
@@ -124,16 +124,7 @@ async function build() {
     told = requests;
   }, FEATURES_INTERVAL_MS).unref();
 
-  const topics = !data.topics
-    ? []
-    : config.kafka.inference.map(
-        (each) => new InferenceTopic(each, { kafka: config.kafka, plane: routed, log: log.logger }),
-      );
-  setInterval(() => {
-    if (topics.length === 0) return;
-    const counts = Object.fromEntries(config.kafka.inference.map(({ requests }, i) => [requests, topics[i].counts]));
-    post({ kind: 'topics', counts });
-  }, FEATURES_INTERVAL_MS).unref();
+  const topics = data.topics ? await openTopics(routed, log.logger) : [];
 
   const state = { ready: false };
   const services: GatewayServices = {
@@ -188,6 +179,18 @@ function grpcTls(tls: typeof config.server.tls) {
           ? ('require' as const)
           : ('request' as const),
   };
+}
+
+/** Requests over topics: only the thread that serves them loads what reads Kafka. */
+async function openTopics(plane: RoutedDataPlane, logger: Logger): Promise<InferenceTopic[]> {
+  const { InferenceTopic: Topic } = await import('../topics/inference-topic.ts');
+  const { inference } = config.kafka;
+  const topics = inference.map((each) => new Topic(each, { kafka: config.kafka, plane, log: logger }));
+  setInterval(() => {
+    const counts = Object.fromEntries(inference.map(({ requests }, i) => [requests, topics[i].counts]));
+    post({ kind: 'topics', counts });
+  }, FEATURES_INTERVAL_MS).unref();
+  return topics;
 }
 
 type Built = Awaited<ReturnType<typeof build>>;

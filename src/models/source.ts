@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { ModelConfig } from '../config/model-config.ts';
 import { invalidArgument } from '../shared/errors.ts';
 import { isRemote } from './config/backends.ts';
+import { readDocumentExtensions } from './config/document-extensions.ts';
 import type { RawConfig } from './config/map.ts';
 import { type NormaliseContext, normaliseConfig } from './config/normalise.ts';
 import { asRawModel } from './config/raw-types.ts';
@@ -47,7 +48,8 @@ export async function readSource(source: ModelSource, options: SourceOptions): P
     gpus: options.gpus,
     defaultIsolation: options.defaultIsolation,
   };
-  const config = normaliseConfig(raw, context);
+  const normal = normaliseConfig(raw, context);
+  const config = { ...normal, ...readDocumentExtensions(normal.parameters) };
   const fileless = isRemote(config.backend) || config.backend === 'ensemble';
   let versions = scanned.versions;
   if (fileless) {

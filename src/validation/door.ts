@@ -1,6 +1,5 @@
 import type { FieldRule } from '../config/data-schema.ts';
 import type { ModelConfig } from '../config/model-config.ts';
-import { splitField } from '../config/model-validation.ts';
 import type { DoorStep } from '../pipeline/door-step.ts';
 import type { InferRequest, RequestContext, ServingVersion } from '../pipeline/types.ts';
 import { invalidArgument } from '../shared/errors.ts';
@@ -76,6 +75,12 @@ function prepare(fields: Readonly<Record<string, FieldRule>>): Check[] {
     values: rule.values === undefined ? undefined : new Set(rule.values),
     allowed: rule.values === undefined ? '' : shownList(rule.values),
   }));
+}
+
+/** "x[3]" → x and 3; "x" → x and -1. */
+function splitField(field: string): { input: string; column: number } {
+  const [, input, column] = /^(.*)\[(\d+)\]$/.exec(field) ?? [];
+  return input === undefined ? { input: field, column: -1 } : { input, column: Number(column) };
 }
 
 function shownList(values: readonly unknown[]): string {

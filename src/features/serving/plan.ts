@@ -3,7 +3,8 @@ import type { ModelConfig, TensorSpec } from '../../config/model-config.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import { type FeatureSet, type Selection, selectRefs, type View } from '../documents/catalog.ts';
 import type { Scalar } from '../documents/values.ts';
-import { type FittedTransform, transformWidth } from '../transforms/transform.ts';
+import { transformWidth } from '../transforms/apply.ts';
+import type { FittedTransform } from '../transforms/spec.ts';
 import { canFill } from './elements.ts';
 
 /** Where a feature's value goes. */

@@ -1,5 +1,5 @@
 import type { FeatureValue } from '../documents/values.ts';
-import { applyTransform } from '../transforms/transform.ts';
+import { applyTransform } from '../transforms/apply.ts';
 import type { InputMatrix } from './elements.ts';
 import type { PlannedInput } from './plan.ts';
 

@@ -12,17 +12,9 @@ import { historicalFeatures } from '../offline/historical.ts';
 import { FeatureJoiner } from '../serving/join.ts';
 import { MemoryStore } from '../store/memory-store.ts';
 import type { Row } from '../store/online-store.ts';
-import {
-  applyTransform,
-  type FittedTransform,
-  fitTransform,
-  hashOf,
-  readFitted,
-  readTransformSpec,
-  transformColumns,
-  transformDigest,
-  transformWidth,
-} from './transform.ts';
+import { applyTransform, hashOf, transformColumns, transformWidth } from './apply.ts';
+import { fitTransform, transformDigest } from './fit.ts';
+import { type FittedTransform, readFitted, readTransformSpec } from './spec.ts';
 
 const STEPS = [
   { feature: 'age', kind: 'standard' },

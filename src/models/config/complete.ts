@@ -54,6 +54,8 @@ function finishConfig(config: ModelConfig, raw: RawModel): ModelConfig {
     warmup: config.warmup,
     instanceGroups: config.instanceGroups,
     isolation: config.isolation,
+    ...(config.features === undefined ? {} : { features: config.features }),
+    ...(config.validation === undefined ? {} : { validation: config.validation }),
     raw: expandDefaults(complete.raw),
   };
 }

@@ -1,10 +1,11 @@
-import { type FeatureJoin, readFeatureJoin } from '../../config/feature-join.ts';
-import { type ModelValidation, readModelValidation } from '../../config/model-validation.ts';
 import { invalidArgument } from '../../shared/errors.ts';
 import { nearest } from './map.ts';
 import { EXTENSION_PREFIX, EXTENSIONS } from './schema.ts';
 
-/** Switchyard's own settings of a model, from its `switchyard.*` parameters. */
+/**
+ * Switchyard's own settings of a model, from its `switchyard.*` parameters. Those that are documents of their own,
+ * `features` and `validation`, are read once by document-extensions.ts: executors complete configurations without them.
+ */
 export interface Extensions {
   /** undefined: by the model (custom operators are isolated) or the server's default. */
   isolation: 'thread' | 'process' | undefined;
@@ -19,10 +20,6 @@ export interface Extensions {
   preflightCompare: boolean;
   /** Never evicted under the memory budget. */
   pinned: boolean;
-  /** Inputs that come from the feature store. */
-  features: FeatureJoin | undefined;
-  /** What requests are checked by at the door. */
-  validation: ModelValidation | undefined;
 }
 
 const ON_OFF: Readonly<Record<string, boolean>> = {
@@ -67,8 +64,6 @@ export function readExtensions(parameters: Readonly<Record<string, string>>): Ex
       throw invalidArgument(`${EXTENSION_PREFIX}${name} is "${value}"; allowed: on, off`);
     return ON_OFF[value];
   };
-  const features = text('features');
-  const validation = text('validation');
   const isolation = text('isolation');
   if (isolation !== undefined && isolation !== 'thread' && isolation !== 'process') {
     throw invalidArgument(`${EXTENSION_PREFIX}isolation is "${isolation}"; allowed: thread, process`);
@@ -83,8 +78,6 @@ export function readExtensions(parameters: Readonly<Record<string, string>>): Ex
     preflight: flag('preflight', true),
     preflightCompare: flag('preflight_compare', true),
     pinned: flag('pinned', false),
-    features: features === undefined ? undefined : readFeatureJoin(features, `${EXTENSION_PREFIX}features`),
-    validation: validation === undefined ? undefined : readModelValidation(validation, `${EXTENSION_PREFIX}validation`),
   };
 }
 

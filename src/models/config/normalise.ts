@@ -66,8 +66,6 @@ export function normaliseConfig(source: RawConfig, context: NormaliseContext): M
     warmup: (raw.model_warmup ?? []).map((warmup, i) => warmupSpec(warmup, i, context)),
     parameters,
     latencyTargetMs: extensions.latencyTargetMs,
-    ...(extensions.features === undefined ? {} : { features: extensions.features }),
-    ...(extensions.validation === undefined ? {} : { validation: extensions.validation }),
     raw: { ...source, name: context.name, platform, backend: backend === 'ensemble' ? '' : backend },
   };
 }

@@ -1,28 +1,18 @@
 import { z } from 'zod';
+import { BOTH_KEYS, bothKeys, s3Fields } from './s3-schema.ts';
 
+const { bucket, ...reached } = s3Fields;
 const s3 = z
   .strictObject({
-    bucket: z
-      .string()
-      .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'allowed: 3 to 63 lower-case letters, digits, "." and "-"')
-      .describe('An existing bucket'),
+    bucket: bucket.describe('An existing bucket'),
     prefix: z
       .string()
       .regex(/^([\w.-]+\/)*$/, 'allowed: empty, or parts that each end in "/"')
       .default('switchyard/')
       .describe('Put before every key'),
-    endpoint: z
-      .url({ protocol: /^https?$/ })
-      .optional()
-      .describe('Of an S3-compatible store; absent: AWS'),
-    region: z.string().default('us-east-1'),
-    pathStyle: z.boolean().default(false).describe('Bucket in the path instead of the host name, as MinIO wants it'),
-    accessKeyId: z.string().optional().describe('Absent: environment, profile or instance role'),
-    secretAccessKey: z.string().optional(),
+    ...reached,
   })
-  .refine((s) => (s.accessKeyId === undefined) === (s.secretAccessKey === undefined), {
-    message: 'give accessKeyId and secretAccessKey, or neither',
-  });
+  .refine(bothKeys, BOTH_KEYS);
 
 /** `registry.artifacts`: where the bytes of artifacts lie. */
 export const artifactsSchema = z

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { hostsSchema } from './hosts-schema.ts';
+import { BOTH_KEYS, bothKeys, s3Fields } from './s3-schema.ts';
 
 const postgres = z.strictObject({
   kind: z.literal('postgres'),
@@ -9,24 +11,7 @@ const postgres = z.strictObject({
   statementSeconds: z.number().positive().max(86_400).default(600).describe('A query that takes longer is ended'),
 });
 
-const s3 = z
-  .strictObject({
-    kind: z.literal('s3'),
-    bucket: z
-      .string()
-      .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'allowed: 3 to 63 lower-case letters, digits, "." and "-"'),
-    endpoint: z
-      .url({ protocol: /^https?$/ })
-      .optional()
-      .describe('Of an S3-compatible store; absent: AWS'),
-    region: z.string().default('us-east-1'),
-    pathStyle: z.boolean().default(false).describe('Bucket in the path instead of the host name, as MinIO wants it'),
-    accessKeyId: z.string().optional().describe('Absent: environment, profile or instance role'),
-    secretAccessKey: z.string().optional(),
-  })
-  .refine((connection) => (connection.accessKeyId === undefined) === (connection.secretAccessKey === undefined), {
-    message: 'give accessKeyId and secretAccessKey, or neither',
-  });
+const s3 = z.strictObject({ kind: z.literal('s3'), ...s3Fields }).refine(bothKeys, BOTH_KEYS);
 
 /** `datasets`: what imports may read, and where exports may go. Requests name a connection; its secrets stay here. */
 export const datasetsSchema = z
@@ -35,22 +20,7 @@ export const datasetsSchema = z
       .array(z.string().min(1))
       .default([])
       .describe('Folders whose files imports may read and exports may write'),
-    http: z
-      .strictObject({
-        schemes: z
-          .array(z.enum(['https', 'http']))
-          .min(1)
-          .default(['https']),
-        hosts: z
-          .array(z.string())
-          .default([])
-          .describe('"host", "host:port" or "*.suffix" that imports may name; empty: any'),
-        privateHosts: z
-          .array(z.string())
-          .default([])
-          .describe('"host" or "host:port" that may resolve to private, loopback or link-local addresses'),
-      })
-      .prefault({}),
+    http: hostsSchema('imports'),
     connections: z
       .record(
         z.string().regex(/^[A-Za-z0-9][\w.-]{0,63}$/, 'allowed: 1 to 64 letters, digits, "_", "." and "-"'),

@@ -6,6 +6,7 @@ import { artifactsSchema } from './artifacts-schema.ts';
 import { datasetsSchema } from './datasets-schema.ts';
 import { eventLogSchema } from './event-log-schema.ts';
 import { featuresSchema } from './features-schema.ts';
+import { hostsSchema } from './hosts-schema.ts';
 import { kafkaSchema } from './kafka-schema.ts';
 import { monitoringSchema } from './monitoring-schema.ts';
 import { pullSchema } from './pull-schema.ts';
@@ -134,22 +135,7 @@ const settings = z.strictObject({
           aliases: z.array(z.string()).default([]).describe('Aliases that only approved versions may have'),
         })
         .prefault({}),
-      webhooks: z
-        .strictObject({
-          schemes: z
-            .array(z.enum(['https', 'http']))
-            .min(1)
-            .default(['https']),
-          hosts: z
-            .array(z.string())
-            .default([])
-            .describe('"host", "host:port" or "*.suffix" that webhooks may name; empty: any'),
-          privateHosts: z
-            .array(z.string())
-            .default([])
-            .describe('"host" or "host:port" that may resolve to private, loopback or link-local addresses'),
-        })
-        .prefault({}),
+      webhooks: hostsSchema('webhooks'),
       artifacts: artifactsSchema,
     })
     .prefault({}),

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { type Document, isMap, isSeq, LineCounter, type Node, parseAllDocuments, type YAMLParseError } from 'yaml';
 import type { z } from 'zod';
 
@@ -30,6 +31,17 @@ export interface YamlFile {
   file: string;
   documents: YamlDocument[];
   lines: LineCounter;
+}
+
+/** The same of a file. Throws ConfigError, also when it cannot be read. */
+export function readYamlFile(file: string): YamlFile {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new ConfigError([`${file}: cannot be read: ${(error as Error).message}`]);
+  }
+  return readYaml(text, file);
 }
 
 /** Reads YAML within bounds (1 MiB, core schema, 100 aliases). Throws ConfigError. */

@@ -1,5 +1,6 @@
 import { dirname, join, resolve } from 'node:path';
 import { validateAdmissionConfig } from '../admission/validate-config.ts';
+import { documentFiles } from '../config/document-files.ts';
 import { ConfigError, loadConfig } from '../config/load.ts';
 import { parseRoutes, readRouteFiles } from '../config/load-routes.ts';
 import type { ModelConfig } from '../config/model-config.ts';
@@ -11,7 +12,6 @@ import { type ScannedModel, scanRepositories } from '../models/repository/scan.t
 import { readSource } from '../models/source.ts';
 import { toSwitchyardError } from '../shared/errors.ts';
 import { readAdmissionConfig } from './admission-config.ts';
-import { routeFiles } from './routes/route-files.ts';
 
 export interface Validation {
   /** Models looked at. */
@@ -56,7 +56,7 @@ export async function validateAll(
     const knows = (model: string): boolean => !closed || snapshot.models.has(model);
     try {
       const kafka = kafkaConfigured(config.kafka);
-      parseRoutes(readRouteFiles(routeFiles(config.routes.files, baseDir)), { knowsModel: knows, kafka });
+      parseRoutes(readRouteFiles(documentFiles(config.routes.files, baseDir)), { knowsModel: knows, kafka });
     } catch (error) {
       problems.push(...problemsOf(error, undefined));
     }

@@ -1,38 +1,15 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
-import { ConfigError, describe, issueMessage, located, readYaml } from '../config/yaml-file.ts';
+import { documentFiles } from '../config/document-files.ts';
+import { ConfigError, describe, issueMessage, located, readYamlFile } from '../config/yaml-file.ts';
 import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
-import { matcher } from '../training/pipelines/book.ts';
 import { type MonitorDocument, monitorSchema } from './document.ts';
 
 export type MonitorSet = ReadonlyMap<string, MonitorDocument>;
-
-const YAML = /\.ya?ml$/;
-
-/** Paths, folders (their YAML files) and patterns with * in the last part. A missing path stays, so that reading it says so. */
-function filesOf(patterns: readonly string[], baseDir: string): string[] {
-  const found = new Set<string>();
-  for (const pattern of patterns) {
-    const path = resolve(baseDir, pattern);
-    const isPattern = basename(path).includes('*');
-    const isFolder = !isPattern && existsSync(path) && statSync(path).isDirectory();
-    if (!isPattern && !isFolder) {
-      found.add(path);
-      continue;
-    }
-    const folder = isFolder ? path : dirname(path);
-    const fits = isFolder ? (name: string) => YAML.test(name) : matcher(basename(path));
-    for (const name of existsSync(folder) ? readdirSync(folder).sort() : [])
-      if (fits(name) && !name.startsWith('.')) found.add(join(folder, name));
-  }
-  return [...found];
-}
 
 /** Throws ConfigError with every problem of every file, each with its line and column. */
 export function loadMonitorFiles(patterns: readonly string[], baseDir: string): MonitorSet {
   const set = new Map<string, MonitorDocument>();
   const problems: string[] = [];
-  for (const file of filesOf(patterns, baseDir)) {
+  for (const file of documentFiles(patterns, baseDir)) {
     try {
       readFile(file, set, problems);
     } catch (error) {
@@ -45,13 +22,7 @@ export function loadMonitorFiles(patterns: readonly string[], baseDir: string): 
 }
 
 function readFile(file: string, set: Map<string, MonitorDocument>, problems: string[]): void {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new ConfigError([`${file}: cannot be read: ${(error as Error).message}`]);
-  }
-  const yaml = readYaml(text, file);
+  const yaml = readYamlFile(file);
   for (const { plain, document } of yaml.documents) {
     if (plain === null) continue;
     const result = monitorSchema.safeParse(plain);

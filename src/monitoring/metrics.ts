@@ -1,3 +1,4 @@
+import { escapeLabel } from '../telemetry/prometheus.ts';
 import type { Level } from './alarm.ts';
 import type { LabelCount, WindowSums } from './types.ts';
 import type { WindowVerdict } from './verdict.ts';
@@ -64,7 +65,7 @@ export class MonitorMetrics {
       const series = this.series(name);
       const full = `switchyard_monitor_${name}`;
       const lines = [...series.values()].map(({ labels, value }) => {
-        const text = Object.entries(labels).map(([key, own]) => `${key}="${quoted(own)}"`);
+        const text = Object.entries(labels).map(([key, own]) => `${key}="${escapeLabel(own)}"`);
         return `${full}{${text.join()}} ${value}`;
       });
       return `# HELP ${full} ${help}\n# TYPE ${full} ${type}\n${lines.map((line) => `${line}\n`).join('')}`;
@@ -86,8 +87,4 @@ export class MonitorMetrics {
     this.values.set(name, found);
     return found;
   }
-}
-
-function quoted(text: string): string {
-  return text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 }

@@ -1,8 +1,8 @@
+import { documentFiles } from '../../config/document-files.ts';
 import type { KnowsModel, RouteFile, RouteSet } from '../../config/load-routes.ts';
 import { parseRoutes, readRouteFiles } from '../../config/load-routes.ts';
 import { ConfigError } from '../../config/yaml-file.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
-import { routeFiles } from './route-files.ts';
 
 export type DocumentKind = 'Route' | 'AnalysisTemplate';
 
@@ -52,7 +52,7 @@ export class RouteBook {
   /** Reads the files. Throws ConfigError, and keeps what it has. `anyModel`: models may come later. */
   readFiles(anyModel = false): void {
     try {
-      const files = readRouteFiles(routeFiles(this.patterns, this.baseDir));
+      const files = readRouteFiles(documentFiles(this.patterns, this.baseDir));
       this.take(files, this.stored, anyModel);
       this.status = { ...this.status, problems: [] };
     } catch (error) {
@@ -65,7 +65,7 @@ export class RouteBook {
   /** Whether the files are others than those in use, for whoever begins to watch them. */
   filesChanged(): boolean {
     try {
-      return JSON.stringify(readRouteFiles(routeFiles(this.patterns, this.baseDir))) !== JSON.stringify(this.files);
+      return JSON.stringify(readRouteFiles(documentFiles(this.patterns, this.baseDir))) !== JSON.stringify(this.files);
     } catch {
       return true;
     }

@@ -1,7 +1,8 @@
+import { documentFiles } from '../../config/document-files.ts';
 import { ConfigError } from '../../config/yaml-file.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import { buildSet, emptySet, type FeatureSet } from './catalog.ts';
-import { featureFiles, loadFeatureFiles } from './load.ts';
+import { loadFeatureFiles } from './load.ts';
 import { type FeatureDocument, type FeatureKind, readDocument } from './schema.ts';
 
 export interface Change {
@@ -38,7 +39,7 @@ export class FeatureBook {
 
   /** Throws ConfigError; what was there stays in use. */
   readFiles(): void {
-    const files = loadFeatureFiles(featureFiles(this.patterns, this.baseDir));
+    const files = loadFeatureFiles(documentFiles(this.patterns, this.baseDir));
     const { set, problems } = buildSet([...files, ...this.stored.values()]);
     if (problems.length > 0)
       throw new ConfigError(problems.map(({ path, message }) => `${path.join('.')}: ${message}`));

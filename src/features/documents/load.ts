@@ -1,11 +1,9 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
 import {
   ConfigError,
   located,
   type Problem,
   place,
-  readYaml,
+  readYamlFile,
   type YamlDocument,
   type YamlFile,
 } from '../../config/yaml-file.ts';
@@ -24,7 +22,7 @@ export function loadFeatureFiles(files: readonly string[]): FeatureDocument[] {
   const placed: Placed[] = [];
   for (const file of files) {
     try {
-      const yaml = readYaml(readText(file), file);
+      const yaml = readYamlFile(file);
       const found: Problem[] = [];
       for (const source of yaml.documents) {
         if (source.plain === null) continue;
@@ -48,36 +46,7 @@ export function loadFeatureFiles(files: readonly string[]): FeatureDocument[] {
   return placed.map(({ document }) => document);
 }
 
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new ConfigError([`${file}: cannot be read: ${(error as Error).message}`]);
-  }
-}
-
 function problemAt({ document }: YamlDocument, path: PropertyKey[], message: string): Problem {
   const where = path.length === 0 ? 'the document' : path.map(String).join('.');
   return { offset: place(path, document), message: `${where}: ${message}` };
-}
-
-/** Paths, folders (their YAML files) and patterns with * in the last part. A missing path is kept, so that reading it says so. */
-export function featureFiles(patterns: readonly string[], baseDir: string): string[] {
-  const found = new Set<string>();
-  for (const pattern of patterns) {
-    const path = resolve(baseDir, pattern);
-    const isPattern = basename(path).includes('*');
-    const isFolder = !isPattern && existsSync(path) && statSync(path).isDirectory();
-    if (!isPattern && !isFolder) {
-      found.add(path);
-      continue;
-    }
-    const folder = isFolder ? path : dirname(path);
-    const parts = basename(isFolder ? '*' : path).split('*');
-    const regex = new RegExp(`^${parts.map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&')).join('.*')}$`);
-    for (const name of existsSync(folder) ? readdirSync(folder).sort() : [])
-      if (regex.test(name) && !name.startsWith('.') && (!isFolder || /\.ya?ml$/.test(name)))
-        found.add(join(folder, name));
-  }
-  return [...found];
 }

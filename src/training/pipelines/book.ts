@@ -1,5 +1,4 @@
-import { existsSync, readdirSync, statSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { documentFiles } from '../../config/document-files.ts';
 import { ConfigError } from '../../config/yaml-file.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import { runParameters } from './check.ts';
@@ -12,8 +11,6 @@ export interface Change {
   /** Undefined: remove it. */
   body: unknown;
 }
-
-const YAML = /\.ya?ml$/;
 
 /** All documents: those of files, and those that were given over the API. Swapped whole, or not at all. */
 export class PipelineBook {
@@ -52,7 +49,7 @@ export class PipelineBook {
 
   /** Throws ConfigError; the documents before stay in use. */
   readFiles(): void {
-    const files = loadPipelineFiles(pipelineFiles(this.patterns, this.baseDir));
+    const files = loadPipelineFiles(documentFiles(this.patterns, this.baseDir));
     const problems = this.problemsOf(files, [...this.stored.values()]);
     if (problems.length > 0) throw new ConfigError(problems);
     this.files = files;
@@ -148,30 +145,4 @@ function joined(files: PipelineSet, stored: readonly Change[]): PipelineSet {
   };
   for (const { body } of stored) addDocument(set, body);
   return set;
-}
-
-/** Paths, folders (their YAML files) and patterns with * in the last part, in order. A missing path is kept, so that reading it says so. */
-function pipelineFiles(patterns: readonly string[], baseDir: string): string[] {
-  const found = new Set<string>();
-  for (const pattern of patterns) {
-    const path = resolve(baseDir, pattern);
-    const isPattern = basename(path).includes('*');
-    const isFolder = !isPattern && existsSync(path) && statSync(path).isDirectory();
-    if (!isPattern && !isFolder) {
-      found.add(path);
-      continue;
-    }
-    const folder = isFolder ? path : dirname(path);
-    const fits = isFolder ? (name: string) => YAML.test(name) : matcher(basename(path));
-    for (const name of existsSync(folder) ? readdirSync(folder).sort() : [])
-      if (fits(name) && !name.startsWith('.')) found.add(join(folder, name));
-  }
-  return [...found];
-}
-
-/** A name with * for any characters. */
-export function matcher(pattern: string): (name: string) => boolean {
-  const parts = pattern.split('*').map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&'));
-  const regex = new RegExp(`^${parts.join('.*')}$`);
-  return (name) => regex.test(name);
 }

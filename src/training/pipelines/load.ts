@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Document } from 'yaml';
-import { ConfigError, located, type Problem, place, readYaml } from '../../config/yaml-file.ts';
+import { ConfigError, located, type Problem, place, readYamlFile } from '../../config/yaml-file.ts';
 import { invalidArgument } from '../../shared/errors.ts';
 import { type TriggerDocument, triggerProblems, triggerSchema } from '../triggers/document.ts';
 import { type DocumentProblem, describeProblems, environmentProblems, pipelineProblems } from './check.ts';
@@ -45,13 +44,7 @@ export function loadPipelineFiles(files: readonly string[]): PipelineSet {
 }
 
 function readFile(file: string, set: PipelineSet, problems: string[]): void {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new ConfigError([`${file}: cannot be read: ${(error as Error).message}`]);
-  }
-  const yaml = readYaml(text, file);
+  const yaml = readYamlFile(file);
   const found: Problem[] = [];
   for (const { plain, document } of yaml.documents) {
     if (plain === null) continue;

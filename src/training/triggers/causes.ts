@@ -2,8 +2,8 @@ import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { Cron } from 'croner';
+import { nameMatcher } from '../../config/document-files.ts';
 import { queryPrometheus } from '../../shared/prometheus-query.ts';
-import { matcher } from '../pipelines/book.ts';
 import { crosses } from './decide.ts';
 import type { TriggerSpec } from './document.ts';
 
@@ -40,7 +40,7 @@ interface FoundFile {
 async function filesAt(path: string, match: string | undefined): Promise<FoundFile[]> {
   const facts = await stat(path).catch(() => undefined);
   if (facts === undefined) return [];
-  const fits = match === undefined ? () => true : matcher(match);
+  const fits = match === undefined ? () => true : nameMatcher(match);
   if (!facts.isDirectory()) return fits(basename(path)) ? [{ path, size: facts.size, mtimeMs: facts.mtimeMs }] : [];
   const found: FoundFile[] = [];
   for (const entry of await readdir(path, { withFileTypes: true })) {

@@ -2,17 +2,9 @@
 # Builds the virtual environment of the client suites outside the checkout and prints its folder on the last line.
 # Idempotent: a finished environment is kept until requirements.txt or this script changes.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${SWITCHYARD_CACHE:-$HOME/.cache/switchyard}
-venv=$cache/venvs/clients
-stamp=$(cat "$here/requirements.txt" "$here/setup.sh" | sha256sum | cut -d' ' -f1)
+source "$(dirname "${BASH_SOURCE[0]}")/../venv.sh"
 
-if [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
-  rm -rf "$venv"
-  mkdir -p "$cache/venvs"
-  "${PYTHON:-python3}" -m venv "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check -r "$here/requirements.txt"
-
+add_message_classes() {
   # The stubs need TensorFlow's message classes and nothing else of it; silero-vad's model needs no torch. So the
   # wheels are fetched without their dependencies and only what is used of them is unpacked.
   site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
@@ -30,6 +22,7 @@ for package, pattern in wanted.items():
     with zipfile.ZipFile(next(wheels.glob(f"{package}*.whl"))) as wheel:
         wheel.extractall(site, [name for name in wheel.namelist() if pattern.search(name)])
 PY
-  echo "$stamp" > "$venv/.stamp"
-fi
+}
+
+build_venv clients add_message_classes
 echo "$venv"

@@ -2,19 +2,13 @@
 # Builds the virtual environment of the oracles outside the checkout and prints its folder on the last line.
 # Idempotent: a finished environment is kept until requirements.txt or this script changes.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${SWITCHYARD_CACHE:-$HOME/.cache/switchyard}
-venv=$cache/venvs/oracles
-stamp=$(cat "$here/requirements.txt" "$here/setup.sh" | sha256sum | cut -d' ' -f1)
+source "$(dirname "${BASH_SOURCE[0]}")/../venv.sh"
 
-if [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
-  rm -rf "$venv"
-  mkdir -p "$cache/venvs"
-  "${PYTHON:-python3}" -m venv "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check -r "$here/requirements.txt"
+add_bandit_sample() {
   # Of obp only the sample of the Open Bandit Dataset inside its wheel is used; its own dependencies are from 2021.
   "$venv/bin/pip" download -q --disable-pip-version-check --no-deps -d "$venv/obp" obp==0.4.1
   "$venv/bin/python" -m zipfile -e "$venv"/obp/obp-0.4.1-py3-none-any.whl "$venv/obp"
-  echo "$stamp" > "$venv/.stamp"
-fi
+}
+
+build_venv oracles add_bandit_sample
 echo "$venv"

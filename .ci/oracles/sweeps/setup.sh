@@ -2,16 +2,6 @@
 # Builds the virtual environment of the sweeps' oracle and of the scripts that sweeps run, outside the checkout, and
 # prints its folder on the last line. Idempotent: it is kept until requirements.txt or this script changes.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${SWITCHYARD_CACHE:-$HOME/.cache/switchyard}
-venv=$cache/venvs/sweeps
-stamp=$(cat "$here/requirements.txt" "$here/setup.sh" | sha256sum | cut -d' ' -f1)
-
-if [ "$(cat "$venv/.stamp" 2>/dev/null || true)" != "$stamp" ]; then
-  rm -rf "$venv"
-  mkdir -p "$cache/venvs"
-  "${PYTHON:-python3}" -m venv "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check -r "$here/requirements.txt"
-  echo "$stamp" > "$venv/.stamp"
-fi
+source "$(dirname "${BASH_SOURCE[0]}")/../../venv.sh"
+build_venv sweeps
 echo "$venv"

@@ -51,7 +51,7 @@ const allowed = {
   admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'features', 'gateway', 'models', 'monitoring', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],
   client: ['pipeline/types', 'tensor'],
   exchange: ['client', 'registry'],
-  doctor: ['kafka', 'server/http/uws', 'tensor/native'],
+  doctor: ['backends/onnx/cuda-provider', 'kafka', 'server/http/uws', 'tensor/native'],
   cli: ['client', 'control/validate', 'doctor', 'exchange', 'experiments', 'features/documents', 'main', 'monitoring', 'training'],
 };
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the fuzzers of native/ with the address and undefined-behaviour sanitizers:  .ci/fuzz.sh SECONDS
 # The codecs once as they are built for this processor and once without its vector instructions, then the gRPC server,
-# then the shared sessions of ONNX Runtime.
+# then the shared sessions of ONNX Runtime, then the stager of GPUs over a fake device.
 # Each for SECONDS / 2. Finds are left in native/build/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -34,11 +34,19 @@ fuzz grpc corpus-grpc native/fuzz/grpc.cc native/src/grpc_{calls,connection,host
 # ONNX Runtime is a table of entries that count what they have given out and fail when the input says so.
 fuzz ort corpus-ort native/fuzz/ort.cc native/src/ort_session.cc -- \
   -fno-sanitize=function -pthread -ldl --
-# The same two threads once more under the thread sanitizer, over what the fuzzer has found.
-work=native/build/fuzz-ort
-"$compiler" -std=c++17 -O1 -g -fsanitize=thread -Inative/src native/fuzz/{replay,ort}.cc native/src/ort_session.cc \
-  -pthread -ldl -o "$work/threads"
+stage=(native/src/stage_{pipeline,worker}.cc)
+fuzz stage corpus-stage native/fuzz/stage.cc "${stage[@]}" -- -pthread --
+# The threads of both once more under the thread sanitizer, over what the fuzzers have found.
 # It maps fixed addresses, which a kernel that randomises more of them may have given away; some containers forbid to ask.
 fixed=()
 if setarch "$(uname -m)" -R true 2>/dev/null; then fixed=(setarch "$(uname -m)" -R); fi
-"${fixed[@]}" find "$work/corpus" native/fuzz/corpus-ort -type f -exec env TSAN_OPTIONS=halt_on_error=1 "$work/threads" {} +
+# threads NAME SOURCE…
+threads() {
+  local work=native/build/fuzz-$1 corpus=native/fuzz/corpus-$1 target=native/fuzz/$1.cc
+  shift
+  "$compiler" -std=c++17 -O1 -g -fsanitize=thread -Inative/src native/fuzz/replay.cc "$target" "$@" -pthread -ldl \
+    -o "$work/threads"
+  "${fixed[@]}" find "$work/corpus" "$corpus" -type f -exec env TSAN_OPTIONS=halt_on_error=1 "$work/threads" {} +
+}
+threads ort native/src/ort_session.cc
+threads stage "${stage[@]}"

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { startAdminServer } from './admin/server.ts';
 import { allocateLimitTable } from './admission/limit-table.ts';
+import { carriedRuntime, findCudaProvider, linkProvider } from './backends/onnx/cuda-provider.ts';
 import { onnxRuntimeWay } from './backends/onnx/runtime-way.ts';
 import { EXIT_CONFIG, mustQuarantine, recentCrashes, recordCrashes } from './cli/supervisor.ts';
 import { topicThreads } from './config/kafka-schema.ts';
@@ -85,6 +86,25 @@ function resolveKeyFiles({ models, registry, kafka }: Config, baseDir: string): 
     if (kafka.ssl?.[file] !== undefined) kafka.ssl[file] = resolve(baseDir, kafka.ssl[file]);
 }
 
+/**
+ * Puts a CUDA provider from elsewhere beside ONNX Runtime, by links in the data folder, for threads and child processes.
+ * Returns what is wrong with it, or ''; models that want a GPU then say so.
+ */
+function prepareCuda(setting: string | undefined, baseDir: string, dataDir: string): string {
+  if (setting === undefined) return '';
+  try {
+    if (onnxRuntimeWay() === 'node')
+      throw new Error('models.cuda.providerLibrary needs models.onnxRuntime to be native or auto');
+    const runtime = carriedRuntime();
+    const folder = findCudaProvider(resolve(baseDir, setting), runtime);
+    process.env.SWITCHYARD_ONNX_LIBRARY = linkProvider(folder, runtime, join(dataDir, 'onnxruntime'));
+    return '';
+  } catch (error) {
+    process.env.SWITCHYARD_ONNX_CUDA_PROBLEM = (error as Error).message;
+    return (error as Error).message;
+  }
+}
+
 /** As resolveTlsFiles, for what imports may read. */
 function resolveDatasetFolders({ datasets }: Config, baseDir: string): void {
   datasets.folders = datasets.folders.map((folder) => resolve(baseDir, folder));
@@ -136,9 +156,12 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   config.threads.gateways = await gatewayThreads(config);
   // Threads and child processes inherit it; given from outside, the variable wins over the file.
   process.env.SWITCHYARD_ONNX_RUNTIME ||= config.models.onnxRuntime;
+  process.env.SWITCHYARD_ONNX_THREADS ||= String(config.models.onnxThreads);
   const dataDir = resolve(config.dataDir);
+  const cudaProblem = prepareCuda(config.models.cuda.providerLibrary, baseDir, dataDir);
   const { logger, apply } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
   logger.level = config.telemetry.logLevel;
+  if (cudaProblem !== '') logger.warn({ problem: cudaProblem }, 'Models cannot be put on a GPU');
   const admission = readAdmissionConfig(config.admission, baseDir);
   const traceSettings = new TraceSettingsStore({
     on: config.telemetry.tracing.endpoint !== undefined,

@@ -21,15 +21,18 @@ void require(bool holds) {
 std::atomic<int> alive{0};
 std::atomic<uint32_t> failing{0};
 std::atomic<uint32_t> calls{0};
+/** Whether the model's symbols say another shape of an output than it has. */
+std::atomic<bool> lying{false};
 
 /** Every object that the runtime would give out, whatever it is. */
 struct Object {
   std::atomic<int> running{0};
   int type = 1;
   std::vector<int64_t> dims;
+  const char* symbol = "";
   std::string bytes;
   std::vector<std::string> strings;
-  const void* borrowed = nullptr;
+  void* borrowed = nullptr;
 };
 
 struct Message {
@@ -71,7 +74,7 @@ Message* makeInto(Object** out) {
 // Created once with the process and never given back.
 Object forever;
 
-Message* createEnv(int, const char*, Object** out) { return *out = &forever, nullptr; }
+Message* createEnv(int, const char*, const Object*, Object** out) { return *out = &forever, nullptr; }
 Message* memoryInfo(int, int, Object** out) { return *out = &forever, nullptr; }
 Message* allocator(Object** out) { return *out = &forever, nullptr; }
 Message* createSession(const Object*, const char*, const Object*, Object** out) { return makeInto(out); }
@@ -96,6 +99,18 @@ Message* typeInfo(const Object*, size_t index, Object** out) {
   if (Message* failed = makeInto(out)) return failed;
   (*out)->type = index == 0 ? 1 : kString;
   (*out)->dims = {-1, 2};
+  (*out)->symbol = index == 0 ? "a" : "b";
+  return nullptr;
+}
+Message* outputInfo(const Object* session, size_t index, Object** out) {
+  if (Message* failed = typeInfo(session, index, out)) return failed;
+  if (index == 0 && lying) (*out)->symbol = "b";
+  return nullptr;
+}
+Message* symbols(const Object* tensor, const char** out, size_t length) {
+  require(length == tensor->dims.size());
+  if (Message* failed = maybe()) return failed;
+  for (size_t i = 0; i < length; i++) out[i] = tensor->dims[i] < 0 ? tensor->symbol : "";
   return nullptr;
 }
 Message* cast(const Object* type, const Object** out) { return *out = type, maybe(); }
@@ -163,8 +178,18 @@ Message* run(Object* session, const void*, const char* const* inputNames, const 
   session->running++;
   Message* failed = nullptr;
   for (size_t i = 0; i < outputCount && failed == nullptr; i++) {
-    for (size_t k = 0; k < inputCount && outputs[i] == nullptr && failed == nullptr; k++) {
+    for (size_t k = 0; k < inputCount && failed == nullptr; k++) {
       if (std::strcmp(inputNames[k], outputNames[i]) != 0) continue;
+      if (outputs[i] != nullptr) {
+        // Memory of the caller's, as large as it thought.
+        if (outputs[i]->dims == inputs[k]->dims) {
+          std::memcpy(outputs[i]->borrowed, inputs[k]->bytes.data(), inputs[k]->bytes.size());
+        } else {
+          alive++;
+          failed = new Message{"OrtValue shape verification failed."};
+        }
+        break;
+      }
       failed = makeInto(&outputs[i]);
       if (failed != nullptr) break;
       outputs[i]->type = inputs[k]->type;
@@ -181,13 +206,14 @@ const void* table[200];
 
 void fillTable() {
   const auto put = [](int index, auto function) { table[index] = reinterpret_cast<const void*>(function); };
-  put(2, message), put(3, createEnv), put(7, createSession), put(9, run), put(10, makeInto), put(13, option);
+  put(2, message), put(7, createSession), put(9, run), put(10, makeInto), put(13, option);
   put(17, plain), put(19, plain), put(22, option), put(23, option), put(24, option), put(25, option);
-  put(30, count), put(31, count), put(33, typeInfo), put(34, typeInfo), put(36, name), put(37, name);
+  put(30, count), put(31, count), put(33, typeInfo), put(34, outputInfo), put(36, name), put(37, name);
   put(48, tensor), put(49, tensorOver), put(51, data), put(52, fill), put(53, stringLength), put(54, strings);
-  put(55, cast), put(60, elementType), put(61, rank), put(62, dims), put(64, elementCount), put(65, shapeOf);
+  put(63, symbols), put(55, cast), put(60, elementType), put(61, rank), put(62, dims), put(64, elementCount), put(65, shapeOf);
   put(69, memoryInfo), put(76, freeName), put(78, allocator), put(93, releaseMessage), put(95, release);
-  put(96, release), put(98, release), put(99, release), put(100, release), put(130, entry);
+  put(96, release), put(98, release), put(99, release), put(100, release), put(119, createEnv), put(120, plain), put(121, makeInto);
+  put(122, release), put(130, entry), put(147, option), put(148, option), put(149, option);
 }
 
 struct Taken {
@@ -198,6 +224,7 @@ struct Taken {
     self.outputs[index].resize(bytes + 1);
     return reinterpret_cast<uint8_t*>(self.outputs[index].data());
   }
+  static void restart(void* context) { static_cast<Taken*>(context)->outputs.clear(); }
 };
 
 void act(const uint8_t* at, const uint8_t* end) {
@@ -227,7 +254,7 @@ void act(const uint8_t* at, const uint8_t* end) {
       Taken taken;
       const std::vector<Input> inputs = {{numbers.data(), numbers.size(), shape, 2}, {texts.data(), texts.size(), other, 2}};
       const std::vector<size_t> wanted = detail & 1 ? std::vector<size_t>{1, 0} : std::vector<size_t>{detail % 3u};
-      const std::string problem = session.run(inputs, wanted, {&taken, Taken::allocate});
+      const std::string problem = session.run(inputs, wanted, {&taken, Taken::allocate, Taken::restart});
       if (problem.empty()) {
         require(taken.outputs.size() == wanted.size());
         if (wanted.size() == 1) continue;
@@ -248,6 +275,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   }();
   require(ready);
   failing = size > 0 ? bytes[0] % 32 : 0;
+  lying = size > 0 && (bytes[0] & 32) != 0;
   const uint8_t* const begin = bytes + (size > 0 ? 1 : 0);
   const uint8_t* const end = bytes + size;
   std::thread other(act, begin, end);

@@ -8,6 +8,7 @@
 #include "grpc_addon.h"
 #include "ort_addon.h"
 #include "print.h"
+#include "stage_addon.h"
 
 namespace {
 
@@ -129,7 +130,7 @@ bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
 }
 
 /** Of what is exported: src/tensor/native.ts names the one that it was written for. Raise both with every change. */
-constexpr int32_t kInterface = 2;
+constexpr int32_t kInterface = 3;
 
 bool exportInterface(napi_env env, napi_value exports) {
   napi_value number;
@@ -149,6 +150,6 @@ NAPI_MODULE_INIT() {
   }
   const bool complete = exportInterface(env, exports) && exportMeta(env, exports, *instance) &&
                         exportFunction(env, exports, "decode", decode) && exportFunction(env, exports, "print", print) && grpc::exportServer(env, exports) &&
-                        ort::exportSessions(env, exports);
+                        ort::exportSessions(env, exports) && stage::exportStager(env, exports);
   return complete ? exports : nullptr;
 }

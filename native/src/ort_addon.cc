@@ -33,18 +33,24 @@ napi_value textValue(napi_env env, const std::string& text) {
   return value;
 }
 
-/** ortOpen(library: string, version: string): string. Opens ONNX Runtime; returns what is wrong, or ''. */
+/**
+ * ortOpen(library: string, version: string, intraThreads: number, interThreads: number): string. Opens ONNX Runtime with
+ * so many threads for all sessions, callers counted in; returns what is wrong, or ''.
+ */
 napi_value open(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value arguments[2];
+  size_t count = 4;
+  napi_value arguments[4];
   std::string path;
   std::string version;
+  Threads threads;
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  if (count < 2 || !textOf(env, arguments[0], path) || !textOf(env, arguments[1], version)) {
-    napi_throw_type_error(env, nullptr, "ortOpen takes two strings");
+  if (count < 4 || !textOf(env, arguments[0], path) || !textOf(env, arguments[1], version) ||
+      napi_get_value_int32(env, arguments[2], &threads.intra) != napi_ok ||
+      napi_get_value_int32(env, arguments[3], &threads.inter) != napi_ok || threads.intra < 1 || threads.inter < 1) {
+    napi_throw_type_error(env, nullptr, "ortOpen takes two strings and two numbers from 1");
     return nullptr;
   }
-  return textValue(env, openRuntime(path.c_str(), version.c_str()));
+  return textValue(env, openRuntime(path.c_str(), version.c_str(), threads));
 }
 
 bool set(napi_env env, napi_value object, const char* name, napi_value value) {
@@ -80,48 +86,75 @@ napi_value describe(napi_env env, const std::vector<ValueInfo>& infos) {
 
 void releaseHandle(napi_env, void* data, void*) { delete static_cast<Handle*>(data); }
 
-/**
- * ortLoad(key: string, path: string, numbers: Int32Array, entries: string[]): {session, fresh, inputs, outputs}. numbers:
- * intra threads, inter threads, graph level, log severity, parallel, memory pattern, arena; entries: keys and values of
- * the session's configuration by turns. Throws ONNX Runtime's message.
- */
-napi_value load(napi_env env, napi_callback_info info) {
-  size_t count = 4;
-  napi_value arguments[4];
-  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  std::string key;
-  std::string path;
+}  // namespace
+
+bool readOptions(napi_env env, napi_value numbers, napi_value entries, napi_value providers, Options& options) {
   napi_typedarray_type type;
   size_t length = 0;
   void* data = nullptr;
-  uint32_t entries = 0;
-  if (count < 4 || !textOf(env, arguments[0], key) || !textOf(env, arguments[1], path) ||
-      napi_get_typedarray_info(env, arguments[2], &type, &length, &data, nullptr, nullptr) != napi_ok ||
-      type != napi_int32_array || length != 7 || napi_get_array_length(env, arguments[3], &entries) != napi_ok) {
-    napi_throw_type_error(env, nullptr, "ortLoad takes two strings, seven numbers and an array");
-    return nullptr;
+  if (napi_get_typedarray_info(env, numbers, &type, &length, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_int32_array || length != 8) {
+    return false;
   }
-  const auto* const numbers = static_cast<const int32_t*>(data);
-  Options options;
-  options.intraThreads = numbers[0];
-  options.interThreads = numbers[1];
-  options.graphLevel = numbers[2];
-  options.logSeverity = numbers[3];
-  options.parallel = numbers[4] != 0;
-  options.memPattern = numbers[5] != 0;
-  options.arena = numbers[6] != 0;
-  for (uint32_t i = 0; i + 1 < entries; i += 2) {
-    std::string name;
+  const auto* const words = static_cast<const int32_t*>(data);
+  options.intraThreads = words[0];
+  options.interThreads = words[1];
+  options.graphLevel = words[2];
+  options.logSeverity = words[3];
+  options.parallel = words[4] != 0;
+  options.memPattern = words[5] != 0;
+  options.arena = words[6] != 0;
+  options.sharedThreads = words[7] != 0;
+  std::vector<std::string> texts;
+  if (!readTexts(env, entries, texts)) return false;
+  for (size_t i = 0; i + 1 < texts.size(); i += 2) options.entries.emplace_back(texts[i], texts[i + 1]);
+  uint32_t count = 0;
+  if (napi_get_array_length(env, providers, &count) != napi_ok) return false;
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value list;
+    texts.clear();
+    if (napi_get_element(env, providers, i, &list) != napi_ok || !readTexts(env, list, texts) || texts.empty()) return false;
+    Provider provider;
+    provider.kind = texts[0] == "tensorrt" ? Provider::kTensorRt : Provider::kCuda;
+    for (size_t k = 1; k + 1 < texts.size(); k += 2) provider.options.emplace_back(texts[k], texts[k + 1]);
+    options.providers.push_back(std::move(provider));
+  }
+  return true;
+}
+
+bool readText(napi_env env, napi_value value, std::string& text) { return textOf(env, value, text); }
+
+bool readTexts(napi_env env, napi_value list, std::vector<std::string>& texts) {
+  uint32_t count = 0;
+  if (napi_get_array_length(env, list, &count) != napi_ok) return false;
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value item;
     std::string text;
-    napi_value first;
-    napi_value second;
-    if (napi_get_element(env, arguments[3], i, &first) != napi_ok ||
-        napi_get_element(env, arguments[3], i + 1, &second) != napi_ok || !textOf(env, first, name) ||
-        !textOf(env, second, text)) {
-      napi_throw_type_error(env, nullptr, "entries are strings");
-      return nullptr;
-    }
-    options.entries.emplace_back(std::move(name), std::move(text));
+    if (napi_get_element(env, list, i, &item) != napi_ok || !textOf(env, item, text)) return false;
+    texts.push_back(std::move(text));
+  }
+  return true;
+}
+
+napi_value describeValues(napi_env env, const std::vector<ValueInfo>& infos) { return describe(env, infos); }
+
+namespace {
+
+/**
+ * ortLoad(key: string, path: string, numbers: Int32Array, entries: string[], providers: string[][]): {session, fresh,
+ * inputs, outputs}. The last three as readOptions takes them. Throws ONNX Runtime's message.
+ */
+napi_value load(napi_env env, napi_callback_info info) {
+  size_t count = 5;
+  napi_value arguments[5];
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  std::string key;
+  std::string path;
+  Options options;
+  if (count < 5 || !textOf(env, arguments[0], key) || !textOf(env, arguments[1], path) ||
+      !readOptions(env, arguments[2], arguments[3], arguments[4], options)) {
+    napi_throw_type_error(env, nullptr, "ortLoad takes two strings, eight numbers and two arrays of strings");
+    return nullptr;
   }
   std::string problem;
   bool fresh = false;
@@ -174,6 +207,8 @@ struct Outputs {
     static uint8_t nothing;
     return bytes == 0 ? &nothing : static_cast<uint8_t*>(data);
   }
+
+  static void restart(void* context) { static_cast<Outputs*>(context)->used = 0; }
 };
 
 /**
@@ -228,7 +263,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   }
   Outputs outputs{env, nullptr, plan, room};
   if (napi_create_array_with_length(env, wanted.size(), &outputs.list) != napi_ok) return nullptr;
-  const std::string problem = (*handle)->run(inputs, wanted, {&outputs, Outputs::allocate});
+  const std::string problem = (*handle)->run(inputs, wanted, {&outputs, Outputs::allocate, Outputs::restart});
   return problem.empty() ? outputs.list : fail(env, problem);
 }
 

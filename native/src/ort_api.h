@@ -15,6 +15,11 @@ struct MemoryInfo;
 struct TypeInfo;
 struct TensorInfo;
 struct Allocator;
+struct ThreadingOptions;
+struct RunOptions;
+struct IoBinding;
+struct CudaOptions;
+struct TensorRtOptions;
 
 /** What OrtGetApiBase returns. */
 struct ApiBase {
@@ -36,9 +41,8 @@ struct Api {
   const void* const* table = nullptr;
 
   SWITCHYARD_ORT_ENTRY(2, const char*, GetErrorMessage, const Status*)
-  SWITCHYARD_ORT_ENTRY(3, Status*, CreateEnv, int logSeverity, const char* logId, Env**)
   SWITCHYARD_ORT_ENTRY(7, Status*, CreateSession, const Env*, const char* path, const SessionOptions*, SessionHandle**)
-  SWITCHYARD_ORT_ENTRY(9, Status*, Run, SessionHandle*, const void* runOptions, const char* const* inputNames,
+  SWITCHYARD_ORT_ENTRY(9, Status*, Run, SessionHandle*, const RunOptions*, const char* const* inputNames,
                        const Value* const* inputs, size_t inputCount, const char* const* outputNames,
                        size_t outputCount, Value** outputs)
   SWITCHYARD_ORT_ENTRY(10, Status*, CreateSessionOptions, SessionOptions**)
@@ -55,6 +59,7 @@ struct Api {
   SWITCHYARD_ORT_ENTRY(34, Status*, SessionGetOutputTypeInfo, const SessionHandle*, size_t index, TypeInfo**)
   SWITCHYARD_ORT_ENTRY(36, Status*, SessionGetInputName, const SessionHandle*, size_t index, Allocator*, char**)
   SWITCHYARD_ORT_ENTRY(37, Status*, SessionGetOutputName, const SessionHandle*, size_t index, Allocator*, char**)
+  SWITCHYARD_ORT_ENTRY(39, Status*, CreateRunOptions, RunOptions**)
   SWITCHYARD_ORT_ENTRY(48, Status*, CreateTensorAsOrtValue, Allocator*, const int64_t* dims, size_t rank, int type,
                        Value**)
   SWITCHYARD_ORT_ENTRY(49, Status*, CreateTensorWithDataAsOrtValue, const MemoryInfo*, void* data, size_t bytes,
@@ -69,19 +74,55 @@ struct Api {
   SWITCHYARD_ORT_ENTRY(60, Status*, GetTensorElementType, const TensorInfo*, int*)
   SWITCHYARD_ORT_ENTRY(61, Status*, GetDimensionsCount, const TensorInfo*, size_t*)
   SWITCHYARD_ORT_ENTRY(62, Status*, GetDimensions, const TensorInfo*, int64_t* dims, size_t rank)
+  /** The names belong to the TensorInfo; empty where a dim has none. */
+  SWITCHYARD_ORT_ENTRY(63, Status*, GetSymbolicDimensions, const TensorInfo*, const char** names, size_t rank)
   SWITCHYARD_ORT_ENTRY(64, Status*, GetTensorShapeElementCount, const TensorInfo*, size_t*)
   SWITCHYARD_ORT_ENTRY(65, Status*, GetTensorTypeAndShape, const Value*, TensorInfo**)
+  SWITCHYARD_ORT_ENTRY(68, Status*, CreateMemoryInfo, const char* name, int allocatorType, int device, int memoryType,
+                       MemoryInfo**)
   SWITCHYARD_ORT_ENTRY(69, Status*, CreateCpuMemoryInfo, int allocatorType, int memoryType, MemoryInfo**)
+  SWITCHYARD_ORT_ENTRY(75, Status*, AllocatorAlloc, Allocator*, size_t bytes, void**)
   SWITCHYARD_ORT_ENTRY(76, Status*, AllocatorFree, Allocator*, void*)
   /** Belongs to the runtime. */
   SWITCHYARD_ORT_ENTRY(78, Status*, GetAllocatorWithDefaultOptions, Allocator**)
   SWITCHYARD_ORT_ENTRY(93, void, ReleaseStatus, Status*)
+  SWITCHYARD_ORT_ENTRY(94, void, ReleaseMemoryInfo, MemoryInfo*)
   SWITCHYARD_ORT_ENTRY(95, void, ReleaseSession, SessionHandle*)
   SWITCHYARD_ORT_ENTRY(96, void, ReleaseValue, Value*)
+  SWITCHYARD_ORT_ENTRY(97, void, ReleaseRunOptions, RunOptions*)
   SWITCHYARD_ORT_ENTRY(98, void, ReleaseTypeInfo, TypeInfo*)
   SWITCHYARD_ORT_ENTRY(99, void, ReleaseTensorTypeAndShapeInfo, TensorInfo*)
   SWITCHYARD_ORT_ENTRY(100, void, ReleaseSessionOptions, SessionOptions*)
+  SWITCHYARD_ORT_ENTRY(119, Status*, CreateEnvWithGlobalThreadPools, int logSeverity, const char* logId,
+                       const ThreadingOptions*, Env**)
+  SWITCHYARD_ORT_ENTRY(120, Status*, DisablePerSessionThreads, SessionOptions*)
+  SWITCHYARD_ORT_ENTRY(121, Status*, CreateThreadingOptions, ThreadingOptions**)
+  SWITCHYARD_ORT_ENTRY(122, void, ReleaseThreadingOptions, ThreadingOptions*)
   SWITCHYARD_ORT_ENTRY(130, Status*, AddSessionConfigEntry, SessionOptions*, const char* key, const char* value)
+  /** An allocator of the session's provider for that memory; ReleaseAllocator gives it back. */
+  SWITCHYARD_ORT_ENTRY(131, Status*, CreateAllocator, const SessionHandle*, const MemoryInfo*, Allocator**)
+  SWITCHYARD_ORT_ENTRY(132, void, ReleaseAllocator, Allocator*)
+  SWITCHYARD_ORT_ENTRY(133, Status*, RunWithBinding, SessionHandle*, const RunOptions*, const IoBinding*)
+  SWITCHYARD_ORT_ENTRY(134, Status*, CreateIoBinding, SessionHandle*, IoBinding**)
+  SWITCHYARD_ORT_ENTRY(135, void, ReleaseIoBinding, IoBinding*)
+  SWITCHYARD_ORT_ENTRY(136, Status*, BindInput, IoBinding*, const char* name, const Value*)
+  SWITCHYARD_ORT_ENTRY(137, Status*, BindOutput, IoBinding*, const char* name, const Value*)
+  SWITCHYARD_ORT_ENTRY(147, Status*, SetGlobalIntraOpNumThreads, ThreadingOptions*, int threads)
+  SWITCHYARD_ORT_ENTRY(148, Status*, SetGlobalInterOpNumThreads, ThreadingOptions*, int threads)
+  SWITCHYARD_ORT_ENTRY(149, Status*, SetGlobalSpinControl, ThreadingOptions*, int spin)
+  SWITCHYARD_ORT_ENTRY(165, Status*, AddRunConfigEntry, RunOptions*, const char* key, const char* value)
+  SWITCHYARD_ORT_ENTRY(170, Status*, AppendTensorRt, SessionOptions*, const TensorRtOptions*)
+  SWITCHYARD_ORT_ENTRY(171, Status*, CreateTensorRtOptions, TensorRtOptions**)
+  SWITCHYARD_ORT_ENTRY(172, Status*, UpdateTensorRtOptions, TensorRtOptions*, const char* const* keys,
+                       const char* const* values, size_t count)
+  SWITCHYARD_ORT_ENTRY(174, void, ReleaseTensorRtOptions, TensorRtOptions*)
+  SWITCHYARD_ORT_ENTRY(204, Status*, AppendCuda, SessionOptions*, const CudaOptions*)
+  SWITCHYARD_ORT_ENTRY(205, Status*, CreateCudaOptions, CudaOptions**)
+  SWITCHYARD_ORT_ENTRY(206, Status*, UpdateCudaOptions, CudaOptions*, const char* const* keys,
+                       const char* const* values, size_t count)
+  SWITCHYARD_ORT_ENTRY(208, void, ReleaseCudaOptions, CudaOptions*)
+  SWITCHYARD_ORT_ENTRY(261, Status*, UpdateTensorRtOption, TensorRtOptions*, const char* key, void* value)
+  SWITCHYARD_ORT_ENTRY(263, Status*, UpdateCudaOption, CudaOptions*, const char* key, void* value)
 };
 
 #undef SWITCHYARD_ORT_ENTRY

@@ -31,40 +31,20 @@ Process& process() {
   return *it;
 }
 
-std::string take(const Api& api, Status* status) {
-  if (status == nullptr) return {};
-  std::string message = api.GetErrorMessage(static_cast<const Status*>(status));
-  api.ReleaseStatus(status);
-  return message.empty() ? "ONNX Runtime failed without a message" : message;
-}
-
-std::string fillRuntime(const void* const* table, Runtime& runtime) {
+std::string fillRuntime(const void* const* table, Threads threads, Runtime& runtime) {
   runtime.api.table = table;
   const Api& api = runtime.api;
-  // Warnings and worse; each session has its own level. An environment that onnxruntime-node has made is shared.
-  std::string problem = take(api, api.CreateEnv(2, "switchyard", &runtime.env));
+  ThreadingOptions* shared = nullptr;
+  std::string problem = take(api, api.CreateThreadingOptions(&shared));
+  if (problem.empty()) problem = take(api, api.SetGlobalIntraOpNumThreads(shared, threads.intra));
+  if (problem.empty()) problem = take(api, api.SetGlobalInterOpNumThreads(shared, threads.inter));
+  if (problem.empty()) problem = take(api, api.SetGlobalSpinControl(shared, 0));
+  // Warnings and worse; each session has its own level. onnxruntime-node shares the environment that it finds.
+  if (problem.empty()) problem = take(api, api.CreateEnvWithGlobalThreadPools(2, "switchyard", shared, &runtime.env));
+  if (shared != nullptr) api.ReleaseThreadingOptions(shared);
   // Arena, default memory: both are what CreateTensorWithDataAsOrtValue expects of memory that it does not own.
   if (problem.empty()) problem = take(api, api.CreateCpuMemoryInfo(1, 0, &runtime.memory));
   if (problem.empty()) problem = take(api, api.GetAllocatorWithDefaultOptions(&runtime.allocator));
-  return problem;
-}
-
-std::string makeOptions(const Api& api, const Options& options, SessionOptions** made) {
-  std::string problem = take(api, api.CreateSessionOptions(made));
-  if (!problem.empty()) return problem;
-  SessionOptions* const it = *made;
-  const auto apply = [&](Status* status) {
-    if (problem.empty()) problem = take(api, status);
-    else if (status != nullptr) api.ReleaseStatus(status);
-  };
-  apply(api.SetIntraOpNumThreads(it, options.intraThreads));
-  apply(api.SetInterOpNumThreads(it, options.interThreads));
-  apply(api.SetSessionGraphOptimizationLevel(it, options.graphLevel));
-  apply(api.SetSessionLogSeverityLevel(it, options.logSeverity));
-  apply(api.SetSessionExecutionMode(it, options.parallel ? 1 : 0));
-  if (!options.memPattern) apply(api.DisableMemPattern(it));
-  if (!options.arena) apply(api.DisableCpuMemArena(it));
-  for (const auto& [key, value] : options.entries) apply(api.AddSessionConfigEntry(it, key.c_str(), value.c_str()));
   return problem;
 }
 
@@ -88,24 +68,102 @@ bool splitStrings(const Input& input, size_t count, std::vector<std::string>& st
   return left == 0;
 }
 
-/** Bytes of one element, 0 for types that cannot be passed. By ONNX's TensorProto numbers. */
+}  // namespace
+
+std::string take(const Api& api, Status* status) {
+  if (status == nullptr) return {};
+  std::string message = api.GetErrorMessage(static_cast<const Status*>(status));
+  api.ReleaseStatus(status);
+  return message.empty() ? "ONNX Runtime failed without a message" : message;
+}
+
 size_t elementBytes(int type) {
   static constexpr uint8_t kBytes[] = {0, 4, 1, 1, 2, 2, 4, 8, 0, 1, 2, 8, 4, 8, 0, 0, 2};
   return type < 0 || type > 16 ? 0 : kBytes[type];
 }
 
+namespace {
+
+/** Keys and values of a provider's options as ONNX Runtime takes them. */
+struct Texts {
+  std::vector<const char*> keys;
+  std::vector<const char*> values;
+  explicit Texts(const Provider& provider) {
+    for (const auto& [key, value] : provider.options) {
+      keys.push_back(key.c_str());
+      values.push_back(value.c_str());
+    }
+  }
+};
+
+std::string appendCuda(const Api& api, const Provider& provider, void* stream, SessionOptions* options) {
+  const Texts texts(provider);
+  CudaOptions* cuda = nullptr;
+  std::string problem = take(api, api.CreateCudaOptions(&cuda));
+  if (!problem.empty()) return problem;
+  if (!texts.keys.empty()) {
+    problem = take(api, api.UpdateCudaOptions(cuda, texts.keys.data(), texts.values.data(), texts.keys.size()));
+  }
+  if (problem.empty() && stream != nullptr) problem = take(api, api.UpdateCudaOption(cuda, "user_compute_stream", stream));
+  if (problem.empty()) problem = take(api, api.AppendCuda(options, cuda));
+  api.ReleaseCudaOptions(cuda);
+  return problem;
+}
+
+std::string appendTensorRt(const Api& api, const Provider& provider, void* stream, SessionOptions* options) {
+  const Texts texts(provider);
+  TensorRtOptions* rt = nullptr;
+  std::string problem = take(api, api.CreateTensorRtOptions(&rt));
+  if (!problem.empty()) return problem;
+  if (!texts.keys.empty()) {
+    problem = take(api, api.UpdateTensorRtOptions(rt, texts.keys.data(), texts.values.data(), texts.keys.size()));
+  }
+  if (problem.empty() && stream != nullptr) problem = take(api, api.UpdateTensorRtOption(rt, "user_compute_stream", stream));
+  if (problem.empty()) problem = take(api, api.AppendTensorRt(options, rt));
+  api.ReleaseTensorRtOptions(rt);
+  return problem;
+}
+
 }  // namespace
+
+std::string makeOptions(const Api& api, const Options& options, void* stream, SessionOptions** made) {
+  std::string problem = take(api, api.CreateSessionOptions(made));
+  if (!problem.empty()) return problem;
+  SessionOptions* const it = *made;
+  const auto apply = [&](Status* status) {
+    if (problem.empty()) problem = take(api, status);
+    else if (status != nullptr) api.ReleaseStatus(status);
+  };
+  if (options.sharedThreads) {
+    apply(api.DisablePerSessionThreads(it));
+  } else {
+    apply(api.SetIntraOpNumThreads(it, options.intraThreads));
+    apply(api.SetInterOpNumThreads(it, options.interThreads));
+  }
+  apply(api.SetSessionGraphOptimizationLevel(it, options.graphLevel));
+  apply(api.SetSessionLogSeverityLevel(it, options.logSeverity));
+  apply(api.SetSessionExecutionMode(it, options.parallel ? 1 : 0));
+  if (!options.memPattern) apply(api.DisableMemPattern(it));
+  if (!options.arena) apply(api.DisableCpuMemArena(it));
+  for (const auto& [key, value] : options.entries) apply(api.AddSessionConfigEntry(it, key.c_str(), value.c_str()));
+  for (const Provider& provider : options.providers) {
+    if (!problem.empty()) break;
+    problem = provider.kind == Provider::kCuda ? appendCuda(api, provider, stream, it)
+                                               : appendTensorRt(api, provider, stream, it);
+  }
+  return problem;
+}
 
 std::string useTable(const void* const* table) {
   Process& all = process();
   const std::lock_guard<std::mutex> guard(all.lock);
   if (all.open) return {};
-  const std::string problem = fillRuntime(table, all.runtime);
+  const std::string problem = fillRuntime(table, {}, all.runtime);
   all.open = problem.empty();
   return problem;
 }
 
-std::string openRuntime(const char* path, const char* version) {
+std::string openRuntime(const char* path, const char* version, Threads threads) {
   {
     Process& all = process();
     const std::lock_guard<std::mutex> guard(all.lock);
@@ -123,7 +181,7 @@ std::string openRuntime(const char* path, const char* version) {
     }
     const void* const* const table = found.GetApi(kApiVersion);
     if (table == nullptr) return "it does not have the API of ONNX Runtime 1.16";
-    const std::string problem = fillRuntime(table, all.runtime);
+    const std::string problem = fillRuntime(table, threads, all.runtime);
     all.open = problem.empty();
     all.version = version;
     return problem;
@@ -138,35 +196,20 @@ const Runtime* runtime() {
 
 Session::~Session() { runtime_.api.ReleaseSession(handle_); }
 
-std::string Session::describe() {
-  const Api& api = runtime_.api;
-  for (const bool input : {true, false}) {
-    size_t count = 0;
-    const std::string problem =
-        take(api, input ? api.SessionGetInputCount(handle_, &count) : api.SessionGetOutputCount(handle_, &count));
-    if (!problem.empty()) return problem;
-    std::vector<ValueInfo>& list = input ? inputs_ : outputs_;
-    list.resize(count);
-    for (size_t i = 0; i < count; i++) {
-      const std::string failed = describeOne(input, i, list[i]);
-      if (!failed.empty()) return failed;
-    }
-  }
-  return {};
-}
+namespace {
 
-std::string Session::describeOne(bool input, size_t index, ValueInfo& info) const {
-  const Api& api = runtime_.api;
+std::string describeOne(const Runtime& runtime, SessionHandle* handle, bool input, size_t index, ValueInfo& info) {
+  const Api& api = runtime.api;
   char* name = nullptr;
-  std::string problem = take(api, input ? api.SessionGetInputName(handle_, index, runtime_.allocator, &name)
-                                        : api.SessionGetOutputName(handle_, index, runtime_.allocator, &name));
+  std::string problem = take(api, input ? api.SessionGetInputName(handle, index, runtime.allocator, &name)
+                                        : api.SessionGetOutputName(handle, index, runtime.allocator, &name));
   if (!problem.empty()) return problem;
   info.name = name;
-  problem = take(api, api.AllocatorFree(runtime_.allocator, name));
+  problem = take(api, api.AllocatorFree(runtime.allocator, name));
   TypeInfo* type = nullptr;
   if (problem.empty()) {
-    problem = take(api, input ? api.SessionGetInputTypeInfo(handle_, index, &type)
-                              : api.SessionGetOutputTypeInfo(handle_, index, &type));
+    problem = take(api, input ? api.SessionGetInputTypeInfo(handle, index, &type)
+                              : api.SessionGetOutputTypeInfo(handle, index, &type));
   }
   if (!problem.empty()) return problem;
   const TensorInfo* tensor = nullptr;
@@ -177,10 +220,42 @@ std::string Session::describeOne(bool input, size_t index, ValueInfo& info) cons
     problem = take(api, api.GetTensorElementType(tensor, &info.type));
     if (problem.empty()) problem = take(api, api.GetDimensionsCount(tensor, &rank));
     info.dims.resize(rank);
+    info.symbols.resize(rank);
+    std::vector<const char*> symbols(rank);
     if (problem.empty()) problem = take(api, api.GetDimensions(tensor, info.dims.data(), rank));
+    if (problem.empty()) problem = take(api, api.GetSymbolicDimensions(tensor, symbols.data(), rank));
+    for (size_t i = 0; i < rank && problem.empty(); i++) info.symbols[i] = symbols[i] == nullptr ? "" : symbols[i];
   }
   api.ReleaseTypeInfo(type);
   return problem;
+}
+
+/** A dim that JavaScript gives: a whole number. False: it is none. */
+bool wholeDim(double dim, int64_t& whole) {
+  if (!(dim >= 0) || dim > 9007199254740991.0) return false;
+  whole = static_cast<int64_t>(dim);
+  return true;
+}
+
+}  // namespace
+
+std::string describe(const Runtime& runtime, SessionHandle* handle, bool inputs, std::vector<ValueInfo>& list) {
+  const Api& api = runtime.api;
+  size_t count = 0;
+  const std::string problem =
+      take(api, inputs ? api.SessionGetInputCount(handle, &count) : api.SessionGetOutputCount(handle, &count));
+  if (!problem.empty()) return problem;
+  list.resize(count);
+  for (size_t i = 0; i < count; i++) {
+    const std::string failed = describeOne(runtime, handle, inputs, i, list[i]);
+    if (!failed.empty()) return failed;
+  }
+  return {};
+}
+
+std::string Session::describe() {
+  const std::string problem = ort::describe(runtime_, handle_, true, inputs_);
+  return problem.empty() ? ort::describe(runtime_, handle_, false, outputs_) : problem;
 }
 
 std::string Session::makeInput(const ValueInfo& info, const Input& input, Value** value) const {
@@ -189,9 +264,7 @@ std::string Session::makeInput(const ValueInfo& info, const Input& input, Value*
   if (input.rank > kMaxRank) return "input \"" + info.name + "\" has too many dims";
   size_t count = 1;
   for (size_t i = 0; i < input.rank; i++) {
-    const double dim = input.dims[i];
-    if (!(dim >= 0) || dim > 9007199254740991.0) return "input \"" + info.name + "\" has a dim that is no whole number";
-    dims[i] = static_cast<int64_t>(dim);
+    if (!wholeDim(input.dims[i], dims[i])) return "input \"" + info.name + "\" has a dim that is no whole number";
     if (__builtin_mul_overflow(count, static_cast<size_t>(dims[i]), &count)) return "input \"" + info.name + "\" is too large";
   }
   if (info.type != kString) {
@@ -263,6 +336,58 @@ std::string Session::takeOutput(Value* value, size_t index, OutputSink sink) con
   return {};
 }
 
+/** The shape that an output will have, where each of its dims is fixed or named like one of an input. */
+bool Session::shapeOf(const ValueInfo& output, const std::vector<Input>& inputs, int64_t* dims, size_t& bytes) const {
+  const size_t size = output.isTensor && output.type != kString ? elementBytes(output.type) : 0;
+  if (size == 0 || output.dims.size() > kMaxRank) return false;
+  bytes = size;
+  for (size_t d = 0; d < output.dims.size(); d++) {
+    dims[d] = output.dims[d];
+    for (size_t i = 0; i < inputs.size() && dims[d] < 0 && !output.symbols[d].empty(); i++) {
+      for (size_t k = 0; k < inputs_[i].symbols.size() && k < inputs[i].rank; k++) {
+        if (inputs_[i].symbols[k] == output.symbols[d] && wholeDim(inputs[i].dims[k], dims[d])) break;
+      }
+    }
+    if (dims[d] < 0 || __builtin_mul_overflow(bytes, static_cast<size_t>(dims[d]), &bytes)) return false;
+  }
+  return true;
+}
+
+/** Runs once the inputs' values are there. `values` behind them: the outputs', as far as they were made. */
+std::string Session::runInto(const std::vector<Input>& inputs, const std::vector<size_t>& wanted, OutputSink sink, bool bind,
+                             std::vector<const char*>& names, std::vector<Value*>& values) const {
+  const Api& api = runtime_.api;
+  Value** const fetched = values.data() + inputs.size();
+  // The sink may write over what the inputs' dims are read from: all shapes come first.
+  struct Shape {
+    bool known = false;
+    size_t bytes = 0;
+    int64_t dims[kMaxRank];
+  };
+  std::vector<Shape> shapes(bind ? wanted.size() : 0);
+  for (size_t i = 0; i < shapes.size(); i++) {
+    shapes[i].known = shapeOf(outputs_[wanted[i]], inputs, shapes[i].dims, shapes[i].bytes);
+  }
+  std::string problem;
+  // The sink hears of outputs in their order: those behind one of unknown shape are not bound either.
+  size_t bound = 0;
+  for (; bound < shapes.size() && shapes[bound].known; bound++) {
+    const ValueInfo& info = outputs_[wanted[bound]];
+    const Shape& shape = shapes[bound];
+    uint8_t* const out = sink.allocate(sink.context, bound, shape.dims, info.dims.size(), shape.bytes);
+    if (out == nullptr) return "there is no memory for an output";
+    problem = take(api, api.CreateTensorWithDataAsOrtValue(runtime_.memory, out, shape.bytes, shape.dims, info.dims.size(),
+                                                           info.type, &fetched[bound]));
+    if (!problem.empty()) return problem;
+  }
+  problem = take(api, api.Run(handle_, nullptr, names.data(), values.data(), inputs.size(), names.data() + inputs.size(),
+                              wanted.size(), fetched));
+  for (size_t i = bound; i < wanted.size() && problem.empty(); i++) {
+    problem = fetched[i] == nullptr ? "an output is missing" : takeOutput(fetched[i], i, sink);
+  }
+  return problem;
+}
+
 std::string Session::run(const std::vector<Input>& inputs, const std::vector<size_t>& wanted, OutputSink sink) const {
   if (inputs.size() != inputs_.size()) return "a run takes one tensor for each input";
   const Api& api = runtime_.api;
@@ -279,11 +404,15 @@ std::string Session::run(const std::vector<Input>& inputs, const std::vector<siz
     else names.push_back(outputs_[wanted[i]].name.c_str());
   }
   if (problem.empty()) {
-    Value** const fetched = values.data() + inputs.size();
-    problem = take(api, api.Run(handle_, nullptr, names.data(), values.data(), inputs.size(),
-                                names.data() + inputs.size(), wanted.size(), fetched));
-    for (size_t i = 0; i < wanted.size() && problem.empty(); i++) {
-      problem = fetched[i] == nullptr ? "an output is missing" : takeOutput(fetched[i], i, sink);
+    problem = runInto(inputs, wanted, sink, binds_, names, values);
+    if (problem.find("shape verification failed") != std::string::npos && binds_.exchange(false)) {
+      // The model's symbols are wrong about a shape. Nothing was answered: it runs again, and so do all later ones unbound.
+      for (size_t i = inputs.size(); i < values.size(); i++) {
+        if (values[i] != nullptr) api.ReleaseValue(values[i]);
+        values[i] = nullptr;
+      }
+      sink.restart(sink.context);
+      problem = runInto(inputs, wanted, sink, false, names, values);
     }
   }
   for (Value* value : values) {
@@ -323,7 +452,7 @@ std::shared_ptr<Session> openSession(const std::string& key, const std::string& 
   const Api& api = runtime->api;
   SessionOptions* made = nullptr;
   SessionHandle* handle = nullptr;
-  problem = makeOptions(api, options, &made);
+  problem = makeOptions(api, options, nullptr, &made);
   if (problem.empty()) problem = take(api, api.CreateSession(runtime->env, path.c_str(), made, &handle));
   if (made != nullptr) api.ReleaseSessionOptions(made);
   if (!problem.empty()) return nullptr;

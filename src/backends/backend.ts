@@ -30,6 +30,8 @@ export interface RuntimeSignature {
  */
 export interface BackendModel {
   readonly signature: RuntimeSignature;
+  /** Given where it differs from its backend's: false for a model whose batches run on a GPU. */
+  readonly blocking?: boolean;
   /** Batches that may be in flight at once. */
   readonly concurrency: number;
   /** Estimated resident bytes, for the memory budget. */

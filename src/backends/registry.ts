@@ -1,5 +1,9 @@
+import type { ModelConfig } from '../config/model-config.ts';
 import { SwitchyardError } from '../shared/errors.ts';
+import { native } from '../tensor/native.ts';
 import type { Backend } from './backend.ts';
+import { gpuInstances, hasFixedTensors, instanceDevices } from './instances.ts';
+import { onnxRuntimeWay } from './onnx/runtime-way.ts';
 
 type Factory = () => Promise<Backend>;
 
@@ -44,6 +48,16 @@ export function backendName(name: string): string {
 export function backendBlocks(name: string): boolean {
   const canonical = backendName(name);
   return canonical === 'onnxruntime' || canonical === 'javascript';
+}
+
+/**
+ * Whether a model computes in the thread that calls it. ONNX models in the slots of a GPU do not: the addon's threads wait
+ * for it.
+ */
+export function modelBlocks(config: ModelConfig): boolean {
+  if (!backendBlocks(config.backend)) return false;
+  if (backendName(config.backend) !== 'onnxruntime' || onnxRuntimeWay() === 'node' || native === undefined) return true;
+  return gpuInstances(instanceDevices(config.instanceGroups)).length === 0 || !hasFixedTensors(config);
 }
 
 /** Makes the backend for `name` (canonical or alias). Each call makes a new one. */

@@ -101,8 +101,24 @@ const settings = z.strictObject({
         .enum(['node', 'native', 'auto'])
         .default('node')
         .describe(
-          "ONNX models on the CPU: 'node': onnxruntime-node; 'native': the addon, weights once; 'auto': if it can",
+          "ONNX models: 'node': onnxruntime-node; 'native': the addon, weights once, GPU slots; 'auto': if it can",
         ),
+      onnxThreads: z
+        .number()
+        .int()
+        .min(1)
+        .max(256)
+        .default(1)
+        .describe('With the addon: threads of one run, its executor counted in, that all ONNX models share; 1 = none'),
+      cuda: z
+        .strictObject({
+          providerLibrary: z
+            .string()
+            .min(1)
+            .optional()
+            .describe('With the addon: the CUDA provider, or a folder that holds it; default: beside onnxruntime-node'),
+        })
+        .prefault({}),
       remoteHosts: z
         .array(z.string())
         .default([])

@@ -1,6 +1,7 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
-import { backendBlocks } from '../backends/registry.ts';
+import { instanceDevices } from '../backends/instances.ts';
+import { modelBlocks } from '../backends/registry.ts';
 import type { ExecutorCommand, ExecutorEvent } from '../executor/messages.ts';
 import type { ExecutorThreadData } from '../executor/thread.ts';
 import { SwitchyardError } from '../shared/errors.ts';
@@ -50,7 +51,7 @@ interface Executor {
 
 /**
  * The executor threads, and which version is loaded on which. Models whose backend computes in its thread are spread
- * over the compute pool; remote and process-isolated ones share one I/O executor. A thread that ends is replaced and
+ * over the compute pool; remote and process-isolated ones, and those in slots of a GPU, share one I/O executor. A thread that ends is replaced and
  * gets its models back. Lives on the control thread.
  */
 export class ExecutorPool {
@@ -103,7 +104,9 @@ export class ExecutorPool {
     metricsRow: number,
   ): Promise<{ executors: number[]; signature: RuntimeSignature; memoryBytes: number }> {
     const targets = this.place(spec);
-    const loaded = await Promise.allSettled(targets.map((executor) => this.loadOn(executor, spec, handle, metricsRow)));
+    const loaded = await Promise.allSettled(
+      targets.map((executor, i) => this.loadOn(executor, instanceOf(spec, i), handle, metricsRow)),
+    );
     const failed = loaded.find((result) => result.status === 'rejected');
     if (failed !== undefined) {
       await Promise.allSettled(targets.map((executor) => this.unloadFrom(executor, handle)));
@@ -142,11 +145,11 @@ export class ExecutorPool {
   }
 
   private place(spec: LoadSpec): Executor[] {
-    if (spec.config.isolation === 'process' || !backendBlocks(spec.config.backend)) {
+    if (spec.config.isolation === 'process' || !modelBlocks(spec.config)) {
       const shared = [...this.executors.values()].find((executor) => !executor.compute);
       return [shared ?? this.spawn(false)];
     }
-    const asked = spec.config.instanceGroups.reduce((sum, group) => sum + group.count, 0);
+    const asked = instanceDevices(spec.config.instanceGroups).length;
     const wanted = Math.min(asked > 0 ? asked : this.options.defaultInstances, this.options.compute);
     return [...this.executors.values()]
       .filter((executor) => executor.compute)
@@ -219,7 +222,7 @@ export class ExecutorPool {
       const placed = this.placed.get(handle);
       if (placed === undefined) continue;
       const at = placed.executors.indexOf(executor.id);
-      this.loadOn(successor, placed.spec, handle, placed.metricsRow).then(
+      this.loadOn(successor, instanceOf(placed.spec, at), handle, placed.metricsRow).then(
         () => {
           placed.executors[at] = successor.id;
           this.events.onRelocated(handle, [...placed.executors]);
@@ -228,6 +231,12 @@ export class ExecutorPool {
       );
     }
   }
+}
+
+/** The version as its k-th executor loads it: on the device of that instance. */
+function instanceOf(spec: LoadSpec, k: number): LoadSpec {
+  const devices = instanceDevices(spec.config.instanceGroups);
+  return spec.device < 0 || devices.length === 0 ? spec : { ...spec, device: devices[k % devices.length] };
 }
 
 type LoadedEvent = Extract<ExecutorEvent, { kind: 'loaded' }>;

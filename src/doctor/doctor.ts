@@ -20,10 +20,10 @@ export interface DoctorOptions {
  */
 export async function examine({ configFile, gpu }: DoctorOptions): Promise<Check[]> {
   const checks = await checkProgram();
-  checks.push(...gpuChecks(gpu));
   const config = readConfig(configFile, checks);
-  if (config === undefined) return checks;
   const baseDir = configFile === undefined ? process.cwd() : dirname(resolve(configFile));
+  checks.push(...gpuChecks(gpu, config?.models.cuda.providerLibrary, baseDir));
+  if (config === undefined) return checks;
   for (const file of ['caFile', 'certFile', 'keyFile'] as const)
     if (config.kafka.ssl?.[file] !== undefined) config.kafka.ssl[file] = resolve(baseDir, config.kafka.ssl[file]);
   const [machine, services] = await Promise.all([
@@ -34,9 +34,10 @@ export async function examine({ configFile, gpu }: DoctorOptions): Promise<Check
   return [...checks, ...machine, ...services];
 }
 
-function gpuChecks(wanted: boolean): Check[] {
+function gpuChecks(wanted: boolean, provider: string | undefined, baseDir: string): Check[] {
   try {
-    return checkGpu(gpuPlaces(systemPlaces()), wanted);
+    const named = provider === undefined ? '' : resolve(baseDir, provider);
+    return checkGpu(gpuPlaces(systemPlaces(), named), wanted);
   } catch (error) {
     return [check('gpu', 'providers', wanted ? 'failed' : 'missing', reasonOf(error), 'npm ci')];
   }

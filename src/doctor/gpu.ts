@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { CUDA_PROVIDER, carriedRuntime, findCudaProvider, SHARED_PROVIDER } from '../backends/onnx/cuda-provider.ts';
 import { type Check, check, reasonOf } from './check.ts';
 import { findLibrary, type LibraryPlaces, missingLibraries } from './libraries.ts';
 
@@ -9,10 +9,12 @@ export interface GpuPlaces {
   devices: string;
   /** What the kernel module says of itself. */
   driver: string;
-  /** Folder of libonnxruntime.so.1: ONNX Runtime looks for its providers there and nowhere else. */
+  /** Folder of libonnxruntime.so.1, where its providers are looked for when none is set. */
   runtime: string;
   /** Its version: a provider must be of the very same. */
   version: string;
+  /** models.cuda.providerLibrary, absolute; '' where it is not set. */
+  provider: string;
   libraries: LibraryPlaces;
 }
 
@@ -29,11 +31,9 @@ const PACKAGES: readonly [prefix: string, where: string][] = [
   ['libnvJitLink', 'CUDA 12 (PyPI: nvidia-nvjitlink-cu12)'],
 ];
 
-export function gpuPlaces(libraries: LibraryPlaces): GpuPlaces {
-  const file = createRequire(import.meta.url).resolve('onnxruntime-node/package.json');
-  const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
-  const runtime = join(dirname(file), 'bin/napi-v6', process.platform, process.arch);
-  return { devices: '/dev', driver: '/proc/driver/nvidia/version', runtime, version, libraries };
+export function gpuPlaces(libraries: LibraryPlaces, provider: string): GpuPlaces {
+  const { folder, version } = carriedRuntime();
+  return { devices: '/dev', driver: '/proc/driver/nvidia/version', runtime: folder, version, provider, libraries };
 }
 
 /** Driver, devices, and the providers of ONNX Runtime. `wanted`: what is not there is a failure, not a remark. */
@@ -44,6 +44,8 @@ export function checkGpu(places: GpuPlaces, wanted: boolean): Check[] {
   // With a device, whatever else is missing keeps models off it.
   const broken = wanted ? 'failed' : devices.length > 0 ? 'warning' : 'missing';
   const install = "install NVIDIA's driver; in a container, run it with the NVIDIA container toolkit (--gpus all)";
+  // Whoever names a provider wants it.
+  const status = places.provider === '' ? broken : 'failed';
   return [
     devices.length > 0
       ? check('gpu', 'devices', 'ok', devices.join(', '))
@@ -51,7 +53,7 @@ export function checkGpu(places: GpuPlaces, wanted: boolean): Check[] {
     library === undefined
       ? check('gpu', 'driver', broken, `libcuda.so.1 is not found; ${driverVersion(places.driver)}`, install)
       : check('gpu', 'driver', 'ok', `${library}; ${driverVersion(places.driver)}`),
-    provider('CUDA provider', 'libonnxruntime_providers_cuda.so', places, broken),
+    provider('CUDA provider', CUDA_PROVIDER, places, status),
     provider('TensorRT provider', 'libonnxruntime_providers_tensorrt.so', places, 'missing'),
   ];
 }
@@ -69,15 +71,18 @@ function driverVersion(file: string): string {
 }
 
 function provider(name: string, library: string, places: GpuPlaces, absent: Check['status']): Check {
-  const file = join(places.runtime, library);
-  const shared = join(places.runtime, 'libonnxruntime_providers_shared.so');
-  const lacking = [file, shared].filter((path) => !existsSync(path));
-  if (lacking.length > 0) {
-    const remedy =
-      'ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node, or take it from the folder onnxruntime/capi of ' +
-      `PyPI's onnxruntime-gpu==${places.version}, the same version exactly`;
-    return check('gpu', name, absent, `not there: ${lacking.join(', ')}`, remedy);
+  const remedy =
+    `pip install --no-deps --target FOLDER onnxruntime-gpu==${places.version}, and set models.cuda.providerLibrary: FOLDER ` +
+    'with models.onnxRuntime: native; or ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node';
+  let folder: string;
+  try {
+    folder = findCudaProvider(places.provider, { folder: places.runtime, version: places.version });
+  } catch (error) {
+    return check('gpu', name, absent, reasonOf(error), remedy);
   }
+  const file = join(folder, library);
+  const lacking = [file, join(folder, SHARED_PROVIDER)].filter((path) => !existsSync(path));
+  if (lacking.length > 0) return check('gpu', name, absent, `not there: ${lacking.join(', ')}`, remedy);
   try {
     const missing = missingLibraries(file, places.libraries);
     if (missing.length === 0) return check('gpu', name, 'ok', `${file}, and all that it needs`);

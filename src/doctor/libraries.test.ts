@@ -60,7 +60,7 @@ test('a GPU machine is told what it lacks, by name and package', () => {
   const driver = join(folder, 'version');
   const runtime = join(folder, 'ort');
   mkdirSync(runtime, { recursive: true });
-  const places = { devices, driver, runtime, version: '1.30.0', libraries: nowhere };
+  const places = { devices, driver, runtime, version: '1.30.0', provider: '', libraries: nowhere };
   const statuses = (wanted: boolean) => checkGpu(places, wanted).map(({ status }) => status);
   assert.deepEqual(statuses(false), ['missing', 'missing', 'missing', 'missing']);
   assert.deepEqual(statuses(true), ['failed', 'failed', 'failed', 'missing']);
@@ -85,4 +85,17 @@ test('a GPU machine is told what it lacks, by name and package', () => {
     checkGpu(complete, true).map(({ status }) => status),
     ['ok', 'ok', 'ok', 'missing'],
   );
+
+  // A provider that is named must be there, and of the same version.
+  library('pip/onnxruntime/capi/libonnxruntime_providers_shared.so', []);
+  library('pip/onnxruntime/capi/libonnxruntime_providers_cuda.so', ['libcudnn.so.9']);
+  mkdirSync(join(folder, 'pip/onnxruntime_gpu-1.29.0.dist-info'));
+  const named = { ...complete, provider: join(folder, 'pip') };
+  const mismatch = checkGpu(named, false)[2];
+  assert.equal(mismatch.status, 'failed');
+  assert.match(mismatch.found, /1\.29\.0, the one in use is 1\.30\.0/);
+  assert.match(mismatch.remedy, /pip install .*onnxruntime-gpu==1\.30\.0/);
+  const matching = checkGpu({ ...named, version: '1.29.0' }, false)[2];
+  assert.equal(matching.status, 'ok');
+  assert.match(matching.found, /pip\/onnxruntime\/capi/);
 });

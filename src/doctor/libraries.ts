@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type ElfNeeds, readElf } from './elf.ts';
+import { type ElfNeeds, elfNeeds } from '../shared/elf.ts';
 
 /** Where a library is looked for besides its user's own folders. Tests put their own in place. */
 export interface LibraryPlaces {
@@ -41,7 +41,7 @@ export function findLibrary(name: string, places: LibraryPlaces, own: readonly s
 export function missingLibraries(file: string, places: LibraryPlaces): string[] {
   const missing = new Set<string>();
   const seen = new Set<string>([file]);
-  const queue: { path: string; needs: ElfNeeds }[] = [{ path: file, needs: needsOf(file) }];
+  const queue: { path: string; needs: ElfNeeds }[] = [{ path: file, needs: elfNeeds(file) }];
   for (const { path, needs } of queue) {
     const own = needs.searched.map((folder) => folder.replace(/\$ORIGIN|\$\{ORIGIN\}/g, dirname(path)));
     for (const name of needs.needed) {
@@ -49,23 +49,9 @@ export function missingLibraries(file: string, places: LibraryPlaces): string[] 
       if (found === undefined) missing.add(name);
       else if (!seen.has(found)) {
         seen.add(found);
-        queue.push({ path: found, needs: needsOf(found) });
+        queue.push({ path: found, needs: elfNeeds(found) });
       }
     }
   }
   return [...missing].sort();
-}
-
-function needsOf(file: string): ElfNeeds {
-  const opened = openSync(file, 'r');
-  try {
-    return readElf((offset, length) => {
-      const bytes = Buffer.alloc(length);
-      return bytes.subarray(0, readSync(opened, bytes, 0, length, offset));
-    });
-  } catch (error) {
-    throw new Error(`${file}: ${(error as Error).message}`, { cause: error });
-  } finally {
-    closeSync(opened);
-  }
 }

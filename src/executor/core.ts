@@ -61,7 +61,7 @@ export class ExecutorCore {
       await model.unload();
       throw error;
     }
-    this.models.set(handle, new LoadedModel(handle, complete, model, backend.blocking, metricsRow));
+    this.models.set(handle, new LoadedModel(handle, complete, model, model.blocking ?? backend.blocking, metricsRow));
     return { signature: model.signature, memoryBytes: model.memoryBytes };
   }
 

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
+import { instanceDevices } from '../backends/instances.ts';
 import type { ModelConfig } from '../config/model-config.ts';
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import { isRemote } from './config/backends.ts';
@@ -176,7 +177,7 @@ function specOf(model: ScannedModel, version: ScannedVersion, config: ModelConfi
     directory: version.directory,
     // A version that lies elsewhere has no folder around it that its files might reach into.
     modelDirectory: isInside(model.directory, version.directory) ? model.directory : '',
-    device: -1,
+    device: config.backend === 'onnxruntime' ? (instanceDevices(config.instanceGroups)[0] ?? -1) : -1,
   };
 }
 

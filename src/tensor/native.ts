@@ -53,19 +53,46 @@ export interface OrtValueInfo {
 
 /** Sessions of ONNX Runtime that all threads share: src/ort_addon.cc documents each function. */
 export interface NativeSessions {
-  ortOpen(library: string, version: string): string;
+  ortOpen(library: string, version: string, intraThreads: number, interThreads: number): string;
   ortLoad(
     key: string,
     path: string,
     numbers: Int32Array,
     entries: string[],
+    providers: string[][],
   ): { session: object; fresh: boolean; inputs: OrtValueInfo[]; outputs: OrtValueInfo[] };
   ortRun(session: object, plan: Float64Array, inputs: Uint8Array[]): ArrayBuffer[];
   ortClose(session: object): void;
 }
 
+/** Models staged on GPUs: src/stage_addon.cc documents each function. */
+export interface NativeStager {
+  stageOpen(
+    cudaLibrary: string,
+    path: string,
+    numbers: Int32Array,
+    entries: string[],
+    providers: string[][],
+    plan: Float64Array,
+    names: string[],
+    wake: () => void,
+  ): object;
+  stageState(stager: object): {
+    open: boolean;
+    problem: string;
+    slots: number;
+    lost: boolean;
+    inputs: OrtValueInfo[];
+    outputs: OrtValueInfo[];
+  };
+  stageRun(stager: object, rows: number, inputs: Uint8Array[]): number;
+  stageAnswered(stager: object): { slot: number; problem: string; lost: boolean }[];
+  stageRead(stager: object, slot: number, rows: number, outputs: number[]): ArrayBuffer[];
+  stageClose(stager: object): void;
+}
+
 /** The addon in native/: src/addon.cc documents each function. */
-export interface NativeCodecs extends NativeGrpc, NativeSessions {
+export interface NativeCodecs extends NativeGrpc, NativeSessions, NativeStager {
   readonly interface: number;
   /** Words that both sides read and write during a call. Never give its memory away. */
   readonly meta: Int32Array;
@@ -74,7 +101,7 @@ export interface NativeCodecs extends NativeGrpc, NativeSessions {
 }
 
 /** The addon's kInterface that this file describes. */
-const INTERFACE = 2;
+const INTERFACE = 3;
 
 /** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
 function candidates(): string[] {

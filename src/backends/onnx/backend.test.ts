@@ -274,6 +274,22 @@ test('a GPU provider whose library is absent is refused with the remedy', async 
   await assert.rejects(load('simple', spec), rejects('failed_precondition', /Cuda provider is not installed/));
 });
 
+test('an instance on a GPU is refused with the remedy whichever way leads there', async () => {
+  const io = (name: string) => ({ name, datatype: 'INT32' as const, dims: [16] });
+  const signature = { inputs: [io('INPUT0'), io('INPUT1')], outputs: [io('OUTPUT0'), io('OUTPUT1')], maxBatchSize: 8 };
+  const instanceGroups = [{ kind: 'gpu' as const, count: 1, gpus: [0] }];
+  for (const way of ['node', 'auto'] as const) {
+    for (const overrides of [{ instanceGroups }, { instanceGroups, signature }]) {
+      const spec = { ...fixtureSpec('simple', overrides), device: 0 };
+      const refused = rejects(
+        'failed_precondition',
+        /Cuda provider is not installed|libcuda\S* is not found|libonnxruntime_providers_cuda/,
+      );
+      await assert.rejects(new OnnxBackend(way).load(spec), refused);
+    }
+  }
+});
+
 test('workers may come, run and go many times at once', async () => {
   const source = `
     import { parentPort } from 'node:worker_threads';

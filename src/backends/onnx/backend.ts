@@ -1,15 +1,22 @@
+import { dirname } from 'node:path';
 import type { TensorSpec } from '../../config/model-config.ts';
 import { invalidArgument, SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
+import { native } from '../../tensor/native.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, BackendModel, ExecuteOptions, LoadSpec, RuntimeSignature } from '../backend.ts';
+import { gpuInstances, hasFixedTensors, instanceDevices, slotsFor } from '../instances.ts';
+import { carriedRuntime, cudaRuntimeName, runtimeLibrary } from './cuda-provider.ts';
 import { locateModel, type ModelFiles } from './files.ts';
+import { graphBuckets, planGpu } from './gpu-options.ts';
 import { loadError, runError } from './messages.ts';
 import { TensorNames } from './names.ts';
 import { planSession, type SessionPlan } from './options.ts';
 import { type OnnxRuntimeWay, onnxRuntimeWay } from './runtime-way.ts';
 import { type NativeSession, type NativeTensor, type NativeValueInfo, openSession } from './session.ts';
 import { SharedOnnxModel } from './shared-model.ts';
-import { openShared, sharedProblem } from './shared-session.ts';
+import { nativeOptions, nativeProviders, openShared, sharedProblem } from './shared-session.ts';
+import { StagedOnnxModel } from './staged-model.ts';
+import { openStager } from './stager.ts';
 import { datatypeOf, fromNative, toNative } from './tensors.ts';
 
 /** Weights live in the file's bytes once more after prepacking, and runs need an arena. */
@@ -30,13 +37,25 @@ export class OnnxBackend implements Backend {
   /** @throws SwitchyardError failed_precondition, unsupported or invalid_argument, free of machine paths */
   async load(spec: LoadSpec): Promise<BackendModel> {
     const files = await locateModel(spec);
-    const plan = planSession(spec.config.parameters, spec.config.raw.optimization, spec.device);
-    for (const warning of plan.warnings)
-      process.emitWarning(`model "${spec.model}" version ${spec.version}: ${warning}`);
-    const memoryBytes = Math.ceil(files.bytes * RESIDENT_FACTOR) + SESSION_BYTES;
-    const loaded = sharesSessions(this.#way, plan) ? loadShared : loadOwn;
+    const { parameters, raw, instanceGroups } = spec.config;
+    const plan = planSession(parameters, raw.optimization, spec.device);
+    const onCpu = plan.options.executionProviders?.every((each) => (each as { name: string }).name === 'cpu') ?? true;
+    const job: LoadJob = { spec, files, plan, memoryBytes: Math.ceil(files.bytes * RESIDENT_FACTOR) + SESSION_BYTES };
+    // Also before onnxruntime-node loads a model: the first to open the runtime decides on the threads that models share.
+    const shared = this.#way !== 'node' && usable(this.#way);
     try {
-      return loaded(spec.model, files, plan, memoryBytes);
+      if (!shared) {
+        for (const warning of plan.warnings)
+          process.emitWarning(`model "${spec.model}" version ${spec.version}: ${warning}`);
+        return loadOwn(job);
+      }
+      if (onCpu) return loadShared(job);
+      const missing = process.env.SWITCHYARD_ONNX_CUDA_PROBLEM;
+      if (missing)
+        throw new SwitchyardError('failed_precondition', `model "${spec.model}" was not put on a GPU: ${missing}`);
+      const gpus = gpuInstances(instanceDevices(instanceGroups));
+      const staged = gpus.length > 0 && hasFixedTensors(spec.config);
+      return staged ? await loadStaged(job, gpus) : loadOnGpu(job);
     } catch (error) {
       if (error instanceof SwitchyardError) throw error;
       throw loadError(spec.model, spec.version, files.name, [spec.directory, spec.modelDirectory], error);
@@ -44,10 +63,15 @@ export class OnnxBackend implements Backend {
   }
 }
 
-/** Whether the addon loads this model: as configured, where it can, and on the CPU only. */
-function sharesSessions(way: OnnxRuntimeWay, plan: SessionPlan): boolean {
-  const onCpu = plan.options.executionProviders?.every((each) => (each as { name: string }).name === 'cpu') ?? true;
-  if (way === 'node' || !onCpu) return false;
+interface LoadJob {
+  spec: LoadSpec;
+  files: ModelFiles;
+  plan: SessionPlan;
+  memoryBytes: number;
+}
+
+/** Whether the addon's sessions can be used. Throws where they cannot and must. */
+function usable(way: OnnxRuntimeWay): boolean {
   const problem = sharedProblem();
   if (problem === '') return true;
   if (way === 'auto') return false;
@@ -55,26 +79,82 @@ function sharesSessions(way: OnnxRuntimeWay, plan: SessionPlan): boolean {
   throw new SwitchyardError('failed_precondition', `models.onnxRuntime is native, but ${problem}; ${remedy}`);
 }
 
-function loadOwn(model: string, files: ModelFiles, plan: SessionPlan, memoryBytes: number): BackendModel {
+function loadOwn({ spec, files, plan, memoryBytes }: LoadJob): BackendModel {
   const session = openSession(files.path, plan.options);
   try {
     const signature = signatureOf(session.inputMetadata, session.outputMetadata, false);
-    return new OnnxModel(model, session, signature, memoryBytes);
+    return new OnnxModel(spec.model, session, signature, memoryBytes);
   } catch (error) {
     session.dispose();
     throw toSwitchyardError(error);
   }
 }
 
-function loadShared(model: string, files: ModelFiles, plan: SessionPlan, memoryBytes: number): BackendModel {
-  const session = openShared(files.path, files.identity, plan.options);
+function loadShared({ spec, files, plan, memoryBytes }: LoadJob, providers: string[][] = []): BackendModel {
+  const session = openShared(files.path, files.identity, plan, providers);
   try {
     const signature = signatureOf(session.inputs, session.outputs, true);
-    return new SharedOnnxModel(model, session, signature, session.fresh ? memoryBytes : SESSION_BYTES);
+    return new SharedOnnxModel(spec.model, session, signature, session.fresh ? memoryBytes : SESSION_BYTES);
   } catch (error) {
     session.close();
     throw toSwitchyardError(error);
   }
+}
+
+/** A model whose tensors have no fixed size: ONNX Runtime copies them to the GPU and back, and its thread waits. */
+function loadOnGpu(job: LoadJob): BackendModel {
+  const { parameters, raw } = job.spec.config;
+  const { providers, graphs } = planGpu(parameters, raw.optimization);
+  if (graphs)
+    throw invalidArgument(
+      'CUDA graphs need tensors of fixed size: give input and output with all their dims, or drop the graphs',
+    );
+  const device = job.spec.device >= 0 ? job.spec.device : Number(parameters.device_id ?? 0);
+  return loadShared(job, nativeProviders(providers, device));
+}
+
+async function loadStaged(
+  { spec, files, plan, memoryBytes }: LoadJob,
+  gpus: readonly { device: number; instances: number }[],
+): Promise<BackendModel> {
+  const { parameters, raw, signature, batching } = spec.config;
+  const gpu = planGpu(parameters, raw.optimization);
+  const { maxBatchSize } = signature;
+  const buckets = gpu.graphs ? graphBuckets(maxBatchSize, batching.allowedBatchSizes, gpu.graphSizes) : [];
+  const { numbers, entries } = nativeOptions(plan.options, plan.ownThreads ? 'own' : 'shared');
+  const library = cudaRuntimeName(dirname(process.env.SWITCHYARD_ONNX_LIBRARY || runtimeLibrary(carriedRuntime())));
+  const tensors = [signature.inputs, signature.outputs];
+  const shapes = tensors.flatMap((list) => [list.length, ...list.flatMap(({ dims }) => [dims.length, ...dims])]);
+  const names = tensors.flat().map(({ name }) => name);
+  const opened = await Promise.allSettled(
+    gpus.map(({ device, instances }) => {
+      const head = [device, slotsFor(instances), maxBatchSize, gpu.memoryLimit, buckets.length, ...buckets];
+      const providers = nativeProviders(gpu.providers, device);
+      return openStager(native!, device, (_, wake) =>
+        native!.stageOpen(
+          library,
+          files.path,
+          numbers,
+          entries,
+          providers,
+          Float64Array.from([...head, ...shapes]),
+          names,
+          wake,
+        ),
+      );
+    }),
+  );
+  const stagers = opened.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  const failed = opened.find((each) => each.status === 'rejected');
+  if (failed !== undefined) {
+    for (const stager of stagers) stager.close();
+    throw failed.reason;
+  }
+  const batch = maxBatchSize > 0 ? [-1] : [];
+  const whole = (specs: TensorSpec[]) =>
+    specs.map(({ name, datatype, dims }) => ({ name, datatype, dims: [...batch, ...dims] }));
+  const staged = { inputs: whole(signature.inputs), outputs: whole(signature.outputs) };
+  return new StagedOnnxModel(spec.model, stagers, staged, maxBatchSize > 0, memoryBytes);
 }
 
 class OnnxModel implements BackendModel {

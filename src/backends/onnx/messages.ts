@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { SwitchyardError } from '../../shared/errors.ts';
 
 /** Runtime complaints that are about the caller's tensors, not about the model. */
@@ -36,14 +37,23 @@ export function loadError(
 ): SwitchyardError {
   const raw = error instanceof Error ? error.message : String(error);
   const head = `model "${model}" version ${version} was not loaded: ${file}: `;
-  const provider = /AppendExecutionProvider_(Cuda|TensorRT): Failed to load/.exec(raw)?.[1];
-  if (provider !== undefined) {
-    return new SwitchyardError(
-      'failed_precondition',
-      `${head}the ${provider} provider is not installed; put libonnxruntime_providers_${provider.toLowerCase()}.so of ` +
-        'ONNX Runtime 1.30 beside its library (npm rebuild onnxruntime-node with onnxruntime-node-install unset), or use cpu',
-      { cause: error },
-    );
-  }
+  const problem = providerProblem(raw);
+  if (problem !== undefined) return new SwitchyardError('failed_precondition', head + problem, { cause: error });
   return new SwitchyardError('failed_precondition', head + cleanMessage(raw, folders), { cause: error });
+}
+
+/** What keeps a GPU provider from being loaded, with the remedy; undefined where it is something else. */
+function providerProblem(raw: string): string | undefined {
+  const named = /AppendExecutionProvider_(Cuda|TensorRT): Failed to load/.exec(raw)?.[1];
+  // "Failed to load library FILE with error: WHAT: cannot open …": WHAT is the file, or a library that it needs.
+  const [, file, what] = /Failed to load library (\S+) with error: ([^\s:]+)/.exec(raw) ?? [];
+  if (named === undefined && file === undefined) return undefined;
+  const lacking = what === undefined || basename(what) === basename(file) ? undefined : basename(what);
+  if (lacking !== undefined)
+    return `${basename(file)} needs ${lacking}, which is not found; switchyard doctor --gpu says where to get it`;
+  const provider = /tensorrt/i.test(`${named} ${file}`) ? 'TensorRT' : 'Cuda';
+  return (
+    `the ${provider} provider is not installed; install onnxruntime-gpu of the very version of ONNX Runtime in use and ` +
+    'name it in models.cuda.providerLibrary, or use the CPU (switchyard doctor --gpu says more)'
+  );
 }

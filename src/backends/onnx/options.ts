@@ -1,11 +1,14 @@
 import type { InferenceSession } from 'onnxruntime-node';
 import { SwitchyardError } from '../../shared/errors.ts';
+import { CUDA_PARAMETERS } from './gpu-options.ts';
 
 type Provider = { name: string; deviceId?: number };
 
 export interface SessionPlan {
   options: InferenceSession.SessionOptions;
-  /** Options of the configuration that this build of ONNX Runtime cannot take, in words. */
+  /** The model asks for threads of its own; else it runs on those that all models share, where they do. */
+  ownThreads: boolean;
+  /** Options of the configuration that onnxruntime-node cannot take, in words. */
   warnings: string[];
 }
 
@@ -15,13 +18,7 @@ const CONFIG_PREFIXES = ['session.', 'optimization.', 'ep.', 'mlas.'];
 const PROVIDERS = ['cpu', 'cuda', 'tensorrt', 'webgpu'];
 
 /** Provider options Triton users set that onnxruntime-node has no way to hand on. */
-const UNREACHABLE = [
-  'gpu_mem_limit',
-  'arena_extend_strategy',
-  'cudnn_conv_algo_search',
-  'do_copy_in_default_stream',
-  'memory.enable_memory_arena_shrinkage',
-];
+const UNREACHABLE = [...CUDA_PARAMETERS, 'memory.enable_memory_arena_shrinkage'];
 
 const GRAPH_LEVELS = ['disabled', 'basic', 'extended', 'layout', 'all'] as const;
 const SWITCH: Readonly<Record<string, boolean>> = { '0': false, '1': true, false: false, true: true };
@@ -56,7 +53,8 @@ export function planSession(
     logSeverityLevel: logSeverity(parameters),
     extra,
   };
-  return { options, warnings };
+  const ownThreads = ['intra_op_thread_count', 'inter_op_thread_count'].some((key) => (parameters[key] ?? '') !== '');
+  return { options, ownThreads, warnings };
 }
 
 function providers(
@@ -111,7 +109,7 @@ function providerNames(
 }
 
 function unreachable(key: string): string {
-  return `option "${key}" has no way through onnxruntime-node, whose GPU providers take a device id only; it was left out`;
+  return `option "${key}" has no way through onnxruntime-node, whose GPU providers take a device id only; it was left out (models.onnxRuntime: native passes it on)`;
 }
 
 function graphLevel(

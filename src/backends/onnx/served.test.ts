@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -50,3 +50,53 @@ for (const way of native === undefined ? ['auto'] : ['native', 'auto']) {
     }
   });
 }
+
+test('a model that wants a GPU where none is says so in the index, and the others are served', {
+  timeout: 180_000,
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'switchyard-gpu-'));
+  for (const name of ['simple', 'on_gpu'])
+    cpSync(join(FIXTURES, 'simple'), join(folder, 'models', name), { recursive: true });
+  writeFileSync(
+    join(folder, 'models/on_gpu/config.pbtxt'),
+    'backend: "onnxruntime"\nmax_batch_size: 8\ninstance_group [{ kind: KIND_GPU gpus: [ 0 ] }]\n',
+  );
+  // A provider of another version: refused before ONNX Runtime would load it.
+  mkdirSync(join(folder, 'pip/onnxruntime/capi'), { recursive: true });
+  mkdirSync(join(folder, 'pip/onnxruntime_gpu-1.2.3.dist-info'));
+  for (const name of ['shared', 'cuda'])
+    writeFileSync(join(folder, `pip/onnxruntime/capi/libonnxruntime_providers_${name}.so`), '');
+  const named = join(folder, 'named.yaml');
+  writeFileSync(named, 'models:\n  onnxRuntime: auto\n  cuda:\n    providerLibrary: pip\n');
+  const cases: [string[], string, RegExp][] = [
+    [[], 'node', /Cuda provider is not installed|libonnxruntime_providers_cuda/],
+    [
+      ['--config', named],
+      'auto',
+      native === undefined ? /not installed/ : /of ONNX Runtime 1\.2\.3, the one in use is \d/,
+    ],
+  ];
+  try {
+    for (const [flags, way, reason] of cases) {
+      const server = await ServerProcess.start(
+        [...flags, '--model-repository', join(folder, 'models'), '--no-supervise'],
+        {
+          env: { SWITCHYARD_ONNX_RUNTIME: way },
+        },
+      );
+      try {
+        const answer = await fetch(server.url('/v2/models/simple/infer'), { method: 'POST', body });
+        assert.equal(answer.status, 200, await answer.text());
+        const index = await fetch(server.url('/v2/repository/index'), { method: 'POST', body: '{}' });
+        const entries = (await index.json()) as { name: string; state: string; reason?: string }[];
+        const entry = entries.find(({ name }) => name === 'on_gpu');
+        assert.equal(entry?.state, 'UNAVAILABLE', JSON.stringify(entries));
+        assert.match(entry.reason ?? '', reason);
+      } finally {
+        assert.equal(await server.stop(), 0, server.stderr);
+      }
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

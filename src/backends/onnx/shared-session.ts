@@ -1,8 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
 import type { InferenceSession } from 'onnxruntime-node';
 import { type NativeSessions, native, nativeProblem, type OrtValueInfo } from '../../tensor/native.ts';
+import { carriedRuntime, runtimeLibrary } from './cuda-provider.ts';
+import type { ProviderPlan } from './gpu-options.ts';
+import type { SessionPlan } from './options.ts';
 
 /** A loaded model. Other threads may run on the same one: it is loaded once for the process. */
 export interface SharedSession {
@@ -25,30 +25,20 @@ export function sharedProblem(): string {
 
 function openLibrary(): string {
   if (native === undefined) return nativeProblem || 'SWITCHYARD_NATIVE=off';
-  const file = createRequire(import.meta.url).resolve('onnxruntime-node/package.json');
-  const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
-  const folder = join(dirname(file), 'bin/napi-v6', process.platform, process.arch);
-  let names: string[];
   try {
-    names = readdirSync(folder);
-  } catch {
-    return `onnxruntime-node has no library for ${process.platform}-${process.arch}`;
+    const runtime = carriedRuntime();
+    // The very file that onnxruntime-node loads, or a link to it beside the GPU providers: the process has one runtime.
+    const library = process.env.SWITCHYARD_ONNX_LIBRARY || runtimeLibrary(runtime);
+    const threads = Number(process.env.SWITCHYARD_ONNX_THREADS || 1);
+    const failed = native.ortOpen(library, runtime.version, threads, threads);
+    return failed === '' ? '' : `ONNX Runtime's library cannot be used: ${failed}`;
+  } catch (error) {
+    return (error as Error).message;
   }
-  // The very file that onnxruntime-node loads, so that both share one runtime: libonnxruntime.so.1, or .1.30.0.dylib.
-  const name = names.find((each) => /^libonnxruntime\.(so\.\d+|[\d.]+dylib)$/.test(each));
-  if (name === undefined) return `there is no ONNX Runtime library in ${folder}`;
-  const failed = native.ortOpen(join(folder, name), version);
-  return failed === '' ? '' : `ONNX Runtime's library cannot be used: ${failed}`;
 }
 
-const GRAPH_LEVELS: Readonly<Record<string, number>> = { disabled: 0, basic: 1, extended: 2, layout: 3, all: 99 };
-
-/**
- * Loads `path`, or takes the session that another thread of this process has for the same files (`identity`) and options.
- * Blocks the thread. Throws ONNX Runtime's own message, as an Error. sharedProblem() must have been ''.
- */
-export function openShared(path: string, identity: string, options: InferenceSession.SessionOptions): SharedSession {
-  const addon: NativeSessions = native!;
+/** Session options as the addon takes them. `threads`: the session has its own, else it runs on those of the process. */
+export function nativeOptions(options: InferenceSession.SessionOptions, threads: 'own' | 'shared') {
   const numbers = Int32Array.of(
     options.intraOpNumThreads ?? 1,
     options.interOpNumThreads ?? 1,
@@ -57,10 +47,36 @@ export function openShared(path: string, identity: string, options: InferenceSes
     options.executionMode === 'parallel' ? 1 : 0,
     options.enableMemPattern === false ? 0 : 1,
     options.enableCpuMemArena === false ? 0 : 1,
+    threads === 'shared' ? 1 : 0,
   );
-  const entries = Object.entries((options.extra ?? {}) as Record<string, string>).flat();
-  const key = JSON.stringify([path, identity, [...numbers], entries]);
-  const { session, fresh, inputs, outputs } = addon.ortLoad(key, path, numbers, entries);
+  return { numbers, entries: Object.entries((options.extra ?? {}) as Record<string, string>).flat() };
+}
+
+const GRAPH_LEVELS: Readonly<Record<string, number>> = { disabled: 0, basic: 1, extended: 2, layout: 3, all: 99 };
+
+/** Providers as the addon takes them: name, then keys and values. `device`: the GPU. */
+export function nativeProviders(providers: readonly ProviderPlan[], device: number): string[][] {
+  return providers.map(({ name, options }) => [
+    name,
+    ...Object.entries({ device_id: String(device), ...options }).flat(),
+  ]);
+}
+
+/**
+ * Loads `path`, or takes the session that another thread of this process has for the same files (`identity`) and options.
+ * Blocks the thread. `providers`: as nativeProviders gives them, none for the CPU. Throws ONNX Runtime's own message, as an
+ * Error. sharedProblem() must have been ''.
+ */
+export function openShared(
+  path: string,
+  identity: string,
+  { options, ownThreads }: SessionPlan,
+  providers: string[][] = [],
+): SharedSession {
+  const addon: NativeSessions = native!;
+  const { numbers, entries } = nativeOptions(options, ownThreads ? 'own' : 'shared');
+  const key = JSON.stringify([path, identity, [...numbers], entries, providers]);
+  const { session, fresh, inputs, outputs } = addon.ortLoad(key, path, numbers, entries, providers);
   return {
     inputs,
     outputs,

@@ -157,10 +157,11 @@ test('a child sees neither loader hooks nor secrets', () => {
     LD_PRELOAD: '/x.so',
     NODE_OPTIONS: '--require x',
     SWITCHYARD_REDIS_URL: 'x',
+    SWITCHYARD_ONNX_RUNTIME: 'native',
     GITHUB_TOKEN: 'x',
     AWS_ACCESS_KEY_ID: 'x',
     MY_API_KEY: 'x',
     db_password: 'x',
   });
-  assert.deepEqual(clean, { PATH: '/bin', LD_LIBRARY_PATH: '/lib' });
+  assert.deepEqual(clean, { PATH: '/bin', LD_LIBRARY_PATH: '/lib', SWITCHYARD_ONNX_RUNTIME: 'native' });
 });

@@ -1,3 +1,5 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+
 /** What the dynamic loader reads first in a shared library. */
 export interface ElfNeeds {
   soname: string;
@@ -20,7 +22,7 @@ const DT_RUNPATH = 29;
  * Reads the dynamic section of a 64-bit little-endian ELF file. `read` returns up to `length` bytes from `offset`: CUDA's
  * libraries are hundreds of megabytes. Throws an Error that says what is wrong with any other file.
  */
-export function readElf(read: (offset: number, length: number) => Buffer): ElfNeeds {
+function readElf(read: (offset: number, length: number) => Buffer): ElfNeeds {
   const head = read(0, 64);
   if (head.length < 64 || head.toString('latin1', 0, 4) !== '\x7fELF') throw new Error('it is no ELF file');
   if (head[4] !== 2 || head[5] !== 1) throw new Error('it is not for a 64-bit little-endian machine');
@@ -69,4 +71,19 @@ function readEntries(section: Buffer): [number, number][] {
 function text(bytes: Buffer): string {
   const end = bytes.indexOf(0);
   return bytes.toString('latin1', 0, end === -1 ? bytes.length : end);
+}
+
+/** As readElf, of a file. Its errors name the file. */
+export function elfNeeds(file: string): ElfNeeds {
+  const opened = openSync(file, 'r');
+  try {
+    return readElf((offset, length) => {
+      const bytes = Buffer.alloc(length);
+      return bytes.subarray(0, readSync(opened, bytes, 0, length, offset));
+    });
+  } catch (error) {
+    throw new Error(`${file}: ${(error as Error).message}`, { cause: error });
+  } finally {
+    closeSync(opened);
+  }
 }

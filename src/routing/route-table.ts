@@ -1,6 +1,7 @@
 import type { RouteSet } from '../config/load-routes.ts';
 import type { FallbackCause, RouteDocument, RouteSpec, UnitSource, VariantSpec } from '../config/route-schema.ts';
 import type { BanditSpec } from '../config/strategy-schema.ts';
+import { RetryBudget } from '../shared/retry-budget.ts';
 import { saltSeed } from './buckets.ts';
 import { newHealth, type RouteHealth } from './health.ts';
 import { initialState, type LiveRoute, type RouteState, takeState } from './live-route.ts';
@@ -18,7 +19,7 @@ interface Override {
   analysed: boolean;
 }
 
-/** A route with everything prepared that deciding needs. Immutable but for `live` and `health`. */
+/** A route with everything prepared that deciding needs. Immutable but for `live`, `health` and `retries`. */
 export interface CompiledRoute {
   name: string;
   spec: RouteSpec;
@@ -40,6 +41,7 @@ export interface CompiledRoute {
   bandit: BanditSpec | undefined;
   live: LiveRoute;
   health: RouteHealth;
+  retries: RetryBudget;
 }
 
 /** Routes by the model name they may match. The first in file order that matches wins. */
@@ -84,6 +86,7 @@ function compileRoute({ metadata, spec }: RouteDocument, restored: Restored, sha
   // A table that is looked up by the model need not compare it again.
   const anyModel = models?.size === 1;
   const described = anyModel ? entries.map(({ model: _, ...rest }) => rest) : entries;
+  const { percent = 20, minConcurrency = 3 } = spec.resilience.retryBudget ?? {};
   const shadowed = spec.shadow?.variant ?? spec.strategy.canary?.candidate;
   return {
     name: metadata.name,
@@ -112,6 +115,7 @@ function compileRoute({ metadata, spec }: RouteDocument, restored: Restored, sha
     live: takeState(spec, variants, state, shared) ?? takeState(spec, variants, initialState(spec), shared)!,
     health:
       before && sameVariants(before.variants, variants) ? before.health : newHealth(spec.resilience, variants.length),
+    retries: before?.retries ?? new RetryBudget(percent / 100, minConcurrency),
   };
 }
 

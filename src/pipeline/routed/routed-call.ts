@@ -46,7 +46,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     const route = decision.route as CompiledRoute;
     this.plane = plane;
     this.route = route;
-    this.budget = plane.budgetOf(route);
+    this.budget = route.retries;
     this.record = record;
     this.request = request;
     this.context = context;

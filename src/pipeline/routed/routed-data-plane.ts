@@ -5,7 +5,6 @@ import type { RouteState } from '../../routing/live-route.ts';
 import { applyState, type CompiledRoute, compileRoutes, type RouteTable } from '../../routing/route-table.ts';
 import { monotonicMs } from '../../shared/clock.ts';
 import type { SwitchyardError } from '../../shared/errors.ts';
-import { RetryBudget } from '../../shared/retry-budget.ts';
 import type { GatewayDataPlane } from '../data-plane.ts';
 import type {
   DataPlane,
@@ -60,7 +59,6 @@ export class RoutedDataPlane implements DataPlane {
   private readonly dependencies: RoutedDataPlaneDependencies;
   private table = NO_ROUTES;
   private headers: (model: string) => readonly string[] = routedHeaders(NO_ROUTES);
-  private budgets = new Map<string, RetryBudget>();
   private shown: { of?: ServingTable; routes?: RouteTable; table: ServingTable } = { table: EMPTY_TABLE };
   private aliases: AliasTable = new Map();
   private readonly view = new PipelineView();
@@ -80,12 +78,6 @@ export class RoutedDataPlane implements DataPlane {
   setRoutes(set: Pick<RouteSet, 'routes'>, states: ReadonlyMap<string, RouteState>): void {
     this.table = compileRoutes(set, { states, table: this.table });
     this.headers = routedHeaders(this.table);
-    const before = this.budgets;
-    this.budgets = new Map();
-    for (const { name, spec } of this.table.routes.values()) {
-      const { percent = 20, minConcurrency = 3 } = spec.resilience.retryBudget ?? {};
-      this.budgets.set(name, before.get(name) ?? new RetryBudget(percent / 100, minConcurrency));
-    }
   }
 
   /** A state that does not fit the route, such as one from before a reload, is ignored. */
@@ -161,10 +153,6 @@ export class RoutedDataPlane implements DataPlane {
 
   logged(request: FinishedRequest): void {
     this.dependencies.log?.finished(request);
-  }
-
-  budgetOf(route: CompiledRoute): RetryBudget {
-    return this.budgets.get(route.name) as RetryBudget;
   }
 
   eligible(route: CompiledRoute): number {

@@ -4,6 +4,7 @@ import { JSON_HEADERS, statusLine } from './status.ts';
 
 const FIRST_BYTES = 1024;
 const ZERO = 0x30;
+const ID = 'X-Switchyard-Id: ';
 
 /**
  * Status line and headers of one answer, as bytes. A head with durations in it differs in every answer: printing it
@@ -12,6 +13,7 @@ const ZERO = 0x30;
 export class AnswerHead {
   private buf = new Uint8Array(FIRST_BYTES);
   private pos = 0;
+  private shown = this.buf;
 
   begin(status: number): this {
     this.pos = 0;
@@ -35,12 +37,21 @@ export class AnswerHead {
     return this;
   }
 
-  /** Names of variants and versions are checked where they enter: none holds a line break. */
   served({ id, variant, version, anomalies }: Served): this {
-    if (id !== '') this.line('X-Switchyard-Id: ').ascii(id);
+    if (anomalies !== undefined) this.line('X-Switchyard-Anomalies: ').ascii(anomalies);
+    if (id === '') return this.decided(variant, version);
+    return this.decided(variant, version).line(ID).text(id);
+  }
+
+  /** Names of variants and versions are checked where they enter: none holds a line break. */
+  decided(variant: string, version: string): this {
     if (variant !== '') this.line('X-Switchyard-Variant: ').ascii(variant);
     if (version !== '') this.line('X-Switchyard-Version: ').ascii(version);
-    if (anomalies !== undefined) this.line('X-Switchyard-Anomalies: ').ascii(anomalies);
+    return this;
+  }
+
+  text(text: string): this {
+    this.ascii(text);
     return this;
   }
 
@@ -72,7 +83,9 @@ export class AnswerHead {
 
   /** Valid until the next `begin`. */
   view(): Uint8Array {
-    return new Uint8Array(this.buf.buffer as ArrayBuffer, 0, this.pos);
+    if (this.shown.length !== this.pos || this.shown.buffer !== this.buf.buffer)
+      this.shown = new Uint8Array(this.buf.buffer, 0, this.pos);
+    return this.shown;
   }
 
   /** With microsecond resolution, e.g. 1.5 → 1.500. Negative ones and NaN are 0. */
@@ -119,8 +132,11 @@ export const threadHead = new AnswerHead();
 export class InferenceHeads {
   private readonly head = new AnswerHead();
   private view: Uint8Array = new Uint8Array(0);
-  /** Bytes of the head without what says who answered. */
+  /** Bytes of the head without what says who answered, and without the decision's id. */
   private common = 0;
+  private decided = 0;
+  private variant = '';
+  private version = '';
   private jsonLength = Number.NaN;
   private timed = false;
   private queue = 0;
@@ -158,14 +174,26 @@ export class InferenceHeads {
       this.batchSize = timings.batchSize;
     }
     this.common = head.length;
+    this.decided = 0;
     this.view = head.view();
     return this.view;
   }
 
-  /** The same for an answer that a route decided. */
+  /** The same for an answer that a route decided: the answers of a batch differ in the id alone, which comes last. */
   ofRouted(jsonLength: number, timings: Timings | undefined, served: Served): Uint8Array {
     this.of(jsonLength, timings);
-    return this.head.cutTo(this.common).served(served).view();
+    const { variant, version, id, anomalies } = served;
+    const { head } = this;
+    if (id === '' || anomalies !== undefined) {
+      this.decided = 0;
+      return head.cutTo(this.common).served(served).view();
+    }
+    if (this.decided === 0 || variant !== this.variant || version !== this.version) {
+      this.decided = head.cutTo(this.common).decided(variant, version).line(ID).length;
+      this.variant = variant;
+      this.version = version;
+    }
+    return head.cutTo(this.decided).text(id).view();
   }
 }
 

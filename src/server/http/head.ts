@@ -29,6 +29,10 @@ export class HeadFields implements RequestHead {
   chunked = false;
   /** The client asked for the connection to close. */
   wantsClose = false;
+  /** All headers in the order they came, and how many of them are this request's. */
+  private readonly names: string[] = [];
+  private readonly values: string[] = [];
+  private count = 0;
   private headerBytes = 0;
   private contentLengths = 0;
   private contentLengthText = '';
@@ -47,6 +51,7 @@ export class HeadFields implements RequestHead {
     this.requestId = '';
     this.wantsClose = false;
     this.chunked = false;
+    this.count = 0;
     this.headerBytes = 0;
     this.contentLengths = 0;
     this.contentLengthText = '';
@@ -55,6 +60,8 @@ export class HeadFields implements RequestHead {
 
   /** @param name lower case. Lengths are compared first: most headers then cost no string comparison. */
   add(name: string, value: string): void {
+    this.names[this.count] = name;
+    this.values[this.count++] = value;
     this.headerBytes += name.length + value.length + 4;
     switch (name.length) {
       case 7:
@@ -136,7 +143,9 @@ export class HeadFields implements RequestHead {
     return '';
   }
 
-  header(_name: string): string {
+  /** The texts were made for the pass over all headers: asking the socket for one again costs more than looking here. */
+  header(name: string): string {
+    for (let i = 0; i < this.count; i++) if (this.names[i] === name) return this.values[i];
     return '';
   }
 

@@ -18,11 +18,6 @@ class NodeHead extends HeadFields {
     return mark < 0 ? '' : url.slice(mark + 1);
   }
 
-  override header(name: string): string {
-    const value = this.request?.headers[name];
-    return Array.isArray(value) ? value.join(', ') : (value ?? '');
-  }
-
   override remoteAddress(): string {
     return this.request?.socket.remoteAddress ?? '';
   }

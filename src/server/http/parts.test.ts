@@ -16,9 +16,13 @@ describe('the head of a request', () => {
     head.add('connection', 'close');
     assert.equal(head.complete(100), undefined);
     assert.equal(head.contentLength, 7);
+    assert.equal(head.header('x-request-id'), '7');
     head.reset();
     const fresh = new HeadFields();
-    assert.deepEqual({ ...head }, { ...fresh });
+    // The arrays are written over, not emptied.
+    const arrays = { names: [], values: [] };
+    assert.deepEqual({ ...head, ...arrays }, { ...fresh, ...arrays });
+    assert.equal(head.header('x-request-id'), '');
     assert.equal(head.complete(100), undefined);
     assert.equal(head.contentLength, -1);
   });

@@ -29,7 +29,7 @@ export interface RequestHead {
   readonly timeoutMs: string;
   readonly priority: string;
   readonly requestId: string;
-  /** Any other header by its lower-case name; '' = absent. Slower than the fields. */
+  /** Any other header by its lower-case name; '' = absent, the first of several. Slower than the fields. */
   header(name: string): string;
   /** The peer's address as text. */
   remoteAddress(): string;

@@ -24,10 +24,6 @@ class UwsHead extends HeadFields {
     return this.request?.getQuery() ?? '';
   }
 
-  override header(name: string): string {
-    return this.request === undefined ? '' : this.request.getHeader(name);
-  }
-
   override remoteAddress(): string {
     return this.response === undefined ? '' : Buffer.from(this.response.getRemoteAddressAsText()).toString('latin1');
   }

@@ -63,7 +63,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     this.traceparent = head.traceparent;
     this.path = head.path;
     const wanted = gateway.services.dataPlane.headersOf(route.model);
-    this.headers = wanted.length === 0 ? undefined : keepHeaders(head, wanted);
+    this.headers = wanted.length === 0 ? undefined : new KeptHeaders(head, wanted);
     this.encoding = head.contentEncoding === '' ? '' : requestEncoding(head.contentEncoding);
     this.deadline = head.timeoutMs === '' ? Infinity : this.receivedAt + readTimeout(head.timeoutMs);
     if (head.priority !== '') this.headerPriority = readPriority(head.priority);
@@ -272,14 +272,22 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
   }
 }
 
-/** The head is the socket's and gone when the request callback returns. */
-function keepHeaders(head: RequestHead, names: readonly string[]): RequestHeaders {
-  const kept = new Map<string, string>();
-  for (const name of names) {
-    const value = head.header(name);
-    if (value !== '') kept.set(name, value);
+/** The headers that routes ask for: the head is the socket's and gone when the request callback returns. */
+class KeptHeaders implements RequestHeaders {
+  private readonly names: readonly string[];
+  private readonly values: string[];
+
+  /** @param names of this model's routes: few, and the same texts for every request */
+  constructor(head: RequestHead, names: readonly string[]) {
+    this.names = names;
+    this.values = new Array<string>(names.length);
+    for (let i = 0; i < names.length; i++) this.values[i] = head.header(names[i]);
   }
-  return { header: (name) => kept.get(name) };
+
+  header(name: string): string | undefined {
+    const value = this.values[this.names.indexOf(name)];
+    return value === '' ? undefined : value;
+  }
 }
 
 function copy(body: Uint8Array): Uint8Array {

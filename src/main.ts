@@ -19,7 +19,7 @@ import { LabelTopic } from './control/label-topic.ts';
 import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { Routes } from './control/routes/routes.ts';
-import type { Datasets } from './datasets/entities/datasets.ts';
+import type { DatasetServices } from './datasets/front.ts';
 import { EventLog } from './eventlog/event-log.ts';
 import { eventLogFolders } from './eventlog/folders.ts';
 import { Features } from './features/features.ts';
@@ -40,6 +40,7 @@ import { TraceSettingsStore } from './telemetry/trace-settings.ts';
 import type { TopicCounts } from './topics/inference-topic.ts';
 import { renderTopics } from './topics/metrics.ts';
 import { TrainingFront } from './training/front.ts';
+import type { DataSources } from './training/inputs/data-source.ts';
 import { Pipelines } from './training/pipelines/pipelines.ts';
 import { DoorFigures } from './validation/metrics.ts';
 
@@ -113,9 +114,9 @@ function resolveDatasetFolders({ datasets }: Config, baseDir: string): void {
 /** As resolveTlsFiles, for what jobs may use. */
 function resolveTrainingFiles({ training }: Config, baseDir: string): void {
   training.sourceDirs = training.sourceDirs.map((folder) => resolve(baseDir, folder));
-  const { kubernetes } = training;
+  const { kubernetes, ray } = training;
   if (kubernetes?.kubeconfig !== undefined) kubernetes.kubeconfig = resolve(baseDir, kubernetes.kubeconfig);
-  for (const secret of Object.values(training.secrets))
+  for (const secret of [...Object.values(training.secrets), ray?.token ?? {}])
     if (secret.file !== undefined) secret.file = resolve(baseDir, secret.file);
   for (const [name, program] of Object.entries(training.pythons))
     if (program.includes('/')) training.pythons[name] = resolve(baseDir, program);
@@ -275,7 +276,11 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       log: (level, message, fields) => logger[level](fields, message),
     },
   );
-  let openDatasets: Datasets | undefined;
+  let openDatasets: DatasetServices | undefined;
+  const datasetServices = async (): Promise<DatasetServices> => {
+    await registry.get();
+    return openDatasets as DatasetServices;
+  };
   const registry = new RegistryFront(
     async () => {
       const { openRegistry } = await import('./registry/registry.ts');
@@ -284,9 +289,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       const logFolders = eventLogFolders(config.eventLog, dataDir, baseDir);
       const settings = { config: config.datasets, kafka: config.kafka, logFolders, logger };
       return openRegistry({ dataDir, ...config.registry }, logger, (parts) => {
-        const { datasets, routes: ofDatasets } = createDatasets(parts, settings);
-        openDatasets = datasets;
-        return [...ofDatasets, ...validationRoutes(parts, datasets)];
+        openDatasets = createDatasets(parts, settings);
+        return [...openDatasets.routes, ...validationRoutes(parts, openDatasets.datasets)];
       });
     },
     (error) => logger.error({ err: error }, 'the registry cannot be opened'),
@@ -301,7 +305,14 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       const uri = config.training.trackingUri ?? adminUrl(config, await adminPort);
       const { adminToken, tls } = config.server;
       const tracking = { uri, certificate: tls?.certFile };
-      return openTraining({ dataDir, config: config.training, tracking, adminToken }, await registry.get(), logger);
+      const data: DataSources = {
+        dataset: async (...wish) => (await datasetServices()).files.version(...wish),
+        features: async (view, asOf, tenant, format) =>
+          (await datasetServices()).files.keep(await features.asOf(tenant, view, asOf), format),
+        checkView: async (view) => void (await features.view(view)),
+      };
+      const settings = { dataDir, config: config.training, tracking, adminToken, data };
+      return openTraining(settings, await registry.get(), logger);
     },
     (error) => logger.error({ err: error }, 'training cannot be opened'),
   );
@@ -360,9 +371,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     publish: (documents, transforms) => fleet.setFeatures(documents, transforms),
     spread: (rows) => fleet.writeFeatures(rows),
     dataset: async (name, source, origin, actor) => {
-      await registry.get();
       const facts = { name, kind: 'tabular' as const, origin, parents: [], runId: '', tags: {} };
-      return (openDatasets as Datasets).create(facts, source, { actor });
+      return (await datasetServices()).datasets.create(facts, source, { actor });
     },
     kafka: config.kafka,
     log: logger,

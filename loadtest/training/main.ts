@@ -3,10 +3,11 @@
  *
  * - start: what a job with a cached environment adds to the bare command, from its submission to the first word of the
  *   command, and to its end. The bare command is the interpreter of the same environment, started directly; the two take turns.
- * - api: how long the admin API takes while 1,000 jobs are queued and 50 run, which print a metric twice a second.
+ * - api: how long the admin API takes while 1,000 jobs are queued and 50 run, which print a metric twice a second, and what
+ *   the server uses of the processors meanwhile.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,6 +15,7 @@ import { type JobRow, JobsApi } from '../../src/client/jobs.ts';
 import { ServerProcess } from '../../src/testing/server-process.ts';
 import { scriptJob } from '../../src/testing/training.ts';
 import { describeMachine } from '../machine.ts';
+import { parseStat } from '../process-cpu.ts';
 
 const STARTS = Number(process.env.STARTS ?? 40);
 const QUEUED = 1000;
@@ -80,7 +82,13 @@ async function starts(api: JobsApi): Promise<object> {
   };
 }
 
-async function api(url: string, client: JobsApi): Promise<object> {
+/** What all threads of a process have used of the processors, in milliseconds. */
+function cpuMs(pid: number): number {
+  const { cpuSeconds, childSeconds } = parseStat(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  return (cpuSeconds - childSeconds) * 1000;
+}
+
+async function api(url: string, client: JobsApi, pid: number): Promise<object> {
   const running = scriptJob('while :; do echo "loss=0.5 step=1"; sleep 0.5; done', { resources: { cpu: 0.01 } });
   const ids: string[] = [];
   for (let i = 0; i < RUNNING + QUEUED; i++) ids.push((await client.submit(running, '')).id);
@@ -99,6 +107,8 @@ async function api(url: string, client: JobsApi): Promise<object> {
     models: async () => (await fetch(`${url}/api/v1/models`)).text(),
   };
   const times: Record<string, number[]> = {};
+  const used = cpuMs(pid);
+  const began = performance.now();
   const until = performance.now() + API_SECONDS * 1000;
   while (performance.now() < until) {
     for (const [name, call] of Object.entries(calls)) {
@@ -109,9 +119,11 @@ async function api(url: string, client: JobsApi): Promise<object> {
       await sleep(5);
     }
   }
+  const seconds = (performance.now() - began) / 1000;
+  const server = { cpu_ms_per_s: Math.round((cpuMs(pid) - used) / seconds), seconds: Math.round(seconds) };
   for (const id of ids) await client.command(id, 'cancel', 'over');
   for (const id of ids.slice(0, RUNNING)) await ended(client, id);
-  return Object.fromEntries(Object.entries(times).map(([name, values]) => [name, spread(values)]));
+  return { ...Object.fromEntries(Object.entries(times).map(([name, values]) => [name, spread(values)])), server };
 }
 
 const server = await ServerProcess.start(['--config', join(import.meta.dirname, 'switchyard.yaml')]);
@@ -122,7 +134,7 @@ try {
     machine: describeMachine(),
     load_before: loadavg(),
     start: await starts(client),
-    api_with_1000_queued_and_50_running_ms: await api(url, client),
+    api_with_1000_queued_and_50_running_ms: await api(url, client, server.servingPid()),
     load_after: loadavg(),
   };
   const text = `${JSON.stringify(result, undefined, 2)}\n`;

@@ -97,6 +97,7 @@ export const trainingSchema = z
           .regex(/^\/[^\0-\x1f\x7f]*$/, 'an absolute path')
           .optional()
           .describe('A folder that all nodes share, for checkpoints'),
+        token: secret.optional().describe('Of a cluster with RAY_AUTH_MODE=token'),
       })
       .optional()
       .describe('Turns on the runner ray'),

@@ -6,12 +6,14 @@ import type { RegistryParts } from '../registry/registry.ts';
 import type { RestRoute } from '../registry/rest/route.ts';
 import { Connectors } from './connectors/connectors.ts';
 import { Datasets } from './entities/datasets.ts';
+import { DatasetFiles } from './entities/files.ts';
 import { Imports } from './entities/imports.ts';
 import { datasetRoutes } from './entities/routes.ts';
 
 export interface DatasetServices {
   datasets: Datasets;
   connectors: Connectors;
+  files: DatasetFiles;
   routes: RestRoute[];
 }
 
@@ -32,6 +34,7 @@ export function createDatasets(
   return {
     datasets,
     connectors,
+    files: new DatasetFiles(datasets, storage.vault),
     routes: datasetRoutes({ datasets, imports, connectors, storage, maxBytes: config.maxBytes }),
   };
 }

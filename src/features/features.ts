@@ -20,6 +20,7 @@ import { frameSource } from './offline/frame-source.ts';
 import { type FeatureColumn, frameTimes, historicalFeatures } from './offline/historical.ts';
 import { OfflineLog } from './offline/log.ts';
 import { offlineRows } from './offline/materialize.ts';
+import { snapshot } from './offline/snapshot.ts';
 import type { SpreadRows } from './online/gateway-features.ts';
 import { type EntityColumns, rowCount } from './online/read.ts';
 import { type JoinCounts, sumJoins } from './serving/join.ts';
@@ -329,6 +330,27 @@ export class Features {
       rows: made,
     };
     return { ...rows, transformed };
+  }
+
+  /** Rejects with not_found naming the views there are. */
+  async view(name: string): Promise<View> {
+    await this.open();
+    return viewOf(this.book.set, name);
+  }
+
+  /** Of every entity of a view its newest row up to a time, within the TTL. Rejects with failed_precondition when there is none. */
+  async asOf(tenant: string, name: string, at: number): Promise<Source> {
+    const view = await this.view(name);
+    // Up to and with that very millisecond.
+    const span = { from: Number.NEGATIVE_INFINITY, until: at + 1, now: Date.now() };
+    const { rows, rejected, problems } = await offlineRows(this.offline, this.parts.baseDir, tenant, view, span);
+    const source = snapshot(view, rows, at);
+    if (source !== undefined) return source;
+    const bad = rejected === 0 ? '' : ` (${rejected} lines are no rows, the first: ${problems[0]})`;
+    throw new SwitchyardError(
+      'failed_precondition',
+      `feature view ${name} has no rows for training up to ${isoTime(at)}${bad}; push rows with to: offline, give the view a file, or choose another time`,
+    );
   }
 
   /** Fits a transform on what was known at given times, and keeps it as the next version of its name. */

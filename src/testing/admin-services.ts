@@ -47,6 +47,7 @@ const jobs: Jobs = {
   subscribe: () => () => {},
   submit: async () => DONE,
   validate: (document) => Promise.resolve(readJob(document)),
+  pinInputs: async (inputs) => ({ inputs: [...inputs], notes: [] }),
   cancel: async () => DONE,
   retry: async () => DONE,
   remove: async () => {},

@@ -3,6 +3,7 @@
  *
  * - jobs/: documents (spec.ts, read.ts), the state machine (state.ts), what is kept (store.ts), who starts (lease.ts,
  *   pick.ts), one driver per running job (driver.ts), and all of it together (service.ts).
+ * - inputs/: what jobs read of datasets and feature views, decided once.
  * - environments/: virtual environments by what they hold. work/: the folder a job runs in.
  * - sweeps/: searches of hyperparameters, each trial a job.
  * - runners/: where attempts run, behind runner.ts.
@@ -16,6 +17,7 @@ import type { Registry } from '../registry/registry.ts';
 import { signRunToken } from '../shared/run-token.ts';
 import { Environments } from './environments/environments.ts';
 import { JobGates } from './gates/job-gate.ts';
+import type { DataSources } from './inputs/data-source.ts';
 import { JobMetrics } from './jobs/job-metrics.ts';
 import { Lease } from './jobs/lease.ts';
 import { JobService } from './jobs/service.ts';
@@ -27,6 +29,7 @@ import type { Runner } from './runners/runner.ts';
 import { TrainJobRunner } from './runners/trainjob/runner.ts';
 import { openSweeps } from './sweeps/service.ts';
 import type { Sweeps } from './sweeps/sweeps.ts';
+import { readPlace } from './work/secrets.ts';
 
 export interface TrainingSettings {
   dataDir: string;
@@ -35,6 +38,8 @@ export interface TrainingSettings {
   tracking: { uri: string; certificate: string | undefined };
   /** Of the admin port; undefined: nobody needs one. */
   adminToken: string | undefined;
+  /** Where inputs from datasets and feature views come from. */
+  data: DataSources;
 }
 
 export interface TrainingLog {
@@ -97,6 +102,7 @@ export async function openTraining(
     gate: (job, gate) => gates.judge(job, gate),
     folder: attempts,
     config,
+    data: settings.data,
     tracking: ({ id: jobId, runId, experimentId, document }) => {
       const expiresAt = Date.now() + document.spec.timeoutSeconds * 1000 + TOKEN_SLACK_MS;
       const claims = { jobId, runId, experimentId, expiresAt };
@@ -140,7 +146,10 @@ function addClusterRunners(runners: Map<RunnerKind, Runner>, { kubernetes, ray }
     runners.set('kubernetes', new KubernetesRunner(settings));
     runners.set('trainjob', new TrainJobRunner(settings, trainRuntime));
   }
-  if (ray !== undefined) runners.set('ray', new RayRunner({ address: ray.address, checkpointDir: ray.checkpointDir }));
+  if (ray === undefined) return;
+  const { address, checkpointDir, token: place } = ray;
+  const token = place === undefined ? undefined : () => readPlace('training.ray.token', place, process.env).trim();
+  runners.set('ray', new RayRunner({ address, checkpointDir, token }));
 }
 
 /** Names this server for as long as its data folder lives: a process that starts anew is the same one. */

@@ -59,9 +59,13 @@ export async function sendLog({ params, query, services, request, response }: Ad
   // Of a log that grows the end is not known before it is sent; a range that one chunk holds says where it ends.
   if (range !== undefined) headers['Content-Range'] = `bytes ${start}-${start + chunk.bytes.length - 1}/*`;
   response.writeHead(range === undefined ? 200 : 206, headers);
+  let asked = limit(start);
   while (chunk.bytes.length > 0 && request.method !== 'HEAD') {
     if (!(await write(response, chunk.bytes)) || range !== undefined || chunk.next > last) break;
-    chunk = await jobs.logs(params.job, attempt, chunk.next, limit(chunk.next));
+    // Less than was asked for: there is no more now.
+    if (chunk.bytes.length < asked) break;
+    asked = limit(chunk.next);
+    chunk = await jobs.logs(params.job, attempt, chunk.next, asked);
   }
   response.end();
 }

@@ -88,7 +88,7 @@ async function submit({ services, body, query, actor }: AdminRequest): Promise<o
   const document = asObject(body, 'the body') as unknown as JobDocumentInput;
   const reason = readReason({ reason: query.get('reason') ?? '' });
   if (oneOf(query, 'dry_run', ['true', 'false']) === 'true') {
-    const { metadata, spec } = await jobs.validate(document);
+    const { metadata, spec } = await jobs.validate(document, actor);
     return { name: metadata.name, valid: true, runner: spec.runner };
   }
   return jobJson(await jobs.submit(document, { actor, reason }));

@@ -46,14 +46,14 @@ function frameCell(type: FieldType, cell: unknown): Cell {
   return typeof cell === 'string' ? cell : JSON.stringify(cell);
 }
 
-function featureType({ type, length }: Field): FieldType {
+export function featureType({ type, length }: Field): FieldType {
   if (length > 0) return type === 'string' ? 'string' : 'numbers';
   if (type === 'bool') return 'boolean';
   if (type === 'int32' || type === 'int64') return 'integer';
   return type === 'string' || type === 'timestamp' ? type : 'number';
 }
 
-function featureCell({ type, length }: Field, value: FeatureValue): Cell {
+export function featureCell({ type, length }: Field, value: FeatureValue): Cell {
   if (value === null) return null;
   if (Array.isArray(value)) return type === 'string' || length === 0 ? JSON.stringify(value) : value.map(Number);
   return type === 'timestamp' ? Number(value) * 1000 : value;

@@ -54,3 +54,10 @@ export function inKeys(kind: DatabaseKind, column: string, keys: readonly number
   if (kind === 'sqlite') return sql`${sql.ref(column)} IN (SELECT value FROM json_each(${list}))`;
   return sql`${sql.ref(column)} IN (SELECT value::bigint FROM json_array_elements_text(${list}::json))`;
 }
+
+/** As inKeys, of texts. */
+export function inTexts(kind: DatabaseKind, column: string, texts: readonly string[]): RawBuilder<boolean> {
+  const list = JSON.stringify(texts);
+  if (kind === 'sqlite') return sql`${sql.ref(column)} IN (SELECT value FROM json_each(${list}))`;
+  return sql`${sql.ref(column)} IN (SELECT json_array_elements_text(${list}::json))`;
+}

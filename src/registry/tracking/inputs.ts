@@ -22,7 +22,7 @@ const datasetInput = z.object({
     profile: text,
   }),
 });
-type DatasetInput = z.output<typeof datasetInput>;
+export type DatasetInput = z.output<typeof datasetInput>;
 
 function checkDataset({ dataset, tags }: DatasetInput): void {
   checkLength('the dataset name', dataset.name, LIMITS.datasetName);
@@ -37,7 +37,7 @@ function checkDataset({ dataset, tags }: DatasetInput): void {
 }
 
 /** A dataset is one of its experiment's, known by name and digest; what came first stays. */
-async function insertDataset(db: Db, ref: RunRef, { dataset, tags }: DatasetInput): Promise<void> {
+export async function insertDataset(db: Db, ref: RunRef, { dataset, tags }: DatasetInput): Promise<void> {
   await db
     .insertInto('datasets')
     .values({

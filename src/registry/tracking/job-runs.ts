@@ -1,9 +1,12 @@
 import { pathOfUri } from '../artifacts/path.ts';
+import { putArtifact } from '../artifacts/tree.ts';
+import type { Digest } from '../blobs/digest.ts';
 import type { Db, RegistryDatabase } from '../database/database.ts';
-import { run } from '../database/statements.ts';
+import { inKeys, inTexts, run } from '../database/statements.ts';
 import { invalidParameter, shown } from '../errors.ts';
 import { createExperiment } from './experiments.ts';
-import { insertMetrics, type SentMetric, toMetric } from './metrics.ts';
+import { insertDataset } from './inputs.ts';
+import { insertMetricsOfRuns, type Metric, type SentMetric, toMetric } from './metrics.ts';
 import { runToWrite } from './run-ref.ts';
 import { insertParams, type KeyValue } from './run-values.ts';
 import { createRun, type NewRun, updateRun } from './runs.ts';
@@ -34,33 +37,116 @@ export async function createJobRun(
   return run_id;
 }
 
-/** Adds metrics to a run but those in `others`' hands: names that the run has, and that `own` does not hold. */
-export async function logJobMetrics(
+/** A file of data that a run reads. */
+export interface RunData {
+  /** Below the run's artifacts: a name for its bytes, so that they stay as long as the run does. */
+  path: string;
+  digest: Digest;
+  size: number;
+  mediaType: string;
+  dataset: { name: string; digest: string; source_type: string; source: string; profile: string };
+}
+
+/** Notes what data a run reads, as MLflow's log-inputs does. The caller has claimed the blobs in the same write. */
+export async function noteRunData(
   db: Db,
   kind: RegistryDatabase['kind'],
   runId: string,
-  metrics: readonly Omit<SentMetric, 'model_id' | 'dataset_name' | 'dataset_digest'>[],
-  own: ReadonlySet<string>,
-): Promise<string[]> {
+  data: readonly RunData[],
+  now: number,
+): Promise<void> {
   const ref = await runToWrite(db, kind, runId);
-  const names = [...new Set(metrics.map(({ key }) => key))].filter((key) => !own.has(key));
-  const taken =
-    names.length === 0
-      ? []
-      : await db
-          .selectFrom('latest_metrics')
-          .select('key')
-          .where('run_key', '=', ref.run_key)
-          .where('key', 'in', names)
-          .execute();
-  const foreign = new Set(taken.map(({ key }) => key));
-  const mine = metrics.filter(({ key }) => !foreign.has(key));
-  await insertMetrics(
+  const root = await artifactRoot(db, runId);
+  for (const { dataset, path, ...file } of data) {
+    await putArtifact(db, { ...file, path: `${root}/${path}` }, now);
+    const tags = [{ key: 'mlflow.data.context', value: 'training' }];
+    const { profile, ...facts } = dataset;
+    await insertDataset(db, ref, { tags, dataset: { ...facts, schema: null, profile: profile || null } });
+  }
+}
+
+/** Metrics of one run that training has read. */
+export interface JobMetrics {
+  runId: string;
+  points: readonly JobPoint[];
+  /** Names that training has written before. Others that the run has are in somebody else's hands. */
+  own: ReadonlySet<string>;
+}
+
+export interface JobPoint {
+  key: string;
+  value: number;
+  step: number;
+  /** Milliseconds since 1970. */
+  timestamp: number;
+}
+
+/**
+ * Adds metrics to runs, but those in others' hands: names that a run has, and that `own` does not hold. Returns the names
+ * that were written, by run. What no metric may be called is left out; a run that was deleted meanwhile takes nothing.
+ */
+export async function logJobMetrics(
+  db: Db,
+  kind: RegistryDatabase['kind'],
+  jobs: readonly JobMetrics[],
+): Promise<Map<string, Set<string>>> {
+  const refs = await runsToWrite(
     db,
-    ref,
-    mine.map((metric) => toMetric(metric as SentMetric)),
+    kind,
+    jobs.map(({ runId }) => runId),
   );
-  return [...new Set(mine.map(({ key }) => key))];
+  const strangers = jobs.flatMap(({ runId, points, own }) => {
+    const ref = refs.get(runId);
+    return ref !== undefined && points.some(({ key }) => !own.has(key)) ? [ref.run_key] : [];
+  });
+  const taken = new Map<number, Set<string>>(strangers.map((key) => [key, new Set()]));
+  if (strangers.length > 0) {
+    const rows = await db
+      .selectFrom('latest_metrics')
+      .select(['run_key', 'key'])
+      .where(inKeys(kind, 'run_key', strangers))
+      .execute();
+    for (const { run_key, key } of rows) taken.get(run_key)?.add(key);
+  }
+  const written = new Map<string, Set<string>>();
+  const runs = jobs.flatMap(({ runId, points, own }) => {
+    const ref = refs.get(runId);
+    if (ref === undefined) return [];
+    const foreign = taken.get(ref.run_key);
+    const metrics = points.flatMap((point) => {
+      if (!own.has(point.key) && foreign?.has(point.key) === true) return [];
+      return storable(point);
+    });
+    written.set(runId, new Set(metrics.map(({ key }) => key)));
+    return [{ run: ref, metrics }];
+  });
+  await insertMetricsOfRuns(db, runs);
+  return written;
+}
+
+/** None for a name that no metric may have: what a script prints must not stop its job. */
+function storable(point: JobPoint): Metric[] {
+  try {
+    return [toMetric(point as SentMetric)];
+  } catch {
+    return [];
+  }
+}
+
+/** The active ones of runs, locked for this write where the database has locks. */
+async function runsToWrite(
+  db: Db,
+  kind: RegistryDatabase['kind'],
+  runIds: readonly string[],
+): Promise<Map<string, { run_key: number; experiment_id: number }>> {
+  let query = db
+    .selectFrom('runs')
+    .select(['run_id', 'run_key', 'experiment_id'])
+    .where(inTexts(kind, 'run_id', runIds))
+    .where('lifecycle_stage', '=', 'active');
+  // In one order, so that two such writes never wait for one another.
+  if (kind === 'postgres') query = query.orderBy('run_key').forUpdate();
+  return new Map((await query.execute()).map(({ run_id, ...ref }) => [run_id, ref]));
 }
 
 /** Tells a run's end, or with RUNNING that it goes on. A run that was deleted meanwhile stays as it is. */

@@ -60,19 +60,25 @@ const LATEST = new BulkInsert(
      > (latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)`,
 );
 
+/** Points of one run. */
+export interface RunMetrics {
+  run: { run_key: number; experiment_id: number };
+  metrics: readonly Metric[];
+}
+
 /** Adds points to a run's metrics and moves the latest values on. Points that are there already change nothing. */
-export async function insertMetrics(
-  db: Db,
-  run: { run_key: number; experiment_id: number },
-  metrics: readonly Metric[],
-): Promise<void> {
-  if (metrics.length === 0) return;
-  await HISTORY.run(
-    db,
+export function insertMetrics(db: Db, run: RunMetrics['run'], metrics: readonly Metric[]): Promise<void> {
+  return insertMetricsOfRuns(db, [{ run, metrics }]);
+}
+
+/** As insertMetrics, for several runs with as few statements as for one. No run may be there twice. */
+export async function insertMetricsOfRuns(db: Db, runs: readonly RunMetrics[]): Promise<void> {
+  const history = runs.flatMap(({ run, metrics }) =>
     metrics.map(({ key, value, isNan, timestamp, step }) => [run.run_key, key, timestamp, step, value, isNan]),
   );
-  await LATEST.run(
-    db,
+  if (history.length === 0) return;
+  await HISTORY.run(db, history);
+  const latest = runs.flatMap(({ run, metrics }) =>
     latestOf(metrics).map((metric) => [
       run.run_key,
       metric.key,
@@ -84,6 +90,7 @@ export async function insertMetrics(
       metricJson(metric),
     ]),
   );
+  await LATEST.run(db, latest);
 }
 
 /** One point per name: that of the highest step, then time, then value. */

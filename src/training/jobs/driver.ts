@@ -2,7 +2,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TrainingConfig } from '../../config/training-schema.ts';
 import type { RegistryDatabase } from '../../registry/database/database.ts';
-import { artifactRoot, figuresOf, logJobMetrics } from '../../registry/tracking/job-runs.ts';
+import { artifactRoot, figuresOf } from '../../registry/tracking/job-runs.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import { EnvironmentError, type Environments } from '../environments/environments.ts';
 import type { JobGate } from '../gates/job-gate-schema.ts';
@@ -13,7 +13,8 @@ import { readSecrets } from '../work/secrets.ts';
 import { jobVariables, localVariables } from '../work/variables.ts';
 import { CHECKPOINT_FOLDER, fillWorkFolder, lookInside, storeFiles, type WorkParts } from '../work/work-folder.ts';
 import type { By } from './jobs.ts';
-import { emptyProgress, readOutput } from './output-progress.ts';
+import type { OutputKeeper } from './output-keeper.ts';
+import { emptyProgress, type Point, readOutput } from './output-progress.ts';
 import { advance, isOver, type JobEvent } from './state.ts';
 import { attemptName, type JobRecord, type JobStore, putAttempt } from './store.ts';
 
@@ -21,6 +22,7 @@ export interface DriverParts {
   serverId: string;
   database: RegistryDatabase;
   store: JobStore;
+  keeper: OutputKeeper;
   runner(job: JobRecord): Runner;
   /** How long output may wait to be read, in milliseconds. */
   lookMs(): number;
@@ -308,7 +310,7 @@ export class JobDriver {
       const { after, points } = readOutput(before, bytes, document.spec.metrics, Date.now(), final);
       this.unread = bytes.length - (after.offset - before.offset);
       if (after.offset === before.offset) return grew;
-      if (points.length > 0 || after.progress !== before.progress || final) await this.keep(after, points);
+      if (points.length > 0 || after.progress !== before.progress || final) await this.keep(after, points, last);
       else this.job = { ...this.job, output: after };
       if (bytes.length < CHUNK_BYTES) return grew;
     }
@@ -318,24 +320,12 @@ export class JobDriver {
   private unread = 0;
 
   /** Metrics and how far the output was read, in one write: neither twice nor lost. */
-  private async keep(output: JobRecord['output'], points: Parameters<typeof logJobMetrics>[3]): Promise<void> {
-    const { serverId, store, database } = this.parts;
+  private async keep(output: JobRecord['output'], points: readonly Point[], urgent: boolean): Promise<void> {
     const { attempt } = this.job.state;
     const own = new Set(Object.keys(this.job.output.steps));
-    const after = await store.change(
-      this.id,
-      SYSTEM,
-      (job) => (job.owner === serverId && job.state.attempt === attempt ? { ...job, output } : undefined),
-      async (db, job) => {
-        if (points.length === 0) return undefined;
-        const kept = new Set(await logJobMetrics(db, database.kind, job.runId, points, own));
-        // What the job reports by itself stays its own.
-        const steps = Object.entries(output.steps).filter(([key]) => kept.has(key) || own.has(key));
-        return { output: { ...output, steps: Object.fromEntries(steps) } };
-      },
-    );
-    if (after === undefined) throw new NotOurs();
-    this.job = after;
+    const kept = await this.parts.keeper.keep({ jobId: this.id, attempt, output, points, own }, urgent);
+    if (kept === undefined) throw new NotOurs();
+    this.job = { ...this.job, output: kept };
   }
 
   private async finish(runner: Runner, status: AttemptStatus): Promise<void> {

@@ -1,5 +1,6 @@
+import type { PinnedInputs } from '../inputs/pin.ts';
 import type { LogChunk } from '../runners/runner.ts';
-import type { JobDocument, JobDocumentInput, RunnerKind } from './spec.ts';
+import type { JobDocument, JobDocumentInput, JobSpec, RunnerKind } from './spec.ts';
 
 export const JOB_STATUSES = [
   'queued',
@@ -68,8 +69,14 @@ export interface JobQuery {
 export interface Jobs {
   /** Resolves when the job is kept. Same idempotency key: the job that exists. Rejects with invalid_argument. */
   submit(document: JobDocumentInput, by: By & { parent?: JobParent }): Promise<JobView>;
-  /** Checks a document as submit does, and keeps nothing. */
-  validate(document: JobDocumentInput): Promise<JobDocument>;
+  /** Checks a document as submit does, and keeps nothing. `actor`: who must be allowed to read its data. */
+  validate(document: JobDocumentInput, actor?: string): Promise<JobDocument>;
+  /**
+   * Decides now which bytes inputs from datasets and feature views are, for several jobs that shall read the same. Their
+   * notes are for the caller to name the blobs with: unnamed ones are garbage after a day. Rejects with invalid_argument
+   * naming the input by `where`.
+   */
+  pinInputs(inputs: JobSpec['inputs'], actor: string, where?: (i: number) => string): Promise<PinnedInputs>;
   get(id: string): Promise<JobView | undefined>;
   /** Newest first. '' ends the pages. */
   list(query: JobQuery): Promise<{ jobs: JobView[]; nextPageToken: string }>;

@@ -1,3 +1,4 @@
+import type { JobPoint } from '../../registry/tracking/job-runs.ts';
 import { LineReader } from './output-lines.ts';
 import type { JobSpec } from './spec.ts';
 
@@ -11,13 +12,7 @@ export interface OutputProgress {
   steps: Record<string, number>;
 }
 
-export interface Point {
-  key: string;
-  value: number;
-  step: number;
-  /** Milliseconds since 1970. */
-  timestamp: number;
-}
+export type Point = JobPoint;
 
 /** A line without an end is taken as one beyond this many bytes. */
 const MAX_LINE = 64 * 1024;

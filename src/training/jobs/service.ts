@@ -1,17 +1,20 @@
 import { readdir } from 'node:fs/promises';
 import type { Digest } from '../../registry/blobs/digest.ts';
-import { artifactRoot } from '../../registry/tracking/job-runs.ts';
+import { artifactRoot, noteRunData } from '../../registry/tracking/job-runs.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import { requirementsProblem } from '../environments/requirements.ts';
+import type { DataSources } from '../inputs/data-source.ts';
+import { checkInputs, type PinnedInputs, type PinParts, pinInputs, runData } from '../inputs/pin.ts';
 import type { LogChunk, Runner } from '../runners/runner.ts';
 import { checkSecrets } from '../work/secrets.ts';
 import { packSourceDir } from '../work/source-dir.ts';
 import { type DriverParts, JobDriver, logArtifact } from './driver.ts';
 import type { By, JobParent, JobQuery, Jobs, JobView } from './jobs.ts';
 import type { Lease } from './lease.ts';
+import { type KeptReading, OutputKeeper } from './output-keeper.ts';
 import { type Free, pickJobs } from './pick.ts';
 import { readJob } from './read.ts';
-import type { JobDocument, JobDocumentInput, RunnerKind } from './spec.ts';
+import type { JobDocument, JobDocumentInput, JobSpec, RunnerKind } from './spec.ts';
 import { advance, isActive, isOver } from './state.ts';
 import { attemptName, type JobRecord, JobStore } from './store.ts';
 
@@ -21,11 +24,13 @@ export interface Capacity {
   gpus: number;
 }
 
-export interface ServiceParts extends Omit<DriverParts, 'store' | 'runner' | 'lookMs'> {
+export interface ServiceParts extends Omit<DriverParts, 'store' | 'keeper' | 'runner' | 'lookMs'> {
   lease: Lease;
   runners: ReadonlyMap<RunnerKind, Runner>;
   capacity: Capacity;
   commits: ConstructorParameters<typeof JobStore>[0];
+  /** Where inputs from datasets and feature views come from. */
+  data: DataSources;
 }
 
 const SYSTEM: By = { actor: 'switchyard', reason: '' };
@@ -36,11 +41,15 @@ const COLLECT_MS = 3_600_000;
 /** How often the output of a running job is looked at; with more jobs than UNHURRIED less often, so that all together cost the same. */
 const LOOK_MS = 500;
 const UNHURRIED = 20;
+/** What has been read waits for that of other jobs, longer where many run: one write for all of it. */
+const KEEP_MS_PER_JOB = 2;
+const MAX_KEEP_MS = 100;
 
 /** All jobs of this server: takes them in, starts what fits, drives what runs, and answers for them. */
 export class JobService implements Jobs {
   readonly store: JobStore;
   private readonly parts: ServiceParts;
+  private readonly keeper: OutputKeeper;
   private readonly drivers = new Map<string, JobDriver>();
   private readonly running = new Set<Promise<void>>();
   private readonly listeners = new Set<(job: JobView) => void>();
@@ -57,6 +66,12 @@ export class JobService implements Jobs {
     this.parts = parts;
     this.tickMs = tickMs;
     this.store = new JobStore(parts.commits, (job) => this.onChange(job));
+    this.keeper = new OutputKeeper({
+      database: parts.database,
+      serverId: parts.serverId,
+      waitMs: () => Math.min(MAX_KEEP_MS, KEEP_MS_PER_JOB * this.drivers.size),
+      onKept: (readings) => this.onKept(readings),
+    });
   }
 
   /** Takes up what this server drove before, and begins to schedule. */
@@ -79,7 +94,14 @@ export class JobService implements Jobs {
     await this.parts.lease.release().catch(() => {});
   }
 
-  async validate(input: JobDocumentInput): Promise<JobDocument> {
+  async validate(input: JobDocumentInput, actor = SYSTEM.actor): Promise<JobDocument> {
+    const document = await this.checked(input);
+    await checkInputs(document.spec.inputs, actor, this.pinParts);
+    return document;
+  }
+
+  /** All but what its data inputs are. */
+  private async checked(input: JobDocumentInput): Promise<JobDocument> {
     let document = readJob(input);
     const { sourceDir } = document.spec;
     if (sourceDir !== undefined) {
@@ -102,8 +124,29 @@ export class JobService implements Jobs {
   }
 
   async submit(input: JobDocumentInput, by: By & { parent?: JobParent }): Promise<JobView> {
-    const { job } = await this.store.create(await this.validate(input), by);
+    const document = await this.checked(input);
+    const { idempotencyKey: key } = document.spec;
+    const known = key === undefined ? undefined : await this.store.withKey(key);
+    if (known !== undefined) return this.view(known);
+    const { inputs, notes } = await pinInputs(document.spec.inputs, by.actor, this.pinParts);
+    const { vault } = this.parts.work.storage;
+    const { kind } = this.parts.database;
+    const pinned = { ...document, spec: { ...document.spec, inputs } };
+    const { job } = await this.store.create(pinned, by, async (db, runId, now) => {
+      for (const { digest } of notes) await vault.claimAgain(db, digest);
+      if (notes.length > 0) await noteRunData(db, kind, runId, notes.map(runData), now);
+    });
     return this.view(job);
+  }
+
+  async pinInputs(inputs: JobSpec['inputs'], actor: string, where?: (i: number) => string): Promise<PinnedInputs> {
+    return pinInputs(inputs, actor, this.pinParts, where);
+  }
+
+  private get pinParts(): PinParts {
+    const { data, work } = this.parts;
+    const { store } = work.storage.vault;
+    return { sources: data, sizeOf: async (digest) => (await store.stat(digest))?.size, now: Date.now };
   }
 
   async get(id: string): Promise<JobView | undefined> {
@@ -144,7 +187,9 @@ export class JobService implements Jobs {
     if (waiting) return { bytes: Buffer.alloc(0), next: offset, end: isOver(job.state.status) };
     const runner = this.runner(job.document.spec.runner);
     const name = attemptName(id, wanted);
-    if ((!runner.local || job.owner === this.parts.serverId) && (await runner.status(name)) !== undefined) {
+    const driven = this.drivers.has(id) && wanted === job.state.attempt && job.state.status === 'running';
+    const reachable = !runner.local || job.owner === this.parts.serverId;
+    if (driven || (reachable && (await runner.status(name)) !== undefined)) {
       const chunk = await runner.logs(name, offset, limit);
       // A job that is retried goes on with the next attempt's log.
       return { ...chunk, end: chunk.end && (wanted < job.state.attempt || !isActive(job.state.status)) };
@@ -267,12 +312,25 @@ export class JobService implements Jobs {
   private onChange(job: JobRecord): void {
     this.drivers.get(job.id)?.changed(job);
     if (!isActive(job.state.status)) this.schedule();
-    if (this.listeners.size === 0) return;
+    this.tell([job]);
+  }
+
+  private onKept(readings: readonly KeptReading[]): void {
+    this.tell(
+      readings.flatMap(({ jobId, output }) => {
+        const record = this.drivers.get(jobId)?.record;
+        return record === undefined ? [] : [{ ...record, output }];
+      }),
+    );
+  }
+
+  private tell(jobs: readonly JobRecord[]): void {
+    if (this.listeners.size === 0 || jobs.length === 0) return;
     // One after the other: views are read, and changes are told in their order.
     this.telling = this.telling
-      .then(() => this.view(job))
-      .then((view) => {
-        for (const listener of this.listeners) listener(view);
+      .then(() => this.store.views(jobs))
+      .then((views) => {
+        for (const view of views) for (const listener of this.listeners) listener(view);
       })
       .catch((error: unknown) => this.failed('a listener of jobs failed', error));
   }
@@ -349,6 +407,7 @@ export class JobService implements Jobs {
     const driver = new JobDriver(job, {
       ...this.parts,
       store: this.store,
+      keeper: this.keeper,
       runner: ({ document }) => this.runner(document.spec.runner),
       lookMs: () => LOOK_MS * Math.max(1, this.drivers.size / UNHURRIED),
     });

@@ -77,7 +77,7 @@ describe('job documents', () => {
     assert.match(refusal(job({ command: undefined })), /spec\.command: missing/);
     const outputs = [1, 2].map((i) => ({ name: 'model', path: `model-${i}` }));
     assert.match(refusal(job({ outputs })), /spec\.outputs\.1\.name: there is another output model/);
-    assert.match(refusal(job({ inputs: [{ name: 'data' }] })), /give source, digest, or both/);
+    assert.match(refusal(job({ inputs: [{ name: 'data' }] })), /give source, digest, or featureView with asOf/);
   });
 });
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { requirementsProblem } from '../environments/requirements.ts';
 import { jobGateSchema } from '../gates/job-gate-schema.ts';
+import { asOfProblem, DATA_FORMATS, datasetOf, datasetProblem } from '../inputs/data-source.ts';
 import { bytes, cores } from './quantities.ts';
 import { argumentProblem, pathProblem, programProblem, ruled, variableProblem } from './text-rules.ts';
 
@@ -25,20 +26,63 @@ const seconds = z.number().positive().max(MAX_SECONDS);
 const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, 'sha256: and 64 hexadecimal digits');
 const oneLine = z.string().regex(/^[^\0-\x1f\x7f]*$/, 'must be one line without control characters');
 
+export const inputFields = {
+  source: z
+    .string()
+    .regex(
+      /^(runs|models|mlflow-artifacts|datasets):\/[^\0-\x20\x7f]+$/,
+      'runs:/…, models:/…, mlflow-artifacts:/… or datasets:/<name>@<version> of this registry',
+    )
+    .superRefine((text, context) => {
+      const message = datasetProblem(text);
+      if (message !== undefined) context.addIssue({ code: 'custom', message });
+    })
+    .optional(),
+  featureView: z
+    .string()
+    .regex(/^[A-Za-z_][\w-]{0,62}$/, 'the name of a feature view')
+    .optional()
+    .describe('Of each of its entities the newest values at the time of asOf'),
+  asOf: ruled(asOfProblem, 'a time as a text, such as "2026-01-31T12:00:00Z", or now')
+    .optional()
+    .describe('With featureView: ISO 8601 (UTC where no zone is said), or now for when the job is submitted'),
+  tenant: z.string().min(1).max(128).optional().describe('With featureView: whose values; default: default'),
+  format: z.enum(DATA_FORMATS).optional().describe('Of the file of a dataset or feature view; default: parquet'),
+  digest: digest.optional().describe('With source: what its only file must have. Alone: any blob of the registry'),
+};
+
+interface InputFields {
+  source?: string | undefined;
+  featureView?: string | undefined;
+  asOf?: string | undefined;
+  tenant?: string | undefined;
+  format?: string | undefined;
+  digest?: string | undefined;
+}
+
+/** What does not fit together in an input. */
+export function checkInput(input: InputFields, context: z.RefinementCtx): void {
+  const report = (message: string, field?: string) =>
+    context.addIssue({ code: 'custom', path: field === undefined ? [] : [field], message });
+  const { source, featureView } = input;
+  if (source !== undefined && featureView !== undefined) report('give source or featureView, not both');
+  if (source === undefined && featureView === undefined && input.digest === undefined)
+    report('give source, digest, or featureView with asOf');
+  if (featureView !== undefined && input.asOf === undefined)
+    report('missing: as of when are the features wanted? Give a time such as 2026-01-31T12:00:00Z, or now', 'asOf');
+  for (const field of ['asOf', 'tenant'] as const)
+    if (featureView === undefined && input[field] !== undefined) report('goes with featureView; leave it out', field);
+  if (featureView === undefined && datasetOf(source) === undefined && input.format !== undefined)
+    report('goes with a dataset or a feature view; leave it out', 'format');
+}
+
 const input = z
   .strictObject({
     name: jobName.describe('Names its folder and the variable SWITCHYARD_INPUT_<NAME>'),
-    source: z
-      .string()
-      .regex(
-        /^(runs|models|mlflow-artifacts):\/[^\0-\x20\x7f]+$/,
-        'runs:/…, models:/… or mlflow-artifacts:/… of this registry',
-      )
-      .optional(),
-    digest: digest.optional().describe('With source: what its only file must have. Alone: any blob of the registry'),
+    ...inputFields,
     path: path.optional().describe('Where it is put; default: inputs/<name>'),
   })
-  .refine(({ source, digest: given }) => source !== undefined || given !== undefined, 'give source, digest, or both');
+  .superRefine(checkInput);
 
 const output = z.strictObject({
   name: jobName.describe('Its folder among the artifacts of the run'),

@@ -79,6 +79,8 @@ export class JobStore {
   async create(
     document: JobDocument,
     { actor, reason, parent }: By & { parent?: JobParent | undefined },
+    /** What else is written with it. */
+    more: (db: Db, runId: string, now: number) => Promise<void> = async () => {},
   ): Promise<{ job: JobRecord; created: boolean }> {
     const key = document.spec.idempotencyKey ?? null;
     const result = await commit(this.commits, async (db, now, note) => {
@@ -119,12 +121,13 @@ export class JobStore {
         .insertInto('job_documents')
         .values({ job_id: id, document: JSON.stringify(document) })
         .execute();
+      await more(db, runId, now);
       await addHistory(db, job, now, actor, reason);
       note({ entity: 'job', action: 'created', data: eventData(job) });
       return { job, created: true };
     }).catch(async (error: unknown) => {
       // Two requests with one key at a time: the other one was first.
-      const other = key === null ? undefined : await this.commits.database.read((db) => this.byKey(db, key));
+      const other = key === null ? undefined : await this.withKey(key);
       if (other === undefined) throw error;
       return { job: other, created: false };
     });
@@ -156,6 +159,11 @@ export class JobStore {
       // Removed between the two reads.
       return document === undefined ? [] : [toRecord(row, document)];
     });
+  }
+
+  /** The job with an idempotency key. */
+  withKey(key: string): Promise<JobRecord | undefined> {
+    return this.commits.database.read((db) => this.byKey(db, key));
   }
 
   private async byKey(db: Db, key: string): Promise<JobRecord | undefined> {

@@ -83,6 +83,7 @@ export async function nameFiles(
 
 function mediaType(path: string): string {
   if (path.endsWith('.csv')) return 'text/csv';
+  if (path.endsWith('.parquet')) return 'application/vnd.apache.parquet';
   return path.endsWith('.json') ? 'application/json' : 'application/octet-stream';
 }
 

@@ -44,11 +44,10 @@ export function pipelineProblems(raw: unknown): DocumentProblem[] {
     }
   }
   const open = new Set(unresolved.map(({ path }) => path.map(String).join('\0')));
+  const isOpen = (path: readonly PropertyKey[]): boolean => open.has(path.map(String).join('\0'));
   const result = pipelineSchema.safeParse(value);
-  for (const issue of result.error?.issues ?? []) {
-    if (open.has(issue.path.map(String).join('\0'))) continue;
-    problems.push(...issueProblems(issue));
-  }
+  for (const issue of result.error?.issues ?? [])
+    if (!isOpen(issue.path)) problems.push(...issueProblems(issue).filter(({ path }) => !isOpen(path)));
   if (Array.isArray(spec.steps)) {
     const steps = graphProblems((value as { spec: { steps: unknown[] } }).spec.steps);
     problems.push(...steps.map(({ path, message }) => ({ path: ['spec', 'steps', ...path], message })));

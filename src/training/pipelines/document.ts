@@ -3,6 +3,8 @@ import { routeDocumentSchema } from '../../config/route-schema.ts';
 import { duration } from '../../config/units.ts';
 import { evaluationFields } from '../evaluation/spec.ts';
 import { gateRulesSchema } from '../gates/gate.ts';
+import { datasetOf } from '../inputs/data-source.ts';
+import { checkInput, inputFields } from '../jobs/spec.ts';
 import { COLUMN_TYPES } from '../tables/table.ts';
 
 const VERSION = 'switchyard/v1';
@@ -108,14 +110,30 @@ const split = z
     'give at most one of key, time and stratify',
   );
 
+const dataInput = z.strictObject(inputFields).superRefine((input, context) => {
+  checkInput(input, context);
+  if (input.source !== undefined && datasetOf(input.source) === undefined)
+    context.addIssue({
+      code: 'custom',
+      path: ['source'],
+      message: `${JSON.stringify(input.source)} is no dataset; give datasets:/<name>@<version>, or the output of a step`,
+    });
+});
+const jobInput = z.union(
+  [reference, dataInput],
+  'the name of a step, step.output, {source: "datasets:/<name>@<version>"} or {featureView: <name>, asOf: <time>}',
+);
+
 const jobFields = {
   job: z
     .record(z.string(), z.unknown())
     .describe('The spec of a Job (config/job.schema.json) without inputs and outputs'),
   inputs: z
-    .record(plainName, reference)
+    .record(plainName, jobInput)
     .default({})
-    .describe('Name → what another step gave; a file at inputs/<name>, named by SWITCHYARD_INPUT_<NAME>'),
+    .describe(
+      'Name → what another step gave, a dataset or a feature view; at inputs/<name>, named by SWITCHYARD_INPUT_<NAME>',
+    ),
   outputs: z
     .record(plainName, z.string().min(1))
     .default({})
@@ -310,6 +328,8 @@ export type EnvironmentDocument = z.infer<typeof environment>;
 export type EnvironmentSpec = z.infer<typeof environmentSpec>;
 export type ParameterSpec = z.infer<typeof parameter>;
 export type Step = z.infer<typeof step>;
+/** What a step that is a job reads: a reference to another step, or data. */
+export type StepInput = z.infer<typeof jobInput>;
 export type Bodies = { [K in StepKind]: z.infer<(typeof BODIES)[K]> };
 
 /** Throws ZodError: a route inside a deploy step is checked when its versions are known. */

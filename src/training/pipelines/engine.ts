@@ -4,10 +4,12 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { doesNotExist, shown } from '../../registry/errors.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
+import { nameFiles } from './artifacts.ts';
 import { resolvePipeline, runParameters } from './check.ts';
 import type { EnvironmentSpec, ParameterSpec, PipelineDocument } from './document.ts';
 import { kindOfStep, RunExecution, STOPPING } from './execution.ts';
 import type { RawPipeline } from './load.ts';
+import { pinSteps } from './pin.ts';
 import type { StepContext, StepServices } from './steps/context.ts';
 import { stepWorks } from './steps/steps.ts';
 import { NO_OUTPUTS, type PipelineStore, type RunRow, type StepRow } from './store.ts';
@@ -79,9 +81,10 @@ export class PipelineEngine {
     const declared =
       ((pipeline.document.spec ?? {}) as { parameters?: Record<string, ParameterSpec> }).parameters ?? {};
     const parameters = runParameters(declared, request.parameters);
-    const document = resolvePipeline(pipeline.document, { parameters, environment });
+    const resolved = resolvePipeline(pipeline.document, { parameters, environment });
     const id = request.id ?? randomBytes(8).toString('hex');
     if (request.id !== undefined && (await store.run(id)) !== undefined) return this.get(id);
+    const { document, artifacts } = await pinSteps(resolved, services.jobs, actor);
     const commit = request.commit ?? (await gitCommit(services.baseDir));
     const tracking = await services.calls.createRun({
       experiment: document.spec.experiment ?? pipeline.name,
@@ -96,6 +99,7 @@ export class PipelineEngine {
       params: Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, String(value)])),
     });
     const now = services.now();
+    if (Object.keys(artifacts).length > 0) await nameFiles(services.registry, tracking.artifactUri, artifacts, now);
     const run = {
       id,
       pipeline: pipeline.name,

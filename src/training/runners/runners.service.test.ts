@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { V1Pod } from '@kubernetes/client-node';
+import { sourceOf } from '../../datasets/batch.ts';
+import { type DataUnderTest, openData } from '../../testing/data-sources.ts';
 import { type PodPlay, PodScheduler } from '../../testing/kubernetes-nodes.ts';
 import { runPod } from '../../testing/pod-process.ts';
 import { RegistryUnderTest } from '../../testing/registry.ts';
@@ -42,12 +44,13 @@ state = pathlib.Path(os.environ["SWITCHYARD_CHECKPOINT"]) / "state"
 done = int(state.read_text()) if state.exists() else 0
 state.write_text(str(done + 1))
 data = (pathlib.Path(os.environ["SWITCHYARD_INPUT_DATA"]) / "train.csv").read_text()
+rows = (pathlib.Path(os.environ["SWITCHYARD_INPUT_ROWS"]) / "data.csv").read_text()
 print("steps before:", done, flush=True)
 if done == 0:
     sys.exit(3)
 out = pathlib.Path("out/weights")
 out.mkdir(parents=True)
-(out / "model.txt").write_text("%d %s" % (done, data))
+(out / "model.txt").write_text("%d %s%s" % (done, data, rows))
 `;
 
 /** One document for every runner. */
@@ -74,6 +77,7 @@ function job(runner: RunnerKind, word: string, spec: Record<string, unknown> = {
 
 describe('one document on every runner', { timeout: 900_000 }, () => {
   let registry: RegistryUnderTest;
+  let services: DataUnderTest;
   let training: Training;
   let errors: unknown[];
   let scheduler: PodScheduler;
@@ -93,12 +97,18 @@ describe('one document on every runner', { timeout: 900_000 }, () => {
       },
       ray: { address: ray, checkpointDir: `${registry.dataDir}/ray-checkpoints` },
     };
-    ({ training, errors } = await trainingUnderTest(registry, config));
+    ({ training, errors } = await trainingUnderTest(registry, config, { data: services.data }));
   };
   before(async () => {
     assert.ok(kubeconfig, 'SWITCHYARD_TEST_KUBECONFIG must name a kubeconfig: .ci/services/kubernetes.sh start');
     assert.ok(ray, 'SWITCHYARD_TEST_RAY_URL must name a Ray dashboard: .ci/services/ray.sh start');
     registry = await RegistryUnderTest.open();
+    services = await openData(registry);
+    await services.datasets.create(
+      { name: 'rows', kind: 'tabular', origin: { kind: 'test' }, parents: [], runId: '', tags: {} },
+      sourceOf({ fields: [{ name: 'id', type: 'integer' }] }, { rows: 1, columns: [[7]] }),
+      by,
+    );
     tinyWheel(join(root, 'wheels'));
     await open();
     scheduler = await PodScheduler.open(kubeconfig, NAMESPACE, (pod) => {
@@ -109,6 +119,7 @@ describe('one document on every runner', { timeout: 900_000 }, () => {
   after(async () => {
     scheduler?.close();
     await training?.close();
+    await services?.features.close();
     await registry?.close();
     rmSync(root, { recursive: true, force: true });
   });
@@ -176,7 +187,10 @@ describe('one document on every runner', { timeout: 900_000 }, () => {
         args: [],
         files: { 'train.py': WHOLE, 'requirements.txt': 'tiny-sy==1.0\n' },
         environment: { requirementsFile: 'requirements.txt' },
-        inputs: [{ name: 'data', source: `runs:/${run.info.run_id}/data` }],
+        inputs: [
+          { name: 'data', source: `runs:/${run.info.run_id}/data` },
+          { name: 'rows', source: 'datasets:/rows@latest', format: 'csv' },
+        ],
         outputs: [{ name: 'model', path: 'out' }],
         experiment: 'Default',
       };
@@ -190,11 +204,11 @@ describe('one document on every runner', { timeout: 900_000 }, () => {
         (await fetch(files(view.runId, path))).text();
       const first = await finish({});
       assert.equal(first.attempt, 2);
-      assert.equal(await artifact(first, 'model/weights/model.txt'), '1 a,b\n');
+      assert.equal(await artifact(first, 'model/weights/model.txt'), '1 a,b\nid\n7\n');
       assert.equal(await artifact(first, 'checkpoint/state'), '2');
       const second = await finish({ resumeFrom: first.id });
       assert.equal(second.attempt, 1);
-      assert.equal(await artifact(second, 'model/weights/model.txt'), '2 a,b\n');
+      assert.equal(await artifact(second, 'model/weights/model.txt'), '2 a,b\nid\n7\n');
       assert.equal(await artifact(second, 'checkpoint/state'), '3');
       await training.jobs.remove(first.id);
       await training.jobs.remove(second.id);

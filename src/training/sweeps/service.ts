@@ -52,7 +52,7 @@ class SweepService implements Sweeps {
     const key = given.spec.idempotencyKey ?? null;
     const known = key === null ? undefined : await this.store.byKey(key);
     if (known !== undefined) return this.view(known);
-    const document = await this.checked(given);
+    const document = await this.checked(given, actor);
     const row = await this.keep(document, key, actor);
     // Somebody else was faster with the same key.
     if (row === undefined) return this.submit(value, { actor, reason: '' });
@@ -61,13 +61,14 @@ class SweepService implements Sweeps {
     return this.view(row);
   }
 
-  /** With the files of its sourceDir, so that all trials get the same. A trial that no runner takes is refused here. */
-  private async checked(document: SweepDocument): Promise<SweepDocument> {
+  /** With the files of its sourceDir and its data as they are now, so that all trials get the same. A trial that no runner takes is refused here. */
+  private async checked(document: SweepDocument, actor: string): Promise<SweepDocument> {
     const middle = anyPoint(document.spec.parameters.map(dimensionOf), () => 0.5);
     const trial = trialJob(document, { sweep_id: 'check', run_id: 'check' }, 0, middle);
-    const { files } = (await this.parts.jobs.validate(trial)).spec;
+    const { files, inputs: given } = (await this.parts.jobs.validate(trial, actor)).spec;
+    const { inputs } = await this.parts.jobs.pinInputs(given, actor, (i) => `spec.trialTemplate.inputs.${i}`);
     const { sourceDir: _packed, ...template } = document.spec.trialTemplate;
-    return { ...document, spec: { ...document.spec, trialTemplate: { ...template, files } } };
+    return { ...document, spec: { ...document.spec, trialTemplate: { ...template, files, inputs } } };
   }
 
   private async keep(document: SweepDocument, key: string | null, actor: string): Promise<SweepRow | undefined> {

@@ -3,6 +3,13 @@ import type { TrainingConfig } from '../../config/training-schema.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 
 type Secrets = TrainingConfig['secrets'];
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where a secret lies: one of the two. */
+export interface Place {
+  env?: string | undefined;
+  file?: string | undefined;
+}
 
 /** Throws invalid_argument for a secret that the settings do not name. */
 export function checkSecrets(refs: Readonly<Record<string, string>>, secrets: Secrets): void {
@@ -19,18 +26,19 @@ export function checkSecrets(refs: Readonly<Record<string, string>>, secrets: Se
 export function readSecrets(
   refs: Readonly<Record<string, string>>,
   secrets: Secrets,
-  environment: Readonly<Record<string, string | undefined>>,
+  environment: Environment,
 ): Record<string, string> {
   return Object.fromEntries(
     Object.entries(refs).map(([variable, name]) => [variable, readSecret(name, secrets[name] ?? {}, environment)]),
   );
 }
 
-function readSecret(
-  name: string,
-  { env, file }: { env?: string | undefined; file?: string | undefined },
-  environment: Readonly<Record<string, string | undefined>>,
-): string {
+function readSecret(name: string, place: Place, environment: Environment): string {
+  return readPlace(`secret ${JSON.stringify(name)}`, place, environment);
+}
+
+/** The value that lies there now. Throws failed_precondition naming `what` and the place, never the value. */
+export function readPlace(what: string, { env, file }: Place, environment: Environment): string {
   let value: string | undefined;
   try {
     value = env !== undefined ? environment[env] : readFileSync(file ?? '', 'utf8').replace(/\r?\n$/, '');
@@ -39,8 +47,5 @@ function readSecret(
   }
   if (value !== undefined && !value.includes('\0')) return value;
   const where = env !== undefined ? `variable ${env}` : 'file';
-  throw new SwitchyardError(
-    'failed_precondition',
-    `secret ${JSON.stringify(name)}: its ${where} cannot be read on the server`,
-  );
+  throw new SwitchyardError('failed_precondition', `${what}: its ${where} cannot be read on the server`);
 }

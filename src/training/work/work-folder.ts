@@ -8,6 +8,7 @@ import type { Digest } from '../../registry/blobs/digest.ts';
 import type { RegistryDatabase } from '../../registry/database/database.ts';
 import { type InputFile, inputFiles } from '../../registry/models/input-files.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
+import { dataFileName, isData } from '../inputs/pin.ts';
 import type { JobSpec } from '../jobs/spec.ts';
 
 export interface WorkParts {
@@ -37,10 +38,13 @@ export async function fillWorkFolder(folder: string, spec: JobSpec, parts: WorkP
 
 /** The files of an input by their digests; '' as path: the place of the input itself. Rejects with not_found or failed_precondition. */
 export async function resolveInput(
-  { name, source, digest }: JobSpec['inputs'][number],
+  input: JobSpec['inputs'][number],
   { database }: Pick<WorkParts, 'database'>,
 ): Promise<Pick<InputFile, 'path' | 'digest'>[]> {
+  const { name, source, digest } = input;
   const what = `input ${JSON.stringify(name)}`;
+  // Decided when the job was submitted.
+  if (isData(input)) return [{ path: dataFileName(input), digest: digest as Digest }];
   if (source === undefined) return [{ path: '', digest: digest as Digest }];
   const files = await database
     .read((db) => inputFiles(db, source))

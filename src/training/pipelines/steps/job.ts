@@ -1,9 +1,10 @@
 import { extname } from 'node:path';
 import { SwitchyardError } from '../../../shared/errors.ts';
+import { dataFileName } from '../../inputs/pin.ts';
 import type { JobView } from '../../jobs/jobs.ts';
 import type { JobDocumentInput } from '../../jobs/spec.ts';
 import type { Artifact } from '../artifacts.ts';
-import type { Bodies } from '../document.ts';
+import type { Bodies, StepInput } from '../document.ts';
 import { COMMIT_TAG, PARENT_TAG } from '../tracking.ts';
 import {
   artifactOf,
@@ -37,12 +38,18 @@ function bodyOf({ step }: StepContext): JobBody {
 }
 
 /** Inputs of the job: one per file, so that each lies where the script expects it and its digest is checked. */
-function jobInputs(context: StepContext): { name: string; digest: string; path: string }[] {
-  return Object.entries(bodyOf(context).inputs).flatMap(([name, reference]) => {
-    const { files } = artifactOf(context, reference);
+function jobInputs(context: StepContext): JobDocumentInput['spec']['inputs'] {
+  return Object.entries(bodyOf(context).inputs).flatMap(([name, input]) => {
+    if (typeof input !== 'string') return [{ ...input, name }];
+    const { files } = artifactOf(context, input);
     if (files.length === 1) return [{ name, digest: files[0].digest, path: `inputs/${name}${extname(files[0].path)}` }];
     return files.map(({ path, digest }, i) => ({ name: `${name}-${i}`, digest, path: `inputs/${name}/${path}` }));
   });
+}
+
+/** What decides which bytes an input is. */
+function inputMark(context: StepContext, input: StepInput): string {
+  return typeof input === 'string' ? digestOfInput(context, input) : `${input.digest} ${dataFileName(input)}`;
 }
 
 function jobDocument(context: StepContext): JobDocumentInput {
@@ -120,7 +127,7 @@ export const job: StepWork = {
     const { job: spec, inputs, outputs } = bodyOf(context);
     const code = Object.fromEntries(Object.entries(spec).filter(([key]) => !NOT_CODE.includes(key)));
     const digests = Object.fromEntries(
-      Object.entries(inputs).map(([name, reference]) => [name, digestOfInput(context, reference)]),
+      Object.entries(inputs).map(([name, input]) => [name, inputMark(context, input)]),
     );
     return { body: { code, outputs }, inputs: digests };
   },
@@ -135,6 +142,8 @@ export const job: StepWork = {
     const ended = await follow(context, submitted);
     if (ended.status !== 'succeeded') return { status: 'failed', reason: failure(ended) };
     for (const [name, reference] of Object.entries(bodyOf(context).inputs)) {
+      // Of data the job's run tells itself.
+      if (typeof reference !== 'string') continue;
       const label = step.train === undefined ? name : 'training';
       await noteDataset(context, ended.runId, `${run.pipeline}/${reference}`, artifactOf(context, reference), label);
     }

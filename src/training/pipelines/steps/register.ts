@@ -117,7 +117,9 @@ function datasetDigests(context: StepContext): string[] {
   const [name] = bodyOf(context).model.split('.');
   const step = context.document.spec.steps.find((one) => one.name === name);
   const inputs = Object.values((step?.train ?? step?.run)?.inputs ?? {});
-  return inputs.map((reference) => digestOfInput(context, reference)).slice(0, 20);
+  return inputs
+    .map((input) => (typeof input === 'string' ? digestOfInput(context, input) : (input.digest as string)))
+    .slice(0, 20);
 }
 
 export const register: StepWork = {

@@ -8,22 +8,27 @@ import { RayApi } from './api.ts';
 // The answers that a real dashboard gives seldom or on purpose; runners.service.test.ts runs against a real one.
 let answers: Record<string, [number, string]> = {};
 let asked: { line: string; body: string; type: string | undefined }[] = [];
+let tokens: (string | undefined)[] = [];
 const server = createServer(async (request, response) => {
   let body = '';
   for await (const chunk of request) body += String(chunk);
   const line = `${request.method} ${request.url}`;
+  tokens.push(request.headers.authorization);
   asked.push({ line, body, type: request.headers['content-type'] });
   const [status, text] = answers[line] ?? [404, 'no such job'];
   response.writeHead(status).end(text);
 });
 let api: RayApi;
+let address = '';
 before(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  api = new RayApi(`http://127.0.0.1:${(server.address() as AddressInfo).port}//`);
+  address = `http://127.0.0.1:${(server.address() as AddressInfo).port}//`;
+  api = new RayApi(address);
 });
 beforeEach(() => {
   answers = {};
   asked = [];
+  tokens = [];
 });
 after(() => server.close());
 
@@ -67,4 +72,26 @@ test("the last line of a traceback is the reason, and the server's failure may p
 
 test('a cluster that is away is unavailable', async () => {
   await assert.rejects(new RayApi('http://127.0.0.1:1').get('a'), refusal('unavailable', /cannot be reached: ECONN/));
+});
+
+test('a token is read for each call and sent with it; one that is asked for or refused is said, but not shown', async () => {
+  let token = 'first-token';
+  const guarded = new RayApi(address, () => token);
+  await guarded.get('a');
+  token = 'second-token';
+  await guarded.get('a');
+  await api.get('a');
+  assert.deepEqual(tokens, ['Bearer first-token', 'Bearer second-token', undefined]);
+  answers['GET /api/jobs/a'] = [403, 'Forbidden: Invalid authentication token'];
+  await assert.rejects(
+    guarded.get('a'),
+    refusal('failed_precondition', /refuses the token \(403\); give training\.ray/),
+  );
+  await assert.rejects(guarded.get('a'), (error: Error) => !error.message.includes('second-token'));
+  answers['GET /api/jobs/a'] = [401, 'Unauthorized: Missing authentication token'];
+  await assert.rejects(api.get('a'), refusal('failed_precondition', /asks for a token \(401\)/));
+  const unreadable = new RayApi(address, () => {
+    throw new SwitchyardError('failed_precondition', 'training.ray.token: its file cannot be read on the server');
+  });
+  await assert.rejects(unreadable.get('a'), refusal('failed_precondition', /its file cannot be read/));
 });

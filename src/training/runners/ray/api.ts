@@ -29,10 +29,15 @@ const TIMEOUT_MS = 30_000;
 /** Ray's job API. Every call rejects with SwitchyardError: unavailable where trying again may help. */
 export class RayApi {
   private readonly address: string;
+  private readonly token: () => string | undefined;
 
-  /** @param address of the dashboard, such as "http://127.0.0.1:8265". */
-  constructor(address: string) {
+  /**
+   * @param address of the dashboard, such as "http://127.0.0.1:8265".
+   * @param token of a cluster that asks for one, read for each call: it may be replaced while the server runs
+   */
+  constructor(address: string, token: () => string | undefined = () => undefined) {
     this.address = address.replace(/\/+$/, '');
+    this.token = token;
   }
 
   async get(id: string): Promise<RayJob | undefined> {
@@ -73,10 +78,14 @@ export class RayApi {
   }
 
   /** Not by fetch: Ray takes its sec-fetch headers for a browser's, and refuses to be written to. */
-  private send(method: string, path: string, body?: string | Buffer, type?: string): Promise<Answer> {
+  private async send(method: string, path: string, body?: string | Buffer, type?: string): Promise<Answer> {
     const url = new URL(this.address + path);
-    const headers = body === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(body) };
-    return new Promise<Answer>((resolve, reject) => {
+    const token = this.token();
+    const headers = {
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...(body === undefined ? {} : { 'content-type': type, 'content-length': Buffer.byteLength(body) }),
+    };
+    const answer = await new Promise<Answer>((resolve, reject) => {
       const sent = (url.protocol === 'https:' ? https : http).request(
         url,
         { method, headers, timeout: TIMEOUT_MS },
@@ -96,6 +105,12 @@ export class RayApi {
       const why = error.code ?? error.message;
       throw new SwitchyardError('unavailable', `Ray at ${this.address} cannot be reached: ${why}`, { cause: error });
     });
+    if (answer.status === 401 || answer.status === 403)
+      throw new SwitchyardError(
+        'failed_precondition',
+        `Ray at ${this.address} ${token === undefined ? 'asks for a token' : 'refuses the token'} (${answer.status}); give training.ray.token what the cluster's RAY_AUTH_TOKEN is`,
+      );
+    return answer;
   }
 }
 

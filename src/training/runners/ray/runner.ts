@@ -15,6 +15,8 @@ export interface RaySettings {
   address: string;
   /** A folder that all nodes share, for checkpoints. */
   checkpointDir: string | undefined;
+  /** Throws when it cannot be read; undefined: the cluster asks for none. */
+  token?: (() => string) | undefined;
 }
 
 /** Where a job finds its agent, below the folder it starts in. */
@@ -55,7 +57,7 @@ export class RayRunner implements Runner {
 
   constructor(settings: RaySettings) {
     this.settings = settings;
-    this.api = new RayApi(settings.address);
+    this.api = new RayApi(settings.address, settings.token);
   }
 
   check(spec: JobSpec): void {

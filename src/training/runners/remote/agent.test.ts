@@ -100,6 +100,8 @@ describe('what runs around a command on a cluster', { timeout: 300_000 }, () => 
       inputs: [
         { name: 'data', source: `runs:/${runId}/data` },
         { name: 'single', digest, path: 'one.txt' },
+        { name: 'rows', source: 'datasets:/rows@1', format: 'csv', digest },
+        { name: 'drivers', featureView: 'drivers', asOf: '2026-01-31', digest },
       ],
       outputs: [
         { name: 'model', path: 'out' },
@@ -108,11 +110,11 @@ describe('what runs around a command on a cluster', { timeout: 300_000 }, () => 
       ],
     });
     const script = `
-mkdir -p out/deep; cat inputs/data/a.csv inputs/data/deep/b.csv one.txt > out/deep/all
+mkdir -p out/deep; cat inputs/data/a.csv inputs/data/deep/b.csv one.txt inputs/rows/data.csv inputs/drivers/data.parquet > out/deep/all
 : > out/empty; ln -s /etc/passwd out/link; echo done > report.txt; echo "$SWITCHYARD_INSTALLER_ARGUMENTS"`;
     const { code, output } = await start(made, script).ending;
     assert.equal(code, 0, output);
-    assert.equal(await stored('model/deep/all'), 'a\n1\nb\n2\none');
+    assert.equal(await stored('model/deep/all'), 'a\n1\nb\n2\noneoneone');
     assert.deepEqual(
       [await stored('model/empty'), await stored('model/link'), await stored('file/report.txt')],
       ['', undefined, 'done\n'],

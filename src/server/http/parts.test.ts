@@ -159,13 +159,22 @@ describe('heads of inferences', () => {
       computeOutput: few,
       batchSize: fc.integer({ min: 1, max: 2 }),
     });
-    const asked = fc.tuple(fc.constantFrom(-1, 0, 70), fc.option(timings, { nil: undefined }));
+    const served = fc.record({
+      id: fc.constantFrom('', 'p-0', 'p-zz'),
+      variant: fc.constantFrom('', 'stable', 'next'),
+      version: fc.constantFrom('', '3'),
+      anomalies: fc.constantFrom(undefined, 'age: out of range'),
+    });
+    const absent = { nil: undefined };
+    const asked = fc.tuple(fc.constantFrom(-1, 0, 70), fc.option(timings, absent), fc.option(served, absent));
     fc.assert(
       fc.property(fc.array(asked, { maxLength: 40 }), (drawn) => {
-        for (const [jsonLength, times] of drawn) {
+        for (const [jsonLength, times, by] of drawn) {
           const anew = inferenceHead(new AnswerHead(), jsonLength);
           if (times !== undefined) anew.serverTiming(times);
-          assert.equal(Buffer.from(heads.of(jsonLength, times)).toString(), Buffer.from(anew.view()).toString());
+          if (by !== undefined) anew.served(by);
+          const given = by === undefined ? heads.of(jsonLength, times) : heads.ofRouted(jsonLength, times, by);
+          assert.equal(Buffer.from(given).toString(), Buffer.from(anew.view()).toString());
         }
       }),
     );

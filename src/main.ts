@@ -42,6 +42,7 @@ import { renderTopics } from './topics/metrics.ts';
 import { TrainingFront } from './training/front.ts';
 import type { DataSources } from './training/inputs/data-source.ts';
 import { Pipelines } from './training/pipelines/pipelines.ts';
+import { LiveSkew } from './validation/live/live-skew.ts';
 import { DoorFigures } from './validation/metrics.ts';
 
 /** What `switchyard serve` hands to the process that serves, as its only argument (JSON). */
@@ -140,6 +141,7 @@ function adminUrl({ server: { tls, adminHost } }: Config, port: number): string 
 
 /** How long sinks may go on sending when the program ends; what is left waits in the spool. */
 const LOG_FLUSH_MS = 5000;
+const SKEW_INTERVAL_MS = 10_000;
 
 const CRASH_REASON = 'the gateway process crashed three times within a minute after this version came';
 
@@ -196,6 +198,15 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   );
   const violations = new DoorFigures();
   hub.addSource(() => violations.render());
+  const skew = new LiveSkew({
+    now: Date.now,
+    profile: async (name, version) => {
+      await registry.get();
+      return (openDatasets as Datasets).profile(name, version, { actor: 'gateway' });
+    },
+  });
+  hub.addSource(() => skew.render());
+  setInterval(() => void skew.refresh(), SKEW_INTERVAL_MS).unref();
   let topicCounts: Record<string, TopicCounts> = {};
   const fleet: GatewayFleet = new GatewayFleet({
     call: (method, args) => control.call(method, args),
@@ -213,6 +224,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     },
     onFeatureJoins: (gateway, counts) => features.joined(gateway, counts),
     onViolations: (counts) => violations.add(counts),
+    onLiveStatistics: (statistics) => skew.add(statistics),
     onLargeRecord: (gateway, record) => eventLog?.large(gateway, record),
     onLost: onFatal,
   });
@@ -429,6 +441,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
         pipelines,
         features,
         monitors,
+        skew,
         version,
         logger,
       },

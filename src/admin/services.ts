@@ -13,6 +13,7 @@ import type { TenantFigures } from '../telemetry/tenant-metrics.ts';
 import type { Jobs } from '../training/jobs/jobs.ts';
 import type { Pipelines } from '../training/pipelines/pipelines.ts';
 import type { Sweeps } from '../training/sweeps/sweeps.ts';
+import type { LiveSkew } from '../validation/live/live-skew.ts';
 
 /** What the admin port may ask of the control thread; wired in src/main.ts. */
 export interface AdminServices {
@@ -58,6 +59,7 @@ export interface AdminServices {
     Features,
     'documents' | 'change' | 'reload' | 'online' | 'push' | 'materialize' | 'historical' | 'fit' | 'transforms'
   >;
+  skew: Pick<LiveSkew, 'report'>;
   monitors: Pick<Monitors, 'documents' | 'change' | 'reload' | 'list' | 'get' | 'windows' | 'lineage' | 'reset'>;
   version: string;
   logger: Pick<Logger, 'error'>;

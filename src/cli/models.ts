@@ -35,6 +35,9 @@ export function addModels(program: Command, output: Output): void {
     )
     .option('--page-token <token>', 'go on after the page that named this token')
     .action((flags: ListFlags) => list(flags, output));
+  withAdmin(models.command('skew').description('how far what a model is asked is from its training data'))
+    .argument('<model>')
+    .action((model: string, flags: AdminFlags) => skew(model, flags, output));
   withAdmin(models.command('load').description('load or reload a model (model control mode explicit)'))
     .argument('<model>')
     .option('--config <file>', 'ModelConfig as JSON, in place of the one in the repository')
@@ -87,6 +90,32 @@ async function load(name: string, flags: LoadFlags, output: Output): Promise<voi
       ? JSON.stringify(model, undefined, 2)
       : formatTable(['name', 'version', 'state', 'reason'], modelRows(model)),
   );
+}
+
+/** Exit code 1: a field is further from the training data than its limit. */
+async function skew(name: string, flags: AdminFlags, output: Output): Promise<void> {
+  const answer = await (await connect(flags)).modelSkew(name);
+  const share = (value: number | null): string => (value === null ? '' : value.toFixed(4));
+  const rows = answer.versions.flatMap(({ version, dataset, dataset_version, fields }) =>
+    fields.map((field) => [
+      version,
+      `${dataset}@${dataset_version ?? 'latest'}`,
+      field.field,
+      field.state,
+      `${field.values}`,
+      share(field.missing),
+      share(field.training_missing),
+      share(field.linf),
+      share(field.js),
+    ]),
+  );
+  const columns = ['version', 'training', 'field', 'state', 'values', 'missing', 'there', 'linf', 'js'];
+  output.out(flags.output === 'json' ? JSON.stringify(answer, undefined, 2) : formatTable(columns, rows));
+  for (const { version, problem } of answer.versions) if (problem !== '') output.err(`version ${version}: ${problem}`);
+  if (answer.versions.length === 0)
+    output.err(`no version of ${name} that names training data (reference in switchyard.validation) was asked`);
+  if (answer.versions.some(({ fields }) => fields.some(({ state }) => state === 'skewed')))
+    throw new CliError('what the model is asked is further from its training data than is allowed', EXIT.failed);
 }
 
 async function unload(name: string, flags: AdminFlags & { dependents?: boolean }, output: Output): Promise<void> {

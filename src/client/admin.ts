@@ -100,6 +100,25 @@ export interface LogView {
 }
 
 /** The admin API. Every call rejects with ClientError. */
+export interface ModelSkew {
+  model: string;
+  version: string;
+  dataset: string;
+  dataset_version: number | null;
+  rows: number;
+  problem: string;
+  fields: {
+    field: string;
+    column: string;
+    state: string;
+    values: number;
+    missing: number;
+    training_missing: number | null;
+    linf: number | null;
+    js: number | null;
+  }[];
+}
+
 export class AdminClient {
   private readonly options: ClientOptions;
 
@@ -136,6 +155,11 @@ export class AdminClient {
   async unloadModel(name: string, dependents = false): Promise<void> {
     const body = { parameters: { unload_dependents: dependents } };
     await this.call('POST', `/api/v1/models/${encodeURIComponent(name)}/unload`, body);
+  }
+
+  /** How far what a model is asked is from its training data. */
+  modelSkew(name: string): Promise<{ versions: ModelSkew[] }> {
+    return this.call('GET', `/api/v1/models/${encodeURIComponent(name)}/skew`);
   }
 
   /** Every route, page after page. */

@@ -2,23 +2,37 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { invalidArgument } from '../shared/errors.ts';
 import { fieldRule } from './data-schema.ts';
+import { duration } from './units.ts';
 
 const MAX_BYTES = 256 * 1024;
+const fieldName = z
+  .string()
+  .regex(/^[\w.\-/: ]{1,200}(\[\d{1,6}\])?$/, 'must be the name of an input, or one of its columns such as x[3]');
+
+const reference = z.strictObject({
+  dataset: z.string().min(1).max(128).describe('What the model was trained on'),
+  version: z.number().int().positive().optional().describe('Absent: the latest'),
+  columns: z
+    .record(fieldName, z.string().min(1))
+    .default({})
+    .describe("Field → the dataset's column; absent: its own name"),
+  window: duration
+    .default(3_600_000)
+    .refine((ms) => ms >= 1000, 'must be 1s or longer')
+    .describe('How much of the past is compared'),
+});
 
 /** `switchyard.validation` of a model: what requests are checked by at the door, and what becomes of those that do not fit. */
 const schema = z.strictObject({
   policy: z.enum(['reject', 'flag', 'log']),
   fields: z
-    .record(
-      z
-        .string()
-        .regex(/^[\w.\-/: ]{1,200}(\[\d{1,6}\])?$/, 'must be the name of an input, or one of its columns such as x[3]'),
-      fieldRule,
-    )
+    .record(fieldName, fieldRule)
     .refine((map) => Object.keys(map).length > 0, 'name at least one, such as {x: {min: 0}}'),
+  reference: reference.optional().describe('Training data that what is asked is compared with'),
 });
 
 export type ModelValidation = z.output<typeof schema>;
+export type ValidationReference = z.output<typeof reference>;
 
 /** Reads the text of the parameter, YAML or JSON. Throws invalid_argument with everything that is wrong. */
 export function readModelValidation(text: string, name: string): ModelValidation {

@@ -22,7 +22,7 @@ import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
 import type { TopicCounts } from '../topics/inference-topic.ts';
-import type { DoorCounts } from '../validation/door.ts';
+import type { DoorCounts, LiveStatistics } from '../validation/door.ts';
 import { workerEntry } from './worker-entry.ts';
 
 export interface GatewayFleetDependencies {
@@ -38,6 +38,7 @@ export interface GatewayFleetDependencies {
   /** Features that a gateway thread has joined since it started. */
   onFeatureJoins(gateway: number, counts: JoinCounts): void;
   onViolations(counts: DoorCounts): void;
+  onLiveStatistics(statistics: readonly LiveStatistics[]): void;
   /** Inference over topics since the start, by request topic. */
   onTopics(counts: Record<string, TopicCounts>): void;
   /** A gateway thread ended by itself: nothing here can replace its connections, so the process restarts. */
@@ -255,6 +256,8 @@ export class GatewayFleet {
       this.dependencies.onFeatureJoins(gateway.id, event.counts);
     } else if (event.kind === 'violations') {
       this.dependencies.onViolations(event.counts);
+    } else if (event.kind === 'liveStatistics') {
+      this.dependencies.onLiveStatistics(event.statistics);
     } else if (event.kind === 'topics') {
       this.dependencies.onTopics(event.counts);
     } else if (event.kind === 'largeRecord') {

@@ -15,7 +15,7 @@ import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
 import type { TopicCounts } from '../topics/inference-topic.ts';
-import type { DoorCounts } from '../validation/door.ts';
+import type { DoorCounts, LiveStatistics } from '../validation/door.ts';
 import type { RouteActivity } from './route-activity.ts';
 
 /** What a gateway thread starts with. */
@@ -95,6 +95,8 @@ export type GatewayEvent =
   | { kind: 'featureJoins'; counts: JoinCounts }
   /** Requests that went against rules of their models' schemas, since the last such message. */
   | { kind: 'violations'; counts: DoorCounts }
+  /** What models with training data were asked, since the last such message. */
+  | { kind: 'liveStatistics'; statistics: LiveStatistics[] }
   /** Inference over topics since the thread started, by request topic. */
   | { kind: 'topics'; counts: Record<string, TopicCounts> }
   /** A log record that is too large for the ring. */

@@ -114,6 +114,8 @@ async function build() {
   setInterval(() => {
     const counts = door.take();
     if (counts !== undefined) post({ kind: 'violations', counts });
+    const statistics = door.takeStatistics();
+    if (statistics.length > 0) post({ kind: 'liveStatistics', statistics });
   }, VIOLATIONS_INTERVAL_MS).unref();
 
   let told = 0;

@@ -171,6 +171,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       rows: { names: () => [{ row: version.metricsRow, model: 'digits', version: '1' }] },
       tenants: () => [{ tenant: 'acme', figures }],
     },
+    skew: { report: async () => [] },
     monitors: {
       documents: () => [],
       change: async () => {},

@@ -20,6 +20,7 @@ import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { renderPrometheus } from '../telemetry/prometheus.ts';
 import { renderTopics } from '../topics/metrics.ts';
 import { JobMetrics } from '../training/jobs/job-metrics.ts';
+import { LiveSkew } from '../validation/live/live-skew.ts';
 import { DoorFigures } from '../validation/metrics.ts';
 import { ServerProcess } from './server-process.ts';
 
@@ -154,8 +155,16 @@ test('docs/operations.md has exactly the metrics that are produced, with their t
         renderRewardTopics(new Map()) +
         logMetrics(emptyStatus(), 0) +
         new DoorFigures().render() +
+        new LiveSkew({ now: Date.now, profile: () => Promise.reject(new Error('none')) }).render() +
         renderTopics({}, { taken: 0, deadLetters: 0 }) +
-        renderFeatures({ pushed: 0, kept: 0, joins: newJoinCounts(), topics: new Map() }) +
+        renderFeatures({
+          pushed: 0,
+          kept: 0,
+          joins: newJoinCounts(),
+          topics: new Map(),
+          events: new Map(),
+          dropped: 0,
+        }) +
         new MonitorMetrics().text()
       ).matchAll(/^# TYPE (\S+) (\S+)$/gm),
     ].map(([, name, type]) => [name, type]),

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { cli } from '../testing/cli.ts';
 import { scriptRepository, times, until, x } from '../testing/script-models.ts';
 import { ServerProcess } from '../testing/server-process.ts';
 
@@ -10,7 +11,17 @@ const scratch = mkdtempSync(join(tmpdir(), 'switchyard-door-'));
 const config = (policy: string): string =>
   `parameters { key: "switchyard.validation" value { string_value: "{policy: ${policy}, fields: {x: {min: 0, max: 10}}}" } }\n`;
 const model = (policy: string) => ({ versions: { 1: times(2) }, config: config(policy) });
-const repository = scriptRepository(scratch, { strict: model('reject'), lenient: model('flag'), silent: model('log') });
+const LIVE =
+  '{policy: log, fields: {x: {maxSkew: {linf: 0.2}}}, reference: {dataset: trained, version: 1, columns: {x: amount}}}';
+const repository = scriptRepository(scratch, {
+  strict: model('reject'),
+  lenient: model('flag'),
+  silent: model('log'),
+  live: {
+    versions: { 1: times(2) },
+    config: `parameters { key: "switchyard.validation" value { string_value: "${LIVE}" } }\n`,
+  },
+});
 const file = join(scratch, 'switchyard.yaml');
 writeFileSync(
   file,
@@ -66,6 +77,53 @@ test('requests are rejected, flagged or counted at the door, and the metrics say
       };
       const columns = found.flatMap(({ features }) => features.filter(({ name }) => name === 'switchyard.anomalies'));
       return columns.length === 1 && JSON.stringify(columns).includes('x:BELOW_MIN');
+    },
+    60_000,
+  );
+});
+
+test('what a model is asked is held against its training data', { timeout: 180_000 }, async () => {
+  const admin = `http://127.0.0.1:${server.ports.admin}`;
+  const skew = () => cli(['models', 'skew', 'live', '--admin', admin, '-o', 'json']);
+  const fields = async () => {
+    const { out } = await skew();
+    const { versions } = JSON.parse(out) as {
+      versions: { problem: string; fields: { state: string; values: number; linf: number }[] }[];
+    };
+    return versions[0];
+  };
+  assert.match((await skew()).err, /no version of live that names training data .* was asked/);
+  for (let i = 0; i < 50; i++) await ask('live', i % 10);
+  await until(
+    'the missing dataset is named',
+    async () => (await fields())?.problem.includes('there is no dataset "trained"'),
+    60_000,
+  );
+  const csv = `amount\n${Array.from({ length: 500 }, (_, i) => i % 10).join('\n')}\n`;
+  const made = await fetch(`${admin}/api/v1/datasets/trained/versions?format=csv`, { method: 'POST', body: csv });
+  assert.ok(made.ok, await made.text());
+  assert.equal((await fields()).fields[0].state, 'insufficient');
+  for (let i = 0; i < 100; i++) await ask('live', i % 10);
+  await until('all are counted', async () => (await fields()).fields[0].values === 150, 60_000);
+  const [same] = (await fields()).fields;
+  assert.deepEqual([same.state, same.linf < 0.001], ['ok', true], `L-infinity is ${same.linf}`);
+  assert.equal((await skew()).code, 0);
+  for (let i = 0; i < 150; i++) await ask('live', 9);
+  await until('the shift is seen', async () => (await fields()).fields[0].values === 300, 60_000);
+  const [shifted] = (await fields()).fields;
+  assert.deepEqual(
+    [shifted.state, Math.abs(shifted.linf - 0.45) < 0.001],
+    ['skewed', true],
+    `L-infinity is ${shifted.linf}`,
+  );
+  const { code, err } = await cli(['models', 'skew', 'live', '--admin', admin]);
+  assert.equal(code, 1);
+  assert.match(err, /further from its training data than is allowed/);
+  await until(
+    'the metrics say so',
+    async () => {
+      const text = await (await fetch(`http://127.0.0.1:${server.ports.metrics}/metrics`)).text();
+      return text.includes('switchyard_validation_skew_exceeded{model="live",version="1",field="x"} 1\n');
     },
     60_000,
   );

@@ -1,5 +1,6 @@
 import type { FieldRule } from '../config/data-schema.ts';
 import type { ModelConfig } from '../config/model-config.ts';
+import type { ModelValidation } from '../config/model-validation.ts';
 import type { DoorStep } from '../pipeline/door-step.ts';
 import type { InferRequest, RequestContext, ServingVersion } from '../pipeline/types.ts';
 import { invalidArgument } from '../shared/errors.ts';
@@ -7,6 +8,9 @@ import { decodeBytes, encodeBytes } from '../tensor/bytes.ts';
 import { numberReader } from '../tensor/elements.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { AnomalyKind } from './anomalies.ts';
+import { DoorStatistics, type LiveStatistics, placeOf } from './live/door-statistics.ts';
+
+export type { LiveStatistics };
 
 /** What the record of a flagged request shows among its inputs: one text for each anomaly. */
 export const ANOMALIES_COLUMN = 'switchyard.anomalies';
@@ -21,7 +25,7 @@ interface Check {
   field: string;
   input: string;
   /** In a row; -1: all of it. */
-  column: number;
+  at: number;
   rule: FieldRule;
   values: ReadonlySet<unknown> | undefined;
   /** For messages. */
@@ -38,9 +42,10 @@ export type DoorCounts = Map<string, number>;
 /** Checks requests on a gateway thread. Rules are prepared once for each configuration. */
 export class Door implements DoorStep {
   private readonly prepared = new WeakMap<ModelConfig, readonly Check[]>();
+  private readonly statistics = new DoorStatistics();
   private counts: DoorCounts = new Map();
 
-  check({ model, config }: ServingVersion, request: InferRequest, context: RequestContext): void {
+  check({ model, version, config }: ServingVersion, request: InferRequest, context: RequestContext): void {
     const { validation } = config;
     if (validation === undefined) return;
     let checks = this.prepared.get(config);
@@ -49,13 +54,23 @@ export class Door implements DoorStep {
       this.prepared.set(config, checks);
     }
     const findings = findViolations(checks, request.inputs, config.signature.maxBatchSize > 0);
-    if (findings.length === 0) return;
+    if (findings.length > 0) this.act(model, validation.policy, findings, context);
+    this.statistics.add(model, version, config, validation, request.inputs);
+  }
+
+  /** Throws invalid_argument by the policy reject. */
+  private act(
+    model: string,
+    policy: ModelValidation['policy'],
+    findings: readonly Finding[],
+    context: RequestContext,
+  ): void {
     for (const { field, kind } of findings) {
-      const key = `${model}\0${field}\0${kind}\0${validation.policy}`;
+      const key = `${model}\0${field}\0${kind}\0${policy}`;
       this.counts.set(key, (this.counts.get(key) ?? 0) + 1);
     }
-    if (validation.policy === 'reject') throw refused(model, findings);
-    if (validation.policy === 'flag') flag(context, findings);
+    if (policy === 'reject') throw refused(model, findings);
+    if (policy === 'flag') flag(context, findings);
   }
 
   /** Counts since the last call; undefined: none. */
@@ -65,22 +80,21 @@ export class Door implements DoorStep {
     this.counts = new Map();
     return counts;
   }
+
+  /** What was asked since the last call, of versions that have training data to be compared with. */
+  takeStatistics(): LiveStatistics[] {
+    return this.statistics.take();
+  }
 }
 
 function prepare(fields: Readonly<Record<string, FieldRule>>): Check[] {
   return Object.entries(fields).map(([field, rule]) => ({
     field,
-    ...splitField(field),
+    ...placeOf(field),
     rule,
     values: rule.values === undefined ? undefined : new Set(rule.values),
     allowed: rule.values === undefined ? '' : shownList(rule.values),
   }));
-}
-
-/** "x[3]" → x and 3; "x" → x and -1. */
-function splitField(field: string): { input: string; column: number } {
-  const [, input, column] = /^(.*)\[(\d+)\]$/.exec(field) ?? [];
-  return input === undefined ? { input: field, column: -1 } : { input, column: Number(column) };
 }
 
 function shownList(values: readonly unknown[]): string {
@@ -111,17 +125,17 @@ function absent({ field, rule }: Check): Violation {
 function violationOf(check: Check, tensor: Tensor, batched: boolean): Violation {
   const { rule, field } = check;
   const row = batched ? tensor.shape.slice(1) : tensor.shape;
-  if (rule.shape !== undefined && check.column < 0) {
+  if (rule.shape !== undefined && check.at < 0) {
     const { shape } = rule;
     if (row.length !== shape.length || !shape.every((dim, i) => dim < 0 || dim === row[i]))
       return ['LENGTH', `'${field}' has rows of shape [${row.join(',')}]; allowed is [${shape.join(',')}]`];
   }
   const width = row.reduce((product, dim) => product * dim, 1);
-  if (check.column >= width && width > 0) return ['MISSING_COLUMN', `'${field}' is missing: a row has ${width} values`];
+  if (check.at >= width && width > 0) return ['MISSING_COLUMN', `'${field}' is missing: a row has ${width} values`];
   return tensor.datatype === 'BYTES' ? textViolation(check, tensor, width) : numberViolation(check, tensor, width);
 }
 
-function textViolation({ field, column, rule, values, allowed }: Check, { data }: Tensor, width: number): Violation {
+function textViolation({ field, at, rule, values, allowed }: Check, { data }: Tensor, width: number): Violation {
   const { minLength, maxLength, maxUnknown, maxMissing } = rule;
   if (values === undefined && minLength === undefined && maxLength === undefined && maxMissing === undefined)
     return undefined;
@@ -130,7 +144,7 @@ function textViolation({ field, column, rule, values, allowed }: Check, { data }
   let unknown = 0;
   let missing = 0;
   let first: Violation;
-  for (let i = column < 0 ? 0 : column; i < elements.length; i += column < 0 ? 1 : width) {
+  for (let i = at < 0 ? 0 : at; i < elements.length; i += at < 0 ? 1 : width) {
     const text = utf8.decode(elements[i]);
     count++;
     if (text === '') missing++;
@@ -151,7 +165,7 @@ function textViolation({ field, column, rule, values, allowed }: Check, { data }
     : missingViolation(field, missing, count, maxMissing);
 }
 
-function numberViolation({ field, column, rule, values, allowed }: Check, tensor: Tensor, width: number): Violation {
+function numberViolation({ field, at, rule, values, allowed }: Check, tensor: Tensor, width: number): Violation {
   const { min, max, maxMissing, maxUnknown } = rule;
   if (min === undefined && max === undefined && maxMissing === undefined && values === undefined) return undefined;
   const read = numberReader(tensor) as (i: number) => number;
@@ -161,7 +175,7 @@ function numberViolation({ field, column, rule, values, allowed }: Check, tensor
   let missing = 0;
   let unknown = 0;
   let first: Violation;
-  for (let i = column < 0 ? 0 : column; i < total; i += column < 0 ? 1 : width) {
+  for (let i = at < 0 ? 0 : at; i < total; i += at < 0 ? 1 : width) {
     const value = read(i);
     count++;
     if (!Number.isFinite(value)) {

@@ -72,5 +72,5 @@ export function distance(a: readonly number[], b: readonly number[]): Skew {
     if (a[i] > 0) js += (a[i] / 2) * Math.log2(a[i] / middle);
     if (b[i] > 0) js += (b[i] / 2) * Math.log2(b[i] / middle);
   }
-  return { linf, js: Math.max(0, js) };
+  return { linf: Math.min(1, linf), js: Math.min(1, Math.max(0, js)) };
 }

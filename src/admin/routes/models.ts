@@ -93,6 +93,54 @@ function statistics({ services, params, query }: AdminRequest): object {
   return statisticsBody(statisticsOf(hub.reader, manager.table(), params.name, query.get('version') ?? ''));
 }
 
+const nullable = (type: string, description: string) => ({ type: [type, 'null'], description });
+const FIELD_SKEW = {
+  type: 'object',
+  required: ['field', 'column', 'state', 'values', 'missing', 'training_missing', 'linf', 'js', 'limits'],
+  properties: {
+    field: { type: 'string' },
+    column: { type: 'string', description: "The dataset's" },
+    state: { type: 'string', enum: ['ok', 'skewed', 'insufficient', 'absent'] },
+    values: { type: 'integer', description: 'That were counted, missing ones too' },
+    missing: { type: 'number', description: 'Share of missing values' },
+    training_missing: nullable('number', 'The same of the training data'),
+    linf: nullable('number', "Largest difference of a value's or bin's shares"),
+    js: nullable('number', 'Jensen-Shannon divergence, base 2'),
+    limits: { type: 'object', properties: { linf: { type: 'number' }, js: { type: 'number' } } },
+  },
+};
+const SKEW = {
+  type: 'object',
+  required: ['model', 'version', 'dataset', 'dataset_version', 'from', 'rows', 'problem', 'fields'],
+  properties: {
+    model: { type: 'string' },
+    version: { type: 'string' },
+    dataset: { type: 'string' },
+    dataset_version: nullable('integer', 'Null: the latest'),
+    from: { type: 'integer', description: 'Milliseconds since 1970: since when requests are counted' },
+    rows: { type: 'integer' },
+    problem: { type: 'string', description: "Why there is no comparison; '': there is one" },
+    fields: { type: 'array', items: FIELD_SKEW },
+  },
+};
+
+async function skewRows({ services, params }: AdminRequest): Promise<object> {
+  const reports = await services.skew.report(params.name);
+  const orNull = <T>(value: T | undefined): T | null => value ?? null;
+  return {
+    versions: reports.map(({ dataset_version, fields, ...report }) => ({
+      ...report,
+      dataset_version: orNull(dataset_version),
+      fields: fields.map(({ training_missing, linf, js, ...field }) => ({
+        ...field,
+        training_missing: orNull(training_missing),
+        linf: orNull(linf),
+        js: orNull(js),
+      })),
+    })),
+  };
+}
+
 export const modelRoutes: readonly AdminRoute[] = [
   {
     method: 'GET',
@@ -138,6 +186,21 @@ export const modelRoutes: readonly AdminRoute[] = [
     },
     errors: ['not_found'],
     handle: async (request) => ({ body: await get(request) }),
+  },
+  {
+    method: 'GET',
+    path: '/api/v1/models/{name}/skew',
+    role: 'operator',
+    operationId: 'modelSkew',
+    summary: 'How far what a model is asked lately is from its training data, by version and field',
+    response: {
+      type: 'object',
+      required: ['versions'],
+      properties: {
+        versions: { type: 'array', items: SKEW, description: 'Those that were asked and name training data' },
+      },
+    },
+    handle: async (request) => ({ body: await skewRows(request) }),
   },
   {
     method: 'POST',

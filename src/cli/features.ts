@@ -22,8 +22,8 @@ export function addFeatures(program: Command, output: Output): void {
     .argument('<files...>')
     .option('--dry-run', 'only check')
     .action(async (files: string[], flags: AdminFlags & { dryRun?: boolean }) => {
-      const { loadFeatureFiles } = await import('../features/documents/load.ts');
-      const changed = await (await connectFeatures(flags)).apply(loadFeatureFiles(files), flags.dryRun ?? false);
+      const { plainFeatureFiles } = await import('../features/documents/load.ts');
+      const changed = await (await connectFeatures(flags)).apply(plainFeatureFiles(files), flags.dryRun ?? false);
       output.out(flags.dryRun === true ? `no problems in ${changed.join(', ')}` : `applied ${changed.join(', ')}`);
     });
   withAdmin(features.command('list').description('list feature views, entities or services'))

@@ -18,7 +18,9 @@ export const featuresSchema = z
       .positive()
       .max(10_000_000)
       .default(100_000)
-      .describe('Rows (of one view and entity) in memory, on each gateway thread; the least recently used go first'),
+      .describe(
+        "Rows (of one view and entity) in memory, on each gateway thread, and as many entities' windows; the least recently used go first",
+      ),
     timeoutMs: z
       .number()
       .int()

@@ -4,7 +4,7 @@ import type { FeaturesConfig } from '../config/features-schema.ts';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { ConfigError } from '../config/yaml-file.ts';
 import type { Source } from '../datasets/batch.ts';
-import { kafkaConfigured } from '../kafka/client.ts';
+import { kafkaClients, kafkaConfigured } from '../kafka/client.ts';
 import type { RegistryDatabase } from '../registry/database/database.ts';
 import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
 import { type Change, FeatureBook } from './documents/book.ts';
@@ -13,9 +13,11 @@ import type { FeatureDocument, FeatureKind } from './documents/schema.ts';
 import { FeatureStore, type TransformRow } from './documents/store.ts';
 import { readTime } from './documents/values.ts';
 import { getOnlineFeatures, readBody, readColumns, readNames } from './feast/online-features.ts';
-import { newest, rowsOf } from './ingest/rows.ts';
-import { FeatureTopics } from './ingest/topics.ts';
+import { eventsOf, newest, rowsOf } from './ingest/rows.ts';
+import { addCount, FeatureTopics, type ViewCounts } from './ingest/topics.ts';
+import { WindowTopics } from './ingest/window-topics.ts';
 import { renderFeatures } from './metrics.ts';
+import { type OfflineEvents, offlineEvents } from './offline/events.ts';
 import { frameSource } from './offline/frame-source.ts';
 import { type FeatureColumn, frameTimes, historicalFeatures } from './offline/historical.ts';
 import { OfflineLog } from './offline/log.ts';
@@ -26,10 +28,16 @@ import { type EntityColumns, rowCount } from './online/read.ts';
 import { type JoinCounts, sumJoins } from './serving/join.ts';
 import type { Transforms } from './serving/plan.ts';
 import { createOnlineStore } from './store/create-store.ts';
-import type { OnlineStore, Row } from './store/online-store.ts';
+import { MemoryStore } from './store/memory-store.ts';
+import type { IngestCounts, OnlineStore, Row } from './store/online-store.ts';
 import { applyTransform, transformColumns } from './transforms/apply.ts';
 import { fitTransform, transformDigest } from './transforms/fit.ts';
 import { type FittedTransform, readFitted, readTransformSpec } from './transforms/spec.ts';
+import { hasWindows, type WindowView } from './windows/events.ts';
+import { statesOf } from './windows/replay.ts';
+import type { WindowEvent } from './windows/state.ts';
+import { encodeState } from './windows/state-text.ts';
+import { Turns } from './windows/turns.ts';
 
 export interface FeaturesParts {
   config: FeaturesConfig;
@@ -109,6 +117,9 @@ const FIRST_SPAN_MS = 365 * 24 * 3600 * 1000;
 /** The feature store on the control thread: documents, everything that writes, and what the admin port asks. */
 export class Features {
   private readonly counts = { pushed: 0, kept: 0 };
+  /** Records of topics, and pushed events, by view and what became of them. */
+  private readonly records: ViewCounts = new Map();
+  private readonly events: ViewCounts = new Map();
   /** Of each gateway thread, as it told last. */
   private readonly joins = new Map<number, JoinCounts>();
   private readonly parts: FeaturesParts;
@@ -116,6 +127,9 @@ export class Features {
   private readonly store: OnlineStore;
   private readonly offline: OfflineLog;
   private readonly topics: FeatureTopics;
+  private readonly windowTopics: WindowTopics;
+  /** Who changes the windows of a view. */
+  private readonly turns = new Turns();
   private fitted: Map<string, FittedTransform> = new Map();
   private opening: Promise<FeatureStore> | undefined;
   private closed = false;
@@ -127,11 +141,22 @@ export class Features {
     this.book.readFiles();
     this.store = createOnlineStore(parts.config);
     this.offline = new OfflineLog(join(parts.dataDir, 'features'));
+    const { kafka, log } = parts;
+    const set = () => this.book.set;
     this.topics = new FeatureTopics({
-      kafka: parts.kafka,
-      log: parts.log,
-      set: () => this.book.set,
+      kafka,
+      log,
+      counts: this.records,
+      set,
       put: (tenant, view, rows) => this.put(tenant, view, rows),
+    });
+    this.windowTopics = new WindowTopics({
+      kafka,
+      log,
+      counts: this.records,
+      kept: this.store.kind === 'redis',
+      set,
+      ingest: (tenant, view, events) => this.ingest(tenant, view, events),
     });
   }
 
@@ -150,7 +175,7 @@ export class Features {
 
   async close(): Promise<void> {
     this.closed = true;
-    await this.topics.close();
+    await Promise.all([this.topics.close(), this.windowTopics.close()]);
     this.store.close();
   }
 
@@ -161,7 +186,9 @@ export class Features {
 
   /** Prometheus text. */
   metrics(): string {
-    return renderFeatures({ ...this.counts, joins: sumJoins([...this.joins.values()]), topics: this.topics.counts });
+    const joins = sumJoins([...this.joins.values()]);
+    const dropped = this.store instanceof MemoryStore ? this.store.dropped : 0;
+    return renderFeatures({ ...this.counts, joins, topics: this.records, events: this.events, dropped });
   }
 
   documents(kind: FeatureKind): { name: string; origin: 'file' | 'api'; document: FeatureDocument }[] {
@@ -239,14 +266,72 @@ export class Features {
       );
     }
     const columns = readColumns(df, 'df');
-    const ready = views.map((view) => ({ view, rows: this.rows(view, columns) }));
+    // All of them are checked before any is written.
+    const writes = views.map((view) =>
+      hasWindows(view)
+        ? this.eventWrite(tenant, view, columns, to as Destination)
+        : this.rowWrite(tenant, view, columns, to as Destination),
+    );
     const result: PushResult = { rows: 0, kept: 0 };
-    for (const { view, rows } of ready) {
-      if (to !== 'online') await this.offline.append(tenant, view, rows);
-      result.rows += rows.length;
-      if (to !== 'offline') result.kept += await this.put(tenant, view, rows);
+    for (const write of writes) {
+      const { rows, kept } = await write();
+      result.rows += rows;
+      result.kept += kept;
     }
     return result;
+  }
+
+  /** Checks rows; the returned function writes them. Throws invalid_argument. */
+  private rowWrite(tenant: string, view: View, columns: EntityColumns, to: Destination): () => Promise<PushResult> {
+    const rows = rowsOf(view, columns, this.parts.config.maxRows, Date.now());
+    return async () => {
+      if (to !== 'online') await this.offline.append(tenant, view, rows);
+      return { rows: rows.length, kept: to === 'offline' ? 0 : await this.put(tenant, view, rows) };
+    };
+  }
+
+  /** The same for events of a view with aggregates. */
+  private eventWrite(
+    tenant: string,
+    view: WindowView,
+    columns: EntityColumns,
+    to: Destination,
+  ): () => Promise<PushResult> {
+    const now = Date.now();
+    const events = eventsOf(view, columns, this.parts.config.maxRows, now);
+    return () =>
+      this.turns.take(view.name, async () => {
+        if (to !== 'online') await this.offline.appendEvents(tenant, view, columns, events.length, now);
+        if (to === 'offline') return { rows: events.length, kept: 0 };
+        const counts = await this.ingest(tenant, view, events);
+        for (const [result, count] of Object.entries(counts)) addCount(this.events, view.name, result, count);
+        return { rows: events.length, kept: counts.kept };
+      });
+  }
+
+  /** Events that were checked before, into the windows of their entities. */
+  private async ingest(tenant: string, view: WindowView, events: readonly WindowEvent[]): Promise<IngestCounts> {
+    const counts = await this.store.ingest(tenant, view, events);
+    if (this.store.kind === 'memory') this.parts.spread({ tenant, view: view.name, events });
+    this.counts.pushed += events.length;
+    this.counts.kept += counts.kept;
+    return counts;
+  }
+
+  /** Makes the windows of a view anew, of its file and what was pushed for training. */
+  private async rebuild(tenant: string, view: WindowView): Promise<OfflineEvents & { kept: number }> {
+    if (view.document.spec.source.kafka !== undefined)
+      return { events: [], rejected: 0, problems: [`the windows of ${view.name} are made of its topic`], kept: 0 };
+    return this.turns.take(view.name, async () => {
+      const found = await offlineEvents(this.offline, this.parts.baseDir, tenant, view, undefined);
+      const states = statesOf(view.windows, found.events);
+      await this.store.replace(tenant, view, states);
+      if (this.store.kind === 'memory') {
+        const texts = [...states].map(([key, state]) => [key, encodeState(state)] as const);
+        this.parts.spread({ tenant, view: view.name, states: texts });
+      }
+      return { ...found, kept: found.events.length };
+    });
   }
 
   /** Rows that were checked before, such as those of a topic. Resolves with how many were kept. */
@@ -275,19 +360,17 @@ export class Features {
     const results: MaterializeResult[] = [];
     for (const view of chosen) {
       const from = wish.from ?? (await store.materialized(view.name, tenant)) ?? until - (view.ttlMs || FIRST_SPAN_MS);
+      const done = { view: view.name, from: isoTime(from), until: isoTime(until) };
+      if (hasWindows(view)) {
+        const { events, kept, rejected, problems } = await this.rebuild(tenant, view);
+        results.push({ ...done, rows: events.length, kept, rejected, problems });
+        continue;
+      }
       const span = { from, until, now: Date.now() };
       const { rows, rejected, problems } = await offlineRows(this.offline, this.parts.baseDir, tenant, view, span);
       const kept = await this.put(tenant, view, newest(rows));
       await store.putMaterialized(view.name, tenant, until);
-      results.push({
-        view: view.name,
-        from: isoTime(from),
-        until: isoTime(until),
-        rows: rows.length,
-        kept,
-        rejected,
-        problems,
-      });
+      results.push({ ...done, rows: rows.length, kept, rejected, problems });
     }
     return results;
   }
@@ -381,9 +464,17 @@ export class Features {
     const { set } = this.book;
     const selections = typeof selection === 'string' ? selectService(set, selection) : selectRefs(set, selection);
     const span = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY, now: Date.now() };
-    const columns = await historicalFeatures(selections, frame, times, async (view) => {
-      return (await offlineRows(this.offline, this.parts.baseDir, tenant, view, span)).rows;
-    });
+    const { kafka, log, baseDir } = this.parts;
+    const columns = await historicalFeatures(
+      selections,
+      frame,
+      times,
+      async (view) => (await offlineRows(this.offline, baseDir, tenant, view, span)).rows,
+      async (view) => {
+        const clients = kafkaConfigured(kafka) ? await kafkaClients(kafka, log) : undefined;
+        return (await offlineEvents(this.offline, baseDir, tenant, view, clients)).events;
+      },
+    );
     return { frame, times, columns };
   }
 
@@ -398,12 +489,11 @@ export class Features {
     // Feast's own clients call it so, whatever the source's column is called.
     const time = columns.get('event_timestamp');
     if (!columns.has(view.timestamp) && time !== undefined) columns.set(view.timestamp, time);
-    const rows = this.rows(view, columns);
-    return { rows: rows.length, kept: await this.put(tenant, view, rows) };
-  }
-
-  private rows(view: View, columns: EntityColumns): Row[] {
-    return rowsOf(view, columns, this.parts.config.maxRows, Date.now());
+    return (
+      hasWindows(view)
+        ? this.eventWrite(tenant, view, columns, 'online')
+        : this.rowWrite(tenant, view, columns, 'online')
+    )();
   }
 
   /** Tells the gateways what there is, and reads the topics that views name. */
@@ -411,6 +501,7 @@ export class Features {
     this.parts.publish(this.book.documents, this.fitted);
     if (kafkaConfigured(this.parts.kafka)) {
       this.topics.follow();
+      this.windowTopics.follow();
       return;
     }
     for (const { name, document } of this.book.set.views.values())

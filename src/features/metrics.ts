@@ -8,6 +8,10 @@ export interface FeatureFigures {
   joins: JoinCounts;
   /** Records of topics by view and what became of them. */
   topics: ReadonlyMap<string, ReadonlyMap<string, number>>;
+  /** The same of events that were pushed to views with aggregates. */
+  events: ReadonlyMap<string, ReadonlyMap<string, number>>;
+  /** States of windows that memory had no room for. */
+  dropped: number;
 }
 
 const STATUS_LABELS: Readonly<Record<FieldStatus, string>> = {
@@ -18,7 +22,7 @@ const STATUS_LABELS: Readonly<Record<FieldStatus, string>> = {
 };
 
 /** Prometheus text. */
-export function renderFeatures({ pushed, kept, joins, topics }: FeatureFigures): string {
+export function renderFeatures({ pushed, kept, joins, topics, events, dropped }: FeatureFigures): string {
   const lines = [
     ...counter('rows_pushed', 'Rows that were written to the online store or came too late for it', [['', pushed]]),
     ...counter('rows_kept', 'Rows that were not older than what the online store had', [['', kept]]),
@@ -35,15 +39,23 @@ export function renderFeatures({ pushed, kept, joins, topics }: FeatureFigures):
       ['{result="defaulted"}', joins.defaulted],
       ['{result="failed"}', joins.failed],
     ]),
+    ...counter('topic_records', 'Records of topics that feature views read, by what became of them', byView(topics)),
     ...counter(
-      'topic_records',
-      'Records of topics that feature views read, by what became of them',
-      [...topics].flatMap(([view, counts]) =>
-        [...counts].map(([result, count]): [string, number] => [`{view="${view}",result="${result}"}`, count]),
-      ),
+      'window_events',
+      'Events that were pushed to views with aggregates, by what became of them',
+      byView(events),
     ),
+    ...counter('window_states_dropped', 'Entities whose windows memory had no room for, while they were in use', [
+      ['', dropped],
+    ]),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function byView(counts: ReadonlyMap<string, ReadonlyMap<string, number>>): [string, number][] {
+  return [...counts].flatMap(([view, of]) =>
+    [...of].map(([result, count]): [string, number] => [`{view="${view}",result="${result}"}`, count]),
+  );
 }
 
 function counter(name: string, help: string, values: readonly (readonly [string, number])[]): string[] {

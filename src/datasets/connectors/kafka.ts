@@ -39,6 +39,18 @@ export async function readTopic(clients: KafkaClients, range: TopicRange, option
   return withProgress(source, () => ({ bytes, totalBytes: undefined }), options.onProgress);
 }
 
+/**
+ * The same records untyped, one at a time, each with what `parse` makes of its text.
+ * @param parse throws where it is no JSON
+ */
+export async function* topicRows(
+  clients: KafkaClients,
+  range: TopicRange,
+  parse: (text: string) => unknown,
+): AsyncGenerator<RawRow> {
+  yield* records(clients, range, await boundsOf(clients, range), () => {}, parse);
+}
+
 interface Bound {
   partition: number;
   /** First offset, and the one behind the last. */
@@ -131,6 +143,7 @@ async function* records(
   { topic, maxRecords = Number.POSITIVE_INFINITY }: TopicRange,
   bounds: readonly Bound[],
   onBytes: (bytes: number) => void,
+  parse: (text: string) => unknown = JSON.parse,
 ): AsyncGenerator<RawRow> {
   const open = new Map(bounds.filter(({ first, end }) => first < end).map((bound) => [bound.partition, bound]));
   if (open.size === 0) return;
@@ -154,7 +167,7 @@ async function* records(
     consumer.on(consumer.events.CRASH, ({ payload }) => {
       if (!payload.restart) waiting.end(new SwitchyardError('unavailable', `Kafka: ${payload.error.message}`));
     });
-    await run(consumer, topic, open, waiting, (bytes) => {
+    await run(consumer, topic, open, waiting, parse, (bytes) => {
       recordCame();
       onBytes(bytes);
     });
@@ -175,6 +188,7 @@ function run(
   topic: string,
   open: Map<number, Bound>,
   waiting: Waiting,
+  parse: (text: string) => unknown,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   return consumer.run({
@@ -189,7 +203,8 @@ function run(
         last = offset + 1n;
         if (offset < bound.first || offset >= bound.end) continue;
         onBytes((message.value?.length ?? 0) + (message.key?.length ?? 0));
-        rows.push(rowOf(message.value, message.key, Number(message.timestamp), batch.partition, Number(offset)));
+        const time = Number(message.timestamp);
+        rows.push(rowOf(message.value, message.key, time, batch.partition, Number(offset), parse));
       }
       if (rows.length > 0) await waiting.put(rows);
       // The reader may have taken its time.
@@ -203,7 +218,14 @@ function run(
   });
 }
 
-function rowOf(value: Buffer | null, key: Buffer | null, time: number, partition: number, offset: number): RawRow {
+function rowOf(
+  value: Buffer | null,
+  key: Buffer | null,
+  time: number,
+  partition: number,
+  offset: number,
+  parse: (text: string) => unknown,
+): RawRow {
   const place = {
     kafka_key: key?.toString() ?? null,
     kafka_time: new Date(time),
@@ -212,7 +234,7 @@ function rowOf(value: Buffer | null, key: Buffer | null, time: number, partition
   };
   const text = value?.toString() ?? '';
   try {
-    const parsed: unknown = JSON.parse(text);
+    const parsed = parse(text);
     if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
       return { line: offset, values: { ...parsed, ...place } };
   } catch {

@@ -1,4 +1,5 @@
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
+import { planWindows, type WindowPlan } from '../windows/plan.ts';
 import type { EntityDocument, FeatureDocument, FeatureServiceDocument, FeatureViewDocument } from './schema.ts';
 import { type EntityType, type FeatureType, readKey } from './values.ts';
 
@@ -23,6 +24,8 @@ export interface View {
   ttlMs: number;
   shared: boolean;
   timestamp: string;
+  /** Of a view whose features are aggregates of events. */
+  windows: WindowPlan | undefined;
   document: FeatureViewDocument;
 }
 
@@ -143,6 +146,7 @@ function compile(document: FeatureViewDocument, entities: ReadonlyMap<string, En
     ttlMs: spec.ttl,
     shared: spec.scope === 'shared',
     timestamp: spec.source.timestamp,
+    windows: planWindows(document),
     document,
   };
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -8,7 +8,7 @@ import { ConfigError } from '../../config/yaml-file.ts';
 import { DRIVER_DOCUMENTS, document, featureSet } from '../../testing/features.ts';
 import { FeatureBook } from './book.ts';
 import { checkCollisions, entityKey, selectRefs, selectService, viewOf } from './catalog.ts';
-import { loadFeatureFiles } from './load.ts';
+import { loadFeatureFiles, plainFeatureFiles } from './load.ts';
 import { parseExact, readFeature, readTime, valueText } from './values.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-features-'));
@@ -50,6 +50,60 @@ kind: Sandwich
       return true;
     },
   );
+});
+
+test('mistakes in windows are named with their place', () => {
+  const file = join(scratch, 'windows.yaml');
+  const view = (name: string, spec: string): string =>
+    `---\napiVersion: switchyard/v1\nkind: FeatureView\nmetadata: {name: ${name}}\nspec:\n  entities: [card]\n${spec}`;
+  writeFileSync(
+    file,
+    `${view(
+      'a',
+      `  ttl: 1d
+  features:
+    - {name: a, type: float32, aggregate: {of: count, window: 1h, slide: 7m}}
+    - {name: b, type: string, aggregate: {of: sum, column: x, window: 1h}}
+    - {name: c, type: int64}
+    - {name: d, type: int64, aggregate: {of: max, window: 10d, slide: 1m}}
+`,
+    )}${view('b', '  features: [{name: a, type: int64, aggregate: {of: median, window: 1h}}]\n')}${view('c', '  features: [{name: a, type: int64}]\n  source: {id: x}\n')}`,
+  );
+  assert.throws(
+    () => loadFeatureFiles([file]),
+    (error: unknown) => {
+      assert.ok(error instanceof ConfigError, String(error));
+      assert.deepEqual(
+        error.problems.map((problem) => problem.replace(/^.*windows\.yaml:/, '')),
+        [
+          '7:3: spec.ttl: windows say how long events count; leave ttl out',
+          '9:55: spec.features.0.aggregate.window: must be a multiple of slide',
+          '10:17: spec.features.1.type: sum makes one of int64, float32, float64, not string',
+          '11:7: spec.features.2: has no aggregate, and others of the view have; put it into a view of its own',
+          '12:42: spec.features.3.aggregate.of: max needs a column of the events',
+          "12:51: spec.features.3.aggregate.window: is 14400 times as long as the view's panes of 60000 ms, which all its slides are multiples of; at most 1000 times is allowed: lengthen the slides, or put it into a view of its own",
+          '19:49: spec.features.0.aggregate.of: Invalid option: expected one of "count"|"sum"|"mean"|"min"|"max"|"last"|"countDistinct"|"stddev"',
+          '27:12: spec.source.id: only aggregates count events by id',
+        ],
+      );
+      return true;
+    },
+  );
+});
+
+test("the page's documents can be read, and plain ones are as they were written", () => {
+  const page = readFileSync('docs/features.md', 'utf8');
+  const snippets = [...page.matchAll(/```yaml\n(apiVersion[\s\S]*?)```/g)].map(([, text]) => text);
+  assert.ok(snippets.length >= 2, `${snippets.length} snippets`);
+  for (const [i, text] of snippets.entries()) {
+    const file = join(scratch, `page-${i}.yaml`);
+    writeFileSync(file, text);
+    const plain = plainFeatureFiles([file]);
+    assert.equal(featureSet(plain as object[]).views.size, 1);
+    assert.equal(loadFeatureFiles([file]).length, plain.length);
+  }
+  const windows = snippets.find((text) => text.includes('aggregate'));
+  assert.ok(windows?.includes('window: 1h, slide: 5m'), 'the page shows aggregates');
 });
 
 test('what documents say about one another is checked, too', () => {

@@ -18,6 +18,15 @@ interface Placed {
 
 /** Reads feature files. Throws ConfigError with every problem of every file, each with its line and column. */
 export function loadFeatureFiles(files: readonly string[]): FeatureDocument[] {
+  return readPlaced(files).map(({ document }) => document);
+}
+
+/** The same documents as they were written, checked: what the API takes. */
+export function plainFeatureFiles(files: readonly string[]): unknown[] {
+  return readPlaced(files).map(({ source }) => source.plain);
+}
+
+function readPlaced(files: readonly string[]): Placed[] {
   const problems: string[] = [];
   const placed: Placed[] = [];
   for (const file of files) {
@@ -43,7 +52,7 @@ export function loadFeatureFiles(files: readonly string[]): FeatureDocument[] {
       problems.push(...located(yaml, [problemAt(source, path, message)]));
     }
   if (problems.length > 0) throw new ConfigError(problems);
-  return placed.map(({ document }) => document);
+  return placed;
 }
 
 function problemAt({ document }: YamlDocument, path: PropertyKey[], message: string): Problem {

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { duration } from '../../config/units.ts';
+import { AGGREGATES } from '../windows/plan.ts';
 import { ENTITY_TYPES, FEATURE_TYPES } from './values.ts';
+import { viewWindowProblems } from './window-rules.ts';
 
 const RESERVED = new Set(['__proto__', 'constructor', 'prototype', '@t']);
 const name = (most: number) =>
@@ -23,6 +25,22 @@ const head = {
   metadata: z.strictObject({ name: documentName }),
 };
 
+const aggregate = z.strictObject({
+  of: z.enum(AGGREGATES),
+  column: name(127).optional().describe('Column of the events; only count needs none'),
+  window: duration.describe('How much of the past it covers'),
+  slide: duration
+    .optional()
+    .describe("How often a window begins; absent: the window's length, so that windows do not overlap"),
+  limit: z
+    .number()
+    .int()
+    .min(1)
+    .max(4096)
+    .default(256)
+    .describe('countDistinct: exact up to so many different values, estimated beyond'),
+});
+
 const field = z
   .strictObject({
     name: name(127),
@@ -32,6 +50,7 @@ const field = z
       .union([z.number(), z.string(), z.boolean()])
       .optional()
       .describe('What a model gets where there is no value; absent: 0, false or an empty text'),
+    aggregate: aggregate.optional().describe('Computed of events over a window of time'),
     description: z.string().max(2000).default(''),
   })
   .superRefine(({ type, default: value }, context) => {
@@ -54,6 +73,10 @@ const source = z.strictObject({
     .optional()
     .describe('A CSV or JSON lines file, relative to the configuration file: what materialize reads'),
   timestamp: name(127).default('event_timestamp').describe('The column that says when a row was true'),
+  id: name(127)
+    .optional()
+    .describe('Of aggregates: the column that tells events apart; one that comes again counts once'),
+  arrival: name(127).default('arrived_at').describe('Of aggregates: the column of files that says when an event came'),
 });
 
 /** A thing that features belong to, such as a driver. */
@@ -76,6 +99,11 @@ export const featureViewSchema = z.strictObject({
       features: z.array(field).min(1).max(2000),
       ttl: duration.default(0).describe('Older values are OUTSIDE_MAX_AGE; absent: values do not age'),
       source: source.prefault({}),
+      lateness: duration
+        .default(600_000)
+        .describe(
+          'Of aggregates: an event that comes later than this after it happened is counted as late, and left out',
+        ),
       scope: z
         .enum(['tenant', 'shared'])
         .default('tenant')
@@ -85,7 +113,10 @@ export const featureViewSchema = z.strictObject({
     .refine(
       ({ features }) => new Set(features.map((each) => each.name)).size === features.length,
       'two features have the same name',
-    ),
+    )
+    .superRefine((spec, context) => {
+      for (const { path, message } of viewWindowProblems(spec)) context.addIssue({ code: 'custom', path, message });
+    }),
 });
 
 export const featureServiceSchema = z.strictObject({

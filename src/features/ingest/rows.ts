@@ -3,6 +3,8 @@ import { entityKey, type View } from '../documents/catalog.ts';
 import { readFeature, readTime } from '../documents/values.ts';
 import type { EntityColumns } from '../online/read.ts';
 import type { Row } from '../store/online-store.ts';
+import { AheadError, eventColumns, eventOf, type WindowView } from '../windows/events.ts';
+import type { WindowEvent } from '../windows/state.ts';
 
 /** Event times further ahead than this are a clock that is wrong: such a row would hide all true ones until then. */
 const MAX_AHEAD_MS = 24 * 3600 * 1000;
@@ -13,6 +15,25 @@ const MAX_AHEAD_MS = 24 * 3600 * 1000;
  */
 export function rowsOf(view: View, columns: EntityColumns, maxRows: number, now: number): Row[] {
   const needed = [...view.joinKeys.map(({ name }) => name), view.timestamp, ...view.names];
+  const rows = frameRows(view, columns, needed, maxRows);
+  return Array.from({ length: rows }, (_, row) =>
+    rowOf(view, (name) => columns.get(name)?.[row], now, `df, row ${row}: `),
+  );
+}
+
+/** The same for a view of aggregates: its events, which arrive now. */
+export function eventsOf(view: WindowView, columns: EntityColumns, maxRows: number, now: number): WindowEvent[] {
+  const rows = frameRows(view, columns, eventColumns(view), maxRows);
+  try {
+    return Array.from({ length: rows }, (_, row) =>
+      eventOf(view, (name) => columns.get(name)?.[row], now, now, `df, row ${row}: `),
+    );
+  } catch (error) {
+    throw error instanceof AheadError ? invalidArgument(error.message) : error;
+  }
+}
+
+function frameRows(view: View, columns: EntityColumns, needed: readonly string[], maxRows: number): number {
   const missing = needed.filter((name) => !columns.has(name));
   if (missing.length > 0)
     throw invalidArgument(`df: feature view ${view.name} needs the columns ${missing.slice(0, 20).join(', ')} too`);
@@ -21,9 +42,7 @@ export function rowsOf(view: View, columns: EntityColumns, maxRows: number, now:
     if (column.length !== rows)
       throw invalidArgument(`df: ${name.slice(0, 100)} has ${column.length} rows where the others have ${rows}`);
   if (rows > maxRows) throw invalidArgument(`df: ${rows} rows; at most ${maxRows} are allowed, push in parts`);
-  return Array.from({ length: rows }, (_, row) =>
-    rowOf(view, (name) => columns.get(name)?.[row], now, `df, row ${row}: `),
-  );
+  return rows;
 }
 
 /** One row of named values. Throws invalid_argument; `where` says which one it is. */

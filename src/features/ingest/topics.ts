@@ -10,6 +10,8 @@ import { rowOfObject } from './rows.ts';
 export interface FeatureTopicsParts {
   kafka: KafkaConfig;
   log: Logger;
+  /** What became of records, to be added to. */
+  counts: ViewCounts;
   set(): FeatureSet;
   /** Rejects when the online store cannot be used: the batch comes again. */
   put(tenant: string, view: View, rows: readonly Row[]): Promise<number>;
@@ -21,13 +23,14 @@ export interface FeatureTopicsParts {
  */
 export class FeatureTopics {
   /** By view, then what became of records. */
-  readonly counts = new Map<string, Map<string, number>>();
+  readonly counts: ViewCounts;
   private readonly parts: FeatureTopicsParts;
   private readonly follower: TopicFollower;
   private readonly writer = new TopicWriter();
 
   constructor(parts: FeatureTopicsParts) {
     this.parts = parts;
+    this.counts = parts.counts;
     this.follower = new TopicFollower({
       kafka: parts.kafka,
       log: parts.log,
@@ -39,7 +42,7 @@ export class FeatureTopics {
 
   /** Reads the topics that views name now. */
   follow(): void {
-    const topics = [...this.parts.set().views.values()].flatMap((view) => topicOf(view) ?? []);
+    const topics = rowViews(this.parts.set()).flatMap((view) => topicOf(view) ?? []);
     this.follower.follow(topics);
   }
 
@@ -53,7 +56,7 @@ export class FeatureTopics {
   }
 
   private async take({ topic, partition, messages, clients }: FollowedBatch): Promise<void> {
-    const views = [...this.parts.set().views.values()].filter((view) => topicOf(view) === topic);
+    const views = rowViews(this.parts.set()).filter((view) => topicOf(view) === topic);
     const now = Date.now();
     const letters: DeadLetter[] = [];
     const rows = views.map((): Row[] => []);
@@ -69,27 +72,32 @@ export class FeatureTopics {
     await this.writer.setAside(clients, topic, partition, letters);
     for (const [i, view] of views.entries()) {
       const kept = await this.parts.put(view.document.spec.source.kafka?.tenant ?? 'default', view, rows[i]);
-      this.count(view.name, 'kept', kept);
-      this.count(view.name, 'late', rows[i].length - kept);
-      this.count(view.name, 'dead_letter', letters.length);
+      addCount(this.counts, view.name, 'kept', kept);
+      addCount(this.counts, view.name, 'late', rows[i].length - kept);
+      addCount(this.counts, view.name, 'dead_letter', letters.length);
     }
-  }
-
-  private count(view: string, result: string, count: number): void {
-    let counts = this.counts.get(view);
-    if (counts === undefined) {
-      counts = new Map();
-      this.counts.set(view, counts);
-    }
-    if (count > 0) counts.set(result, (counts.get(result) ?? 0) + count);
   }
 }
 
-function topicOf(view: View): string | undefined {
+export type ViewCounts = Map<string, Map<string, number>>;
+
+export function addCount(of: ViewCounts, view: string, result: string, count: number): void {
+  const counts = of.get(view) ?? new Map<string, number>();
+  of.set(view, counts);
+  if (count > 0) counts.set(result, (counts.get(result) ?? 0) + count);
+}
+
+/** Views of aggregates have followers of their own, see window-topics.ts. */
+function rowViews({ views }: FeatureSet): View[] {
+  return [...views.values()].filter(({ windows }) => windows === undefined);
+}
+
+export function topicOf(view: View): string | undefined {
   return view.document.spec.source.kafka?.topic;
 }
 
-function parse(value: Buffer): unknown {
+/** Throws when it is no JSON. */
+export function parse(value: Buffer): unknown {
   try {
     return parseExact(value.toString('utf8'));
   } catch (error) {

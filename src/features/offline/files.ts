@@ -26,6 +26,8 @@ export async function* readFileRows(view: View, file: string): AsyncGenerator<Re
     return;
   }
   const types = new Map<string, FeatureType | 'key'>(view.fields.map(({ name, type }) => [name, type]));
+  for (const { column, type } of view.windows?.inputs ?? [])
+    if (type !== 'present' && type !== 'hash') types.set(column, type);
   for (const { name } of view.joinKeys) types.set(name, 'key');
   const rows = createReadStream(file).pipe(parse({ columns: true, skip_empty_lines: true, bom: true }));
   for await (const row of rows as AsyncIterable<Record<string, string>>)

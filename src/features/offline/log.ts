@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { View } from '../documents/catalog.ts';
 import { parseExact, valueText } from '../documents/values.ts';
+import type { EntityColumns } from '../online/read.ts';
 import { ownerOf, type Row } from '../store/online-store.ts';
+import { eventColumns, type WindowView } from '../windows/events.ts';
 
 /**
  * Rows that were pushed for training, as JSON lines: one file for each view and tenant, appended to. A push is on disk
@@ -20,8 +22,21 @@ export class OfflineLog {
   }
 
   append(tenant: string, view: View, rows: readonly Row[]): Promise<void> {
+    return this.appendText(tenant, view, rows.map((row) => lineOf(view, row)).join(''));
+  }
+
+  /** Events of a view with aggregates, as they were pushed, and when they came. */
+  appendEvents(tenant: string, view: WindowView, columns: EntityColumns, rows: number, arrived: number): Promise<void> {
+    const names = eventColumns(view);
+    const lines = Array.from({ length: rows }, (_, row) => {
+      const cells = names.map((name) => [name, columns.get(name)?.[row] ?? null]);
+      return `${JSON.stringify(Object.fromEntries([...cells, [view.windows.arrival, arrived]]))}\n`;
+    });
+    return this.appendText(tenant, view, lines.join(''));
+  }
+
+  private appendText(tenant: string, view: View, text: string): Promise<void> {
     const file = this.fileOf(tenant, view);
-    const text = rows.map((row) => lineOf(view, row)).join('');
     const before = this.writing.get(file) ?? Promise.resolve();
     const done = before.catch(() => {}).then(() => this.write(file, text));
     this.writing.set(file, done);

@@ -12,7 +12,7 @@ export interface OfflineRows {
   problems: string[];
 }
 
-const SHOWN_PROBLEMS = 10;
+export const SHOWN_PROBLEMS = 10;
 
 /** Every row that a view has for training, from its file and from what was pushed, with its event time in [from, until). */
 export async function offlineRows(

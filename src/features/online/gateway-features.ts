@@ -1,17 +1,23 @@
 import type { FeaturesConfig } from '../../config/features-schema.ts';
-import { buildSet, emptySet, type FeatureSet, viewOf } from '../documents/catalog.ts';
+import { buildSet, emptySet, type FeatureSet } from '../documents/catalog.ts';
 import type { FeatureDocument } from '../documents/schema.ts';
 import { getOnlineFeatures } from '../feast/online-features.ts';
 import { FeatureJoiner } from '../serving/join.ts';
 import type { Transforms } from '../serving/plan.ts';
 import { createOnlineStore } from '../store/create-store.ts';
 import type { OnlineStore, Row } from '../store/online-store.ts';
+import { hasWindows } from '../windows/events.ts';
+import type { WindowEvent } from '../windows/state.ts';
+import { decodeState } from '../windows/state-text.ts';
 
 /** Rows on their way to the memory of every gateway thread. */
 export interface SpreadRows {
   tenant: string;
   view: string;
-  rows: readonly Row[];
+  rows?: readonly Row[];
+  /** Of a view with aggregates: events, or states by entity that come in the place of those there are. */
+  events?: readonly WindowEvent[];
+  states?: readonly (readonly [string, string])[];
 }
 
 /** The feature store as one gateway thread reads it. Nothing in it blocks: memory answers at once, Redis later. */
@@ -38,8 +44,18 @@ export class GatewayFeatures {
   }
 
   /** Rows for this thread's memory. Those of a view that is gone meanwhile are dropped. */
-  take({ tenant, view, rows }: SpreadRows): void {
-    if (this.set.views.has(view)) void this.store.write(tenant, viewOf(this.set, view), rows);
+  take({ tenant, view: name, rows, events, states }: SpreadRows): void {
+    const view = this.set.views.get(name);
+    if (view === undefined) return;
+    if (rows !== undefined) void this.store.write(tenant, view, rows);
+    if (!hasWindows(view)) return;
+    if (events !== undefined) void this.store.ingest(tenant, view, events);
+    if (states !== undefined)
+      void this.store.replace(
+        tenant,
+        view,
+        new Map(states.map(([key, text]) => [key, decodeState(view.windows, text)])),
+      );
   }
 
   /** Feast's POST /get-online-features: JSON text of the answer. Throws or rejects with SwitchyardError. */

@@ -11,7 +11,7 @@ import { document, featureSet } from '../../testing/features.ts';
 import { modelConfig, spec } from '../../testing/models.ts';
 import { viewOf } from '../documents/catalog.ts';
 import { MemoryStore } from '../store/memory-store.ts';
-import type { OnlineStore, Row } from '../store/online-store.ts';
+import { noCounts, type OnlineStore, type Row } from '../store/online-store.ts';
 import { FeatureJoiner } from './join.ts';
 
 const set = featureSet();
@@ -168,7 +168,10 @@ test('what does not fit is refused: the request, or the configuration', () => {
 
 test('a store that fails or is late: an error, or defaults if the model says so', async () => {
   const failing = (read: OnlineStore['read']): FeatureJoiner =>
-    new FeatureJoiner({ kind: 'redis', read, write: () => 0, close: () => {} }, () => set);
+    new FeatureJoiner(
+      { kind: 'redis', read, write: () => 0, ingest: () => noCounts(), replace: () => {}, close: () => {} },
+      () => set,
+    );
   const away = failing(() => Promise.reject(new SwitchyardError('unavailable', 'away')));
   const late = failing(() => new Promise(() => {}));
   const asked = request(int64('driver', [1n]));

@@ -1,5 +1,7 @@
 import type { Selection, View } from '../documents/catalog.ts';
 import type { FeatureValue } from '../documents/values.ts';
+import type { WindowView } from '../windows/events.ts';
+import type { EventOutcome, WindowEvent, WindowState } from '../windows/state.ts';
 
 /** One row to be kept: what was true of an entity at a time. */
 export interface Row {
@@ -24,9 +26,16 @@ export interface Lookup extends Selection {
 /** By lookup, then key; undefined: nothing is kept. */
 export type Answers = readonly (readonly (Found | undefined)[])[];
 
+/** How many events had which outcome. */
+export type IngestCounts = Record<EventOutcome, number>;
+
+export function noCounts(): IngestCounts {
+  return { kept: 0, late: 0, duplicate: 0 };
+}
+
 /**
  * The newest values of each entity. The row with the newest event time wins, in whatever order rows come; of two with the
- * same time the later one.
+ * same time the later one. Of views with aggregates it keeps states of windows instead, which `read` reads as of now.
  */
 export interface OnlineStore {
   readonly kind: 'memory' | 'redis';
@@ -34,6 +43,10 @@ export interface OnlineStore {
   read(tenant: string, lookups: readonly Lookup[]): Answers | Promise<Answers>;
   /** Resolves with how many rows were new enough to be kept. Rejects with unavailable; some rows may be written then. */
   write(tenant: string, view: View, rows: readonly Row[]): number | Promise<number>;
+  /** Takes events into the windows of their entities, each entity at once or not at all. Rejects as write does. */
+  ingest(tenant: string, view: WindowView, events: readonly WindowEvent[]): IngestCounts | Promise<IngestCounts>;
+  /** Puts states in the place of those there are. Rejects as write does. */
+  replace(tenant: string, view: WindowView, states: ReadonlyMap<string, WindowState>): void | Promise<void>;
   close(): void;
 }
 

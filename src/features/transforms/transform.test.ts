@@ -109,6 +109,7 @@ test('training and serving make the same numbers of the same events', async () =
         frame,
         ids.map(() => now),
         async () => rows,
+        async () => [],
       );
       const trained = ids.flatMap((_, row) => apply(fitted, { age: known[0].values[row], city: known[1].values[row] }));
 

@@ -15,10 +15,55 @@ const sasl = z.strictObject({
   password: z.string().min(1),
 });
 
+/** Types that a record's fields can fill. */
+export const AVRO_DATATYPES = [
+  'BOOL',
+  'UINT8',
+  'UINT16',
+  'UINT32',
+  'UINT64',
+  'INT8',
+  'INT16',
+  'INT32',
+  'INT64',
+  'FP32',
+  'FP64',
+  'BYTES',
+] as const;
+
 const topic = z.string().regex(/^[\w.-]{1,249}$/, 'allowed: 1 to 249 letters, digits, "_", "." and "-"');
 
+const avroInput = z.strictObject({
+  fields: z
+    .array(z.string().min(1).max(500))
+    .min(1)
+    .max(10_000)
+    .describe(
+      'Fields of the record in this order, with "." into records within it; a list of values gives all of them',
+    ),
+  datatype: z.enum(AVRO_DATATYPES),
+  shape: z.array(z.number().int().min(0)).max(8).optional().describe('Absent: one row of as many values as there are'),
+});
+
+const avro = z.strictObject({
+  schemaRegistry: z
+    .string()
+    .regex(/^https?:\/\/\S+$/, "must be an address such as 'http://registry:8081'")
+    .describe("URL of a registry with Confluent's REST"),
+  inputs: z
+    .record(z.string().min(1).max(250), avroInput)
+    .refine((map) => Object.keys(map).length > 0, 'name at least one input')
+    .describe('Input of the model → what it is made of'),
+  id: z.string().min(1).max(500).optional().describe("Field with the request's id"),
+  answers: z
+    .enum(['json', 'avro'])
+    .default('json')
+    .describe("v2 JSON, or Avro whose schema is registered as the results topic's"),
+});
+export type AvroTopicConfig = z.output<typeof avro>;
+
 const inference = z.strictObject({
-  requests: topic.describe('Topic whose records are v2 JSON requests; each topic once'),
+  requests: topic.describe('Topic whose records are requests: v2 JSON, and with avro Avro; each topic once'),
   results: topic.describe('Topic for the answers, with the keys of the requests'),
   deadLetters: topic.optional().describe('For requests that can never be answered; absent: requests + ".dead-letters"'),
   model: z.string().min(1).max(250).describe('Model or route that is asked'),
@@ -27,6 +72,9 @@ const inference = z.strictObject({
     .regex(/^\d{0,18}$/, 'a whole number')
     .default('')
     .describe('Empty: by version policy and routes'),
+  avro: avro
+    .optional()
+    .describe('Requests that begin with a zero byte are Avro, framed by a schema registry; absent: all are JSON'),
   tenant: z.string().min(1).max(128).default('default').describe('On whose behalf'),
   inFlight: z.number().int().min(1).max(4096).default(64).describe('Requests of one partition at the model at a time'),
   timeoutMs: z.number().positive().max(600_000).default(30_000).describe('For one answer'),

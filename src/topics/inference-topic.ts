@@ -9,6 +9,7 @@ import { decodeInferRequest } from '../protocol/v2/infer-decoder.ts';
 import { encodeInferResponse } from '../protocol/v2/json-writer.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { type ErrorCode, SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
+import { AvroRequests, answerOf, isFramed } from './avro-requests.ts';
 
 export interface InferenceTopicParts {
   kafka: KafkaConfig;
@@ -32,7 +33,7 @@ const FIRST_WAIT_MS = 100;
 const MAX_WAIT_MS = 5000;
 
 /**
- * Inference over topics: requests (v2 JSON) from one, answers to another, with the request's key. Goes through the
+ * Inference over topics: requests (v2 JSON, or Avro framed by a schema registry) from one, answers to another, with the request's key. Goes through the
  * thread's own data plane, so routes, batches, features and the event log are those of every request. In a partition
  * answers come in the order of requests. At least once: an answer is written before its request's offset is committed, and
  * `switchyard-request` (topic/partition/offset) tells duplicates apart.
@@ -43,9 +44,12 @@ export class InferenceTopic {
   private readonly parts: InferenceTopicParts;
   private readonly follower: TopicFollower;
   private readonly writer = new TopicWriter();
+  private readonly avro: AvroRequests | undefined;
 
   constructor(settings: TopicInferenceConfig, parts: InferenceTopicParts) {
     this.settings = settings;
+    if (settings.avro !== undefined)
+      this.avro = new AvroRequests(settings.avro, parts.kafka.topicPrefix + settings.results);
     this.parts = parts;
     this.follower = new TopicFollower({
       kafka: parts.kafka,
@@ -97,7 +101,7 @@ export class InferenceTopic {
     payload: FollowedBatch['payload'],
   ): Promise<Message | DeadLetter | undefined> {
     if (message.value === null || message.value.length === 0)
-      return { message, code: 'invalid_argument', reason: 'the record is empty; send a v2 JSON request' };
+      return { message, code: 'invalid_argument', reason: 'the record is empty; send a request' };
     for (let tries = 1, wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, MAX_WAIT_MS)) {
       try {
         return this.messageOf(message, partition, await this.infer(message));
@@ -123,7 +127,7 @@ export class InferenceTopic {
   }
 
   /** Rejects with SwitchyardError. */
-  private infer(message: KafkaMessage): Promise<Buffer> {
+  private async infer(message: KafkaMessage): Promise<Buffer> {
     const { model, version, tenant, timeoutMs } = this.settings;
     const now = monotonicMs();
     const context: RequestContext = {
@@ -137,13 +141,31 @@ export class InferenceTopic {
       headers: { header: (name) => headerOf(message, name) },
       served: undefined,
     };
+    const value = message.value as Buffer;
     let request: InferRequest;
     try {
-      request = decodeInferRequest(model, version, message.value as Buffer, -1);
-    } catch (error) {
-      this.parts.plane.refused(model, version, context, toSwitchyardError(error));
-      return Promise.reject(error as Error);
+      await this.avro?.prepare();
+      request =
+        this.avro !== undefined && isFramed(value)
+          ? await this.avro.request(model, version, value)
+          : decodeInferRequest(model, version, value, -1);
+    } catch (thrown) {
+      const error = toSwitchyardError(thrown);
+      // A schema registry that is away is no request's fault.
+      if (!PASSING.has(error.code)) this.parts.plane.refused(model, version, context, error);
+      throw error;
     }
+    if (this.avro !== undefined && this.settings.avro?.answers === 'avro')
+      return this.avro.frame(await this.ask(request, context, answerOf));
+    return this.ask(request, context, (response) => Buffer.from(encodeInferResponse(response, request).body));
+  }
+
+  /** @param form makes the answer of its tensors, at once */
+  private ask<T>(
+    request: InferRequest,
+    context: RequestContext,
+    form: (response: InferResponse, request: InferRequest) => T,
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
       let kept: InferResponse | undefined;
       this.parts.plane.infer(request, context, {
@@ -153,10 +175,10 @@ export class InferenceTopic {
             if (response.outputs.length > 0 && kept !== undefined)
               throw new SwitchyardError(
                 'unsupported',
-                `model '${model}' answers several times; topics take one answer`,
+                `model '${request.model}' answers several times; topics take one answer`,
               );
             if (response.outputs.length > 0) kept = response;
-            if (final) resolve(Buffer.from(encodeInferResponse(kept ?? response, request).body));
+            if (final) resolve(form(kept ?? response, request));
           } catch (error) {
             reject(error as Error);
           }
@@ -171,7 +193,7 @@ export class InferenceTopic {
       key: message.key,
       value,
       headers: {
-        'content-type': 'application/json',
+        'content-type': this.settings.avro?.answers === 'avro' ? 'avro/binary' : 'application/json',
         'switchyard-request': `${this.settings.requests}/${partition}/${message.offset}`,
         ...(traceparent === undefined ? {} : { traceparent }),
       },

@@ -48,7 +48,7 @@ const allowed = {
   training: ['backends/process', 'datasets/profile', 'experiments/statistics', 'registry', 'validation/anomalies'],
   validation: ['datasets', 'pipeline/door-step', 'pipeline/types', 'registry', 'telemetry', 'tensor'],
   pull: ['models', 'pipeline/types', 'registry'],
-  admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'features', 'gateway', 'models', 'monitoring', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training'],
+  admin: ['control', 'eventlog/event-log', 'experiments/rollout', 'features', 'gateway', 'models', 'monitoring', 'pipeline/types', 'protocol', 'registry', 'server/http', 'telemetry', 'training', 'validation/live'],
   client: ['pipeline/types', 'tensor'],
   exchange: ['client', 'registry'],
   doctor: ['backends/onnx/cuda-provider', 'kafka', 'server/http/uws', 'tensor/native'],

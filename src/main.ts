@@ -200,10 +200,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   hub.addSource(() => violations.render());
   const skew = new LiveSkew({
     now: Date.now,
-    profile: async (name, version) => {
-      await registry.get();
-      return (openDatasets as Datasets).profile(name, version, { actor: 'gateway' });
-    },
+    profile: async (name, version) => (await datasetServices()).datasets.profile(name, version, { actor: 'gateway' }),
   });
   hub.addSource(() => skew.render());
   setInterval(() => void skew.refresh(), SKEW_INTERVAL_MS).unref();

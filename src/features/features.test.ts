@@ -189,6 +189,47 @@ test('features are pushed, read by every gateway thread, materialised and kept o
   assert.equal(made.body.transformed.digest, fit.body.digest);
   assert.equal((await post('historical', { ...frame, transform: 'prep@2' })).status, 404);
 
+  const windows = join(scratch, 'windows.yaml');
+  const daily = (of: string, column?: string) => ({ of, column, window: '30d', slide: '1d' });
+  const rides = document('FeatureView', 'rides', {
+    entities: ['courier'],
+    lateness: '7d',
+    features: [
+      { name: 'count', type: 'int64', aggregate: daily('count') },
+      { name: 'paid', type: 'float64', aggregate: daily('sum', 'fare') },
+    ],
+  });
+  const courier = document('Entity', 'courier', { joinKey: 'driver_id' });
+  writeFileSync(windows, [courier, rides].map((each) => JSON.stringify(each)).join('\n---\n'));
+  const applied = await cli(['features', 'apply', windows, '--admin', admin]);
+  assert.equal(applied.out, 'applied Entity courier, FeatureView rides', applied.err);
+  const DAY = 24 * 3600 * 1000;
+  const events = {
+    driver_id: [1, 1, 1],
+    event_timestamp: [1, 2, 9].map((days) => Date.now() - days * DAY),
+    fare: [0.1, 0.2, 5],
+  };
+  const pushed = await post('push', { source: 'rides', df: events, to: 'online_and_offline' });
+  assert.deepEqual(pushed.body, { rows: 3, kept: 2 }, 'the third is late');
+  const paid = async (): Promise<string> => {
+    const { results } = await read(server, ['rides:count', 'rides:paid'], [1]);
+    return JSON.stringify(results.slice(1).map(({ values, statuses }) => [values[0], statuses[0]]));
+  };
+  const wanted = '[[2,"PRESENT"],[0.30000000000000004,"PRESENT"]]';
+  for (let i = 0; i < 8; i++) await until('this thread has the windows', async () => (await paid()) === wanted, 60_000);
+  const asked = {
+    features: ['rides:count', 'rides:paid'],
+    entities: { driver_id: [1, 2], event_timestamp: [Date.now(), Date.now()] },
+  };
+  const trained = await post('historical', asked);
+  assert.deepEqual(
+    [trained.body.columns.count, trained.body.columns.paid],
+    [
+      [2, null],
+      [0.30000000000000004, null],
+    ],
+  );
+
   // Memory is empty after a restart; documents of the API and what was pushed for training are not.
   await server.stop();
   running.delete(server);
@@ -215,4 +256,5 @@ test('features are pushed, read by every gateway thread, materialised and kept o
     },
     60_000,
   );
+  await until('the windows are made anew', async () => (await paid()) === wanted, 60_000);
 });

@@ -21,7 +21,7 @@ import { type OfflineEvents, offlineEvents } from './offline/events.ts';
 import { frameSource } from './offline/frame-source.ts';
 import { type FeatureColumn, frameTimes, historicalFeatures } from './offline/historical.ts';
 import { OfflineLog } from './offline/log.ts';
-import { offlineRows } from './offline/materialize.ts';
+import { type OfflineRows, offlineRows } from './offline/materialize.ts';
 import { snapshot } from './offline/snapshot.ts';
 import type { SpreadRows } from './online/gateway-features.ts';
 import { type EntityColumns, rowCount } from './online/read.ts';
@@ -34,7 +34,7 @@ import { applyTransform, transformColumns } from './transforms/apply.ts';
 import { fitTransform, transformDigest } from './transforms/fit.ts';
 import { type FittedTransform, readFitted, readTransformSpec } from './transforms/spec.ts';
 import { hasWindows, type WindowView } from './windows/events.ts';
-import { statesOf } from './windows/replay.ts';
+import { snapshotAt, statesOf } from './windows/replay.ts';
 import type { WindowEvent } from './windows/state.ts';
 import { encodeState } from './windows/state-text.ts';
 import { Turns } from './windows/turns.ts';
@@ -426,7 +426,9 @@ export class Features {
     const view = await this.view(name);
     // Up to and with that very millisecond.
     const span = { from: Number.NEGATIVE_INFINITY, until: at + 1, now: Date.now() };
-    const { rows, rejected, problems } = await offlineRows(this.offline, this.parts.baseDir, tenant, view, span);
+    const { rows, rejected, problems } = hasWindows(view)
+      ? await this.windowRows(tenant, view, at)
+      : await offlineRows(this.offline, this.parts.baseDir, tenant, view, span);
     const source = snapshot(view, rows, at);
     if (source !== undefined) return source;
     const bad = rejected === 0 ? '' : ` (${rejected} lines are no rows, the first: ${problems[0]})`;
@@ -434,6 +436,18 @@ export class Features {
       'failed_precondition',
       `feature view ${name} has no rows for training up to ${isoTime(at)}${bad}; push rows with to: offline, give the view a file, or choose another time`,
     );
+  }
+
+  /** The same of a view of aggregates: of every entity what its windows held then. */
+  private async windowRows(tenant: string, view: WindowView, at: number): Promise<OfflineRows> {
+    const { events, ...rest } = await this.allEvents(tenant, view);
+    return { rows: snapshotAt(view.windows, events, at), ...rest };
+  }
+
+  private async allEvents(tenant: string, view: WindowView): Promise<OfflineEvents> {
+    const { kafka, log, baseDir } = this.parts;
+    const clients = kafkaConfigured(kafka) ? await kafkaClients(kafka, log) : undefined;
+    return offlineEvents(this.offline, baseDir, tenant, view, clients);
   }
 
   /** Fits a transform on what was known at given times, and keeps it as the next version of its name. */
@@ -464,16 +478,13 @@ export class Features {
     const { set } = this.book;
     const selections = typeof selection === 'string' ? selectService(set, selection) : selectRefs(set, selection);
     const span = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY, now: Date.now() };
-    const { kafka, log, baseDir } = this.parts;
+    const { baseDir } = this.parts;
     const columns = await historicalFeatures(
       selections,
       frame,
       times,
       async (view) => (await offlineRows(this.offline, baseDir, tenant, view, span)).rows,
-      async (view) => {
-        const clients = kafkaConfigured(kafka) ? await kafkaClients(kafka, log) : undefined;
-        return (await offlineEvents(this.offline, baseDir, tenant, view, clients)).events;
-      },
+      async (view) => (await this.allEvents(tenant, view)).events,
     );
     return { frame, times, columns };
   }

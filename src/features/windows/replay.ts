@@ -1,4 +1,5 @@
 import type { FeatureValue } from '../documents/values.ts';
+import type { Row } from '../store/online-store.ts';
 import type { WindowPlan } from './plan.ts';
 import { applyEvent, newState, readWindows, type WindowEvent, type WindowState } from './state.ts';
 
@@ -33,6 +34,17 @@ export function statesOf(plan: WindowPlan, events: readonly WindowEvent[]): Map<
   const replay = new Replay(plan, events);
   replay.until(Number.POSITIVE_INFINITY);
   return replay.states;
+}
+
+/** The features of every entity as of a time, from the events that had arrived by then. */
+export function snapshotAt(plan: WindowPlan, events: readonly WindowEvent[], at: number): Row[] {
+  const replay = new Replay(plan, events);
+  replay.until(at);
+  const fields = plan.reads.map((_, i) => i);
+  return [...replay.states].flatMap(([key, state]) => {
+    const found = readWindows(plan, state, at, fields);
+    return found === undefined ? [] : [{ key, ...found }];
+  });
 }
 
 /**

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { WINDOW_FEATURES, windowView } from '../../testing/windows.ts';
 import { MemoryStore } from '../store/memory-store.ts';
 import { eventOfObject, type WindowView } from './events.ts';
-import { windowsAt } from './replay.ts';
+import { snapshotAt, windowsAt } from './replay.ts';
 import { applyEvent, newState, type WindowEvent } from './state.ts';
 import { decodeState, encodeState } from './state-text.ts';
 
@@ -73,8 +73,8 @@ function onlineValues(store: MemoryStore, of: WindowView): unknown[] {
 
 test('online values are those of training, however records of partitions interleave and come again', () => {
   fc.assert(
-    fc.property(deliveries, ({ rows, steps, readAfter }) => {
-      const events = rows.map(([row, partition]) => ({ partition, event: read(view, row) }));
+    fc.property(deliveries, ({ rows: drawn, steps, readAfter }) => {
+      const events = drawn.map(([row, partition]) => ({ partition, event: read(view, row) }));
       const partitions = [0, 1, 2].map((partition) =>
         events
           .filter((each) => each.partition === partition)
@@ -94,6 +94,18 @@ test('online values are those of training, however records of partitions interle
         FIELDS,
       );
       assert.deepEqual(onlineValues(store, view), known);
+      const rows = new Map(
+        snapshotAt(
+          view.windows,
+          events.map(({ event }) => event),
+          now,
+        ).map((row) => [row.key, row.values]),
+      );
+      assert.deepEqual(
+        KEYS.map((key) => rows.get(key) ?? null),
+        known,
+        'as of a time, of all entities',
+      );
     }),
     { numRuns: 300 },
   );

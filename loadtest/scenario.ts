@@ -41,6 +41,8 @@ export interface ScenarioResult {
   description: string;
   panels: Panel[];
   notes: string[];
+  /** What else was measured, as it was. */
+  figures?: object;
 }
 
 export interface Scenario {

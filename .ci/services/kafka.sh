@@ -5,7 +5,9 @@
 #   kafka.sh kill [port]      ends the broker at once and keeps its data; `start` goes on with it
 #   kafka.sh restart [port]
 #   kafka.sh stop [port]      ends the broker and removes its data
-# The controller listens on the port behind the broker's. Topics are made when they are first used.
+#   kafka.sh join [port]      starts a second broker of the same cluster; `leave` ends it
+# The controller listens on the port behind the broker's, the second broker on the one behind that. Who connects through
+# a proxy on port + 21 to port + 20 is told the proxy's address. Topics are made when they are first used.
 set -eu
 verb=${1:-}
 port=${2:-19092}
@@ -38,7 +40,8 @@ XML
 jvm="-Xms64m -Xmx320m -XX:+UseSerialGC -XX:TieredStopAtLevel=1
   -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info"
 
-alive() { [ -s "$dir/pid" ] && kill -0 "$(cat "$dir/pid")" 2>/dev/null; }
+# Of the broker, or with the argument 2 of the second one.
+alive() { [ -s "$dir/pid${1:-}" ] && kill -0 "$(cat "$dir/pid${1:-}")" 2>/dev/null; }
 
 start() {
   install
@@ -49,8 +52,9 @@ start() {
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$((port + 1))
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,PROXIED://127.0.0.1:$((port + 20)),CONTROLLER://127.0.0.1:$((port + 1))
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,PROXIED://127.0.0.1:$((port + 21))
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$dir/data
@@ -65,41 +69,74 @@ num.network.threads=2
 num.io.threads=2
 auto.create.topics.enable=true
 PROPERTIES
-    # shellcheck disable=SC2086 # several options
-    java $jvm -cp "$lib/*" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c "$dir/server.properties" > "$dir/log" 2>&1 \
-      || { echo 'Kafka could not format its folder:' >&2; tail -5 "$dir/log" >&2; exit 1; }
+    format "$dir/server.properties"
   fi
-  # What the one before said is not what this one says.
-  : > "$dir/log"
-  # shellcheck disable=SC2086
-  java $jvm -cp "$lib/*" kafka.Kafka "$dir/server.properties" > "$dir/log" 2>&1 &
-  pid=$!
-  echo "$pid" > "$dir/pid"
-  tries=0
-  until grep -q 'Kafka Server started' "$dir/log"; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 600 ] && kill -0 "$pid" 2>/dev/null || { echo 'Kafka did not start:' >&2; tail -5 "$dir/log" >&2; kill "$pid" 2>/dev/null; exit 1; }
-    sleep 0.1
-  done
+  launch "$dir/server.properties" ''
   echo "127.0.0.1:$port"
 }
 
-end() {
-  alive || return 0
-  kill -"$1" "$(cat "$dir/pid")" 2>/dev/null || true
+join() {
+  alive || { echo 'the first broker does not run' >&2; exit 1; }
+  alive 2 && return
+  if [ ! -s "$dir/second.properties" ]; then
+    cat > "$dir/second.properties" <<PROPERTIES
+process.roles=broker
+node.id=2
+controller.quorum.voters=1@127.0.0.1:$((port + 1))
+listeners=PLAINTEXT://127.0.0.1:$((port + 2))
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$dir/data2
+num.network.threads=2
+num.io.threads=2
+PROPERTIES
+    format "$dir/second.properties"
+  fi
+  launch "$dir/second.properties" 2
+}
+
+format() {
+  # shellcheck disable=SC2086 # several options
+  java $jvm -cp "$lib/*" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c "$1" > "$dir/log" 2>&1 \
+    || { echo 'Kafka could not format its folder:' >&2; tail -5 "$dir/log" >&2; exit 1; }
+}
+
+# launch <properties> <'' or 2>
+launch() {
+  # What the one before said is not what this one says.
+  : > "$dir/log$2"
+  # shellcheck disable=SC2086
+  java $jvm -cp "$lib/*" kafka.Kafka "$1" > "$dir/log$2" 2>&1 &
+  pid=$!
+  echo "$pid" > "$dir/pid$2"
   tries=0
-  while alive && [ "$tries" -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
-  rm -f "$dir/pid"
+  until grep -q 'Kafka Server started' "$dir/log$2"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 600 ] && kill -0 "$pid" 2>/dev/null || { echo 'Kafka did not start:' >&2; tail -5 "$dir/log$2" >&2; kill "$pid" 2>/dev/null; exit 1; }
+    sleep 0.1
+  done
+}
+
+# end <signal> <'' or 2>
+end() {
+  alive "$2" || return 0
+  kill -"$1" "$(cat "$dir/pid$2")" 2>/dev/null || true
+  tries=0
+  while alive "$2" && [ "$tries" -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+  rm -f "$dir/pid$2"
 }
 
 case $verb in
   install) install ;;
   start) start ;;
-  kill) end KILL ;;
-  restart) end TERM; start ;;
-  stop) end KILL; rm -rf "$dir" ;;
+  kill) end KILL '' ;;
+  restart) end TERM ''; start ;;
+  join) join ;;
+  leave) end TERM 2 ;;
+  stop) end KILL 2; end KILL ''; rm -rf "$dir" ;;
   *)
-    echo 'usage: kafka.sh install | start|kill|restart|stop [port]' >&2
+    echo 'usage: kafka.sh install | start|kill|restart|join|leave|stop [port]' >&2
     exit 2
     ;;
 esac

@@ -106,7 +106,7 @@ export class LogPipeline {
     let start = 0;
     for (const end of this.ends) {
       const body = start + HEADER_BYTES;
-      if (chunk[body] === INFERENCE) records.push(decodeRecord(chunk.subarray(body + 1, end)));
+      if (chunk[body] === INFERENCE) records.push(decodeRecord(chunk, body + 1, end));
       start = end;
     }
     if (records.length > 0) for (const consumer of this.consumers) if (consumer.active) consumer.consume(records);

@@ -83,7 +83,7 @@ async function run(): Promise<void> {
   const encoder = new RecordEncoder(
     hashWith(readSalt()),
     (bytes) => payloads.put(bytes),
-    (record) => containerOf([record], 'inference'),
+    (record) => containerOf([{ u8: record, start: 0, end: record.length }], 'inference'),
   );
   const rings = data.rings.map((memory) => new RingReader(memory));
   const pipeline = new LogPipeline(rings, encoder, spool);

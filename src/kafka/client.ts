@@ -12,7 +12,9 @@ import type { Logger } from 'pino';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
+import { speedUpEncoding } from './encoding.ts';
 import { logInto } from './log.ts';
+import { partitionerOfKafka } from './partitioner.ts';
 
 /** The brokers of `kafka:`, as clients for them. Nothing connects before a client's own connect(). */
 export interface KafkaClients {
@@ -36,11 +38,11 @@ export async function kafkaClients(config: KafkaConfig, logger: Logger): Promise
   if (!kafkaConfigured(config))
     throw new SwitchyardError('failed_precondition', 'no Kafka is configured; name its addresses in kafka.brokers');
   const options = { ...kafkaOptions(config), logCreator: logInto(logger, monotonicMs) };
-  const { Kafka: Client, Partitioners } = await import('kafkajs');
+  speedUpEncoding();
+  const { Kafka: Client } = await import('kafkajs');
   const kafka: Kafka = new Client(options);
   return {
-    // The default of Kafka's own clients; kafkajs prints a warning when it is not named.
-    producer: (settings) => kafka.producer({ ...settings, createPartitioner: Partitioners.DefaultPartitioner }),
+    producer: (settings) => kafka.producer({ ...settings, createPartitioner: partitionerOfKafka }),
     consumer: (group, settings) => kafka.consumer({ ...settings, groupId: `${config.clientId}.${group}` }),
     admin: () => kafka.admin(),
     topic: (name) => config.topicPrefix + name,

@@ -76,6 +76,8 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   private readonly dependencies: DataPlaneDependencies;
   private readonly sweeper: NodeJS.Timeout;
   private onIdle: (() => void) | undefined;
+  /** monotonicMs() of the arrival of the answers that observers are being given now; undefined: of none. */
+  answeredAt: number | undefined;
 
   constructor(options: DataPlaneOptions, dependencies: DataPlaneDependencies) {
     this.options = options;
@@ -172,6 +174,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     const reader = new FrameReader(frame);
     // Answers of one frame arrived together.
     const now = monotonicMs();
+    this.answeredAt = now;
     let answers = 0;
     while (!reader.done) {
       const kind = reader.next();
@@ -208,6 +211,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       for (let i = 0; i < count; i++) outputs[i] = reader.tensor(pending.version.config.signature.outputs);
       this.succeed(pending, outputs, timings, final, now);
     }
+    this.answeredAt = undefined;
     if (answers > 0) link.answered(answers, monotonicMs());
   }
 

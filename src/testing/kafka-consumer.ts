@@ -16,14 +16,20 @@ export interface Consumed {
 
 /** Everything in topics, read and decoded by confluent-kafka. */
 export async function consumeAll(broker: string, topics: readonly string[], registry?: string): Promise<Consumed[]> {
+  const lines = await consume([broker, ...topics, ...(registry === undefined ? [] : ['--registry', registry])]);
+  return lines.map((line) => JSON.parse(line) as Consumed);
+}
+
+/** The ids of the same records, however many there are. */
+export function consumeIds(broker: string, topics: readonly string[]): Promise<string[]> {
+  return consume([broker, ...topics, '--ids']);
+}
+
+async function consume(args: readonly string[]): Promise<string[]> {
   const { SWITCHYARD_TEST_KAFKA_PYTHON: python } = process.env;
   assert.ok(python, 'SWITCHYARD_TEST_KAFKA_PYTHON names a Python with confluent-kafka; see .ci/clients/kafka/setup.sh');
-  const args = [SCRIPT, broker, ...topics, ...(registry === undefined ? [] : ['--registry', registry])];
-  const { stdout } = await run(python, args, { maxBuffer: 1024 * 1024 * 1024 });
-  return stdout
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Consumed);
+  const { stdout } = await run(python, [SCRIPT, ...args], { maxBuffer: 512 * 1024 * 1024 });
+  return stdout.split('\n').filter((line) => line !== '');
 }
 
 /** A variable that names a service. Fails the test where it is absent. */

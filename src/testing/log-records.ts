@@ -84,7 +84,7 @@ export class LogLoop {
       return { ref: `payload-${this.payloads.length}`, sha256: 'ff' };
     };
     this.encoder = new RecordEncoder(hashWith('salt'), options.keep ?? keep, (record) =>
-      containerOf([record], 'inference'),
+      containerOf([{ u8: record, start: 0, end: record.length }], 'inference'),
     );
   }
 

@@ -1,7 +1,7 @@
 """Reads topics of the event log from their beginning to their end and decodes every record, with nothing of ours.
 
-usage: consume.py BROKER TOPIC... [--registry URL]
-Prints one JSON object a record: topic, key, headers, framing (json, avro, block) and the record. Avro with Confluent's
+usage: consume.py BROKER TOPIC... [--registry URL] [--ids]
+Prints one JSON object a record: topic, key, headers, framing (json, avro, block) and the record; with --ids its id. Avro with Confluent's
 framing is decoded by Confluent's own deserializer, blocks by fastavro.
 """
 
@@ -45,6 +45,7 @@ def main():
     parser.add_argument("broker")
     parser.add_argument("topics", nargs="+")
     parser.add_argument("--registry")
+    parser.add_argument("--ids", action="store_true")
     given = parser.parse_args()
     deserializer = AvroDeserializer(SchemaRegistryClient({"url": given.registry})) if given.registry else None
     consumer = Consumer(
@@ -68,6 +69,9 @@ def main():
         headers = {name: value.decode() for name, value in message.headers() or []}
         key = message.key().decode() if message.key() is not None else None
         for record in records:
+            if given.ids:
+                print(record["id"])
+                continue
             line = {"topic": message.topic(), "key": key, "headers": headers, "framing": framing, "record": record}
             print(json.dumps(line, default=str))
         place = (message.topic(), message.partition())

@@ -1,19 +1,37 @@
-/** Reads Avro's binary encoding front to back. Throws RangeError where it runs past the end. */
+/** Many records lie in one chunk: its views are made once. */
+let chunk: { u8: Uint8Array; view: DataView; buffer: Buffer } | undefined;
+
+function viewsOf(u8: Uint8Array): NonNullable<typeof chunk> {
+  if (chunk?.u8 !== u8) {
+    const { buffer, byteOffset, byteLength } = u8;
+    chunk = {
+      u8,
+      view: new DataView(buffer, byteOffset, byteLength),
+      buffer: Buffer.from(buffer, byteOffset, byteLength),
+    };
+  }
+  return chunk;
+}
+
+/** Reads Avro's binary encoding front to back, from `at` up to `end`. Throws RangeError where it runs past the end. */
 export class AvroReader {
   at: number;
+  private readonly end: number;
   private readonly u8: Uint8Array;
   private readonly view: DataView;
   private readonly buffer: Buffer;
 
-  constructor(u8: Uint8Array, at = 0) {
+  constructor(u8: Uint8Array, at: number = 0, end: number = u8.length) {
+    const { view, buffer } = viewsOf(u8);
     this.u8 = u8;
     this.at = at;
-    this.view = new DataView(u8.buffer, u8.byteOffset, u8.byteLength);
-    this.buffer = Buffer.from(u8.buffer, u8.byteOffset, u8.byteLength);
+    this.end = end;
+    this.view = view;
+    this.buffer = buffer;
   }
 
   byte(): number {
-    if (this.at >= this.u8.length) throw new RangeError('the record ends too early');
+    if (this.at >= this.end) throw new RangeError('the record ends too early');
     return this.u8[this.at++];
   }
 
@@ -42,14 +60,29 @@ export class AvroReader {
   }
 
   double(): number {
-    const value = this.view.getFloat64(this.at, true);
-    this.at += 8;
-    return value;
+    const { at } = this;
+    if (at + 8 > this.end) throw new RangeError('the record ends too early');
+    this.at = at + 8;
+    return this.view.getFloat64(at, true);
   }
 
   string(): string {
     const start = this.skipBytes();
     return this.buffer.toString('utf8', start, this.at);
+  }
+
+  /** A string that is mostly the one that `memo` remembers: then no text is made. */
+  known(memo: KnownText): string {
+    const start = this.skipBytes();
+    const { u8, at } = this;
+    const { bytes } = memo;
+    let same = bytes.length === at - start;
+    for (let i = 0; same && i < bytes.length; i++) same = bytes[i] === u8[start + i];
+    if (!same) {
+      memo.bytes = Uint8Array.prototype.slice.call(u8, start, at);
+      memo.text = this.buffer.toString('utf8', start, at);
+    }
+    return memo.text;
   }
 
   bytes(): Buffer {
@@ -61,7 +94,7 @@ export class AvroReader {
   skipBytes(): number {
     const length = this.long();
     const start = this.at;
-    if (length < 0 || start + length > this.u8.length) throw new RangeError('a text ends too late');
+    if (length < 0 || start + length > this.end) throw new RangeError('a text ends too late');
     this.at = start + length;
     return start;
   }
@@ -69,7 +102,7 @@ export class AvroReader {
   /** The bytes of `count` values of `size` bytes, copied, so that they are aligned. */
   fixed(count: number, size: number): ArrayBuffer {
     const end = this.at + count * size;
-    if (count < 0 || end > this.u8.length) throw new RangeError('an array ends too late');
+    if (count < 0 || end > this.end) throw new RangeError('an array ends too late');
     // Not slice: that of a Buffer copies nothing.
     const copy = new Uint8Array(end - this.at);
     copy.set(this.u8.subarray(this.at, end));
@@ -87,4 +120,10 @@ export class AvroReader {
       item(count);
     }
   }
+}
+
+/** The last text that stood in one place of a record. */
+export interface KnownText {
+  bytes: Uint8Array;
+  text: string;
 }

@@ -7,8 +7,12 @@ const MAX_FAST = 2 ** 52;
 
 /** Avro's binary encoding into a buffer that grows. */
 export class AvroWriter {
-  u8 = new Uint8Array(FIRST_BYTES);
+  u8: Uint8Array;
   at = 0;
+
+  constructor(bytes: number = FIRST_BYTES) {
+    this.u8 = new Uint8Array(bytes);
+  }
 
   /** Makes room; the methods for single values do so by themselves, `raw…` do not. */
   reserve(bytes: number): void {

@@ -43,6 +43,12 @@ export function writeValues(writer: AvroWriter, column: RawColumn, action: Actio
   else writeLongs(writer, column);
 }
 
+/** Where the bytes of a column that was just written up to `end` lie; -1: they are not as they were. */
+export function copiedAt({ type, bytes }: RawColumn, end: number): number {
+  const which = type === FP32 ? FLOATS : type === FP64 ? DOUBLES : type === BOOL ? BOOLEANS : -1;
+  return which < 0 ? -1 : end - (ARRAYS - which) - bytes;
+}
+
 /** All six arrays null. */
 export function writeNoValues(writer: AvroWriter): void {
   writer.reserve(ARRAYS);

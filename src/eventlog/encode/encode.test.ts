@@ -272,3 +272,56 @@ test('SageMaker’s line, as its model monitor reads it', () => {
     outputs: [{ name: 'y', datatype: 'FP32' satisfies DataType, shape: [1, 1], data: [0.25] }],
   });
 });
+
+test('a record is the same whether records like it came before or not', () => {
+  const few = fc.constantFrom('', 'r-1', 'r-22', 'é');
+  const floats = fc.array(fc.float({ noNaN: true }), { maxLength: 3 });
+  const step = fc.record({
+    id: fc.constantFrom('id-1', 'id-2', 'longer'),
+    requestId: few,
+    traceparent: few,
+    status: fc.constantFrom('ok' as const, 'internal' as const),
+    time: fc.constantFrom(0, 1_700_000_000_123, 1_700_000_000_124, 2 ** 41, 2 ** 34),
+    latencyMs: fc.double({ noNaN: true }),
+    timed: fc.boolean(),
+    inputs: fc.array(floats, { maxLength: 2 }),
+    outputs: fc.array(floats, { maxLength: 2 }),
+    whole: fc.boolean(),
+  });
+  type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+  const timings = { queue: 1, computeInput: 2, computeInfer: 3.5, computeOutput: 4, batchSize: 5 };
+  const int32 = (name: string, values: readonly number[]): Tensor => ({
+    name,
+    datatype: 'INT32',
+    shape: [values.length],
+    data: new Uint8Array(Int32Array.from(values).buffer),
+  });
+  const finish = (loop: LogLoop, drawn: Step): void => {
+    const base = finishedRequest();
+    const { id, requestId, traceparent, status, time, latencyMs, whole } = drawn;
+    const tensors = (lists: number[][]): Tensor[] =>
+      lists.map((list, i) => (whole && i === 1 ? int32('n', list) : fp32(`t${i}`, [1, list.length], list)));
+    loop.tap.finished({
+      ...base,
+      ...{ id, status, time, latencyMs },
+      request: { ...base.request, id: requestId, inputs: tensors(drawn.inputs) },
+      context: { ...base.context, traceparent },
+      response: { ...base.response!, outputs: tensors(drawn.outputs), timings: drawn.timed ? timings : undefined },
+    });
+  };
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 1, maxLength: 40 }), (steps) => {
+      const together = new LogLoop();
+      // Each twice: the second time its layout is known.
+      for (const drawn of [...steps, ...steps]) finish(together, drawn);
+      const records = together.take();
+      steps.forEach((drawn, i) => {
+        const alone = new LogLoop();
+        finish(alone, drawn);
+        const [record] = alone.take();
+        for (const other of [records[i], records[steps.length + i]])
+          assert.equal(Buffer.from(other).toString('hex'), Buffer.from(record).toString('hex'));
+      });
+    }),
+  );
+});

@@ -15,13 +15,19 @@ export function columnsJson(columns: readonly Column[]): string {
 
 function columnJson({ name, datatype, shape, values }: Column): string {
   const empty = values.length === 0 && shape.every((dim) => dim > 0);
-  const data = empty ? 'null' : `[${Array.from(values, valueJson).join()}]`;
+  const data = empty ? 'null' : `[${valuesJson(values)}]`;
   return `{"name":${JSON.stringify(name)},"datatype":"${datatype}","shape":[${shape}],"data":${data}}`;
 }
 
+function valuesJson(values: Column['values']): string {
+  let text = '';
+  for (let i = 0; i < values.length; i++) text += i === 0 ? valueJson(values[i]) : `,${valueJson(values[i])}`;
+  return text;
+}
+
 function valueJson(value: number | bigint | boolean | string | null): string {
+  if (typeof value === 'number') return value - value === 0 ? String(value) : `"${value}"`;
   if (typeof value === 'bigint') return String(value);
-  if (typeof value === 'number' && !Number.isFinite(value)) return `"${value}"`;
   return JSON.stringify(value);
 }
 

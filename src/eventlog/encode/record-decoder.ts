@@ -1,33 +1,42 @@
 import type { DataType } from '../../tensor/tensor.ts';
 import type { Column, FeedbackRecord, LogRecord } from '../record.ts';
-import { AvroReader } from './avro-reader.ts';
+import { AvroReader, type KnownText } from './avro-reader.ts';
+
+const unknown = (): KnownText => ({ bytes: new Uint8Array(0), text: '' });
+/** What neighbours mostly share, by place: route … detour and status; names and datatypes of the first columns. */
+const sharedTexts = Array.from({ length: 12 }, unknown);
+const columnTexts = Array.from({ length: 64 }, unknown);
 
 /** Reads what RecordEncoder wrote. Throws RangeError for bytes that are no such record. */
-export function decodeRecord(bytes: Uint8Array): LogRecord {
-  const reader = new AvroReader(bytes);
+export function decodeRecord(bytes: Uint8Array, start: number = 0, end: number = bytes.length): LogRecord {
+  const reader = new AvroReader(bytes, start, end);
   const text = (): string => reader.string();
+  let place = 0;
+  const shared = (): string => reader.known(sharedTexts[place++]);
+  let columns = 0;
+  const column = (): Column => readColumn(reader, columns++);
   const record: LogRecord = {
     id: text(),
     time: reader.long(),
     entity: text(),
     requestId: text(),
     traceparent: text(),
-    route: text(),
-    variant: text(),
-    assigned: text(),
-    model: text(),
-    version: text(),
-    digest: text(),
-    requestedModel: text(),
-    tenant: text(),
-    protocol: text(),
-    role: text(),
-    detour: text(),
+    route: shared(),
+    variant: shared(),
+    assigned: shared(),
+    model: shared(),
+    version: shared(),
+    digest: shared(),
+    requestedModel: shared(),
+    tenant: shared(),
+    protocol: shared(),
+    role: shared(),
+    detour: shared(),
     shadow: reader.byte() !== 0,
     analysed: reader.byte() !== 0,
     sampleRate: reader.double(),
     schemaVersion: reader.long(),
-    status: text(),
+    status: shared(),
     latencyMs: reader.double(),
     ...(reader.byte() === 0 ? {} : { timings: readTimings(reader) }),
     propensity: reader.double(),
@@ -37,15 +46,15 @@ export function decodeRecord(bytes: Uint8Array): LogRecord {
     eligible: list(reader, text),
     ...(reader.byte() === 0 ? {} : { payloadRef: text() }),
     ...(reader.byte() === 0 ? {} : { payloadSha256: text() }),
-    features: list(reader, () => readColumn(reader)),
-    predictions: list(reader, () => readColumn(reader)),
+    features: list(reader, column),
+    predictions: list(reader, column),
     redactions: list(reader, text),
   };
   return record;
 }
 
-export function decodeFeedback(bytes: Uint8Array): FeedbackRecord {
-  const reader = new AvroReader(bytes);
+export function decodeFeedback(bytes: Uint8Array, start: number = 0, end: number = bytes.length): FeedbackRecord {
+  const reader = new AvroReader(bytes, start, end);
   const id = reader.string();
   const time = reader.long();
   for (let i = 0; i < 3; i++) reader.skipBytes();
@@ -68,8 +77,13 @@ export interface RecordHead {
   model: string;
 }
 
-export function readHead(bytes: Uint8Array, feedback: boolean): RecordHead {
-  const reader = new AvroReader(bytes);
+export function readHead(
+  bytes: Uint8Array,
+  feedback: boolean,
+  start: number = 0,
+  end: number = bytes.length,
+): RecordHead {
+  const reader = new AvroReader(bytes, start, end);
   const id = reader.string();
   const time = reader.long();
   const entity = reader.string();
@@ -97,9 +111,10 @@ function list<T>(reader: AvroReader, read: () => T): T[] {
   return items;
 }
 
-function readColumn(reader: AvroReader): Column {
-  const name = reader.string();
-  const datatype = reader.string() as DataType;
+function readColumn(reader: AvroReader, number: number): Column {
+  const known = 2 * number < columnTexts.length;
+  const name = known ? reader.known(columnTexts[2 * number]) : reader.string();
+  const datatype = (known ? reader.known(columnTexts[2 * number + 1]) : reader.string()) as DataType;
   const shape = list(reader, () => reader.long());
   let values: Column['values'] = [];
   if (reader.byte() !== 0) reader.array((count) => (values = new Float32Array(reader.fixed(count, 4))));

@@ -3,8 +3,9 @@ import type { DefinedOrigin, DefinedText, RingRequest } from '../handover/ring-r
 import { STATUSES } from '../handover/statuses.ts';
 import { SCHEMA_VERSION } from '../record.ts';
 import { AvroWriter } from './avro-writer.ts';
-import { datatypeAfter, elementTexts, type RawColumn, writeNoValues, writeValues } from './column-writer.ts';
+import { copiedAt, datatypeAfter, elementTexts, type RawColumn, writeNoValues, writeValues } from './column-writer.ts';
 import { type Action, type Hash, Redactions, redactText } from './redact.ts';
+import { type Copies, fitsTemplate, RecordTemplate, Templates } from './template.ts';
 
 /** Where what is too large for a record goes. Undefined: it could not be kept. */
 export type KeepPayload = (container: Uint8Array) => { ref: string; sha256: string } | undefined;
@@ -21,6 +22,8 @@ interface Plan {
   inputs: (Action | null | undefined)[];
   outputs: (Action | null | undefined)[];
   limit: number;
+  /** Undefined: its records are redacted or name an entity, and each is encoded by itself. */
+  templates: Templates | undefined;
 }
 
 const STATUS_BYTES = STATUSES.map(encodedText);
@@ -37,6 +40,8 @@ export class RecordEncoder {
   private readonly plans = new WeakMap<DefinedOrigin, Plan>();
   private readonly names = new WeakMap<DefinedText, Uint8Array>();
   private readonly scratch = new AvroWriter();
+  /** While a template is made: what is copied as it lies. Undefined then: something else went into the record. */
+  private copies: Copies | undefined;
   /** Pointed at each column in turn. */
   private readonly column: RawColumn = { type: 0, u8: this.scratch.u8, start: 0, bytes: 0 };
 
@@ -49,11 +54,60 @@ export class RecordEncoder {
 
   encode(request: RingRequest, out: AvroWriter): void {
     const plan = this.planOf(request.origin);
-    const { u32 } = request.views;
-    const bytes = u32[request.base >> 2];
+    const { views, base } = request;
+    const bytes = views.u32[base >> 2];
     // The whole record is an upper bound of its tensors.
-    if (bytes > plan.limit && this.tensorBytes(request, plan) > plan.limit) this.encodeByReference(request, plan, out);
+    if (bytes > plan.limit && this.tensorBytes(request, plan) > plan.limit) {
+      this.encodeByReference(request, plan, out);
+      return;
+    }
+    const { templates } = plan;
+    if (templates?.of(bytes)?.write(views, base, out)) templates.used();
+    else if (templates?.worthMaking && bytes <= plan.limit) this.makeTemplate(request, plan, templates, out);
     else this.write(request, plan, out, true, undefined);
+  }
+
+  /** Encodes the request, and keeps how that was done where nothing but bytes as they lie went into it. */
+  private makeTemplate(request: RingRequest, plan: Plan, templates: Templates, out: AvroWriter): void {
+    const { views, base } = request;
+    const { u32, f64 } = views;
+    const word = base >> 2;
+    const start = out.at;
+    const copies: Copies = [];
+    this.copies = copies;
+    let whole = false;
+    try {
+      this.write(request, plan, out, true, undefined);
+      whole = this.copies !== undefined;
+    } finally {
+      this.copies = undefined;
+    }
+    if (!whole || !fitsTemplate(f64[(base >> 3) + 2])) return;
+    for (let i = 0; i < copies.length; i += 3) {
+      copies[i] -= base;
+      copies[i + 1] -= start;
+    }
+    const [, idAt, idBytes] = copies;
+    const keys = [0, 1, 3, 8, 9, 10, 11, ...this.tensorWords(request)];
+    const encoded = out.u8.slice(start, out.at);
+    templates.made(u32[word], new RecordTemplate(u32, word, keys, encoded, copies, idAt + idBytes));
+  }
+
+  /** Distances of the words that say what tensors a request has. */
+  private tensorWords(request: RingRequest): number[] {
+    const { u32 } = request.views;
+    const word = request.base >> 2;
+    const counts = u32[word + 3];
+    const words: number[] = [];
+    let byte = firstTensor(request);
+    for (let i = (counts & 0xffff) + (counts >>> 16); i > 0; i--) {
+      const at = byte >> 2;
+      const rank = u32[at + 1] >>> 8;
+      words.push(at - word, at + 1 - word, at + 2 - word);
+      for (let d = 0; d < 2 * rank; d++) words.push(at + 4 + d - word);
+      byte = nextTensor(u32, byte);
+    }
+    return words;
   }
 
   private encodeByReference(request: RingRequest, plan: Plan, out: AvroWriter): void {
@@ -90,6 +144,7 @@ export class RecordEncoder {
     const tensors = (entity + entityBytes + 7) & ~7;
 
     out.bytes(u8, id, idBytes);
+    this.copies?.push(id, out.at - idBytes, idBytes);
     out.long(f64[(base >> 3) + 2]);
     const requestIdAction = plan.redactions.text('requestId');
     const { entity: source } = origin.rule;
@@ -106,21 +161,26 @@ export class RecordEncoder {
         text = this.firstOf(source.input, views.u8, u32, tensors, counts & 0xffff, texts, plan);
       out.string(redactText(plan.redactions.text('entity'), text, this.hash));
     }
-    if (requestIdAction === undefined) out.bytes(u8, requestId, requestIdBytes);
-    else {
+    if (requestIdAction === undefined) {
+      out.bytes(u8, requestId, requestIdBytes);
+      this.copies?.push(requestId, out.at - requestIdBytes, requestIdBytes);
+    } else {
       const text = Buffer.from(u8.slice(requestId, requestId + requestIdBytes)).toString('utf8');
       out.string(redactText(requestIdAction, text, this.hash));
     }
     out.bytes(u8, trace, traceBytes);
+    this.copies?.push(trace, out.at - traceBytes, traceBytes);
     out.raw(plan.shared, 0, plan.shared.length);
     const status = STATUS_BYTES[(u32[word + 1] >>> 8) & 0xff];
     out.raw(status, 0, status.length);
     out.double(f64[(base >> 3) + 3]);
+    this.copies?.push(base + 24, out.at - 8, 8);
     if ((flags & HAS_TIMINGS) === 0) out.byte(0);
     else {
       out.byte(2);
       // Five floats, as Avro writes them.
       out.raw(u8, timings << 3, 40);
+      this.copies?.push(timings << 3, out.at - 40, 40);
     }
     if ((flags & HAS_DECISION) === 0) {
       out.double(1);
@@ -128,7 +188,10 @@ export class RecordEncoder {
       out.long(-1);
       out.byte(0);
       out.byte(0);
-    } else this.writeDecision(out, u8, f64, decision, texts);
+    } else {
+      this.writeDecision(out, u8, f64, decision, texts);
+      this.copies = undefined;
+    }
     for (const text of [payload?.ref, payload?.sha256]) {
       if (text === undefined) out.byte(0);
       else {
@@ -223,6 +286,11 @@ export class RecordEncoder {
           column.start = (dims + rank) << 3;
           column.bytes = u32[at + 2];
           writeValues(out, column, action, this.hash);
+          if (this.copies !== undefined) {
+            const copied = copiedAt(column, out.at);
+            if (copied < 0) this.copies = undefined;
+            else this.copies.push(column.start, copied, column.bytes);
+          }
         }
       }
       byte = next;
@@ -257,16 +325,12 @@ export class RecordEncoder {
 
   /** Bytes of the tensors that the record shows. */
   private tensorBytes(request: RingRequest, plan: Plan): number {
-    const { u32, f64 } = request.views;
+    const { u32 } = request.views;
     const { base, texts } = request;
-    const word = base >> 2;
-    const flags = u32[word + 1] >>> 16;
-    let at = (base + FIXED_BYTES) >> 3;
-    if ((flags & HAS_TIMINGS) !== 0) at += 5;
-    if ((flags & HAS_DECISION) !== 0) at += 5 + f64[at + 3] + f64[at + 4];
-    let byte = ((at << 3) + u32[word + 8] + u32[word + 9] + u32[word + 10] + u32[word + 11] + 7) & ~7;
-    const inputs = u32[word + 3] & 0xffff;
-    const count = inputs + (u32[word + 3] >>> 16);
+    const counts = u32[(base >> 2) + 3];
+    const inputs = counts & 0xffff;
+    const count = inputs + (counts >>> 16);
+    let byte = firstTensor(request);
     let bytes = 0;
     for (let i = 0; i < count; i++) {
       const side = i < inputs ? 'inputs' : 'outputs';
@@ -322,10 +386,22 @@ export class RecordEncoder {
       inputs: [],
       outputs: [],
       limit: rule.payloadLimitBytes,
+      templates: rule.redact.length > 0 || rule.entity !== undefined ? undefined : new Templates(),
     };
     this.plans.set(origin, plan);
     return plan;
   }
+}
+
+/** The byte at which a request's first tensor begins. */
+function firstTensor({ views, base }: RingRequest): number {
+  const { u32, f64 } = views;
+  const word = base >> 2;
+  const flags = u32[word + 1] >>> 16;
+  let at = (base + FIXED_BYTES) >> 3;
+  if ((flags & HAS_TIMINGS) !== 0) at += 5;
+  if ((flags & HAS_DECISION) !== 0) at += 5 + f64[at + 3] + f64[at + 4];
+  return ((at << 3) + u32[word + 8] + u32[word + 9] + u32[word + 10] + u32[word + 11] + 7) & ~7;
 }
 
 function nextTensor(u32: Uint32Array, byte: number): number {

@@ -110,7 +110,7 @@ test('sampling, fields and rules by model and route', () => {
   const parameters = Object.assign(Object.create(null), { user: 'u-9' });
   const inputs = [fp32('z', [1], [1]), fp32('x', [1], [2])];
   loop.tap.finished({ ...base, request: { ...base.request, inputs, parameters } });
-  const [record] = loop.take().map(decodeRecord);
+  const [record] = loop.take().map((bytes) => decodeRecord(bytes));
   assert.equal(record.entity, 'u-9');
   assert.deepEqual(
     record.features.map(({ name }) => name),
@@ -118,7 +118,7 @@ test('sampling, fields and rules by model and route', () => {
   );
   assert.deepEqual(record.predictions, []);
   for (let i = 0; i < 100; i++) loop.tap.finished({ ...base, request: { ...base.request, model: 'unknown' } });
-  const sampled = loop.take().map(decodeRecord);
+  const sampled = loop.take().map((bytes) => decodeRecord(bytes));
   assert.ok(sampled.length >= 20 && sampled.length <= 30, `${sampled.length} of 100`);
   assert.equal(sampled[0].sampleRate, 0.25);
   assert.equal(sampled[0].requestedModel, 'unknown');
@@ -145,7 +145,7 @@ test('a routed request says how it was decided, and its shadow says that it is o
   const base = finishedRequest({ decision: decision as DecisionRecord });
   loop.tap.finished(base);
   loop.tap.finished({ ...base, shadow: 'a' });
-  const [primary, shadow] = loop.take().map(decodeRecord);
+  const [primary, shadow] = loop.take().map((bytes) => decodeRecord(bytes));
   assert.deepEqual(primary.eligible, ['a', 'b']);
   assert.deepEqual(primary.pmf, [0.75, 0.25]);
   assert.equal(primary.propensity, 0.25);

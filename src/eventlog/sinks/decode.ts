@@ -3,9 +3,9 @@ import type { FeedbackRecord, LogRecord } from '../record.ts';
 import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
 
 /** Undefined: no reader of this version can make sense of it, though its checksum is right. It must not hold up the rest. */
-export function decodeSpooled({ kind, body }: SpoolRecord): LogRecord | FeedbackRecord | undefined {
+export function decodeSpooled({ kind, u8, start, end }: SpoolRecord): LogRecord | FeedbackRecord | undefined {
   try {
-    return kind === FEEDBACK ? decodeFeedback(body) : decodeRecord(body);
+    return kind === FEEDBACK ? decodeFeedback(u8, start, end) : decodeRecord(u8, start, end);
   } catch {
     return undefined;
   }

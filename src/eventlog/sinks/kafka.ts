@@ -2,12 +2,13 @@ import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
 import type { Message, Producer, TopicMessages } from 'kafkajs';
 import type { KafkaSinkConfig } from '../../config/event-log-schema.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
-import { containerOf, type RecordKind } from '../encode/container.ts';
+import type { RecordKind } from '../encode/container.ts';
 import { recordJson, sagemakerLine } from '../encode/json.ts';
-import { type RecordHead, readHead } from '../encode/record-decoder.ts';
+import type { RecordHead } from '../encode/record-decoder.ts';
 import { FEEDBACK_SCHEMA, INFERENCE_SCHEMA } from '../encode/schema.ts';
-import { FEEDBACK, INFERENCE, type SpoolRecord } from '../spool/format.ts';
+import type { SpoolRecord } from '../spool/format.ts';
 import { decodeSpooled } from './decode.ts';
+import { blocks, groupRecords, headOf, type RecordGroup } from './kafka-blocks.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
 /** Below a broker's usual limit of 1 MiB a message. */
@@ -46,27 +47,13 @@ export class KafkaSink implements Sink {
   restore(): void {}
 
   async send({ records }: Batch): Promise<Taken> {
-    let refused = 0;
-    const byTopic = new Map<string, { kind: RecordKind; records: { head: RecordHead; record: SpoolRecord }[] }>();
-    for (const record of records) {
-      const kind = record.kind === FEEDBACK ? 'feedback' : 'inference';
-      const head = headOf(record.body, kind);
-      if (head === undefined) {
-        refused++;
-        continue;
-      }
-      const topic = this.clients.topic(`${topicPart(head.model)}.${kind}`);
-      let group = byTopic.get(topic);
-      if (group === undefined) {
-        group = { kind, records: [] };
-        byTopic.set(topic, group);
-      }
-      group.records.push({ head, record });
-    }
+    const { groups, refused: unreadable } = groupRecords(records);
+    let refused = unreadable;
     const topicMessages: TopicMessages[] = [];
-    for (const [topic, group] of byTopic) {
+    for (const group of groups) {
+      const topic = this.clients.topic(`${topicPart(group.model)}.${group.kind}`);
       await this.ensureTopic(topic);
-      const messages = await this.messages(topic, group.kind, group.records);
+      const messages = await this.messages(topic, group);
       refused += messages.refused;
       if (messages.list.length > 0) topicMessages.push({ topic, messages: messages.list });
     }
@@ -141,26 +128,17 @@ export class KafkaSink implements Sink {
     this.topics.add(topic);
   }
 
-  private async messages(
-    topic: string,
-    kind: RecordKind,
-    records: readonly { head: RecordHead; record: SpoolRecord }[],
-  ): Promise<{ list: Message[]; refused: number }> {
-    if (this.config.layout === 'block')
-      return {
-        list: blocks(
-          kind,
-          records.map(({ record }) => record.body),
-        ),
-        refused: 0,
-      };
+  private async messages(topic: string, group: RecordGroup): Promise<{ list: Message[]; refused: number }> {
+    if (this.config.layout === 'block') return { list: blocks(group, MAX_MESSAGE_BYTES, SOURCE), refused: 0 };
+    const { kind, records } = group;
     const { format } = this.config;
     const schemaId = format === 'avro' ? await this.schemaId(topic, kind) : 0;
     const list: Message[] = [];
     let refused = 0;
-    for (const { head, record } of records) {
-      const value = messageValue(format, kind, record.body, schemaId);
-      if (value === undefined) refused++;
+    for (const record of records) {
+      const head = headOf(record);
+      const value = messageValue(format, record, schemaId);
+      if (head === undefined || value === undefined) refused++;
       else
         list.push({
           key: head.entity === '' ? head.id : head.entity,
@@ -199,13 +177,9 @@ function topicPart(model: string): string {
 }
 
 /** Undefined: it cannot be read, or the format has no form for it. */
-function messageValue(
-  format: KafkaSinkConfig['format'],
-  kind: RecordKind,
-  body: Uint8Array,
-  schemaId: number,
-): Buffer | undefined {
+function messageValue(format: KafkaSinkConfig['format'], spooled: SpoolRecord, schemaId: number): Buffer | undefined {
   if (format === 'avro') {
+    const { body } = spooled;
     // Confluent's framing: a zero, the schema's id, the record.
     const framed = Buffer.allocUnsafe(5 + body.length);
     framed[0] = 0;
@@ -213,19 +187,10 @@ function messageValue(
     framed.set(body, 5);
     return framed;
   }
-  const record = decodeSpooled({ kind: kind === 'feedback' ? FEEDBACK : INFERENCE, body });
+  const record = decodeSpooled(spooled);
   if (record === undefined) return undefined;
   if (format === 'json') return Buffer.from(recordJson(record));
   return 'features' in record ? Buffer.from(sagemakerLine(record)) : undefined;
-}
-
-/** Undefined: it cannot be read. */
-function headOf(body: Uint8Array, kind: RecordKind): RecordHead | undefined {
-  try {
-    return readHead(body, kind === 'feedback');
-  } catch {
-    return undefined;
-  }
 }
 
 /** CloudEvents in binary mode. */
@@ -240,41 +205,6 @@ function headersOf(head: RecordHead, kind: RecordKind, format: KafkaSinkConfig['
     'content-type': format === 'avro' ? 'application/avro' : 'application/json',
     ...(head.traceparent === '' ? {} : { traceparent: head.traceparent }),
   };
-}
-
-/** Container files of records, each small enough for a message. */
-function blocks(kind: RecordKind, records: readonly Uint8Array[]): Message[] {
-  const messages: Message[] = [];
-  let block: Uint8Array[] = [];
-  let bytes = 0;
-  const close = (): void => {
-    if (block.length === 0) return;
-    messages.push({
-      key: null,
-      value: Buffer.from(containerOf(block, kind)),
-      headers: {
-        ce_specversion: '1.0',
-        ce_id: firstId(block[0], kind),
-        ce_source: SOURCE,
-        ce_type: `dev.switchyard.${kind}.block`,
-        'content-type': 'application/vnd.apache.avro',
-        'switchyard-records': String(block.length),
-      },
-    });
-    block = [];
-    bytes = 0;
-  };
-  for (const record of records) {
-    if (bytes + record.length > MAX_MESSAGE_BYTES) close();
-    block.push(record);
-    bytes += record.length;
-  }
-  close();
-  return messages;
-}
-
-function firstId(record: Uint8Array, kind: RecordKind): string {
-  return readHead(record, kind === 'feedback').id;
 }
 
 /** Splits by bytes, so that no request to the broker grows without bound. */

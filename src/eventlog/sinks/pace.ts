@@ -1,7 +1,7 @@
 /** Records that make no backlog: a sink that is this close keeps up. */
 const CLOSE = 5000;
-/** At which a backlog shrinks, whatever else happens. */
-const FLOOR = 500;
+/** A rate that costs few percent of a core: where few requests come, a backlog is not to last for hours. */
+const FLOOR = 5000;
 const LEAD = 1.5;
 
 /**

@@ -1,5 +1,5 @@
+import { crc32c } from '../../shared/crc32c.ts';
 import { readU32, writeU32 } from '../../tensor/bytes.ts';
-import { crc32c } from './crc32c.ts';
 
 /**
  * A segment is a file of records behind one another. A record is [mark, length, crc] as little-endian 32-bit words, then
@@ -13,10 +13,25 @@ export const MAX_RECORD_BYTES = 256 * 1024 * 1024;
 export const INFERENCE = 0;
 export const FEEDBACK = 1;
 
-export interface SpoolRecord {
-  kind: number;
+/** A record among others: most readers need no view of its bytes, and a view costs more than reading a few of them. */
+export class SpoolRecord {
+  readonly kind: number;
+  /** Its encoding is `u8[start]` up to `u8[end - 1]`. */
+  readonly u8: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+
+  constructor(kind: number, u8: Uint8Array, start: number, end: number) {
+    this.kind = kind;
+    this.u8 = u8;
+    this.start = start;
+    this.end = end;
+  }
+
   /** A view: copy what outlives the call. */
-  body: Uint8Array;
+  get body(): Uint8Array {
+    return this.u8.subarray(this.start, this.end);
+  }
 }
 
 /** Completes the record whose kind and body lie at `start + HEADER_BYTES` up to `end`. */
@@ -47,7 +62,7 @@ export function parseRecords(u8: Uint8Array, start: number, maxRecords: number, 
   while (at < u8.length && parsed.records.length < maxRecords) {
     const end = recordEnd(u8, at, verify);
     if (end > 0) {
-      parsed.records.push({ kind: u8[at + HEADER_BYTES], body: u8.subarray(at + HEADER_BYTES + 1, end) });
+      parsed.records.push(new SpoolRecord(u8[at + HEADER_BYTES], u8, at + HEADER_BYTES + 1, end));
       parsed.count++;
       at = end;
       parsed.end = at;

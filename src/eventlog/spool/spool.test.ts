@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
-import { crc32c } from './crc32c.ts';
+import { crc32c } from '../../shared/crc32c.ts';
 import { CursorFile } from './cursor.ts';
 import { HEADER_BYTES, parseRecords, sealRecord } from './format.ts';
 import { type Position, Spool, type SpoolOptions } from './spool.ts';

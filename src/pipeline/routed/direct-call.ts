@@ -20,6 +20,7 @@ export class DirectCall implements ResponseObserver, Submission, FinishedRequest
   latencyMs = 0;
   private readonly log: RequestLog;
   private readonly observer: ResponseObserver;
+  private plane: GatewayDataPlane | undefined;
   private inner: Submission | undefined;
   private done = false;
 
@@ -41,6 +42,7 @@ export class DirectCall implements ResponseObserver, Submission, FinishedRequest
   }
 
   start(plane: GatewayDataPlane): this {
+    this.plane = plane;
     const inner = plane.infer(this.request, this.context, this, true);
     if (!this.done) this.inner = inner;
     return this;
@@ -49,28 +51,29 @@ export class DirectCall implements ResponseObserver, Submission, FinishedRequest
   onResponse(response: InferResponse, final: boolean): void {
     if (this.done) return;
     if (this.response === undefined || response.outputs.length > 0) this.response = response;
-    if (final) this.end('ok');
+    if (final) this.end('ok', this.plane?.answeredAt ?? monotonicMs());
     this.observer.onResponse(response, final);
   }
 
   onError(error: SwitchyardError): void {
     if (this.done) return;
-    this.end(error.code);
+    this.end(error.code, monotonicMs());
     this.observer.onError(error);
   }
 
   cancel(): void {
     if (this.done) return;
     const inner = this.inner;
-    this.end('cancelled');
+    this.end('cancelled', monotonicMs());
     inner?.cancel();
   }
 
-  private end(status: DecisionRecord['status']): void {
+  private end(status: DecisionRecord['status'], now: number): void {
     this.done = true;
     this.inner = undefined;
+    this.plane = undefined;
     this.status = status;
-    this.latencyMs = monotonicMs() - this.context.receivedAt;
+    this.latencyMs = now - this.context.receivedAt;
     this.log.finished(this);
   }
 }

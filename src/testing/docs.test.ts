@@ -91,6 +91,7 @@ interface JsonSchema {
 /** Sections inside sections: their own defaults are the sum of their fields'. */
 const SUBSECTIONS = new Set([
   'telemetry.tracing',
+  'models.cuda',
   'models.registry',
   'datasets.http',
   'registry.approvals',

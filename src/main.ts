@@ -21,6 +21,8 @@ import { startMetricsServer } from './control/metrics-server.ts';
 import { Routes } from './control/routes/routes.ts';
 import type { DatasetServices } from './datasets/front.ts';
 import { EventLog } from './eventlog/event-log.ts';
+import { RecordFinder } from './eventlog/find.ts';
+import { TopicRecords } from './eventlog/find-topic.ts';
 import { eventLogFolders } from './eventlog/folders.ts';
 import { Features } from './features/features.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
@@ -387,7 +389,9 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     log: logger,
   });
   hub.addSource(() => features.metrics());
-  const monitors = new Monitors({
+  const onTopics = config.monitoring.source === 'kafka' || config.eventLog.sinks.some(({ kind }) => kind === 'kafka');
+  const watched = (): string[] => monitors.documents().map(({ document }) => document.spec.model);
+  const monitors: Monitors = new Monitors({
     config: config.monitoring,
     baseDir,
     dataDir,
@@ -395,6 +399,11 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     registry: () => registry.get(),
     pipelines,
     rollout: (model, version) => routes.rolloutOf(model, version),
+    records: new RecordFinder({
+      folders: eventLogFolders(config.eventLog, dataDir, baseDir),
+      log: eventLog,
+      others: onTopics ? [new TopicRecords(config.kafka, watched, logger)] : [],
+    }),
     log: (level, message, fields) => logger[level](fields, message),
   });
   hub.addSource(() => monitors.metrics());

@@ -5,6 +5,7 @@ import { evaluationRoutes } from './routes/evaluations.ts';
 import { featureRoutes } from './routes/features.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
+import { lineageRoutes } from './routes/lineage.ts';
 import { logRoutes } from './routes/log.ts';
 import { modelRoutes } from './routes/models.ts';
 import { monitorRoutes } from './routes/monitors.ts';
@@ -27,6 +28,7 @@ const described: readonly AdminRoute[] = [
   ...triggerRoutes,
   ...evaluationRoutes,
   ...monitorRoutes,
+  ...lineageRoutes,
   ...configRoutes,
   ...usageRoutes,
   ...threadRoutes,

@@ -61,6 +61,10 @@ export interface AdminServices {
   >;
   skew: Pick<LiveSkew, 'report'>;
   monitors: Pick<Monitors, 'documents' | 'change' | 'reload' | 'list' | 'get' | 'windows' | 'lineage' | 'reset'>;
+  monitors: Pick<
+    Monitors,
+    'documents' | 'change' | 'reload' | 'list' | 'get' | 'windows' | 'alerts' | 'lineage' | 'origin' | 'trace' | 'reset'
+  >;
   version: string;
   logger: Pick<Logger, 'error'>;
 }

@@ -1,4 +1,12 @@
-import type { MonitorRow, MonitorWindowRow, RetrainingRow } from '../client/monitors.ts';
+import type {
+  AlertRow,
+  MonitorRow,
+  MonitorTraceRow,
+  MonitorWindowRow,
+  RequestTraceRow,
+  RetrainingRow,
+} from '../client/monitors.ts';
+import { effectsOf, renderEffects } from './monitors-effects.ts';
 import { formatTable } from './table.ts';
 
 function time(at: number | null): string {
@@ -58,6 +66,8 @@ export function renderMonitor(row: MonitorRow, windows: readonly MonitorWindowRo
       one.reason,
     ]);
     lines.push('', formatTable(['window', 'kind', 'version', 'state', 'rows', 'ended', 'reason'], cells));
+    const shown = windows.find((one) => effectsOf(one).length > 0);
+    if (shown !== undefined) lines.push('', renderEffects(shown));
   }
   return lines.join('\n');
 }
@@ -92,9 +102,82 @@ function renderRetraining(row: RetrainingRow): string {
     );
     for (const { at, message } of rollout.history) lines.push(`    ${time(at)}  ${message}`);
   }
+  for (const { kind, outcome, at, actor, detail } of row.evidence)
+    lines.push(`  evidence    ${kind}: ${outcome}, ${time(at)}, by ${actor}${rulesOf(detail)}`);
   if (promotion !== null)
     lines.push(
       `  promotion   ${promotion.alias}: version ${promotion.previous ?? '-'} → ${row.version}, ${time(promotion.at)}, by ${promotion.actor}: ${promotion.reason}`,
     );
   return lines.join('\n');
+}
+
+/** What each rule of a gate said. */
+function rulesOf(detail: unknown): string {
+  const { rules } = (detail ?? {}) as { rules?: { reason?: string }[] };
+  const told = Array.isArray(rules) ? rules.flatMap(({ reason }) => (reason === undefined ? [] : [reason])) : [];
+  return told.length === 0 ? '' : `: ${told.join('; ')}`;
+}
+
+export function renderAlerts(rows: readonly AlertRow[]): string {
+  if (rows.length === 0) return 'nothing rang yet';
+  const cells = rows.map((one) => [
+    String(one.alert),
+    one.signal,
+    one.version,
+    one.level,
+    time(one.changed_at),
+    time(one.begun_at),
+    one.ended_at === null ? 'it goes on' : `${time(one.ended_at)}, ${one.end_reason}`,
+    one.reason,
+  ]);
+  return formatTable(['alert', 'signal', 'version', 'level', 'changed', 'begun', 'ended', 'reason'], cells);
+}
+
+const NOT_COUNTED: Record<MonitorTraceRow['counted'], string> = {
+  window: '',
+  reference: 'part of the reference',
+  open: 'in a window that has not ended',
+  no: 'not counted',
+};
+
+/** One request, from its record to what serves now. */
+export function renderTrace(trace: RequestTraceRow): string {
+  const { request, place, reason, problems, searched } = trace;
+  const lines = [`request ${trace.id}`];
+  if (place !== '') lines.push(`  record      ${place}`);
+  else lines.push(`  record      none; looked in ${searched.join(', ') || 'nothing'}`);
+  if (request !== null) {
+    const { model, version, route, variant, status, tenant, entity } = request;
+    const by = route === '' ? '' : `, route ${route}${variant === '' ? '' : ` (${variant})`}`;
+    const who = [tenant === '' ? '' : `tenant ${tenant}`, entity === '' ? '' : `entity ${entity}`].filter(Boolean);
+    lines.push(`  time        ${time(request.time)}`);
+    lines.push(
+      `  answered    by version ${version || '-'} of ${model || '-'}${by}${status === '' ? '' : `: ${status}`}`,
+    );
+    if (who.length > 0) lines.push(`  for         ${who.join(', ')}`);
+  }
+  if (reason !== '') lines.push(`  note        ${reason}`);
+  for (const problem of problems) lines.push(`  problem     ${problem}`);
+  for (const monitor of trace.monitors) lines.push('', ...traced(monitor));
+  return lines.join('\n');
+}
+
+function traced({ monitor, counted, reason, windows, alerts, retrainings }: MonitorTraceRow): string[] {
+  const lines = [`monitor ${monitor}`];
+  if (counted !== 'window') lines.push(`  counted     ${NOT_COUNTED[counted]}${reason === '' ? '' : `: ${reason}`}`);
+  for (const one of windows) {
+    const sure = one.certain ? '' : ' (or a neighbour)';
+    const why = one.reason === '' ? '' : `, ${one.reason}`;
+    lines.push(`  window      ${one.window} (${one.kind}) of version ${one.version}${sure}: ${one.state}${why}`);
+  }
+  for (const one of alerts) {
+    const end = one.ended_at === null ? '' : `, ended ${time(one.ended_at)}: ${one.end_reason}`;
+    lines.push(`  ${one.level.padEnd(12)}${one.signal}: ${one.reason}, since ${time(one.begun_at)}${end}`);
+  }
+  for (const row of retrainings) {
+    const why = row.by.map((by) => (by === 'alert' ? 'its window rang' : 'it was learnt from')).join(', ');
+    lines.push(`because ${why}:`, renderRetraining(row));
+  }
+  if (retrainings.length === 0) lines.push('  retraining  none followed from it');
+  return lines;
 }

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import type { MonitorRow, RetrainingRow } from '../client/monitors.ts';
+import type { MonitorRow, RequestTraceRow, RetrainingRow } from '../client/monitors.ts';
 import { cli } from '../testing/cli.ts';
-import { renderLineage, renderMonitor, renderMonitors } from './monitors-view.ts';
+import { renderAlerts, renderLineage, renderMonitor, renderMonitors, renderTrace } from './monitors-view.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'monitors-cli-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -51,6 +51,15 @@ const RETRAINING: RetrainingRow = {
   steps: [{ name: 'train', kind: 'train', status: 'succeeded', reason: '', job: 'job1', run: 'run1' }],
   version: '2',
   rollout: { route: 'digits', phase: 'succeeded', reason: '', history: [{ at: 8, message: 'weight 20 %' }] },
+  evidence: [
+    {
+      kind: 'gate',
+      outcome: 'pass',
+      at: 8,
+      actor: 'monitor digits',
+      detail: { rules: [{ reason: 'accuracy is 0.97, must be >= 0.95' }] },
+    },
+  ],
   promotion: { alias: 'champion', at: 9, actor: 'rollout', reason: 'rollout of route digits', previous: '1' },
 };
 
@@ -71,6 +80,7 @@ test('a retraining is told from its first request to its promotion', () => {
     'job job1',
     'version     2',
     'weight 20 %',
+    'accuracy is 0.97',
     'version 1 → 2',
   ];
   const places = order.map((part) => text.indexOf(part));
@@ -80,6 +90,101 @@ test('a retraining is told from its first request to its promotion', () => {
     [...places].sort((a, b) => a - b),
   );
   assert.match(renderLineage([]), /nothing/);
+});
+
+const ALERT = {
+  alert: 1,
+  version: '1',
+  signal: 'drift',
+  level: 'alert',
+  reason: 'psi 2',
+  window: 7,
+  changed_at: 1,
+  begun_at: 2,
+  alert_at: 2,
+  ended_at: 9,
+  end_reason: 'version 2 took its place',
+};
+
+test('effects are told with their intervals', () => {
+  const effects = [{ statistic: 'psi', value: 0.4, threshold: 0.2, interval: { low: 0.3, high: 0.5 } }];
+  const columns = [{ name: 'inputs.x', effects, change: '1 … 2: 10 % → 30 %' }, { name: 'inputs.y' }];
+  const window = {
+    window: 7,
+    kind: 'drift',
+    version: '1',
+    state: 'drifted',
+    reason: 'psi 0.4',
+    rows: 1000,
+    from: 1,
+    to: 2,
+    first_request: 'r1',
+    last_request: 'r9',
+    detail: [{ slice: '', columns }],
+  };
+  assert.match(renderMonitor(ROW, [window]), /inputs\.x +all rows +psi +0\.4 +0\.3 … 0\.5 +0\.2 +1 … 2: 10 % → 30 %/);
+  const interval = { low: 0.7, high: 0.9 };
+  const detail = { metric: 'accuracy', low: 0.9, high: null, slices: { '': { rows: 40, value: 0.8, interval } } };
+  assert.match(
+    renderMonitor(ROW, [{ ...window, kind: 'quality', detail }]),
+    /- +all rows +accuracy +0\.8 +0\.7 … 0\.9 +≥ 0\.9/,
+  );
+  assert.match(renderAlerts([ALERT]), /drift +1 +alert .*version 2 took its place +psi 2/);
+  assert.equal(renderAlerts([]), 'nothing rang yet');
+});
+
+test('a request is told from its record to the promotion, and one that is gone by what is wanting', () => {
+  const trace: RequestTraceRow = {
+    id: 'r5',
+    place: 'spool',
+    reason: '',
+    oldest_record: 1,
+    searched: ['spool'],
+    problems: [],
+    request: {
+      time: 1,
+      model: 'digits',
+      version: '1',
+      route: 'all',
+      variant: 'a',
+      status: 'ok',
+      tenant: 'acme',
+      entity: '',
+    },
+    record: {},
+    monitors: [
+      {
+        monitor: 'digits',
+        counted: 'window',
+        reason: '',
+        windows: [
+          { window: 7, kind: 'drift', state: 'drifted', reason: 'psi 2', version: '1', from: 1, to: 2, certain: true },
+        ],
+        alerts: [ALERT],
+        retrainings: [{ ...RETRAINING, by: ['alert', 'data'] }],
+      },
+    ],
+  };
+  const text = renderTrace(trace);
+  const order = [
+    'request r5',
+    'record      spool',
+    'by version 1 of digits, route all (a): ok',
+    'window      7 (drift) of version 1: drifted, psi 2',
+    'alert       drift: psi 2',
+    'because its window rang, it was learnt from',
+    'job job1',
+    'evidence    gate: pass',
+    'promotion   champion',
+  ];
+  const places = order.map((part) => text.indexOf(part));
+  assert.ok(!places.includes(-1), `${order[places.indexOf(-1)]} is missing in\n${text}`);
+  assert.deepEqual(
+    places,
+    [...places].sort((a, b) => a - b),
+  );
+  const gone = { ...trace, place: '', reason: 'its record has left retention', request: null, monitors: [] };
+  assert.match(renderTrace(gone), /record +none; looked in spool\n +note +its record has left retention/);
 });
 
 test('mistakes of a monitor file have line and column', async () => {

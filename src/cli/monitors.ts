@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { MonitorsApi } from '../client/monitors.ts';
 import { CliError, type Output } from './io.ts';
-import { renderLineage, renderMonitor, renderMonitors } from './monitors-view.ts';
+import { renderAlerts, renderLineage, renderMonitor, renderMonitors, renderTrace } from './monitors-view.ts';
 import { type AdminFlags, positiveInteger, withAdmin } from './options.ts';
 
 async function connectMonitors({ admin, token }: AdminFlags): Promise<MonitorsApi> {
@@ -35,6 +35,37 @@ export function addMonitors(program: Command, output: Output): void {
       const rows = await (await connectMonitors(flags)).lineage(name, flags.limit);
       print(flags, rows, () => renderLineage(rows));
     });
+  withAdmin(monitors.command('alerts').description('its alarms: what rang, from when on, and what ended it'))
+    .argument('<monitor>')
+    .option('--limit <count>', 'how many', positiveInteger, 20)
+    .action(async (name: string, flags: AdminFlags & { limit: number }) => {
+      const rows = await (await connectMonitors(flags)).alerts(name, flags.limit);
+      print(flags, rows, () => renderAlerts(rows));
+    });
+  withAdmin(monitors.command('trace').description('one request: its record, window, alarm, job, version and promotion'))
+    .argument('<request>', 'the x-switchyard-id of its answer')
+    .option('--model <model>', 'with --version and --time: for a request whose record is gone')
+    .option('--version <version>', 'of the model')
+    .option('--time <time>', 'about when it was, such as 2026-01-31T12:00:00Z: less is read through')
+    .action(async (id: string, flags: AdminFlags & { model?: string; version?: string; time?: string }) => {
+      const { model, version, time } = flags;
+      const at = time === undefined ? undefined : timeOf(time);
+      const given = Object.fromEntries(
+        Object.entries({ model, version, time: at }).filter(([, value]) => value !== undefined),
+      );
+      const trace = await (await connectMonitors(flags)).trace(id, given);
+      print(flags, trace, () => renderTrace(trace));
+    });
+  withAdmin(monitors.command('origin').description('the requests, windows, rows and jobs that a version comes from'))
+    .argument('<model>')
+    .argument('<version>')
+    .option('--limit <count>', 'how many retrainings', positiveInteger, 5)
+    .action(async (model: string, version: string, flags: AdminFlags & { limit: number }) => {
+      const rows = await (await connectMonitors(flags)).origin(model, version, flags.limit);
+      print(flags, rows, () =>
+        rows.length === 0 ? `no retraining brought version ${version} of ${model}` : renderLineage(rows),
+      );
+    });
   withAdmin(monitors.command('apply').description('make or replace the monitors of a file'))
     .argument('<file>')
     .option('--dry-run', 'only check')
@@ -65,6 +96,12 @@ export function addMonitors(program: Command, output: Output): void {
       const set = loadMonitorFiles(files, process.cwd());
       output.out(`valid: ${[...set.keys()].join(', ')}`);
     });
+}
+
+function timeOf(text: string): number {
+  const time = /^\d{1,15}$/.test(text) ? Number(text) : Date.parse(text);
+  if (Number.isFinite(time)) return time;
+  throw new CliError(`--time ${JSON.stringify(text)} is no time; write one such as 2026-01-31T12:00:00Z`);
 }
 
 async function documentsOf(file: string): Promise<unknown[]> {

@@ -25,6 +25,70 @@ export interface MonitorWindowRow {
   to: number;
   first_request: string;
   last_request: string;
+  /** Of drift: columns by slice. Of quality: the metric. */
+  detail?: unknown;
+}
+
+export interface AlertRow {
+  alert: number;
+  version: string;
+  signal: string;
+  level: string;
+  reason: string;
+  window: number;
+  changed_at: number;
+  begun_at: number;
+  alert_at: number | null;
+  ended_at: number | null;
+  end_reason: string;
+}
+
+/** What one monitor made of a request. */
+export interface MonitorTraceRow {
+  monitor: string;
+  counted: 'window' | 'reference' | 'open' | 'no';
+  reason: string;
+  windows: {
+    window: number;
+    kind: string;
+    state: string;
+    reason: string;
+    version: string;
+    from: number;
+    to: number;
+    certain: boolean;
+  }[];
+  alerts: AlertRow[];
+  retrainings: (RetrainingRow & { by: string[] })[];
+}
+
+export interface RequestTraceRow {
+  id: string;
+  /** '' = its record is nowhere that was looked. */
+  place: string;
+  reason: string;
+  oldest_record: number | null;
+  searched: string[];
+  problems: string[];
+  request: {
+    time: number;
+    model: string;
+    version: string;
+    route: string;
+    variant: string;
+    status: string;
+    tenant: string;
+    entity: string;
+  } | null;
+  record: unknown;
+  monitors: MonitorTraceRow[];
+}
+
+/** What is known of a request whose record is gone. */
+export interface GivenFacts {
+  model?: string;
+  version?: string;
+  time?: number;
 }
 
 export interface RetrainingRow {
@@ -57,6 +121,7 @@ export interface RetrainingRow {
     reason: string;
     history: { at: number; message: string }[];
   } | null;
+  evidence: { kind: string; outcome: string; at: number; actor: string; detail: unknown }[];
   promotion: { alias: string; at: number; actor: string; reason: string; previous: string | null } | null;
 }
 
@@ -96,6 +161,26 @@ export class MonitorsApi {
     return (await this.call<{ retrainings: RetrainingRow[] }>('GET', path)).retrainings;
   }
 
+  /** The newest ones. */
+  async alerts(name: string, limit: number): Promise<AlertRow[]> {
+    const path = `/${encodeURIComponent(name)}/alerts?limit=${limit}`;
+    return (await this.call<{ alerts: AlertRow[] }>('GET', path)).alerts;
+  }
+
+  /** The way of one request, by its x-switchyard-id. */
+  trace(id: string, given: GivenFacts = {}): Promise<RequestTraceRow> {
+    const query = new URLSearchParams(
+      Object.entries(given).map(([name, value]): [string, string] => [name, String(value)]),
+    );
+    return this.send('GET', `/api/v1/lineage/requests/${encodeURIComponent(id)}?${query}`);
+  }
+
+  /** The newest retrainings that brought a version. */
+  async origin(model: string, version: string, limit: number): Promise<RetrainingRow[]> {
+    const path = `/api/v1/lineage/models/${encodeURIComponent(model)}/versions/${encodeURIComponent(version)}?limit=${limit}`;
+    return (await this.send<{ retrainings: RetrainingRow[] }>('GET', path)).retrainings;
+  }
+
   async apply(documents: readonly unknown[], dryRun: boolean): Promise<string[]> {
     return (await this.call<{ changed: string[] }>('POST', `?dry_run=${dryRun}`, { documents })).changed;
   }
@@ -108,8 +193,12 @@ export class MonitorsApi {
     return this.call('POST', `/${encodeURIComponent(name)}/reset`, { reason });
   }
 
-  private async call<T>(method: string, path: string, body?: object): Promise<T> {
+  private call<T>(method: string, path: string, body?: object): Promise<T> {
+    return this.send(method, `/api/v1/monitors${path}`, body);
+  }
+
+  private async send<T>(method: string, path: string, body?: object): Promise<T> {
     const text = body === undefined ? undefined : JSON.stringify(body);
-    return parseAnswer<T>((await send(this.options, method, `/api/v1/monitors${path}`, text)).text, this.options.url);
+    return parseAnswer<T>((await send(this.options, method, path, text)).text, this.options.url);
   }
 }

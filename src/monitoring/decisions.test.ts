@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Alarm, QUIET, withFinding } from './alarm.ts';
 import { monitorSchema } from './document.ts';
-import { judgeQuality } from './quality.ts';
+import { judgeQuality, qualityInterval } from './quality.ts';
 import {
   decideRetraining,
   freshRetrainState,
@@ -113,7 +113,7 @@ test('one that helped for long enough starts the count anew', () => {
 });
 
 test('quality is held against limits, and against the band of the first windows', () => {
-  const sums = (correct: number) => ({ rows: 100, correct, absolute: 50, square: 90 });
+  const sums = (correct: number) => ({ rows: 100, correct, absolute: 50, square: 90, fourth: 300 });
   const fixed = { metric: 'accuracy', min: 0.9, windows: 5 } as const;
   assert.equal(judgeQuality(fixed, sums(95), []).finding, 'good');
   assert.match(judgeQuality(fixed, sums(80), []).reason, /accuracy is 0.8, at least 0.9/);
@@ -121,4 +121,16 @@ test('quality is held against limits, and against the band of the first windows'
   assert.equal(judgeQuality(learnt, sums(0), [0.4, 0.41]).finding, 'unknown');
   assert.equal(judgeQuality(learnt, sums(0), [0.4, 0.41, 0.39]).finding, 'bad');
   assert.equal(judgeQuality(learnt, sums(0), [0.4, 0.6, 0.5]).finding, 'good');
+});
+
+test('figures of quality have intervals', () => {
+  const sums = { rows: 100, correct: 90, absolute: 50, square: 90, fourth: 300 };
+  const near = ({ low, high }: { low: number; high: number }, [from, to]: [number, number]): void =>
+    assert.ok(Math.abs(low - from) < 5e-5 && Math.abs(high - to) < 5e-5, `${low} … ${high}, not ${from} … ${to}`);
+  // statsmodels.stats.proportion.proportion_confint(90, 100, method='wilson')
+  near(qualityInterval('accuracy', sums), [0.82564, 0.94477]);
+  near(qualityInterval('errorRate', sums), [0.05523, 0.17436]);
+  near(qualityInterval('mae', sums), [0.5 - 1.95996 * Math.sqrt(0.65 / 100), 0.5 + 1.95996 * Math.sqrt(0.65 / 100)]);
+  const half = 1.95996 * Math.sqrt((3 - 0.81) / 100);
+  near(qualityInterval('rmse', sums), [Math.sqrt(0.9 - half), Math.sqrt(0.9 + half)]);
 });

@@ -1,6 +1,5 @@
 import type { RegistryCalls } from '../training/pipelines/tracking.ts';
 import type { FullRunView } from '../training/pipelines/view.ts';
-import type { MonitorDocument } from './document.ts';
 import type { RolloutFacts } from './retrainer.ts';
 import type { MonitorStore, RetrainingRow } from './store.ts';
 
@@ -33,27 +32,33 @@ export interface Lineage {
   steps: { name: string; kind: string; status: string; reason: string; job: string | null; run: string | null }[];
   version: string;
   rollout: RolloutFacts | null;
+  /** What gates found out about the version, newest first. */
+  evidence: { kind: string; outcome: string; at: number; actor: string; detail: unknown }[];
   promotion: { alias: string; at: number; actor: string; reason: string; previous: string | null } | null;
 }
 
-interface Sources {
+export interface LineageSources {
   pipelines: { getRun(id: string): Promise<FullRunView> };
   rollout(model: string, version: string): RolloutFacts | undefined;
 }
 
-/** Puts together what is kept in several places. What is gone from one of them is left out. */
+/**
+ * Puts together what is kept in several places. What is gone from one of them is left out.
+ * @param alias with which its version counts as promoted
+ */
 export async function lineageOf(
   row: RetrainingRow,
-  { spec }: MonitorDocument,
+  alias: string,
   store: MonitorStore,
   calls: RegistryCalls,
-  { pipelines, rollout }: Sources,
+  { pipelines, rollout }: LineageSources,
 ): Promise<Lineage> {
   const from = row.changedAt === 0 ? row.createdAt : row.changedAt;
-  const [windows, run, promotion] = await Promise.all([
+  const [windows, run, promotion, evidence] = await Promise.all([
     store.windowsBetween(row.monitor, row.fromVersion, from, row.createdAt),
     pipelines.getRun(row.pipelineRun).catch(() => undefined),
-    promotionOf(calls, row, spec.retrain?.alias ?? 'champion'),
+    promotionOf(calls, row, alias),
+    evidenceOf(calls, row),
   ]);
   const { dataset } = row;
   return {
@@ -101,6 +106,7 @@ export async function lineageOf(
     })),
     version: row.version,
     rollout: row.version === '' ? null : (rollout(row.model, row.version) ?? null),
+    evidence,
     promotion,
   };
 }
@@ -123,4 +129,10 @@ async function promotionOf(
   return move === undefined
     ? null
     : { alias, at: move.at, actor: move.actor, reason: move.reason, previous: move.previous };
+}
+
+async function evidenceOf(calls: RegistryCalls, { model, version }: RetrainingRow): Promise<Lineage['evidence']> {
+  if (version === '') return [];
+  const found = await calls.find('registryListEvidence', { name: model, version, limit: 100 });
+  return found?.evidence ?? [];
 }

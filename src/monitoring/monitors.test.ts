@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,17 +8,35 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { MonitorsApi } from '../client/monitors.ts';
 import { PipelinesApi } from '../client/pipelines.ts';
+import { RecordFinder } from '../eventlog/find.ts';
+import { cli } from '../testing/cli.ts';
 import { scriptRepository, times, until } from '../testing/script-models.ts';
 import { ServerProcess } from '../testing/server-process.ts';
+import { ANY_TIME } from './record-search.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-monitors-'));
+const SECRET = 'not-for-others';
 const heard: { action: string; data: Record<string, unknown> }[] = [];
+/** Deliveries that were refused at first, and whether one is still unanswered. */
+const tries = { refused: 0, unanswered: 0, unsigned: 0 };
 const receiver = createServer((request, response) => {
   let text = '';
   request.setEncoding('utf8').on('data', (part: string) => {
     text += part;
   });
   request.on('end', () => {
+    if (request.url === '/silent') {
+      tries.unanswered++;
+      return;
+    }
+    const { 'x-mlflow-delivery-id': id, 'x-mlflow-timestamp': at, 'x-mlflow-signature': signature } = request.headers;
+    const expected = createHmac('sha256', SECRET).update(`${id}.${at}.${text}`).digest('base64');
+    if (signature !== `v1,${expected}`) tries.unsigned++;
+    if (tries.refused === 0) {
+      tries.refused++;
+      response.writeHead(503).end();
+      return;
+    }
     heard.push(JSON.parse(text));
     response.end();
   });
@@ -25,6 +44,7 @@ const receiver = createServer((request, response) => {
 let server: ServerProcess | undefined;
 after(async () => {
   await server?.stop();
+  receiver.closeAllConnections();
   receiver.close();
   rmSync(scratch, { recursive: true, force: true });
 });
@@ -85,6 +105,7 @@ async function call(path: string, body?: object): Promise<Record<string, unknown
   return JSON.parse(text);
 }
 
+const ids: string[] = [];
 let turn = 0;
 /** Rows around a value with their labels: y = 2 x is right, `off` by how much it is not. */
 async function send(requests: number, middle: number, off: number): Promise<void> {
@@ -96,6 +117,7 @@ async function send(requests: number, middle: number, off: number): Promise<void
     });
     assert.equal(response.status, 200, await response.text());
     const id = response.headers.get('x-switchyard-id');
+    ids.push(id ?? '');
     const label = data.map((value) => 2 * value + off);
     await fetch((server as ServerProcess).url('/switchyard/v1/feedback'), {
       method: 'POST',
@@ -115,7 +137,7 @@ test('drift is told to webhooks, triggers and the log, starts retraining, and wh
   const config = join(scratch, 'switchyard.yaml');
   writeFileSync(
     config,
-    `models: {repositories: [${root}]}\neventLog: {enabled: true}\nmonitoring: {files: [monitor.yaml]}\npipelines: {files: [pipelines.yaml]}\nregistry: {webhooks: {schemes: [http], privateHosts: [127.0.0.1]}}\nthreads: {gateways: 1, executors: 1}\n`,
+    `models: {repositories: [${root}]}\neventLog: {enabled: true, sinks: [{name: lines, kind: files}, {name: rows, kind: files, format: parquet}]}\nmonitoring: {files: [monitor.yaml]}\npipelines: {files: [pipelines.yaml]}\nregistry: {webhooks: {schemes: [http], privateHosts: [127.0.0.1]}}\nthreads: {gateways: 1, executors: 1}\n`,
   );
   const dataDir = join(scratch, 'data');
   server = await ServerProcess.start(['--config', config, '--no-supervise'], { dataDir });
@@ -126,7 +148,9 @@ test('drift is told to webhooks, triggers and the log, starts retraining, and wh
     { entity: 'DRIFT', action: 'SET' },
     { entity: 'DRIFT', action: 'DELETED' },
   ];
-  await call('/api/v1/registry/webhooks', { name: 'drift', url: hook, events });
+  await call('/api/v1/registry/webhooks', { name: 'drift', url: hook, secret: SECRET, events });
+  // One that never answers holds up nothing.
+  await call('/api/v1/registry/webhooks', { name: 'silent', url: `${hook}silent`, events });
   let monitors = new MonitorsApi({ url: `http://127.0.0.1:${server.ports.admin}` });
   await until('the monitor watches', async () => (await monitors.get('m')).version === '1', WAIT_MS);
 
@@ -155,6 +179,15 @@ test('drift is told to webhooks, triggers and the log, starts retraining, and wh
       heard.some(({ action, data }) => action.toLowerCase() === 'set' && data.level === 'alert' && data.model === 'm'),
     WAIT_MS,
   );
+
+  assert.deepEqual([tries.refused, tries.unsigned], [1, 0], 'it was tried again, and signed each time');
+  assert.ok(tries.unanswered > 0, 'the silent one was told too');
+  const alarm = await server.waitFor(({ msg, alarm }) => msg === 'a model drifts' && alarm === 'alert');
+  assert.deepEqual([alarm.monitor, alarm.model, alarm.version], ['m', 'm', '1'], 'the log says so');
+  const during = await (await fetch(`http://127.0.0.1:${server.ports.metrics}/metrics`)).text();
+  assert.match(during, /switchyard_monitor_level\{monitor="m",signal="drift",version="1"\} 2/);
+  const [rang] = (await monitors.alerts('m', 9)).filter(({ signal }) => signal === 'drift');
+  assert.deepEqual([rang.level, rang.version, rang.ended_at], ['alert', '1', null]);
 
   const pipelines = new PipelinesApi({ url: `http://127.0.0.1:${server.ports.admin}` });
   await until(
@@ -190,8 +223,58 @@ test('drift is told to webhooks, triggers and the log, starts retraining, and wh
     assert.equal(lines.length - 1, one.data?.rows);
   }
 
+  // One request, from its record to the retrainings that its window began.
+  const id = ids[55];
+  const trace = await monitors.trace(id);
+  assert.notEqual(trace.place, '', trace.reason);
+  assert.deepEqual([trace.request?.model, trace.request?.version, trace.request?.status], ['m', '1', 'ok']);
+  const [of] = trace.monitors;
+  assert.equal(of.counted, 'window');
+  assert.ok(
+    of.windows.some(({ kind, state }) => kind === 'drift' && state === 'drifted'),
+    JSON.stringify(of.windows),
+  );
+  assert.ok(
+    of.alerts.some(({ signal, level }) => signal === 'drift' && level === 'alert'),
+    JSON.stringify(of.alerts),
+  );
+  assert.deepEqual(
+    of.retrainings.map(({ by, status }) => [by, status]),
+    [
+      [['alert', 'data'], 'failed'],
+      [['alert', 'data'], 'failed'],
+    ],
+  );
+  const admin = `http://127.0.0.1:${server.ports.admin}`;
+  const shown = await cli(['monitors', 'trace', id, '--admin', admin]);
+  assert.equal(shown.code, 0, shown.err);
+  for (const part of [
+    `request ${id}`,
+    'answered    by version 1 of m: ok',
+    'drifted, ',
+    'its window rang, it was learnt from',
+  ])
+    assert.ok(shown.out.includes(part), `${part} is missing in\n${shown.out}`);
+  const effects = await cli(['monitors', 'get', 'm', '--admin', admin, '--windows', '50']);
+  assert.match(effects.out, /inputs\.x +all rows +psi +[\d.]+ +[\d.]+ … [\d.]+ +0\.2/);
+  const origin = await cli(['monitors', 'origin', 'm', '1', '--admin', admin]);
+  assert.match(origin.out, /no retraining brought version 1 of m/);
+
   // A server that is started anew knows it all.
   await server.stop();
+  for (const sink of ['lines', 'rows']) {
+    const folders = { [sink]: join(dataDir, 'eventlog/files', sink) };
+    const files = new RecordFinder({ folders, log: undefined, others: [] });
+    const { found, json, place, problems, oldest } = await files.find(id, ANY_TIME);
+    assert.deepEqual(problems, []);
+    assert.deepEqual([found?.id, found?.model, found?.version, found?.status], [id, 'm', '1', 'ok'], place);
+    assert.ok(place.includes(sink), place);
+    assert.ok(oldest !== null && oldest <= (found?.time ?? 0), `${oldest} is the oldest`);
+    const { features } = JSON.parse(json) as { features: { name: string; data: number[] }[] };
+    assert.deepEqual([features[0].name, features[0].data.length], ['x', ROWS]);
+    const nobody = await files.find('nobody', { from: 0, to: (oldest ?? 0) - 1 });
+    assert.deepEqual([nobody.found, nobody.oldest, nobody.problems], [undefined, oldest, []]);
+  }
   server = await ServerProcess.start(['--config', config, '--no-supervise'], { dataDir });
   monitors = new MonitorsApi({ url: `http://127.0.0.1:${server.ports.admin}` });
   let row = await monitors.get('m');
@@ -200,6 +283,10 @@ test('drift is told to webhooks, triggers and the log, starts retraining, and wh
   assert.equal(row.references.length, 1);
   row = await monitors.reset('m', 'it is the new normal');
   assert.deepEqual([row.level, row.retraining?.breaker], ['ok', '']);
+  assert.match(
+    (await monitors.alerts('m', 9)).find(({ alert }) => alert === rang.alert)?.end_reason ?? '',
+    /^reset by .*it is the new normal/,
+  );
   await until(
     'the webhook heard of its end',
     () => heard.some(({ action }) => action.toLowerCase() === 'deleted'),

@@ -5,17 +5,20 @@ import type { Registry } from '../registry/registry.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { RegistryCalls } from '../training/pipelines/tracking.ts';
 import { type Finding, withFinding } from './alarm.ts';
+import { type AlertRow, AlertStore } from './alert-store.ts';
 import { addSums } from './counters.ts';
 import type { MonitorDocument } from './document.ts';
 import { type Lineage, lineageOf } from './lineage.ts';
 import { MonitorBook, type MonitorChange } from './load.ts';
 import { MonitorMetrics } from './metrics.ts';
-import { judgeQuality, qualityValue } from './quality.ts';
+import { judgeQuality, qualityInterval, qualityValue } from './quality.ts';
+import type { RecordSource } from './record-search.ts';
 import { referenceFromFile } from './reference-file.ts';
 import { Retrainer, type RetrainerParts } from './retrainer.ts';
 import { freshRetrainState } from './retraining.ts';
-import { alarmOf, freshState, type MonitorState, MonitorStore, type WindowRow } from './store.ts';
+import { alarmOf, freshState, type MonitorState, MonitorStore, type RetrainingRow, type WindowRow } from './store.ts';
 import type { MonitorPlan } from './stream.ts';
+import { type GivenFacts, type RequestTrace, traceRequest } from './trace-request.ts';
 import type { LabelCount, MonitorEvent, QualityWindow, Reference, WindowSums } from './types.ts';
 import { judgeWindow } from './verdict.ts';
 import { type MonitorView, viewOf } from './view.ts';
@@ -32,11 +35,14 @@ export interface MonitorsParts extends RetrainerParts {
   baseDir: string;
   feed: MonitorFeed | undefined;
   registry(): Promise<Registry>;
+  /** Where the records of requests are kept. */
+  records: RecordSource;
 }
 
 /** What there is once the registry is open. */
 interface Opened {
   store: MonitorStore;
+  alerts: AlertStore;
   registry: Registry;
   calls: RegistryCalls;
   retrainer: Retrainer;
@@ -145,9 +151,42 @@ export class Monitors {
   /** Retrainings, newest first, each from the requests that began it to what became of it. */
   async lineage(name: string, before: number, limit: number): Promise<Lineage[]> {
     this.find(name);
-    const { store, calls } = await this.open();
+    const { store } = await this.open();
     const rows = await store.retrainings(name, before, limit);
-    return Promise.all(rows.map((row) => lineageOf(row, this.find(name), store, calls, this.parts)));
+    return Promise.all(rows.map((row) => this.descent(row)));
+  }
+
+  /** The retrainings that brought a version, newest first: the way back from what serves to the requests. */
+  async origin(model: string, version: string, before: number, limit: number): Promise<Lineage[]> {
+    const { store } = await this.open();
+    const rows = await store.retrainingsTo(model, version, before, limit);
+    return Promise.all(rows.map((row) => this.descent(row)));
+  }
+
+  /** Alarms, newest first: what rang, from which window on, and what ended it. */
+  async alerts(name: string, before: number, limit: number): Promise<AlertRow[]> {
+    this.find(name);
+    return (await this.open()).alerts.list(name, before, limit);
+  }
+
+  /** The way of one request, from its record to what it was learnt for. `given` helps where its record is gone. */
+  async trace(id: string, given: GivenFacts): Promise<RequestTrace> {
+    const { store, alerts, registry } = await this.open();
+    return traceRequest(id, given, {
+      documents: [...this.book.all.values()],
+      references: (monitor) => this.references.get(monitor) ?? [],
+      records: this.parts.records,
+      database: registry.database,
+      lineage: (row) => this.descent(row),
+      store,
+      alerts,
+    });
+  }
+
+  private async descent(row: RetrainingRow): Promise<Lineage> {
+    const { store, calls } = await this.open();
+    const alias = this.book.all.get(row.monitor)?.spec.retrain?.alias ?? 'champion';
+    return lineageOf(row, alias, store, calls, this.parts);
   }
 
   /** A person's word: references are learnt anew, alarms end, the breaker closes. */
@@ -202,8 +241,9 @@ export class Monitors {
     registry.events.subscribe(({ type }) => {
       if (type === 'model_version_alias.created') this.tick();
     });
+    const alerts = new AlertStore(registry.database);
     await this.plan(store);
-    return { store, registry, calls, retrainer: new Retrainer(store, this.metricsText, this.parts) };
+    return { store, alerts, registry, calls, retrainer: new Retrainer(store, this.metricsText, this.parts) };
   }
 
   /** Tells the log thread what to count. */
@@ -325,12 +365,13 @@ export class Monitors {
       const slices = Object.fromEntries(
         Object.entries(window.slices).map(([slice, own]) => [
           slice,
-          { rows: own.rows, value: qualityValue(rule.metric, own) },
+          { rows: own.rows, value: qualityValue(rule.metric, own), interval: qualityInterval(rule.metric, own) },
         ]),
       );
       const state = judged.finding === 'bad' ? 'bad' : judged.finding === 'good' ? 'ok' : 'learning';
       const reason = judged.reason || `${rule.metric} is ${value.toFixed(4)}`;
-      const body = { metric: rule.metric, value, low: judged.low, high: judged.high, slices };
+      const interval = qualityInterval(rule.metric, sums);
+      const body = { metric: rule.metric, value, interval, low: judged.low, high: judged.high, slices };
       const key = await store.addWindow({
         monitor,
         version,
@@ -357,7 +398,7 @@ export class Monitors {
     finding: Finding,
     window: { from: number; to: number; reason: string; key: number },
   ): Promise<void> {
-    const { store, registry } = await this.open();
+    const { store, alerts, registry } = await this.open();
     const { name } = document.metadata;
     const place = `${signal}/${version}`;
     const { before, after } = await store.update(name, Date.now(), (state) => {
@@ -371,10 +412,12 @@ export class Monitors {
     const { model } = document.spec;
     const facts = { monitor: name, model, version, signal, level: now.level, reason: now.reason, window: window.key };
     if (now.level === 'ok') {
+      await alerts.ended(name, version, signal, window.to, 'as the reference again');
       registry.events.emit('drift.deleted', { name: model, ...facts, reason: 'as the reference again' });
       this.parts.log('info', 'an alarm ended', told(facts));
       return;
     }
+    await alerts.rang(name, version, signal, now, window.key);
     registry.events.emit('drift.set', { name: model, ...facts });
     this.parts.log('warn', now.level === 'alert' ? 'a model drifts' : 'a model may drift', told(facts));
     this.tick();
@@ -386,13 +429,14 @@ export class Monitors {
     places: readonly string[],
     reason: string,
   ): Promise<void> {
-    const { registry } = await this.open();
+    const { alerts, registry } = await this.open();
     const { name } = document.metadata;
     const { model } = document.spec;
     for (const place of places) {
       const [signal, version] = place.split('/');
       this.metricsText.level(name, signal, version, 'ok');
       if (alarmOf(state, place).level === 'ok') continue;
+      await alerts.ended(name, version, signal, Date.now(), reason);
       const facts = { monitor: name, model, version, signal, level: 'ok', reason };
       registry.events.emit('drift.deleted', { name: model, ...facts });
       this.parts.log('info', 'an alarm ended', told(facts));

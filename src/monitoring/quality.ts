@@ -1,6 +1,7 @@
 import type { Finding } from './alarm.ts';
 import type { QualityMetric, QualitySpec } from './document.ts';
 import { bandOf } from './statistics/chunks.ts';
+import { type Interval, meanInterval, shareInterval } from './statistics/interval.ts';
 import type { QualitySums } from './types.ts';
 import { short } from './verdict.ts';
 
@@ -14,6 +15,23 @@ export function qualityValue(metric: QualityMetric, sums: QualitySums): number {
       return sums.absolute / sums.rows;
     case 'rmse':
       return Math.sqrt(sums.square / sums.rows);
+  }
+}
+
+/** 95 % interval of a window's figure, as if its rows were drawn one by one: Wilson's of shares, else by the central limit. */
+export function qualityInterval(metric: QualityMetric, sums: QualitySums): Interval {
+  const { rows, correct, absolute, square, fourth } = sums;
+  switch (metric) {
+    case 'accuracy':
+      return shareInterval(correct, rows);
+    case 'errorRate':
+      return shareInterval(rows - correct, rows);
+    case 'mae':
+      return meanInterval(absolute / rows, square / rows, rows);
+    case 'rmse': {
+      const { low, high } = meanInterval(square / rows, fourth / rows, rows);
+      return { low: Math.sqrt(low), high: Math.sqrt(high) };
+    }
   }
 }
 

@@ -130,6 +130,9 @@ export class Retrainer {
     const { store } = this;
     const now = Date.now();
     let state = await store.state(name);
+    // The log thread counts from its start: what was counted before it says nothing of labels that come now.
+    if (labels < state.retrain.labelsAt)
+      state = (await store.update(name, now, (old) => ({ ...old, retrain: { ...old.retrain, labelsAt: 0 } }))).after;
     if (spec.on.schedule !== undefined && state.retrain.due === 0) {
       const due = nextDue(spec.on.schedule, now) ?? Number.MAX_SAFE_INTEGER;
       state = (await store.update(name, now, (old) => ({ ...old, retrain: { ...old.retrain, due } }))).after;
@@ -226,8 +229,7 @@ function wanted(spec: RetrainSpec, state: MonitorState, labels: number, now: num
     if (alarm.level !== 'alert' || version !== champion || !spec.on[cause]) continue;
     return { cause, version, reason: alarm.reason, changedAt: alarm.changedAt, key: `${place}/${alarm.since}` };
   }
-  // The log thread counts from its start.
-  const fresh = labels - (labels < retrain.labelsAt ? 0 : retrain.labelsAt);
+  const fresh = labels - retrain.labelsAt;
   if (spec.on.labels !== undefined && fresh >= spec.on.labels)
     return { cause: 'labels', version: champion, reason: `${fresh} new labels`, changedAt: 0, key: `labels/${labels}` };
   if (spec.on.schedule !== undefined && retrain.due > 0 && now >= retrain.due) {

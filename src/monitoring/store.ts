@@ -176,6 +176,14 @@ export class MonitorStore {
     return rows.map((row) => windowOf(row as StoredWindow));
   }
 
+  async windowsByKey(keys: readonly number[]): Promise<WindowRow[]> {
+    if (keys.length === 0) return [];
+    const rows = await this.database.read((db) =>
+      db.selectFrom('monitor_windows').selectAll().where('window_key', 'in', keys).orderBy('window_key').execute(),
+    );
+    return rows.map((row) => windowOf(row as StoredWindow));
+  }
+
   /** Windows of a version that ended in a time, oldest first. */
   async windowsBetween(monitor: string, version: string, from: number, to: number): Promise<WindowRow[]> {
     const rows = await this.database.read((db) =>
@@ -272,6 +280,37 @@ export class MonitorStore {
       db.selectFrom('monitor_retrainings').selectAll().where('id', '=', id).executeTakeFirst(),
     );
     return row === undefined ? undefined : retrainingOf(row as StoredRetraining);
+  }
+
+  /** Those that began since a time, oldest first. */
+  async retrainingsSince(monitor: string, since: number, limit: number): Promise<RetrainingRow[]> {
+    const rows = await this.database.read((db) =>
+      db
+        .selectFrom('monitor_retrainings')
+        .selectAll()
+        .where('monitor', '=', monitor)
+        .where('created_at', '>=', since)
+        .orderBy('retraining_key')
+        .limit(limit)
+        .execute(),
+    );
+    return rows.map((row) => retrainingOf(row as StoredRetraining));
+  }
+
+  /** Those that brought a version, newest first. */
+  async retrainingsTo(model: string, version: string, before: number, limit: number): Promise<RetrainingRow[]> {
+    const rows = await this.database.read((db) =>
+      db
+        .selectFrom('monitor_retrainings')
+        .selectAll()
+        .where('model', '=', model)
+        .where('version', '=', version)
+        .where('retraining_key', '<', before)
+        .orderBy('retraining_key', 'desc')
+        .limit(limit)
+        .execute(),
+    );
+    return rows.map((row) => retrainingOf(row as StoredRetraining));
   }
 
   /** Newest first. */

@@ -83,10 +83,9 @@ test('a reference is frozen from the first rows, windows are counted in its bins
   assert.equal(shifted.state, 'drifted');
   const [worst] = shifted.slices[0].columns;
   assert.equal(worst.name, 'inputs.x[0]');
-  assert.ok(
-    worst.interval !== undefined && worst.interval.low > worst.threshold,
-    'the effect is surely beyond its limit',
-  );
+  const [effect] = worst.effects ?? [];
+  assert.equal(effect.statistic, 'psi');
+  assert.ok(effect.interval.low > effect.threshold, 'the effect is surely beyond its limit');
 });
 
 test('too few rows are insufficient, never ok', () => {

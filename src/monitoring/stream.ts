@@ -160,7 +160,7 @@ class OneMonitor {
     for (const state of this.versions.values()) {
       const { counters, window } = state;
       if (counters !== undefined && counters.rows > 0 && now - window.from >= this.plan.spec.window.atMost)
-        this.close(state, now);
+        this.close(state);
     }
     this.pending?.expire(now);
     if (this.pending === undefined || this.labels === this.told.total || now - this.told.at < LABELS_MS) return;
@@ -247,19 +247,21 @@ class OneMonitor {
       return;
     }
     const season = seasonOf(record.time, spec.reference.seasonal);
-    if (state.counters.rows > 0 && season !== state.window.season) this.close(state, record.time);
+    if (state.counters.rows > 0 && season !== state.window.season) this.close(state);
     const { window } = state;
     if (state.counters.rows === 0) Object.assign(window, { from: record.time, firstId: record.id, season });
-    window.to = record.time;
+    // Threads and partitions come one after the other: the times of records do not only rise.
+    window.from = Math.min(window.from, record.time);
+    window.to = Math.max(window.to, record.time);
     window.lastId = record.id;
     state.counters.add(values, slices);
-    if (state.counters.rows >= spec.window.rows) this.close(state, record.time);
+    if (state.counters.rows >= spec.window.rows) this.close(state);
   }
 
-  private close(state: VersionState, to: number): void {
+  private close(state: VersionState): void {
     const { version, digest } = state;
     const slices = state.counters?.take() ?? {};
-    this.emit({ kind: 'window', window: { monitor: this.plan.name, version, digest, ...state.window, to, slices } });
+    this.emit({ kind: 'window', window: { monitor: this.plan.name, version, digest, ...state.window, slices } });
     state.window = emptyWindow();
   }
 
@@ -283,13 +285,14 @@ class OneMonitor {
     const difference = Number(row.predicted) - Number(row.label);
     const correct = typeof row.label === 'number' ? difference === 0 : String(row.predicted) === String(row.label);
     for (const name of ['', ...row.slices]) {
-      const sums = window.slices[name] ?? { rows: 0, correct: 0, absolute: 0, square: 0 };
+      const sums = window.slices[name] ?? { rows: 0, correct: 0, absolute: 0, square: 0, fourth: 0 };
       window.slices[name] = sums;
       sums.rows++;
       sums.correct += correct ? 1 : 0;
       if (!Number.isFinite(difference)) continue;
       sums.absolute += Math.abs(difference);
       sums.square += difference * difference;
+      sums.fourth += difference ** 4;
     }
     if (window.slices[''].rows < quality.window.rows) return;
     this.emit({ kind: 'quality', window });

@@ -48,6 +48,8 @@ export interface QualitySums {
   correct: number;
   absolute: number;
   square: number;
+  /** Of differences to the fourth: how sure the mean square is. */
+  fourth: number;
 }
 
 /** Rows whose labels came, by the labels' arrival. */

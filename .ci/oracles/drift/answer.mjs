@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { bandOf } from '../../../src/monitoring/statistics/chunks.ts';
 import { jensenShannon, lInfinity, psi } from '../../../src/monitoring/statistics/distances.ts';
+import { effectInterval } from '../../../src/monitoring/statistics/interval.ts';
 import { KllSketch } from '../../../src/monitoring/statistics/kll.ts';
 import {
   kolmogorovSmirnov,
@@ -34,6 +35,8 @@ const functions = {
   psi, jensenShannon, lInfinity, chiSquareTwoSample, proportionTest, kolmogorovTail, bandOf, ks,
   wasserstein: (a, b) => wasserstein(sampleOf(a), sampleOf(b)),
   normedWasserstein: (a, b) => normedWasserstein(sampleOf(a), sampleOf(b)),
+  psiInterval: (a, b) => effectInterval(psi, a, b, { root: true, chance: false }, { draws: 4000 }),
+  jsInterval: (a, b) => effectInterval(jensenShannon, a, b, { root: false, chance: false }, { draws: 4000 }),
   sketch: (values, parts) => {
     const sketch = sketchOf(values, parts);
     const { values: kept, weights } = sketch.sample();

@@ -174,3 +174,30 @@ def test_statistics_of_sketches_are_those_of_the_values():
         [ours] = ask([["sketched", a.tolist(), b.tolist(), 5]])
         assert ours["ks"] == pytest.approx(stats.ks_2samp(a, b).statistic, abs=bound)
         assert ours["wasserstein"] == pytest.approx(stats.wasserstein_distance(a, b) / a.std(), abs=0.05)
+
+
+def test_intervals_beside_scipys_bootstrap():
+    """Ours draw Poisson counts, SciPy draws samples anew: both ends within a tenth of the interval's width."""
+    random = np.random.default_rng(18)
+    p, q = (np.array(x) for x in ([300, 250, 150, 100], [200, 250, 200, 150]))
+    rows = [np.repeat(np.arange(4), counts) for counts in (p, q)]
+
+    def shares(x):
+        return np.bincount(x, minlength=4) / len(x)
+
+    def root_of_psi(x, y):
+        before, now = shares(x), shares(y)
+        return np.sqrt(((now - before) * np.log(now / before)).sum())
+
+    def jensen_shannon(x, y):
+        return distance.jensenshannon(shares(x), shares(y), base=2)
+
+    answers = ask([["psiInterval", p.tolist(), q.tolist()], ["jsInterval", p.tolist(), q.tolist()]])
+    for ours, statistic, power in zip(answers, (root_of_psi, jensen_shannon), (2, 1)):
+        drawn = stats.bootstrap(rows, statistic, vectorized=False, n_resamples=4000, method="basic", random_state=random)
+        replicates = drawn.bootstrap_distribution
+        middle = 2 * statistic(*rows) - replicates.mean()
+        half = stats.norm.ppf(0.975) * replicates.std(ddof=1)
+        low, high = max(0, middle - half) ** power, (middle + half) ** power
+        assert ours["low"] == pytest.approx(low, abs=0.1 * (high - low))
+        assert ours["high"] == pytest.approx(high, abs=0.1 * (high - low))

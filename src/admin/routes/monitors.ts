@@ -1,3 +1,4 @@
+import type { AlertRow } from '../../monitoring/alert-store.ts';
 import type { MonitorView } from '../../monitoring/view.ts';
 import { keyBefore, keyPage } from '../../registry/models/pages.ts';
 import { invalidArgument } from '../../shared/errors.ts';
@@ -40,10 +41,13 @@ const WINDOW: Schema = {
     to: TIME,
     first_request: TEXT,
     last_request: TEXT,
-    detail: { description: 'Of drift: columns by slice; of quality: the metric by slice' },
+    detail: {
+      description:
+        'Of drift: columns by slice, those that changed most with `effects`: each statistic with its value, threshold and 95 % interval. Of quality: the metric with its 95 % interval, whole and by slice',
+    },
   },
 };
-const LINEAGE: Schema = {
+export const LINEAGE: Schema = {
   type: 'object',
   required: ['id', 'cause', 'reason', 'status', 'outcome', 'windows', 'pipeline_run', 'steps', 'version', 'promotion'],
   properties: {
@@ -58,7 +62,37 @@ const LINEAGE: Schema = {
     steps: { type: 'array', items: FREE },
     version: TEXT,
     rollout: { type: ['object', 'null'], additionalProperties: true },
+    evidence: { type: 'array', items: FREE, description: 'What gates found out about the version' },
     promotion: { type: ['object', 'null'], additionalProperties: true },
+  },
+};
+
+export const ALERT: Schema = {
+  type: 'object',
+  required: [
+    'alert',
+    'version',
+    'signal',
+    'level',
+    'reason',
+    'window',
+    'changed_at',
+    'begun_at',
+    'alert_at',
+    'ended_at',
+  ],
+  properties: {
+    alert: { type: 'integer' },
+    version: TEXT,
+    signal: { type: 'string', description: 'drift, or a metric of quality' },
+    level: { type: 'string', enum: ['warning', 'alert'], description: 'The worst that it reached' },
+    reason: TEXT,
+    window: { type: 'integer', description: 'With which its level was reached' },
+    changed_at: { ...TIME, description: 'When its first bad window began' },
+    begun_at: TIME,
+    alert_at: { type: ['integer', 'null'] },
+    ended_at: { type: ['integer', 'null'] },
+    end_reason: TEXT,
   },
 };
 
@@ -79,7 +113,23 @@ const CHANGED: Schema = {
   properties: { changed: { type: 'array', items: TEXT } },
 };
 
-function listOf(key: string, items: Schema): Schema {
+export function alertView(row: AlertRow): object {
+  return {
+    alert: row.key,
+    version: row.version,
+    signal: row.signal,
+    level: row.level,
+    reason: row.reason,
+    window: row.window,
+    changed_at: row.changedAt,
+    begun_at: row.begunAt,
+    alert_at: row.alertAt,
+    ended_at: row.endedAt,
+    end_reason: row.endReason,
+  };
+}
+
+export function listOf(key: string, items: Schema): Schema {
   return {
     type: 'object',
     required: [key],
@@ -202,6 +252,22 @@ export const monitorRoutes: readonly AdminRoute[] = [
         detail: row.body,
       }));
       return { body: { windows, ...next } };
+    },
+  },
+  {
+    method: 'GET',
+    path: '/api/v1/monitors/{name}/alerts',
+    role: 'operator',
+    operationId: 'listMonitorAlerts',
+    summary: 'Its alarms, newest first: what rang, from which window on, and what ended it',
+    query: PAGING_QUERY,
+    response: listOf('alerts', ALERT),
+    errors: ['not_found', 'unavailable'],
+    handle: async ({ services, params, query }) => {
+      const limit = readLimit(query);
+      const found = await services.monitors.alerts(params.name, keyBefore(query.get('page_token') ?? ''), limit + 1);
+      const { rows, next } = keyPage(found, limit, (row) => row.key);
+      return { body: { alerts: rows.map(alertView), ...next } };
     },
   },
   {

@@ -68,7 +68,12 @@ export function deviation(sample: Weighted): number {
   return Math.sqrt(square);
 }
 
-/** In standard deviations of the reference, which counts as 0.001 when it is smaller: evidently's norm. */
+/** What Wasserstein's distance is divided by: the reference's deviation, which counts as 0.001 when it is smaller. */
+export function unitOf(reference: Weighted): number {
+  return Math.max(deviation(reference), 0.001);
+}
+
+/** In standard deviations of the reference: evidently's norm. */
 export function normedWasserstein(reference: Weighted, current: Weighted): number {
-  return wasserstein(reference, current) / Math.max(deviation(reference), 0.001);
+  return wasserstein(reference, current) / unitOf(reference);
 }

@@ -13,6 +13,7 @@ import { features } from './migrations/0010-features.ts';
 import { monitors } from './migrations/0011-monitors.ts';
 import { jobDocuments } from './migrations/0012-job-documents.ts';
 import { versionTraffic } from './migrations/0013-version-traffic.ts';
+import { monitorAlerts } from './migrations/0016-monitor-alerts.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -63,6 +64,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0011-monitors': monitors,
   '0012-job-documents': jobDocuments,
   '0013-version-traffic': versionTraffic,
+  '0016-monitor-alerts': monitorAlerts,
 };
 
 function migration(statements: string[]): Migration {

@@ -40,4 +40,23 @@ export interface MonitorTables {
     created_at: number;
     ended_at: number | null;
   };
+  /** See migrations/0016-monitor-alerts.ts. */
+  monitor_alerts: {
+    alert_key: Generated<number>;
+    monitor: string;
+    version: string;
+    signal: string;
+    /** The worst that it reached. */
+    level: string;
+    reason: string;
+    /** The window with which its level was reached. */
+    window_key: number;
+    /** When its first bad window began. */
+    changed_at: number;
+    begun_at: number;
+    /** When it became an alert. */
+    alert_at: number | null;
+    ended_at: number | null;
+    end_reason: string;
+  };
 }

@@ -66,8 +66,10 @@ export function renderMonitor(row: MonitorRow, windows: readonly MonitorWindowRo
       one.reason,
     ]);
     lines.push('', formatTable(['window', 'kind', 'version', 'state', 'rows', 'ended', 'reason'], cells));
-    const shown = windows.find((one) => effectsOf(one).length > 0);
-    if (shown !== undefined) lines.push('', renderEffects(shown));
+    for (const kind of ['drift', 'quality']) {
+      const shown = windows.find((one) => one.kind === kind && effectsOf(one).length > 0);
+      if (shown !== undefined) lines.push('', renderEffects(shown));
+    }
   }
   return lines.join('\n');
 }

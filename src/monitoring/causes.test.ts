@@ -267,7 +267,7 @@ for (const [cause, { on, event }] of Object.entries(CAUSES))
       parameters: { go },
       on,
       data: { minRows: 80, since: 'all' },
-      cooldown: 1,
+      cooldown: '1ms',
       dailyBudget: 1,
       breaker: { after: 9 },
     };

@@ -60,10 +60,12 @@ export async function traceIn(
   if (reason !== '') return { ...empty, reason };
   const { time, version } = facts;
   const around = await store.windowsBetween(name, version, time - SLACK_MS, time + SLACK_MS);
+  const learnt = learntFrom(spec, facts, references);
   const windows = [
     ...chosen(
       around.filter(({ kind }) => kind === 'drift'),
       time,
+      learnt === '',
     ),
     // Rows come into windows of quality with their labels: these overlap, and each that spans the time may have it.
     ...around.filter(({ kind, from, to }) => kind === 'quality' && from <= time && time <= to),
@@ -88,9 +90,7 @@ export async function traceIn(
     if (by.length > 0) retrainings.push({ ...(await lineage(row)), by });
   }
   const where =
-    drift.length > 0
-      ? { counted: 'window' as const, reason: '' }
-      : await otherwise(name, spec, facts, references, store);
+    drift.length > 0 ? { counted: 'window' as const, reason: '' } : await otherwise(name, facts, learnt, store);
   return { ...empty, ...where, windows: traced, alerts: rang, retrainings };
 }
 
@@ -104,31 +104,35 @@ function notCounted({ model, route }: MonitorDocument['spec'], facts: RequestFac
   return '';
 }
 
-/** The windows whose times hold it; none: the nearest one. */
-function chosen(windows: readonly WindowRow[], time: number): WindowRow[] {
+/** The windows whose times hold it; none: the nearest one, if that may have it. */
+function chosen(windows: readonly WindowRow[], time: number, nearly: boolean): WindowRow[] {
   const within = windows.filter(({ from, to }) => from <= time && time <= to);
-  if (within.length > 0) return within;
+  if (within.length > 0 || !nearly) return within;
   const gap = ({ from, to }: WindowRow): number => Math.max(from - time, time - to);
   return [...windows].sort((a, b) => gap(a) - gap(b)).slice(0, 1);
+}
+
+/** Why it is part of the reference when no window has it; '' = it is not. One from a file has no requests in it. */
+function learntFrom(
+  { reference }: MonitorDocument['spec'],
+  { time, version, digest }: RequestFacts,
+  references: readonly Reference[],
+): string {
+  if (reference.records === undefined) return '';
+  const own = references.find((one) => one.version === version && (digest === '' || one.digest === digest));
+  if (own === undefined)
+    return `version ${version} has no reference yet, or it was reset: the request is part of the one that is learnt`;
+  return time <= own.frozenAt ? `it came before the reference was frozen, which is ${own.source}` : '';
 }
 
 /** Where it is when no window has it. */
 async function otherwise(
   monitor: string,
-  { reference }: MonitorDocument['spec'],
-  { time, version, digest }: RequestFacts,
-  references: readonly Reference[],
+  { time, version }: RequestFacts,
+  learnt: string,
   store: MonitorStore,
 ): Promise<Pick<MonitorTrace, 'counted' | 'reason'>> {
-  const own = references.find((one) => one.version === version && (digest === '' || one.digest === digest));
-  // One from a file has no requests in it.
-  if (reference.records !== undefined && (own === undefined || time <= own.frozenAt)) {
-    const reason =
-      own === undefined
-        ? `version ${version} has no reference yet, or it was reset: the request is part of the one that is learnt`
-        : `it came before the reference was frozen, which is ${own.source}`;
-    return { counted: 'reference', reason };
-  }
+  if (learnt !== '') return { counted: 'reference', reason: learnt };
   const newer = await store.windowsBetween(monitor, version, time, Number.MAX_SAFE_INTEGER);
   if (newer.some(({ kind, from }) => kind === 'drift' && from > time))
     return { counted: 'no', reason: 'no window of that time is kept: see monitoring.keepWindows' };

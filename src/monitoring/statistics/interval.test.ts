@@ -7,9 +7,9 @@ import { jensenShannon, lInfinity, psi } from './distances.ts';
 import { effectInterval, largestInterval, meanInterval, sampleInterval, shareInterval } from './interval.ts';
 import { kolmogorovSmirnov, sampleOf, wasserstein } from './samples.ts';
 
-/** Nominal 95 %; `npm run simulate:drift` draws many more, see docs/monitoring.md. Seeded: the figures never change. */
+/** Nominal 95 %; `npm run simulate:intervals` draws more, see docs/monitoring.md. Seeded: the figures never change. */
 const BOUNDS = [0.9, 1] as const;
-const TRIALS = 150;
+const TRIALS = 100;
 const CASES: [StatisticName, Change][] = [
   ['psi', { shift: 0.4 }],
   ['jensenShannon', { shift: 0.4 }],
@@ -28,7 +28,7 @@ for (const [statistic, change] of CASES)
 
 test('where nothing changed, intervals reach down to nothing', () => {
   for (const statistic of ['psi', 'jensenShannon', 'lInfinity', 'wasserstein', 'ks'] as const) {
-    const { covered, trials } = coverageOf(statistic, { shift: 0 }, 1000, 40);
+    const { covered, trials } = coverageOf(statistic, { shift: 0 }, 1000, 20);
     assert.ok(covered / trials >= 0.9, `${statistic}: ${covered} of ${trials}`);
   }
 });

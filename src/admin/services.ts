@@ -60,7 +60,6 @@ export interface AdminServices {
     'documents' | 'change' | 'reload' | 'online' | 'push' | 'materialize' | 'historical' | 'fit' | 'transforms'
   >;
   skew: Pick<LiveSkew, 'report'>;
-  monitors: Pick<Monitors, 'documents' | 'change' | 'reload' | 'list' | 'get' | 'windows' | 'lineage' | 'reset'>;
   monitors: Pick<
     Monitors,
     'documents' | 'change' | 'reload' | 'list' | 'get' | 'windows' | 'alerts' | 'lineage' | 'origin' | 'trace' | 'reset'

@@ -33,7 +33,7 @@ async function kill(server: ServerProcess): Promise<void> {
   await server.exited();
 }
 
-describe('the built program, killed while a job runs', { timeout: 120_000 }, () => {
+describe('the built program, killed while a job runs', { timeout: 600_000 }, () => {
   test('the same job goes on, is taken up by the next server, and ends once', async () => {
     const port = await freePort();
     const config = join(folder, 'switchyard.yaml');

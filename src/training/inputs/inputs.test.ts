@@ -20,7 +20,7 @@ const SCHEMA: Schema = {
   ],
 };
 
-describe('what jobs read of datasets and feature views', { timeout: 240_000 }, () => {
+describe('what jobs read of datasets and feature views', { timeout: 600_000 }, () => {
   let under: PipelinesUnderTest;
   let training: Training;
   let jobs: Jobs;

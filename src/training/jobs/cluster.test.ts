@@ -11,7 +11,7 @@ import { attemptName } from './store.ts';
 
 const by = { actor: 'ada', reason: '' };
 
-describe('several servers on one database', { timeout: 120_000 }, () => {
+describe('several servers on one database', { timeout: 600_000 }, () => {
   let registry: RegistryUnderTest;
   before(async () => {
     registry = await RegistryUnderTest.open();

@@ -11,7 +11,7 @@ import { type JobRecord, JobStore } from './store.ts';
 
 const by = { actor: 'ada', reason: '' };
 
-describe('what drivers have read is kept together', { timeout: 120_000 }, () => {
+describe('what drivers have read is kept together', { timeout: 300_000 }, () => {
   let registry: RegistryUnderTest;
   let store: JobStore;
   let writes = 0;

@@ -13,7 +13,7 @@ import { attemptName } from './store.ts';
 
 const by = { actor: 'ada', reason: 'because' };
 
-describe('jobs on this machine', { timeout: 240_000 }, () => {
+describe('jobs on this machine', { timeout: 600_000 }, () => {
   let registry: RegistryUnderTest;
   let training: Training;
   let jobs: Jobs;

@@ -8,7 +8,7 @@ import { recordJson } from './encode/json.ts';
 import { decodeRecord } from './encode/record-decoder.ts';
 import { factsOf } from './find.ts';
 
-const MOST_MS = 60_000;
+const MOST_MS = 120_000;
 
 type Found = { json: string; place: string };
 
@@ -92,14 +92,16 @@ async function read(
   await consumer.subscribe({ topics, fromBeginning: true });
   const wanted = [...parts.values()];
   return new Promise((resolve, reject) => {
-    const late = setTimeout(() => {
-      problems.push(`the search of the topics ended after ${MOST_MS / 1000} s; say about when the request was`);
-      resolve(undefined);
-    }, MOST_MS);
+    let ended = false;
     const over = (found: Found | undefined): void => {
+      ended = true;
       clearTimeout(late);
       resolve(found);
     };
+    const late = setTimeout(() => {
+      problems.push(`the search of the topics ended after ${MOST_MS / 1000} s; say about when the request was`);
+      over(undefined);
+    }, MOST_MS);
     const running = consumer.run({
       autoCommit: false,
       eachBatch: async ({ batch }) => {
@@ -119,7 +121,8 @@ async function read(
     });
     running.then(
       () => {
-        for (const { topic, partition, from } of wanted) consumer.seek({ topic, partition, offset: from });
+        // It may have been found already, among the first messages of all.
+        if (!ended) for (const { topic, partition, from } of wanted) consumer.seek({ topic, partition, offset: from });
       },
       (error: unknown) => {
         clearTimeout(late);

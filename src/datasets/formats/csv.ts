@@ -1,11 +1,10 @@
 import type { Readable } from 'node:stream';
-import { type CsvError, parse } from 'csv-parse';
+import { readCsvRecords, rowMaker } from '../../shared/csv.ts';
 import { invalidArgument } from '../../shared/errors.ts';
 import type { Cell, FieldType, Source } from '../batch.ts';
 import { jsonValue } from '../cells.ts';
 import { type RawRow, type ReadOptions, typedRows } from '../reading.ts';
 
-const MAX_RECORD_BYTES = 16 * 1024 * 1024;
 const FLUSH_CHARS = 65_536;
 
 /** CSV with a heading. `""` is an empty text; nothing at all is a missing value. */
@@ -13,44 +12,21 @@ export function readCsv(stream: Readable, options: ReadOptions): Promise<Source>
   return typedRows(csvRows(stream, options), options);
 }
 
-async function* csvRows(stream: Readable, { delimiter = ',', missing = [] }: ReadOptions): AsyncGenerator<RawRow> {
-  const absent = new Set(missing);
-  const broken: RawRow[] = [];
-  const parser = parse({
-    bom: true,
-    delimiter,
-    max_record_size: MAX_RECORD_BYTES,
-    relax_column_count: true,
-    skip_empty_lines: true,
-    skip_records_with_error: true,
-    on_skip: (error: CsvError | undefined, raw) => {
-      const line = Number((error as { lines?: number } | undefined)?.lines ?? 0);
-      broken.push({ line, values: { raw: raw ?? '' }, problem: `not readable as CSV: ${error?.message ?? 'unknown'}` });
-      return undefined;
-    },
-    cast: (value, { quoting }) => (quoting ? value : value === '' || absent.has(value) ? null : value),
-    on_record: (values: (string | null)[], { lines }) => [lines, values] as unknown as string[],
-  });
-  stream.on('error', (error) => parser.destroy(error));
-  stream.pipe(parser);
+async function* csvRows(stream: Readable, { delimiter, missing = [] }: ReadOptions): AsyncGenerator<RawRow> {
   let names: string[] | undefined;
-  try {
-    for await (const [line, values] of parser as AsyncIterable<[number, (string | null)[]]>) {
-      yield* broken.splice(0);
-      if (names === undefined) names = heading(values, line);
-      else if (values.length === names.length)
-        yield { line, values: Object.fromEntries(names.map((name, i) => [name, values[i]])) };
-      else
-        yield {
-          line,
-          values: { row: values },
-          problem: `${values.length} values, but the heading has ${names.length}`,
-        };
-    }
-    yield* broken.splice(0);
-  } finally {
-    stream.destroy();
-    parser.destroy();
+  let row = rowMaker([]);
+  for await (const { line, values, problem, raw } of readCsvRecords(stream, { delimiter, missing: new Set(missing) })) {
+    if (problem !== undefined) yield { line, values: { raw: raw ?? '' }, problem: `not readable as CSV: ${problem}` };
+    else if (names === undefined) {
+      names = heading(values, line);
+      row = rowMaker(names);
+    } else if (values.length === names.length) yield { line, values: row(values) };
+    else
+      yield {
+        line,
+        values: { row: values },
+        problem: `${values.length} values, but the heading has ${names.length}`,
+      };
   }
 }
 

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { parse } from 'csv-parse';
+import { readCsvRecords } from '../../shared/csv.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { View } from '../documents/catalog.ts';
 import type { FeatureType } from '../documents/values.ts';
@@ -29,9 +29,12 @@ export async function* readFileRows(view: View, file: string): AsyncGenerator<Re
   for (const { column, type } of view.windows?.inputs ?? [])
     if (type !== 'present' && type !== 'hash') types.set(column, type);
   for (const { name } of view.joinKeys) types.set(name, 'key');
-  const rows = createReadStream(file).pipe(parse({ columns: true, skip_empty_lines: true, bom: true }));
-  for await (const row of rows as AsyncIterable<Record<string, string>>)
-    yield Object.fromEntries(Object.entries(row).map(([name, text]) => [name, cellOf(types.get(name), text)]));
+  let names: (string | null)[] | undefined;
+  for await (const { values, problem } of readCsvRecords(createReadStream(file), {})) {
+    if (names === undefined) names = values;
+    else if (problem !== undefined || values.length !== names.length) yield undefined;
+    else yield Object.fromEntries(names.map((name, i) => [name, cellOf(types.get(name ?? ''), values[i] ?? '')]));
+  }
 }
 
 /** A cell of a CSV file as JSON would have it; an empty one is null. */

@@ -1,35 +1,28 @@
 import type { Readable } from 'node:stream';
-import { parse } from 'csv-parse';
+import { readCsvRecords, rowMaker } from '../../shared/csv.ts';
 import { invalidArgument } from '../../shared/errors.ts';
 import { type Cell, type ColumnFacts, castCell, type Table } from './table.ts';
 
 /** Text that stands for a missing value, besides nothing at all. */
 export type Missing = ReadonlySet<string>;
 
-const MAX_RECORD_BYTES = 16 * 1024 * 1024;
-
 /** Rows of CSV with a heading, as text; `""` is an empty text and nothing is missing. Throws invalid_argument with the line. */
 export async function* readCsv(
   source: Readable,
-  { delimiter = ',', missing }: { delimiter?: string; missing?: Missing } = {},
+  options: { delimiter?: string; missing?: Missing } = {},
 ): AsyncGenerator<Record<string, Cell>> {
-  const parser = parse({
-    bom: true,
-    delimiter,
-    columns: (names: string[]) => checkHeading(names),
-    max_record_size: MAX_RECORD_BYTES,
-    cast: (value, { quoting, header }) =>
-      header || quoting ? value : value === '' || missing?.has(value) === true ? null : value,
-  });
-  source.on('error', (error) => parser.destroy(error));
-  source.pipe(parser);
-  try {
-    for await (const row of parser) yield row as Record<string, Cell>;
-  } catch (error) {
-    if ((error as { code?: string }).code?.startsWith('CSV_') !== true) throw error;
-    throw invalidArgument(`not readable as CSV: ${(error as Error).message}`);
-  } finally {
-    source.destroy();
+  let names: string[] | undefined;
+  let row = rowMaker([]);
+  for await (const { line, values, problem } of readCsvRecords(source, options)) {
+    if (problem !== undefined) throw invalidArgument(`not readable as CSV: ${problem}, on line ${line}`);
+    if (names === undefined) {
+      names = checkHeading(values.map((name) => name ?? ''));
+      row = rowMaker(names);
+    } else if (values.length !== names.length)
+      throw invalidArgument(
+        `not readable as CSV: ${values.length} values, but the heading has ${names.length}, on line ${line}`,
+      );
+    else yield row(values);
   }
 }
 

@@ -21,7 +21,7 @@ const body = JSON.stringify({
 for (const way of native === undefined ? ['auto'] : ['native', 'auto']) {
   test(`a server with models.onnxRuntime ${way} answers, reloads and drains`, { timeout: 180_000 }, async () => {
     const server = await ServerProcess.start(['--model-repository', repository, '--no-supervise'], {
-      env: { SWITCHYARD_ONNX_RUNTIME: way },
+      env: { SWITCHYARD_ONNX_RUNTIME: way, SWITCHYARD_ONNX_THREADS: '2' },
     });
     try {
       for (let round = 0; round < 3; round++) {

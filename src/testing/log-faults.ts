@@ -180,6 +180,7 @@ async function underLoad(
   try {
     const load = new LogLoad(server, PER_SECOND);
     await sleep(WARM_MS);
+    await until('records arrive', async () => total(await logFigures(server), 'sink_sent_total') > 0, DRAIN_MS);
     load.p99s();
     await sleep(calmMs);
     const calm = load.p99s();

@@ -23,8 +23,8 @@ const GZIP = 1;
 
 /**
  * Records as messages, or many in one message, on the topics <prefix><model>.inference and .feedback. The producer is
- * idempotent: a batch that the broker has is not written again by a retry of kafkajs. A batch that failed altogether
- * comes again from the cursor, so consumers may see a record twice, and tell by its id.
+ * idempotent. A batch that failed in part or altogether comes again from the cursor, so consumers may see a record twice,
+ * and tell by its id.
  */
 export class KafkaSink implements Sink {
   readonly maxRecords: number;
@@ -91,7 +91,9 @@ export class KafkaSink implements Sink {
       idempotent: true,
       maxInFlightRequests: 1,
       allowAutoTopicCreation: this.config.createTopics === undefined,
-      retry: { retries: 5, initialRetryTime: 100, maxRetryTime: 2000 },
+      // kafkajs notes by broker, not by partition, what it has sent. Where a partition has moved to a broker that has
+      // taken its part already, a second try sends it nowhere and succeeds. So a batch that failed comes again as a whole.
+      retry: { retries: 0 },
     });
     await producer.connect();
     this.producer = producer;

@@ -1,5 +1,7 @@
+import { createRequire } from 'node:module';
 import type { InferenceSession } from 'onnxruntime-node';
-import { binding, initOrt } from 'onnxruntime-node/dist/binding.js';
+
+const require = createRequire(import.meta.url);
 
 /**
  * A tensor as the native binding reads and writes it. The binding looks only at these fields, so a plain object spares
@@ -41,6 +43,9 @@ export interface NativeSession {
 
 /** Loads `path` (external data is found beside it). Blocks the thread. Throws ONNX Runtime's own Error. */
 export function openSession(path: string, options: InferenceSession.SessionOptions): NativeSession {
+  // Not before it is needed: it brings ONNX Runtime from its own folder, where providers would be looked for ever after.
+  const { binding, initOrt } =
+    require('onnxruntime-node/dist/binding.js') as typeof import('onnxruntime-node/dist/binding.js');
   initOrt();
   const session = new binding.InferenceSession() as unknown as NativeSession;
   session.loadModel(path, options);

@@ -177,6 +177,9 @@ test('features are pushed, read by every gateway thread, materialised and kept o
   };
   const known = await post('historical', { ...frame, dataset: 'score-history' });
   assert.deepEqual(known.body.columns?.score, [null, 0.5, 0.75, null], JSON.stringify(known.body));
+  const large = { driver_id: ['9007199254740993'], event_timestamp: ['2026-01-02'] };
+  const exact = await post('historical', { ...frame, entities: large });
+  assert.deepEqual(exact.body.columns?.driver_id, ['9007199254740993'], JSON.stringify(exact.body));
   assert.deepEqual([known.body.dataset.name, known.body.dataset.version], ['score-history', 1]);
   const fit = await post('transforms', { ...frame, name: 'prep', steps: [{ feature: 'score', kind: 'minMax' }] });
   assert.deepEqual(

@@ -2,6 +2,7 @@ import { FEATURE_KINDS, type FeatureKind } from '../../features/documents/schema
 import { readTime } from '../../features/documents/values.ts';
 import { readBody, readNames } from '../../features/feast/online-features.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
+import { plainNumber } from '../../shared/plain-number.ts';
 import { asObject } from '../body.ts';
 import { PAGING_QUERY, page } from '../paging.ts';
 import type { AdminRequest, AdminRoute, Schema } from '../route.ts';
@@ -366,14 +367,13 @@ export const featureRoutes: readonly AdminRoute[] = [
       ]);
       const transform = textOf(wish, 'transform', 100);
       const dataset = textOf(wish, 'dataset', 128);
-      return {
-        body: await services.features.historical({
-          ...historicalOf(wish),
-          fullNames: wish.full_feature_names === true,
-          ...(transform === '' ? {} : { transform }),
-          ...(dataset === '' ? {} : { dataset, actor }),
-        }),
-      };
+      const rows = await services.features.historical({
+        ...historicalOf(wish),
+        fullNames: wish.full_feature_names === true,
+        ...(transform === '' ? {} : { transform }),
+        ...(dataset === '' ? {} : { dataset, actor }),
+      });
+      return { body: JSON.stringify(rows, plainNumber) };
     },
   },
   {

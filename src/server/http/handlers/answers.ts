@@ -1,5 +1,6 @@
 import type { Served } from '../../../pipeline/types.ts';
 import { SwitchyardError, toSwitchyardError } from '../../../shared/errors.ts';
+import { plainNumber } from '../../../shared/plain-number.ts';
 import { servedLines } from '../answer-head.ts';
 import type { HttpExchange } from '../socket.ts';
 import { errorBody, JSON_HEADERS } from '../status.ts';
@@ -8,12 +9,6 @@ import type { HttpSettings } from './settings.ts';
 /** Answers 200 with JSON. 64-bit integers outside the safe range are written as strings. */
 export function respondJson(exchange: HttpExchange, value: unknown): void {
   exchange.respond(200, JSON_HEADERS, JSON.stringify(value, plainNumber));
-}
-
-function plainNumber(_key: string, value: unknown): unknown {
-  if (typeof value !== 'bigint') return value;
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : String(value);
 }
 
 /** Answers with the error's status, `{"error": …}` and, for 429 and 503, Retry-After. */

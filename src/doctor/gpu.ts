@@ -98,5 +98,13 @@ function sources(missing: readonly string[]): string[] {
   const carriers = missing.map(
     (name) => PACKAGES.find(([prefix]) => name.startsWith(prefix))?.[1] ?? `what has ${name}`,
   );
-  return [...new Set(carriers)];
+  // Providers are linked with CUDA 12 or 13; the packages of 13 have no suffix.
+  const newer = missing.some((name) => /^lib(cublas|cublasLt|cudart)\.so\.13$/.test(name));
+  const named = newer ? carriers.map(ofCuda13) : carriers;
+  return [...new Set(named)];
+}
+
+function ofCuda13(carrier: string): string {
+  const renamed = carrier.replace('CUDA 12', 'CUDA 13').replace(/(cudnn|tensorrt)-cu12/, '$1-cu13');
+  return renamed.replace('-cu12', '');
 }

@@ -84,7 +84,7 @@ export function effectInterval(
 
 /**
  * The same of a distance that is a norm of the difference of both sides, as L∞, D and Wasserstein's are: it is wrong by no
- * more than the norm of the difference's own error, whose 95 % quantile is drawn. So these intervals hold the truth in at
+ * more than the norm of the difference's own error, whose 95 % quantile is drawn. So, but for what a sketch is not sure of, they hold the truth in at
  * least 95 %, also where nothing changed, and also where the largest difference is another one in each sample, which
  * intervals of the largest one itself do not (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, 7.4).
  * @param error norm of one draw's error

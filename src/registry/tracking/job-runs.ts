@@ -173,16 +173,21 @@ export interface RunFigures {
 }
 
 /** Last values of the metrics of runs. */
-export async function figuresOf(db: Db, runIds: readonly string[]): Promise<Map<string, RunFigures>> {
+export async function figuresOf(
+  database: RegistryDatabase,
+  runIds: readonly string[],
+): Promise<Map<string, RunFigures>> {
   const figures = new Map<string, RunFigures>(runIds.map((id) => [id, { metrics: {}, mark: '' }]));
   if (runIds.length === 0) return figures;
-  const rows = await db
-    .selectFrom('latest_metrics as m')
-    .innerJoin('runs as r', 'r.run_key', 'm.run_key')
-    .select(['r.run_id', 'm.key', 'm.value', 'm.is_nan', 'm.timestamp', 'm.step'])
-    .where('r.run_id', 'in', [...runIds])
-    .orderBy('m.key')
-    .execute();
+  const rows = await database.read((db) =>
+    db
+      .selectFrom('latest_metrics as m')
+      .innerJoin('runs as r', 'r.run_key', 'm.run_key')
+      .select(['r.run_id', 'm.key', 'm.value', 'm.is_nan', 'm.timestamp', 'm.step'])
+      .where(inTexts(database.kind, 'r.run_id', runIds))
+      .orderBy('m.key')
+      .execute(),
+  );
   for (const { run_id, key, value, is_nan, timestamp, step } of rows) {
     const found = figures.get(run_id) as RunFigures;
     found.metrics[key] = is_nan === 1 ? Number.NaN : value;

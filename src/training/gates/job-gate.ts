@@ -61,7 +61,7 @@ export class JobGates {
   }
 
   private async metricsOf(runId: string): Promise<Record<string, number>> {
-    const figures = await this.registry.database.read((db) => figuresOf(db, [runId]));
+    const figures = await figuresOf(this.registry.database, [runId]);
     return figures.get(runId)?.metrics ?? {};
   }
 

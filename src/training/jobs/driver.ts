@@ -293,7 +293,7 @@ export class JobDriver {
   }
 
   private async mark(): Promise<string> {
-    const figures = await this.parts.database.read((db) => figuresOf(db, [this.job.runId]));
+    const figures = await figuresOf(this.parts.database, [this.job.runId]);
     return figures.get(this.job.runId)?.mark ?? '';
   }
 

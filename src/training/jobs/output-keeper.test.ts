@@ -53,7 +53,7 @@ describe('what drivers have read is kept together', { timeout: 300_000 }, () => 
     own: new Set(Object.keys(job.output.steps)),
   });
   const metricsOf = async ({ runId }: JobRecord): Promise<Record<string, number> | undefined> =>
-    (await registry.registry.database.read((db) => figuresOf(db, [runId]))).get(runId)?.metrics;
+    (await figuresOf(registry.registry.database, [runId])).get(runId)?.metrics;
   const kept = async ({ id }: JobRecord) => (await store.get(id))?.output;
 
   test('several jobs share one write; one that belongs to another server by now ends alone', async () => {

@@ -192,12 +192,9 @@ export class JobStore {
 
   /** Adds the last values of the runs' metrics. */
   async views(jobs: readonly JobRecord[]): Promise<JobView[]> {
-    const figures = await this.commits.database.read((db) =>
-      figuresOf(
-        db,
-        jobs.map(({ runId }) => runId),
-      ),
-    );
+    // What has never run has said nothing.
+    const begun = jobs.filter(({ state }) => state.startedAt !== null).map(({ runId }) => runId);
+    const figures = await figuresOf(this.commits.database, begun);
     return jobs.map((job) => toView(job, figures.get(job.runId)?.metrics ?? {}));
   }
 

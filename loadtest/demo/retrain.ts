@@ -8,7 +8,7 @@ import { type PipelineRun, PipelinesApi } from '../../src/client/pipelines.ts';
 import { infer, ServerProcess } from '../../src/testing/server-process.ts';
 
 /**
- * `npm run demo:retrain`: retrains the digits model with one command on a fresh server, config/pipelines/digits.yaml, and
+ * `npm run demo:retrain`: retrains the digits model with one command on a fresh server, config/jobs/digits.yaml, and
  * asks the version that comes out. Then it retrains once more, kills the server with -9 while the training runs, starts it
  * again, and sees the same run finish with the same job. Ends with 0 if both served what they made.
  */

@@ -9,7 +9,7 @@ package versions give the same file.
     python train.py --data train.csv --out out
 
 Trains on all rows of a CSV file instead (64 pixels p0 to p63, label) and writes 1/model.onnx and labels.txt below
-another folder: what the pipeline config/pipelines/digits.yaml does.
+another folder: what the pipeline config/jobs/digits.yaml does.
 """
 
 import argparse

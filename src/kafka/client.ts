@@ -12,12 +12,14 @@ import type { Logger } from 'pino';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
+import { answering } from './answers.ts';
 import { speedUpEncoding } from './encoding.ts';
 import { logInto } from './log.ts';
 import { partitionerOfKafka } from './partitioner.ts';
 
 /** The brokers of `kafka:`, as clients for them. Nothing connects before a client's own connect(). */
 export interface KafkaClients {
+  /** Its sends reject, too, where a partition that has moved did not take its part: see answers.ts. */
   producer(options?: Omit<ProducerConfig, 'createPartitioner'>): Producer;
   /** `group` comes behind the client id: "switchyard.rewards". */
   consumer(group: string, options?: Omit<ConsumerConfig, 'groupId'>): Consumer;
@@ -42,7 +44,7 @@ export async function kafkaClients(config: KafkaConfig, logger: Logger): Promise
   const { Kafka: Client } = await import('kafkajs');
   const kafka: Kafka = new Client(options);
   return {
-    producer: (settings) => kafka.producer({ ...settings, createPartitioner: partitionerOfKafka }),
+    producer: (settings) => answering(kafka.producer({ ...settings, createPartitioner: partitionerOfKafka })),
     consumer: (group, settings) => kafka.consumer({ ...settings, groupId: `${config.clientId}.${group}` }),
     admin: () => kafka.admin(),
     topic: (name) => config.topicPrefix + name,

@@ -1,5 +1,5 @@
 import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
-import type { Message, Producer, RecordMetadata, TopicMessages } from 'kafkajs';
+import type { Message, Producer, TopicMessages } from 'kafkajs';
 import type { KafkaSinkConfig } from '../../config/event-log-schema.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
 import type { RecordKind } from '../encode/container.ts';
@@ -61,7 +61,7 @@ export class KafkaSink implements Sink {
     const compression = this.config.compression === 'gzip' ? GZIP : NONE;
     try {
       for (const part of requests(topicMessages))
-        expectAll(part, await producer.sendBatch({ topicMessages: part, acks: -1, compression }));
+        await producer.sendBatch({ topicMessages: part, acks: -1, compression });
     } catch (error) {
       if (isTooLarge(error))
         return { settled: true, refused: refused + (await this.oneByOne(producer, topicMessages)) };
@@ -163,19 +163,6 @@ export class KafkaSink implements Sink {
       id.catch(() => this.schemas.delete(subject));
     }
     return id;
-  }
-}
-
-/**
- * Throws where a partition has not answered. kafkajs notes by broker, not by partition, what it has sent: where a partition
- * has moved to a broker that has taken its part already, a second try sends it nowhere and succeeds.
- */
-function expectAll(sent: readonly TopicMessages[], answers: readonly RecordMetadata[]): void {
-  for (const { topic, messages } of sent) {
-    const answered = new Set(answers.filter(({ topicName }) => topicName === topic).map(({ partition }) => partition));
-    for (const { partition } of messages)
-      if (partition === undefined || !answered.has(partition))
-        throw new Error(`partition ${partition} of topic ${topic} has moved; the batch is sent again`);
   }
 }
 

@@ -34,6 +34,9 @@ const kafka = z.strictObject({
     .describe("Confluent's REST; needed for avro in the layout record"),
   compression: z.enum(['gzip', 'none']).default('gzip'),
   batchRecords: count.max(100_000).default(1000),
+  linger: duration
+    .optional()
+    .describe('Fewer records wait so long for more; absent: 20 ms, in the layout block 200 ms'),
   createTopics: z
     .strictObject({ partitions: count.default(6), replication: z.number().int().positive().default(1) })
     .optional()

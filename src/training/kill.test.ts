@@ -91,6 +91,8 @@ describe('the built program, killed while a job runs', { timeout: 600_000 }, () 
       const submitted = await cli(['jobs', 'submit', '-o', 'json', file('long', 'echo up; sleep 300'), ...at]);
       const [{ id }] = JSON.parse(submitted.out) as { id: string }[];
       assert.equal((await cli(['jobs', 'get', id, ...at])).code, 4);
+      // Cancelled before, it would have nothing to say.
+      while ((await cli(['jobs', 'logs', id, ...at])).out !== 'up') await new Promise((next) => setTimeout(next, 100));
       const list = await cli(['jobs', 'list', ...at]);
       assert.match(list.out, /^ID +NAME +STATUS +PROGRESS +ATTEMPT +AGE +REASON\n.* long /);
       assert.equal((await cli(['jobs', 'cancel', id, '--reason', 'enough', ...at])).code, 0);

@@ -15,6 +15,8 @@ import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 const MAX_MESSAGE_BYTES = 900 * 1024;
 /** One request to the broker. */
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
+/** A request to the broker costs as much as a hundred records in it. */
+const LINGER_MS = { record: 20, block: 200 };
 const UNMATCHED = 'unmatched';
 const SOURCE = 'switchyard';
 /** kafkajs's numbers. */
@@ -28,6 +30,7 @@ const GZIP = 1;
  */
 export class KafkaSink implements Sink {
   readonly maxRecords: number;
+  readonly lingerMs: number;
   private readonly config: KafkaSinkConfig;
   private readonly clients: KafkaClients;
   private readonly registry: SchemaRegistry | undefined;
@@ -40,6 +43,7 @@ export class KafkaSink implements Sink {
     this.config = config;
     this.clients = clients;
     this.maxRecords = config.batchRecords;
+    this.lingerMs = config.linger ?? LINGER_MS[config.layout];
     if (config.schemaRegistry !== undefined)
       this.registry = new SchemaRegistry({ host: config.schemaRegistry, retry: { retries: 0 } });
   }

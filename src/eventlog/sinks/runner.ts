@@ -144,6 +144,8 @@ export class SinkRunner {
 
   private async step(at: Position): Promise<Position> {
     const { sink } = this;
+    const { lingerMs = 0 } = sink;
+    if (lingerMs > 0 && this.fewAt(at)) await this.pause(lingerMs, () => !this.fewAt(at));
     const begun = Date.now();
     const { records, next, lost } = this.spool.read(at, sink.maxRecords);
     if (records.length > 0 || lost > 0) {
@@ -160,7 +162,7 @@ export class SinkRunner {
     const backlog = this.spool.end.record - next.record;
     if (backlog === 0) {
       this.waitingSince = 0;
-      await this.pause(TICK_MS, true);
+      await this.pause(TICK_MS, () => true);
     } else {
       this.waitingSince = begun;
       const rate = drainRate(backlog, this.arriving());
@@ -172,6 +174,12 @@ export class SinkRunner {
     return next;
   }
 
+  /** Records wait, but fewer than the sink takes, and more may come. */
+  private fewAt(at: Position): boolean {
+    const waiting = this.spool.end.record - at.record;
+    return waiting > 0 && waiting < this.sink.maxRecords && !this.forced;
+  }
+
   private settle(position: Position): void {
     const { open } = this;
     this.settled = position;
@@ -181,12 +189,12 @@ export class SinkRunner {
     this.open = { sent: 0, refused: 0, lost: 0 };
   }
 
-  /** `early`: something appended ends it. */
-  private pause(ms: number, early = false): Promise<void> {
+  /** `over`: whether something appended ends it. */
+  private pause(ms: number, over = () => false): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(done, ms);
       const wake = (): void => {
-        if (early || this.stopping) done();
+        if (over() || this.stopping) done();
       };
       this.wake = wake;
       const self = this;

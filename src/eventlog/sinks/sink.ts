@@ -21,6 +21,8 @@ export const NOTHING: Taken = { settled: false, refused: 0 };
 /** Where records go. Each has a cursor of its own, so none waits for another. */
 export interface Sink {
   readonly maxRecords: number;
+  /** How long fewer records than that wait for more. Absent: not at all. */
+  readonly lingerMs?: number;
   /** Before the first batch: goes on where the cursor was saved. */
   restore(note: CursorState['note']): void;
   /** Rejects: none of it counts, and everything since the last settled place comes again. */

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { CursorFile } from '../spool/cursor.ts';
+import { HEADER_BYTES, sealRecord } from '../spool/format.ts';
+import { Spool } from '../spool/spool.ts';
+import { SinkRunner } from './runner.ts';
+import { type Batch, NOTHING, type Sink } from './sink.ts';
+
+const HOUR_MS = 3_600_000;
+
+test('few records wait for more, and for the end at most', { timeout: 60_000 }, async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'runner-'));
+  const spool = new Spool({ dir, segmentBytes: 1 << 20, maxBytes: 1 << 24, whenFull: 'drop-oldest', fsync: 'never' });
+  const sizes: number[] = [];
+  let sent = (_count: number): void => {};
+  const sink: Sink = {
+    maxRecords: 10,
+    lingerMs: HOUR_MS,
+    restore: () => {},
+    send: async ({ records }: Batch) => {
+      sizes.push(records.length);
+      sent(records.length);
+      return { settled: true, refused: 0 };
+    },
+    tick: async () => NOTHING,
+    note: () => undefined,
+    close: async () => {},
+  };
+  const runner = new SinkRunner('s', 'test', sink, spool, new CursorFile(join(dir, 's.cursor')), () => 0);
+  const append = (): void => {
+    const record = new Uint8Array(HEADER_BYTES + 2);
+    sealRecord(record, 0, record.length);
+    spool.append(record, 1);
+    runner.notify();
+  };
+  try {
+    const ten = new Promise((resolve) => {
+      sent = resolve;
+    });
+    runner.start();
+    for (let i = 0; i < 10; i++) {
+      append();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(await ten, 10);
+    for (let i = 0; i < 3; i++) append();
+    await runner.stop(30_000);
+    assert.deepEqual(sizes, [10, 3]);
+    assert.equal(runner.figures().backlog, 0);
+  } finally {
+    spool.close();
+    rmSync(dir, { recursive: true, force: true });
+  }
+});

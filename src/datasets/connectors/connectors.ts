@@ -1,5 +1,6 @@
 import { createWriteStream } from 'node:fs';
-import { readFile, rename, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { DatasetsConfig, PostgresConnection, S3Connection } from '../../config/datasets-schema.ts';
@@ -10,7 +11,7 @@ import type { DatasetOrigin } from '../entities/dataset.ts';
 import { decode, encode, formatOf, MEDIA_TYPES } from '../formats/formats.ts';
 import type { ReadOptions } from '../reading.ts';
 import { allowedNewPath, allowedPath } from './files.ts';
-import { download } from './http.ts';
+import { download, upload } from './http.ts';
 import type { SourceSpec, TargetSpec } from './spec.ts';
 
 interface Parts {
@@ -90,6 +91,21 @@ export class Connectors {
           await rename(partial, path);
         } finally {
           await rm(partial, { force: true });
+        }
+        return;
+      }
+      case 'http': {
+        const { url, method, headers } = target;
+        const format = target.format ?? formatOf(url);
+        // Written first: most servers, stores with signed addresses among them, want to know the length.
+        const folder = await mkdtemp(join(tmpdir(), 'switchyard-export-'));
+        try {
+          const path = join(folder, 'rows');
+          await pipeline(encode(format, source), createWriteStream(path, { mode: 0o600 }));
+          const { size } = await stat(path);
+          await upload(url, method, headers, { path, size, mediaType: MEDIA_TYPES[format] }, this.parts.config.http);
+        } finally {
+          await rm(folder, { recursive: true, force: true });
         }
         return;
       }

@@ -1,3 +1,4 @@
+import { createReadStream } from 'node:fs';
 import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { Readable } from 'node:stream';
@@ -28,7 +29,7 @@ export async function download(
     const destination = await resolveDestination(next, { ...policy, subject: 'dataset', setting: 'datasets.http' });
     // What was meant for one host is not told to another one.
     const same = new URL(url).origin === destination.url.origin;
-    const response = await get(destination, same ? headers : {});
+    const response = await ask(destination, 'GET', same ? headers : {});
     const { statusCode = 0, headers: answered } = response;
     if (statusCode >= 300 && statusCode < 400 && answered.location !== undefined) {
       response.destroy();
@@ -51,14 +52,47 @@ export async function download(
   );
 }
 
-function get(
-  { url, address, family }: Destination,
+interface File {
+  path: string;
+  size: number;
+  mediaType: string;
+}
+
+/**
+ * PUT or POST of a whole file to a URL that requests may name; any 2xx is success. Nothing is sent on to another address.
+ * Throws as {@link download}.
+ */
+export async function upload(
+  url: string,
+  method: 'PUT' | 'POST',
   headers: Readonly<Record<string, string>>,
+  { path, size, mediaType }: File,
+  policy: DatasetsConfig['http'],
+): Promise<void> {
+  const destination = await resolveDestination(url, { ...policy, subject: 'dataset', setting: 'datasets.http' });
+  const more = { 'Content-Type': mediaType, ...headers, 'Content-Length': String(size) };
+  const response = await ask(destination, method, more, createReadStream(path));
+  const { statusCode = 0 } = response;
+  response.destroy();
+  if (statusCode >= 200 && statusCode < 300) return;
+  const place = destination.url.origin + destination.url.pathname;
+  throw new SwitchyardError(
+    'failed_precondition',
+    `${place} answered ${statusCode} to the ${method}; correct the address, its access or the method`,
+  );
+}
+
+function ask(
+  { url, address, family }: Destination,
+  method: string,
+  headers: Readonly<Record<string, string>>,
+  body?: Readable,
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const request = (url.protocol === 'https:' ? requestHttps : requestHttp)(
       url,
       {
+        method,
         headers: { ...headers, 'User-Agent': 'switchyard-datasets', 'Accept-Encoding': 'identity' },
         agent: false,
         lookup: (_host, options, found) => {
@@ -76,10 +110,12 @@ function get(
       reject(
         error instanceof SwitchyardError
           ? error
-          : new SwitchyardError('unavailable', `${url.origin} cannot be read: ${error.code ?? error.message}`),
+          : new SwitchyardError('unavailable', `${url.origin} cannot be reached: ${error.code ?? error.message}`),
       ),
     );
-    request.end();
+    request.once('close', () => body?.destroy());
+    if (body === undefined) request.end();
+    else body.once('error', (error) => request.destroy(error)).pipe(request);
   });
 }
 

@@ -84,6 +84,13 @@ export type SourceSpec = z.output<typeof sourceSpec>;
 /** Where an export writes. */
 export const targetSpec = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('file'), path: z.string().min(1), format }),
+  z.strictObject({
+    kind: z.literal('http'),
+    url: z.string().min(1),
+    method: z.enum(['PUT', 'POST']).default('PUT'),
+    headers,
+    format,
+  }),
   z.strictObject({ kind: z.literal('s3'), connection: z.string(), key: z.string().min(1).max(1024), format }),
   z.strictObject({ kind: z.literal('postgres'), connection: z.string(), table }),
   z.strictObject({

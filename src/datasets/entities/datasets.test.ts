@@ -4,12 +4,24 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { after, test } from 'node:test';
 import sharp from 'sharp';
 import { importEnded, openDatasets } from '../../testing/datasets.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'datasets-'));
+/** The last request that brought rows. */
+let received: Record<string, unknown> | undefined;
 const web = createServer((request, response) => {
+  if (request.method !== 'GET') {
+    const { method, url, headers } = request;
+    const type = headers['content-type'];
+    void text(request).then((body) => {
+      received = { method, url, type, length: headers['content-length'], lake: headers['x-lake'], body };
+      response.writeHead(url === '/refused.csv' ? 403 : 201).end();
+    });
+    return;
+  }
   if (request.url === '/data.csv') response.end('a,b\n1,x\n2,y\n');
   else if (request.url === '/moved.csv') response.writeHead(302, { location: 'http://169.254.169.254/latest' }).end();
   else response.writeHead(404).end();
@@ -286,6 +298,32 @@ test('exports write a file of any format into an allowed folder', async () => {
   assert.equal((await server.ok('POST', '/api/v1/datasets/out/versions/1/export', { target })).rows, 3);
   const { id } = await server.ok('POST', '/api/v1/dataset-imports', { name: 'back', source: target });
   assert.equal((await importEnded(server, id)).rows, 3);
+  const put = { kind: 'http', url: `http://${host}/sent.csv?signature=s`, headers: { 'x-lake': 'one' } };
+  await server.ok('POST', '/api/v1/datasets/out/versions/1/export', { target: put });
+  assert.deepEqual(received, {
+    method: 'PUT',
+    url: '/sent.csv?signature=s',
+    type: 'text/csv; charset=utf-8',
+    length: String(CSV.length),
+    lake: 'one',
+    body: CSV,
+  });
+  for (const [http, code, reason] of [
+    [
+      { url: `http://${host}/refused.csv`, method: 'POST' },
+      'failed_precondition',
+      /refused\.csv answered 403 to the POST/,
+    ],
+    [{ url: 'http://127.0.0.1:1/x.csv' }, 'permission_denied', /datasets\.http\.privateHosts/],
+    [{ url: `http://${host}/x.bin` }, 'invalid_argument', /format/],
+    [{ url: 'nowhere' }, 'invalid_argument', /nowhere/],
+  ] as const) {
+    const { json } = await server.call('POST', '/api/v1/datasets/out/versions/1/export', {
+      target: { kind: 'http', ...http },
+    });
+    assert.equal(json.code, code, JSON.stringify(json));
+    assert.match(json.error, reason);
+  }
   const outside = { kind: 'file', path: '/tmp/out.csv' };
   const refused = await server.call('POST', '/api/v1/datasets/out/versions/1/export', { target: outside });
   assert.equal(refused.json.code, 'permission_denied');

@@ -11,6 +11,9 @@ import type { RequestTracer } from '../telemetry/tracing.ts';
 import { byteLength } from '../tensor/placed.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
+/** How soon a clock that was set shows. */
+const CLOCK_MS = 1000;
+
 /** Counts and traces what happened to each request of this gateway thread. */
 export class RequestRecorder implements RequestMetrics {
   readonly block: MetricsBlock;
@@ -21,10 +24,10 @@ export class RequestRecorder implements RequestMetrics {
   /** The version of the last answer, and whether it runs on a GPU. */
   private lastVersion: ServingVersion | undefined;
   private lastOnGpu = false;
-  private lastLogged = 0;
+  private lastLogged = Number.NEGATIVE_INFINITY;
   private unlogged = 0;
-  /** Wall time, good to 10 ms: a last-inference stamp needs no clock call per request. */
-  private epochMs = Date.now();
+  /** Wall time less monotonicMs(): a last-inference stamp needs no clock call per request. */
+  private epochOffset = Date.now() - monotonicMs();
 
   constructor(metrics: ThreadMetrics, tracer: RequestTracer, log: Logger) {
     this.log = log;
@@ -33,8 +36,8 @@ export class RequestRecorder implements RequestMetrics {
     this.tenantNames = new TenantNames(metrics.tenantNames);
     this.tracer = tracer;
     setInterval(() => {
-      this.epochMs = Date.now();
-    }, 10).unref();
+      this.epochOffset = Date.now() - monotonicMs();
+    }, CLOCK_MS).unref();
   }
 
   pending(version: ServingVersion, delta: number): void {
@@ -45,7 +48,8 @@ export class RequestRecorder implements RequestMetrics {
     const { version, context, request } = pending;
     const bytesIn = pending.inputBytes;
     const bytesOut = byteLength(outputs);
-    this.block.recordSuccess(version.metricsRow, now - context.receivedAt, timings, bytesIn, bytesOut, this.epochMs);
+    const time = Math.round(now + this.epochOffset);
+    this.block.recordSuccess(version.metricsRow, now - context.receivedAt, timings, bytesIn, bytesOut, time);
     // A request's share of its batch, by rows. Only the thread pools of this machine count as CPU or GPU time.
     const busy =
       timings === undefined || timings.batchSize === 0
@@ -77,7 +81,8 @@ export class RequestRecorder implements RequestMetrics {
 
   /** The server's own failures reach the log, at most one line a second however many there are. */
   private logInternal(version: ServingVersion, error: SwitchyardError): void {
-    if (this.epochMs - this.lastLogged < 1000) {
+    const now = monotonicMs();
+    if (now - this.lastLogged < 1000) {
       this.unlogged++;
       return;
     }
@@ -86,7 +91,7 @@ export class RequestRecorder implements RequestMetrics {
       { model, version: number, reason: error.message, unlogged: this.unlogged },
       'a request failed inside the server',
     );
-    this.lastLogged = this.epochMs;
+    this.lastLogged = now;
     this.unlogged = 0;
   }
 

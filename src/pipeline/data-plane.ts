@@ -74,7 +74,8 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   private readonly ensembles: EnsembleDriver;
   private readonly options: DataPlaneOptions;
   private readonly dependencies: DataPlaneDependencies;
-  private readonly sweeper: NodeJS.Timeout;
+  /** Runs while a request with a deadline is under way: an idle thread is not woken hundreds of times a second. */
+  private sweeper: NodeJS.Timeout | undefined;
   private onIdle: (() => void) | undefined;
   /** monotonicMs() of the arrival of the answers that observers are being given now; undefined: of none. */
   answeredAt: number | undefined;
@@ -83,8 +84,6 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     this.options = options;
     this.dependencies = dependencies;
     this.ensembles = new EnsembleDriver(this);
-    this.sweeper = setInterval(() => this.sweepDeadlines(), SWEEP_MS);
-    this.sweeper.unref();
   }
 
   currentTable(): ServingTable {
@@ -315,7 +314,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     const joined = features.join(version, request, context);
     if (!(joined instanceof Promise)) return start(joined);
     const waiting = newPending(version, request, context, observer);
-    this.pending.add(waiting);
+    this.track(waiting);
     let inner: Submission | undefined;
     joined.then(
       (found) => {
@@ -363,7 +362,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
 
   private startEnsemble(pending: Pending): Submission {
     const { version, request, context } = pending;
-    this.pending.add(pending);
+    this.track(pending);
     try {
       const running = this.ensembles.start(version, request, context, {
         done: (outputs) => {
@@ -389,7 +388,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     const { metrics } = this.dependencies;
     const begun = monotonicMs();
     pending.cacheKey = cache.key(pending);
-    this.pending.add(pending);
+    this.track(pending);
     const proceed = (found: Tensor[] | undefined): void => {
       if (pending.state === STATE.DONE) return;
       if (found !== undefined) {
@@ -440,7 +439,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       }
     }
     pending.executor = link.id;
-    this.pending.add(pending);
+    this.track(pending);
     this.dependencies.metrics.pending(version, 1);
     link.send(pending);
   }
@@ -509,8 +508,18 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   }
 
   /** An executor that is busy or stuck cannot tell its requests that they are late: the gateway does. */
+  private track(pending: Pending): void {
+    this.pending.add(pending);
+    if (this.pending.withDeadline > 0 && this.sweeper === undefined)
+      this.sweeper = setInterval(() => this.sweepDeadlines(), SWEEP_MS).unref();
+  }
+
   private sweepDeadlines(): void {
-    if (this.pending.withDeadline === 0) return;
+    if (this.pending.withDeadline === 0) {
+      clearInterval(this.sweeper);
+      this.sweeper = undefined;
+      return;
+    }
     const now = monotonicMs();
     this.pending.forEach((pending) => {
       if (pending.context.deadline >= now) return;

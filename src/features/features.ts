@@ -267,11 +267,7 @@ export class Features {
     }
     const columns = readColumns(df, 'df');
     // All of them are checked before any is written.
-    const writes = views.map((view) =>
-      hasWindows(view)
-        ? this.eventWrite(tenant, view, columns, to as Destination)
-        : this.rowWrite(tenant, view, columns, to as Destination),
-    );
+    const writes = views.map((view) => this.writeOf(tenant, view, columns, to as Destination));
     const result: PushResult = { rows: 0, kept: 0 };
     for (const write of writes) {
       const { rows, kept } = await write();
@@ -282,7 +278,8 @@ export class Features {
   }
 
   /** Checks rows; the returned function writes them. Throws invalid_argument. */
-  private rowWrite(tenant: string, view: View, columns: EntityColumns, to: Destination): () => Promise<PushResult> {
+  private writeOf(tenant: string, view: View, columns: EntityColumns, to: Destination): () => Promise<PushResult> {
+    if (hasWindows(view)) return this.eventWrite(tenant, view, columns, to);
     const rows = rowsOf(view, columns, this.parts.config.maxRows, Date.now());
     return async () => {
       if (to !== 'online') await this.offline.append(tenant, view, rows);
@@ -500,11 +497,7 @@ export class Features {
     // Feast's own clients call it so, whatever the source's column is called.
     const time = columns.get('event_timestamp');
     if (!columns.has(view.timestamp) && time !== undefined) columns.set(view.timestamp, time);
-    return (
-      hasWindows(view)
-        ? this.eventWrite(tenant, view, columns, 'online')
-        : this.rowWrite(tenant, view, columns, 'online')
-    )();
+    return this.writeOf(tenant, view, columns, 'online')();
   }
 
   /** Tells the gateways what there is, and reads the topics that views name. */

@@ -173,21 +173,19 @@ const told = (monitor: string, message: string, reason: RegExp): boolean =>
   );
 const jobOf = (row: Lineage): string | null => row.steps.find(({ name }) => name === 'train')?.job ?? null;
 
+/** A champion under a monitor that runs the pipeline again for a cause. */
+async function watched(model: string, retrain: object): Promise<void> {
+  await champion(model);
+  const data = { minRows: 80, since: 'all' };
+  await open.watch(model, { ...SPEC, model, retrain: { pipeline: 'again', data, ...retrain } });
+  await until('it watches the champion', async () => (await monitors.get(model)).version === '1', WAIT_MS);
+}
+
 for (const [cause, { on, almost, event, reason }] of Object.entries(CAUSES))
   test(`${cause} starts a job: not before it is enough, one at a time, after its cooldown, and not for ever`, async () => {
     const go = join(open.under.folder, `go-${cause}`);
     const model = `m-${cause}`;
-    await champion(model);
-    const retrain = {
-      pipeline: 'again',
-      parameters: { go },
-      on,
-      data: { minRows: 80, since: 'all' },
-      cooldown: '1s',
-      breaker: { after: 2 },
-    };
-    await open.watch(model, { ...SPEC, model, retrain });
-    await until('it watches the champion', async () => (await monitors.get(model)).version === '1', WAIT_MS);
+    await watched(model, { on, parameters: { go }, cooldown: '1s', breaker: { after: 2 } });
     // The reference, without labels: these are not a reason yet.
     send(model, 120, { labels: false });
     almost(model);
@@ -261,18 +259,7 @@ for (const [cause, { on, event }] of Object.entries(CAUSES))
     const go = join(open.under.folder, 'go');
     writeFileSync(go, '');
     const model = `b-${cause}`;
-    await champion(model);
-    const retrain = {
-      pipeline: 'again',
-      parameters: { go },
-      on,
-      data: { minRows: 80, since: 'all' },
-      cooldown: '1ms',
-      dailyBudget: 1,
-      breaker: { after: 9 },
-    };
-    await open.watch(model, { ...SPEC, model, retrain });
-    await until('it watches the champion', async () => (await monitors.get(model)).version === '1', WAIT_MS);
+    await watched(model, { on, parameters: { go }, cooldown: '1ms', dailyBudget: 1, breaker: { after: 9 } });
     send(model, 120, { labels: false });
     const again = nowAndThen(() => event(model));
     await until(

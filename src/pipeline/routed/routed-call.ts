@@ -3,7 +3,6 @@ import { requestEnded, requestStarted } from '../../routing/health.ts';
 import type { CompiledRoute } from '../../routing/route-table.ts';
 import { monotonicMs } from '../../shared/clock.ts';
 import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
-import type { RetryBudget } from '../../shared/retry-budget.ts';
 import type { InferRequest, InferResponse, RequestContext, ResponseObserver, Submission } from '../types.ts';
 import { causeOf, outcomeOf } from './outcome.ts';
 import type { DecisionRecord, FinishedRequest } from './record.ts';
@@ -21,7 +20,6 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   response: InferResponse | undefined;
   private readonly plane: RoutedDataPlane;
   private readonly route: CompiledRoute;
-  private readonly budget: RetryBudget;
   private readonly observer: ResponseObserver;
   private readonly assigned: number;
   private readonly keepInputs: boolean;
@@ -46,7 +44,6 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     const route = decision.route as CompiledRoute;
     this.plane = plane;
     this.route = route;
-    this.budget = route.retries;
     this.record = record;
     this.request = request;
     this.context = context;
@@ -85,7 +82,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   /** `shadow`: gets a copy of the request, after the request itself is on its way. */
   start(shadow: ShadowCall | undefined): this {
     this.copy = shadow;
-    this.budget.started();
+    this.route.retries.started();
     this.attempt();
     shadow?.start(this.request);
     return this;
@@ -164,7 +161,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     this.tried |= 1 << this.variant;
     const next = nextFallback(route, this.assigned, this.plane.eligible(route), this.tried);
     if ((this.tried & (1 << next)) !== 0) return false;
-    if (!this.retrying && !this.budget.tryRetry()) return false;
+    if (!this.retrying && !this.route.retries.tryRetry()) return false;
     this.retrying = true;
     this.record.fallbacks.push({ variant: route.variants[this.variant].name, cause });
     this.variant = next;
@@ -178,8 +175,8 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     this.done = true;
     this.inner = undefined;
     const { route, record, context } = this;
-    this.budget.ended();
-    if (this.retrying) this.budget.retried();
+    this.route.retries.ended();
+    if (this.retrying) this.route.retries.retried();
     record.model = route.variants[this.variant].model;
     record.version = response?.version ?? '';
     record.status = status;

@@ -47,7 +47,7 @@ export type LearningRecord = Pick<
   | 'pmf'
   | 'proposed'
   | 'snapshotVersion'
-  | 'context'
+  | 'features'
   | 'status'
   | 'latencyMs'
 >;

@@ -112,7 +112,7 @@ export class RouteRecorder implements DecisionTap {
       pmf: record.pmf,
       proposed: record.proposed,
       snapshotVersion: record.snapshotVersion,
-      context: record.context,
+      features: record.features,
       status: record.status,
       latencyMs: record.latencyMs,
     });

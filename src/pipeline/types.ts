@@ -73,9 +73,9 @@ export interface RequestHeaders {
 /** Who answered, and by which decision. */
 export interface Served {
   /** Of the decision record; rewards refer to it. */
-  id: string;
-  variant: string;
-  version: string;
+  readonly id: string;
+  readonly variant: string;
+  readonly version: string;
   /** Inputs that the feature store added, and what validation noted, for the record. */
   joined?: Tensor[];
   /** What does not fit the model's schema: "field:RULE, …"; the field names are from its configuration. */

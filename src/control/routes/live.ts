@@ -89,7 +89,7 @@ export function learnFrom(live: LiveRoute, record: LearningRecord): void {
     return;
   }
   const arm = armNames(live.document).indexOf(record.assigned);
-  if (arm >= 0) live.join.decided(record.id, record.time, { arm, context: record.context });
+  if (arm >= 0) live.join.decided(record.id, record.time, { arm, context: record.features });
 }
 
 /** Learns what has waited long enough. */

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../../shared/errors.ts';
-import type { InferRequest, InferResponse, RequestContext, Timings } from '../types.ts';
+import type { InferRequest, InferResponse, RequestContext } from '../types.ts';
 
 /**
  * What was decided for one request, and what came of it. One per request of a routed model, failures and sheds
@@ -7,50 +7,49 @@ import type { InferRequest, InferResponse, RequestContext, Timings } from '../ty
  */
 export interface DecisionRecord {
   /** Returned to the client as x-switchyard-id. */
-  id: string;
+  readonly id: string;
   /** Milliseconds since 1970. */
-  time: number;
-  route: string;
+  readonly time: number;
+  readonly route: string;
   /** What the client asked for. */
-  requestedModel: string;
-  requestedVersion: string;
-  protocol: RequestContext['protocol'];
-  tenant: string;
+  readonly requestedModel: string;
+  readonly requestedVersion: string;
+  readonly protocol: RequestContext['protocol'];
+  readonly tenant: string;
   /** The client's own id of the request. */
-  requestId: string;
+  readonly requestId: string;
   /** Of the route's state that decided, and of the policy's snapshot (−1: no policy). */
-  stateVersion: number;
-  snapshotVersion: number;
+  readonly stateVersion: number;
+  readonly snapshotVersion: number;
   /** Names of variants that could be served. */
-  eligible: readonly string[];
+  readonly eligible: readonly string[];
   /** Probability of each of the route's variants, in their order: `assigned` was drawn from it. */
-  pmf: readonly number[];
+  readonly pmf: readonly number[];
   /** Of `assigned`, in `pmf`. */
-  propensity: number;
-  assigned: string;
-  served: string;
+  readonly propensity: number;
+  readonly assigned: string;
+  readonly served: string;
   /** The part it plays for the analysis, and whether analyses may count it. */
-  role: 'stable' | 'control' | 'candidate' | 'arm';
-  analysed: boolean;
+  readonly role: 'stable' | 'control' | 'candidate' | 'arm';
+  readonly analysed: boolean;
   /** Index of the override that decided; −1: none. */
-  override: number;
+  readonly override: number;
   /** −1: no bucket was involved. */
-  bucket: number;
+  readonly bucket: number;
   /** Why another variant than the assigned one was served, or no policy was asked; '' = neither. */
-  detour: string;
+  readonly detour: string;
   /** Causes of the attempts that failed before the one that counts. */
-  fallbacks: { variant: string; cause: string }[];
+  readonly fallbacks: readonly { variant: string; cause: string }[];
   /** Apprentice mode: what the policy would have served, and its distribution. */
-  proposed: { variant: string; pmf: number[] } | undefined;
+  readonly proposed: { variant: string; pmf: number[] } | undefined;
   /** Contextual bandits: the features a reward is learnt with. */
-  context: number[] | undefined;
+  readonly features: number[] | undefined;
   /** Of the served variant; version '' when nothing was reached. */
-  model: string;
-  version: string;
-  status: 'ok' | ErrorCode;
+  readonly model: string;
+  readonly version: string;
+  readonly status: 'ok' | ErrorCode;
   /** From the first byte to the answer. */
-  latencyMs: number;
-  timings: Timings | undefined;
+  readonly latencyMs: number;
 }
 
 /** Takes every record when its request is over. Runs on the gateway thread: keep it short, and do not throw. */

@@ -3,28 +3,52 @@ import { requestEnded, requestStarted } from '../../routing/health.ts';
 import type { CompiledRoute } from '../../routing/route-table.ts';
 import { monotonicMs } from '../../shared/clock.ts';
 import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
-import type { InferRequest, InferResponse, RequestContext, ResponseObserver, Submission } from '../types.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { InferRequest, InferResponse, RequestContext, ResponseObserver, Served, Submission } from '../types.ts';
 import { causeOf, outcomeOf } from './outcome.ts';
 import type { DecisionRecord, FinishedRequest } from './record.ts';
 import type { RoutedDataPlane } from './routed-data-plane.ts';
 import type { ShadowCall } from './shadow-call.ts';
 
+const NO_FALLBACKS: DecisionRecord['fallbacks'] = [];
+
 /**
- * One request of a route: asks the decided variant, then its fallbacks as far as the route and its retry budget allow,
- * and closes the record. It is the inner data plane's observer and the transport's submission itself.
+ * One request of a route: asks the decided variant, then its fallbacks as far as the route and its retry budget allow.
+ * It is its own decision record, what the client is told of it, the inner data plane's observer and the transport's
+ * submission: an object for each would cost more than deciding does. What the route knows of a decision is asked of
+ * the route.
  */
-export class RoutedCall implements ResponseObserver, Submission, FinishedRequest {
-  readonly record: DecisionRecord;
+export class RoutedCall implements ResponseObserver, Submission, FinishedRequest, DecisionRecord, Served {
+  readonly id: string;
+  readonly time: number;
   readonly request: InferRequest;
   readonly context: RequestContext;
+  readonly stateVersion: number;
+  readonly snapshotVersion: number;
+  readonly pmf: readonly number[];
+  readonly role: DecisionRecord['role'];
+  readonly analysed: boolean;
+  readonly override: number;
+  readonly bucket: number;
+  readonly detour: string;
+  readonly proposed: DecisionRecord['proposed'];
+  readonly features: number[] | undefined;
+  fallbacks = NO_FALLBACKS;
+  version = '';
   response: InferResponse | undefined;
+  status: DecisionRecord['status'] = 'ok';
+  latencyMs = 0;
+  /** The feature store's part and validation's, see {@link Served}. */
+  joined: Tensor[] | undefined;
+  anomalies: string | undefined;
   private readonly plane: RoutedDataPlane;
-  private readonly route: CompiledRoute;
+  private readonly compiled: CompiledRoute;
   private readonly observer: ResponseObserver;
-  private readonly assigned: number;
   private readonly keepInputs: boolean;
-  private variant: number;
-  /** Mask of the variants that failed. */
+  /** As a mask, like `tried`: the variants that failed. */
+  private readonly eligibleMask: number;
+  private readonly assignedIndex: number;
+  private servedIndex: number;
   private tried = 0;
   private retrying = false;
   private answered = false;
@@ -33,66 +57,117 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   private inner: Submission | undefined;
   private copy: ShadowCall | undefined;
 
+  /** Copies of `decision` what outlives the request. */
   constructor(
     plane: RoutedDataPlane,
+    id: string,
+    time: number,
     decision: Decision,
-    record: DecisionRecord,
     request: InferRequest,
     context: RequestContext,
     observer: ResponseObserver,
   ) {
     const route = decision.route as CompiledRoute;
-    this.plane = plane;
-    this.route = route;
-    this.record = record;
+    this.id = id;
+    this.time = time;
     this.request = request;
     this.context = context;
+    this.stateVersion = decision.stateVersion;
+    this.snapshotVersion = decision.snapshotVersion;
+    this.pmf = decision.pmf === route.live.pmf ? route.live.shares : Array.from(decision.pmf);
+    this.role = decision.role;
+    this.analysed = decision.analysed;
+    this.override = decision.override;
+    this.bucket = decision.bucket;
+    this.detour = decision.detour;
+    this.proposed =
+      decision.proposed < 0
+        ? undefined
+        : { variant: route.names[decision.proposed], pmf: Array.from(decision.proposedPmf) };
+    this.features = decision.context.length === 0 ? undefined : Array.from(decision.context);
+    this.plane = plane;
+    this.compiled = route;
     this.observer = observer;
-    this.assigned = decision.assigned;
-    this.variant = decision.served;
+    this.eligibleMask = decision.eligible;
+    this.assignedIndex = decision.assigned;
+    this.servedIndex = decision.served;
     this.keepInputs =
       decision.shadow >= 0 || route.fallbacks[decision.assigned].length > 0 || plane.logs(route.name, request.model);
-    context.served = { id: record.id, variant: record.served, version: '' };
-  }
-
-  get id(): string {
-    return this.record.id;
-  }
-
-  get time(): number {
-    return this.record.time;
-  }
-
-  get status(): DecisionRecord['status'] {
-    return this.record.status;
-  }
-
-  get latencyMs(): number {
-    return this.record.latencyMs;
+    context.served = this;
   }
 
   get decision(): DecisionRecord {
-    return this.record;
+    return this;
   }
 
   get shadow(): string {
     return '';
   }
 
+  get route(): string {
+    return this.compiled.name;
+  }
+
+  get requestedModel(): string {
+    return this.request.model;
+  }
+
+  get requestedVersion(): string {
+    return this.request.version;
+  }
+
+  get protocol(): RequestContext['protocol'] {
+    return this.context.protocol;
+  }
+
+  get tenant(): string {
+    return this.context.tenant;
+  }
+
+  get requestId(): string {
+    return this.request.id;
+  }
+
+  get eligible(): readonly string[] {
+    const { names, health } = this.compiled;
+    if (this.eligibleMask === health.all) return names;
+    return names.filter((_, i) => (this.eligibleMask & (1 << i)) !== 0);
+  }
+
+  get propensity(): number {
+    return this.pmf[this.assignedIndex];
+  }
+
+  get assigned(): string {
+    return this.compiled.names[this.assignedIndex];
+  }
+
+  get served(): string {
+    return this.compiled.names[this.servedIndex];
+  }
+
+  get variant(): string {
+    return this.served;
+  }
+
+  get model(): string {
+    return this.compiled.variants[this.servedIndex].model;
+  }
+
   /** `shadow`: gets a copy of the request, after the request itself is on its way. */
   start(shadow: ShadowCall | undefined): this {
     this.copy = shadow;
-    this.route.retries.started();
+    this.compiled.retries.started();
     this.attempt();
     shadow?.start(this.request);
     return this;
   }
 
   private attempt(): void {
-    const { route, context, request } = this;
-    const variant = route.variants[this.variant];
+    const { compiled, context, request } = this;
+    const variant = compiled.variants[this.servedIndex];
     const attempt = ++this.attempts;
-    requestStarted(route.health, this.variant);
+    requestStarted(compiled.health, this.servedIndex);
     try {
       // Named one by one: copying an object of unknown shape costs more than deciding.
       const asked: InferRequest = {
@@ -113,7 +188,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
 
   /** The context of an attempt, which the route's timeout may end before the client's deadline. */
   private bounded(context: RequestContext): RequestContext {
-    const { timeout } = this.route.spec.resilience;
+    const { timeout } = this.compiled.spec.resilience;
     if (timeout === undefined) return context;
     return { ...context, deadline: Math.min(context.deadline, monotonicMs() + timeout) };
   }
@@ -122,11 +197,10 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     if (this.done) return;
     this.answered = true;
     if (this.response === undefined || response.outputs.length > 0) this.response = response;
-    const { served } = this.context;
-    if (served !== undefined) served.version = response.version;
+    this.version = response.version;
     if (final) {
-      const now = monotonicMs();
-      requestEnded(this.route.health, this.variant, 'ok', now);
+      const now = this.plane.inner.answeredAt ?? monotonicMs();
+      requestEnded(this.compiled.health, this.servedIndex, 'ok', now);
       this.end('ok', response, now);
       this.copy?.primaryAnswered(response);
     }
@@ -136,7 +210,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   onError(error: SwitchyardError): void {
     if (this.done) return;
     const now = monotonicMs();
-    requestEnded(this.route.health, this.variant, outcomeOf(error), now);
+    requestEnded(this.compiled.health, this.servedIndex, outcomeOf(error), now);
     if (this.fallBack(error, now)) return;
     this.end(error.code, undefined, now);
     this.copy?.primaryFailed();
@@ -146,7 +220,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   cancel(): void {
     if (this.done) return;
     const now = monotonicMs();
-    requestEnded(this.route.health, this.variant, 'forgotten', now);
+    requestEnded(this.compiled.health, this.servedIndex, 'forgotten', now);
     const inner = this.inner;
     this.end('cancelled', undefined, now);
     this.copy?.primaryFailed();
@@ -154,19 +228,17 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   }
 
   private fallBack(error: SwitchyardError, now: number): boolean {
-    const { route } = this;
+    const { compiled } = this;
     const cause = causeOf(error);
-    if (cause === undefined || !route.fallbackOn.has(cause) || this.answered) return false;
+    if (cause === undefined || !compiled.fallbackOn.has(cause) || this.answered) return false;
     if (now >= this.context.deadline) return false;
-    this.tried |= 1 << this.variant;
-    const next = nextFallback(route, this.assigned, this.plane.eligible(route), this.tried);
+    this.tried |= 1 << this.servedIndex;
+    const next = nextFallback(compiled, this.assignedIndex, this.plane.eligible(compiled), this.tried);
     if ((this.tried & (1 << next)) !== 0) return false;
-    if (!this.retrying && !this.route.retries.tryRetry()) return false;
+    if (!this.retrying && !compiled.retries.tryRetry()) return false;
     this.retrying = true;
-    this.record.fallbacks.push({ variant: route.variants[this.variant].name, cause });
-    this.variant = next;
-    this.record.served = route.variants[next].name;
-    if (this.context.served !== undefined) this.context.served.variant = this.record.served;
+    this.fallbacks = [...this.fallbacks, { variant: this.served, cause }];
+    this.servedIndex = next;
     this.attempt();
     return true;
   }
@@ -174,14 +246,11 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   private end(status: DecisionRecord['status'], response: InferResponse | undefined, now: number): void {
     this.done = true;
     this.inner = undefined;
-    const { route, record, context } = this;
-    this.route.retries.ended();
-    if (this.retrying) this.route.retries.retried();
-    record.model = route.variants[this.variant].model;
-    record.version = response?.version ?? '';
-    record.status = status;
-    record.latencyMs = now - context.receivedAt;
-    record.timings = response?.timings;
+    const { retries } = this.compiled;
+    retries.ended();
+    if (this.retrying) retries.retried();
+    this.status = status;
+    this.latencyMs = now - this.context.receivedAt;
     this.plane.decided(this, response);
   }
 }

@@ -163,7 +163,8 @@ test('without a fallback the error is the answer, and is on record', async () =>
   const { error, context } = await ask();
   assert.match(String(error), /the weights are gone/);
   assert.equal(records[0].status, 'internal');
-  assert.deepEqual(context.served, { id: 'id0', variant: 'next', version: '' });
+  const { id, variant, version } = context.served!;
+  assert.deepEqual({ id, variant, version }, { id: 'id0', variant: 'next', version: '' });
 });
 
 test('a slow variant is given up after its timeout, but not after the deadline of the request', async () => {

@@ -16,7 +16,6 @@ import type {
   Submission,
 } from '../types.ts';
 import { DirectCall } from './direct-call.ts';
-import { newRecord } from './new-record.ts';
 import type {
   DecisionRecord,
   DecisionTap,
@@ -119,9 +118,8 @@ export class RoutedDataPlane implements DataPlane {
     )
       return this.inferDirectly(request, context, observer);
     const { newId, wallClock } = this.dependencies;
-    const record = newRecord(newId(), wallClock(), decision, request, context);
-    const shadow = decision.shadow < 0 ? undefined : this.shadowOf(decision, record, context);
-    return new RoutedCall(this, decision, record, request, context, observer).start(shadow);
+    const call = new RoutedCall(this, newId(), wallClock(), decision, request, context, observer);
+    return call.start(decision.shadow < 0 ? undefined : this.shadowOf(decision, call, context));
   }
 
   private inferDirectly(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
@@ -164,7 +162,7 @@ export class RoutedDataPlane implements DataPlane {
   }
 
   decided(call: RoutedCall, response: InferResponse | undefined): void {
-    for (const tap of this.dependencies.taps) tap.decided(call.record, call.request, response);
+    for (const tap of this.dependencies.taps) tap.decided(call, call.request, response);
     this.dependencies.log?.finished(call);
   }
 

@@ -2,7 +2,7 @@
 # Runs the fuzzers of native/ with the address and undefined-behaviour sanitizers:  .ci/fuzz.sh SECONDS
 # The codecs once as they are built for this processor and once without its vector instructions, then the gRPC server,
 # then the shared sessions of ONNX Runtime, then the stager of GPUs over a fake device.
-# Each for SECONDS / 2. Finds are left in native/build/.
+# Each for SECONDS. Finds are left in native/build/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=$1
@@ -21,7 +21,7 @@ fuzz() {
   "$compiler" -std=c++17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Inative/src \
     ${parts[0]} ${parts[1]} -o "$work/fuzz"
   # shellcheck disable=SC2086
-  "$work/fuzz" -max_total_time=$((seconds / 2)) -max_len=4096 ${parts[2]} -verbosity=0 -print_final_stats=1 \
+  "$work/fuzz" -max_total_time="$seconds" -max_len=4096 ${parts[2]} -verbosity=0 -print_final_stats=1 \
     -artifact_prefix="$work/" "$work/corpus" "$corpus"
 }
 

@@ -76,7 +76,7 @@ export class BatchRunner {
     } catch (error) {
       return { error };
     } finally {
-      if (items.length === 1) loaded.running.delete(items[0].id);
+      if (items.length === 1) loaded.running.delete(items[0]);
     }
     loaded.latency.observe(paddedRows, inferEnd - start);
     const indices = outputs.map((output) => loaded.outputNames.indexOf(output.name));
@@ -151,7 +151,7 @@ export class BatchRunner {
     } catch (error) {
       this.outbox.error(item.gateway, item.id, error);
     } finally {
-      loaded.running.delete(item.id);
+      loaded.running.delete(item);
     }
     this.record(loaded, item.rows, 0, monotonicMs() - start, 0);
   }
@@ -181,7 +181,7 @@ export class BatchRunner {
       options.signal = abort.signal;
       if (items.length === 1) {
         items[0].abort = abort;
-        loaded.running.set(items[0].id, items[0]);
+        loaded.running.add(items[0]);
       }
     }
     return options;

@@ -180,8 +180,11 @@ export class ExecutorCore {
       this.outbox.end(gateway, id);
       return;
     }
-    const running = loaded.running.get(id);
-    if (running !== undefined && running.gateway === gateway) running.abort?.abort();
+    for (const running of loaded.running) {
+      if (running.id !== id || running.gateway !== gateway) continue;
+      running.abort?.abort();
+      return;
+    }
   }
 
   /** Starts one batch of the most urgent model that may run. False: nothing can start now. */

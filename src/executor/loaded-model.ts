@@ -29,8 +29,8 @@ export class LoadedModel {
   readonly metricsRow: number;
   readonly latency = new LatencyModel();
   readonly queue: ModelQueue<ExecutorItem>;
-  /** Requests running on a backend that can still be told to stop, by id. */
-  readonly running = new Map<number, ExecutorItem>();
+  /** Requests running on a backend that can still be told to stop. Ids are each gateway thread's own: no key by themselves. */
+  readonly running = new Set<ExecutorItem>();
   readonly poison = new PoisonPolicy();
   readonly onGpu: boolean;
   readonly outputNames: string[];

@@ -5,6 +5,8 @@ export interface SliceActivity {
   route: string;
   /** Served, not assigned. */
   variant: string;
+  /** Another one than served where that one failed or was ejected. */
+  assigned: string;
   /** '' when no version was reached. */
   version: string;
   role: DecisionRecord['role'];
@@ -50,7 +52,10 @@ export type LearningRecord = Pick<
   | 'features'
   | 'status'
   | 'latencyMs'
->;
+> & {
+  /** The assigned variant failed, and others were asked after it. */
+  failedOver: boolean;
+};
 
 /** A gateway thread's report to the control thread. */
 export interface RouteActivity {

@@ -15,7 +15,7 @@ interface Slice extends Omit<SliceActivity, 'latency'> {
 }
 
 /**
- * Sums up this gateway thread's decisions per route, variant and role, and hands them over in bulk: what canary gates,
+ * Sums up this gateway thread's decisions per route, variant (served and assigned) and role, and hands them over in bulk: what canary gates,
  * experiments, bandits and metrics work on, without a message per request.
  */
 export class RouteRecorder implements DecisionTap {
@@ -79,18 +79,18 @@ export class RouteRecorder implements DecisionTap {
     return activity;
   }
 
-  private sliceOf({ route, served, version, role, analysed }: DecisionRecord): Slice {
+  private sliceOf({ route, served, assigned, version, role, analysed }: DecisionRecord): Slice {
     let slices = this.slices.get(route);
     if (slices === undefined) {
       slices = [];
       this.slices.set(route, slices);
     }
     for (const slice of slices) {
-      if (slice.variant === served && slice.version === version && slice.role === role && slice.analysed === analysed)
-        return slice;
+      if (slice.variant !== served || slice.assigned !== assigned || slice.version !== version) continue;
+      if (slice.role === role && slice.analysed === analysed) return slice;
     }
     const counts = { requests: 0, errors: 0, clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0 };
-    const slice = { route, variant: served, version, role, analysed, ...counts, tally: new LatencyTally() };
+    const slice = { route, variant: served, assigned, version, role, analysed, ...counts, tally: new LatencyTally() };
     slices.push(slice);
     this.sliceCount++;
     return slice;
@@ -115,17 +115,18 @@ export class RouteRecorder implements DecisionTap {
       features: record.features,
       status: record.status,
       latencyMs: record.latencyMs,
+      failedOver: record.fallbacks.some(({ variant }) => variant === record.assigned),
     });
   }
 }
 
 /** What a slice counted, after which it counts from 0. */
 function report(slice: Slice): SliceActivity {
-  const { route, variant, version, role, analysed, requests, errors, clientErrors, sheds, cancelled, fallbacks } =
-    slice;
+  const { route, variant, assigned, version, role, analysed } = slice;
+  const { requests, errors, clientErrors, sheds, cancelled, fallbacks } = slice;
   const counts = { requests, errors, clientErrors, sheds, cancelled, fallbacks };
   const latency = slice.tally.encode();
   slice.requests = slice.errors = slice.clientErrors = slice.sheds = slice.cancelled = slice.fallbacks = 0;
   slice.tally.clear();
-  return { route, variant, version, role, analysed, ...counts, latency };
+  return { route, variant, assigned, version, role, analysed, ...counts, latency };
 }

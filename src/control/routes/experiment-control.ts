@@ -1,6 +1,6 @@
 import type { RouteSpec } from '../../config/route-schema.ts';
 import { type ArmData, compareArms } from '../../experiments/ab/results.ts';
-import { newHistogram } from '../../experiments/statistics/latency-histogram.ts';
+import { addHistogram, newHistogram } from '../../experiments/statistics/latency-histogram.ts';
 import { NO_MOMENTS } from '../../experiments/statistics/moments.ts';
 import { lookAtRatio, NO_RATIO_EVIDENCE, ratioPValue } from '../../experiments/statistics/sample-ratio.ts';
 import type { Contribution } from './contribution.ts';
@@ -85,22 +85,33 @@ function countsOf(spec: RouteSpec, data: Contribution, under?: readonly number[]
   const weights = under ?? Object.values(split);
   return Object.keys(split).map((name) => {
     if (spec.unit === undefined)
-      return sliceOf(data.sums, (slice) => slice.variant === name && slice.analysed)?.requests ?? 0;
+      return sliceOf(data.sums, (slice) => slice.assigned === name && slice.analysed)?.requests ?? 0;
     let seen = 0;
     for (const bucket of data.seen.get(seenKey(weights, name)) ?? []) seen += bucket;
     return seen;
   });
 }
 
+/**
+ * An arm is what was assigned to it, whoever answered (intention to treat): latencies are as clients waited, a failed
+ * first attempt included. A failure of the arm's variant is its error though another variant answered after it, so that
+ * no fallback hides a failing arm. What was detoured because the variant was ejected says nothing of its error rate.
+ */
 function armData(name: string, data: Contribution): ArmData {
-  const slice = sliceOf(data.sums, ({ variant, role, analysed }) => variant === name && role === 'arm' && analysed);
-  return {
-    name,
-    requests: slice === undefined ? 0 : slice.requests - slice.sheds - slice.cancelled - slice.clientErrors,
-    errors: slice?.errors ?? 0,
-    latency: slice?.latency ?? newHistogram(),
-    rewards: data.rewards.get(name) ?? NO_MOMENTS,
-  };
+  const latency = newHistogram();
+  const arm: ArmData = { name, requests: 0, errors: 0, latency, rewards: data.rewards.get(name) ?? NO_MOMENTS };
+  for (const slice of data.sums.slices.values()) {
+    if (slice.assigned !== name || slice.role !== 'arm' || !slice.analysed) continue;
+    addHistogram(latency, slice.latency);
+    if (slice.variant !== name) {
+      arm.requests += slice.fallbacks;
+      arm.errors += slice.fallbacks;
+      continue;
+    }
+    arm.requests += slice.requests - slice.sheds - slice.cancelled - slice.clientErrors;
+    arm.errors += slice.errors;
+  }
+  return arm;
 }
 
 function shares(weights: readonly number[]): string {

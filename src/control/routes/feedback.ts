@@ -34,6 +34,7 @@ const MESSAGES: Record<Exclude<EventResult, 'accepted' | 'forwarded'>, string> =
   expired: 'the decision was learnt from already: the reward came after the reward.wait of its route',
   duplicate: 'a reward for this decision was counted before',
   notANumber: 'the reward is not a number',
+  failedOver: 'the arm that was chosen failed and another variant answered: the arm learns its default reward',
   outOfRange: 'the reward lies outside the reward.range of its route',
   malformed: 'an event is {"id": text, "reward": number, "event": text or absent}',
 };

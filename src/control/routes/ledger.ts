@@ -78,13 +78,15 @@ export function addSums(into: RouteSums, other: RouteSums): void {
 
 /** Latencies come as they are, or encoded: added in place then, without a histogram of their own in between. */
 function addSlice({ slices }: RouteSums, slice: SliceSums | Omit<SliceActivity, 'route'>): void {
-  const key = (version: string) => `${slice.variant}\n${version}\n${slice.role}\n${slice.analysed}`;
+  // Sums that were kept by an earlier version of the program do not say.
+  const assigned = slice.assigned ?? slice.variant;
+  const key = (version: string) => `${slice.variant}\n${assigned}\n${version}\n${slice.role}\n${slice.analysed}`;
   let found = slices.get(key(slice.version));
   if (found === undefined) {
     const version = slices.size < MAX_SLICES ? slice.version : '';
     found = slices.get(key(version));
     if (found === undefined) {
-      found = { ...slice, version, ...NO_REQUESTS, latency: newHistogram() };
+      found = { ...slice, assigned, version, ...NO_REQUESTS, latency: newHistogram() };
       slices.set(key(version), found);
     }
   }

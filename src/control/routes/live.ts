@@ -70,7 +70,11 @@ function armNames({ spec }: RouteDocument): string[] {
   return spec.strategy.bandit?.arms ?? Object.keys(spec.strategy.experiment?.split ?? {});
 }
 
-/** Takes in one decision, if it may be learnt from: another variant's answer says nothing of the assigned one. */
+/**
+ * Takes in one decision, if it may be learnt from. Experiments count it for the arm it was assigned to, whoever
+ * answered. A bandit learns the default reward of an arm that failed, though another variant answered after it: that
+ * one's reward says nothing of the arm. Of a decision that was detoured otherwise it learns nothing.
+ */
 export function learnFrom(live: LiveRoute, record: LearningRecord): void {
   if (live.join === undefined || !record.analysed || record.status === 'cancelled') return;
   const { experiment } = live.document.spec.strategy;
@@ -84,12 +88,13 @@ export function learnFrom(live: LiveRoute, record: LearningRecord): void {
     seen[record.bucket] = 1;
     live.stirred = true;
   }
-  if (record.assigned !== record.served) {
+  const detoured = experiment === undefined && record.assigned !== record.served;
+  if (detoured && !record.failedOver) {
     count(live, 'detoured');
     return;
   }
   const arm = armNames(live.document).indexOf(record.assigned);
-  if (arm >= 0) live.join.decided(record.id, record.time, { arm, context: record.features });
+  if (arm >= 0) live.join.decided(record.id, record.time, { arm, context: record.features, failed: detoured });
 }
 
 /** Learns what has waited long enough. */

@@ -8,6 +8,8 @@ export type RewardResult =
   | 'unknown'
   | 'expired'
   | 'duplicate'
+  /** For an answer of another variant than the arm that was chosen, which failed. */
+  | 'failedOver'
   | 'notANumber'
   | 'outOfRange';
 
@@ -15,6 +17,8 @@ export type RewardResult =
 export interface Awaiting {
   arm: number;
   context: number[] | undefined;
+  /** The arm failed, and another variant answered: its reward is the default, whatever comes. */
+  failed?: boolean;
 }
 
 interface Pending extends Awaiting {
@@ -58,12 +62,12 @@ export class RewardJoin {
     return this.pending.size;
   }
 
-  decided(id: string, time: number, { arm, context }: Awaiting): void {
+  decided(id: string, time: number, { arm, context, failed = false }: Awaiting): void {
     if (this.pending.size >= this.limit) {
       this.lost++;
       return;
     }
-    this.pending.set(id, { arm, context, due: time + this.spec.wait, count: 0, value: 0, events: undefined });
+    this.pending.set(id, { arm, context, failed, due: time + this.spec.wait, count: 0, value: 0, events: undefined });
   }
 
   knows(id: string): boolean {
@@ -76,6 +80,7 @@ export class RewardJoin {
     if (found === undefined) return this.knows(id) ? 'expired' : 'unknown';
     if (found.due <= now) return 'expired';
     if (Number.isNaN(reward)) return 'notANumber';
+    if (found.failed) return 'failedOver';
     if (reward < range[0] || reward > range[1]) return 'outOfRange';
     if (found.count > 0 && aggregate === 'first') return 'duplicate';
     if (event !== undefined) {

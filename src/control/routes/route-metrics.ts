@@ -111,8 +111,8 @@ function slices(name: string, help: string, value: (slice: SliceSums) => number)
   };
 }
 
-function sliceLabels(live: LiveRoute, { variant, version, role, analysed }: SliceSums): string {
-  return labels({ route: live.name, variant, version, role, analysed: String(analysed) });
+function sliceLabels(live: LiveRoute, { variant, assigned, version, role, analysed }: SliceSums): string {
+  return labels({ route: live.name, variant, version, role, analysed: String(analysed), assigned });
 }
 
 function latencyLines(live: LiveRoute): string[] {

@@ -71,8 +71,13 @@ export class RequestRecorder implements RequestMetrics {
     if (this.tracer.enabled) this.trace(version, request, context, now, timings, undefined);
   }
 
-  failure(version: ServingVersion, request: InferRequest, context: RequestContext, error: SwitchyardError): void {
-    const now = monotonicMs();
+  failure(
+    version: ServingVersion,
+    request: Pick<InferRequest, 'id'>,
+    context: RequestContext,
+    error: SwitchyardError,
+    now: number = monotonicMs(),
+  ): void {
     this.block.recordFailure(version.metricsRow, error.code, now - context.receivedAt, 0);
     this.tenants.record(this.tenantNames.slotOf(context.tenant), false, 0, 0, 0, 0);
     if (error.code === 'internal') this.logInternal(version, error);
@@ -105,7 +110,7 @@ export class RequestRecorder implements RequestMetrics {
 
   private trace(
     version: ServingVersion,
-    request: InferRequest,
+    request: Pick<InferRequest, 'id'>,
     context: RequestContext,
     endedAt: number,
     timings: Timings | undefined,

@@ -73,19 +73,24 @@ async function build() {
   const door = new Door();
   const recorder = new RequestRecorder(data.metrics, tracer, log.logger);
   const used = new Set<string>();
+  const reportUsed = (): void => {
+    if (used.size === 0) return;
+    post({ kind: 'used', models: [...used] });
+    used.clear();
+  };
   const dataPlane = new GatewayDataPlane(config.limits, {
     metrics: recorder,
     cache: cache === undefined ? undefined : pipelineCache(cache),
     features: features.joiner,
     door,
-    demand: (model) => client.demand(model),
+    demand: (model) => {
+      // First what is in use: loading one step of an ensemble must not evict another.
+      reportUsed();
+      return client.demand(model);
+    },
     onUsed: config.models.memoryBudgetBytes > 0 ? (model) => used.add(model) : undefined,
   });
-  setInterval(() => {
-    if (used.size === 0) return;
-    post({ kind: 'used', models: [...used] });
-    used.clear();
-  }, USED_INTERVAL_MS).unref();
+  setInterval(reportUsed, USED_INTERVAL_MS).unref();
 
   const tap =
     data.eventLog === undefined

@@ -15,6 +15,7 @@ import type {
   DataPlane,
   InferRequest,
   InferResponse,
+  ModelWaiter,
   RequestContext,
   ResponseObserver,
   ServingModel,
@@ -24,13 +25,21 @@ import type {
   Timings,
 } from './types.ts';
 import { outputMask, validateRequest } from './validate.ts';
+import { type Waiter, WaitingRoom } from './waiting-room.ts';
 
 /** Where requests are counted; this gateway thread's metrics block. */
 export interface RequestMetrics {
   pending(version: ServingVersion, delta: number): void;
   /** `now`: monotonicMs() of the answer. */
   success(pending: Pending, outputs: readonly Tensor[], timings: Timings | undefined, now: number): void;
-  failure(version: ServingVersion, request: InferRequest, context: RequestContext, error: SwitchyardError): void;
+  /** `at`: monotonicMs() of the failure; absent: now. */
+  failure(
+    version: ServingVersion,
+    request: Pick<InferRequest, 'id'>,
+    context: RequestContext,
+    error: SwitchyardError,
+    at?: number,
+  ): void;
   cacheHit(version: ServingVersion, lookupMs: number): void;
   cacheMiss(version: ServingVersion, lookupMs: number): void;
 }
@@ -58,8 +67,8 @@ export interface DataPlaneDependencies {
 const NO_HEADERS: readonly string[] = [];
 const NO_SUBMISSION: Submission = { cancel() {} };
 const SWEEP_MS = 5;
-/** Under a tight memory budget a model may be evicted for another before its request comes round. */
-const DEMAND_TRIES = 3;
+const NOTHING_MISSING: readonly string[] = [];
+const NO_REQUEST = { id: '' };
 /** With fewer requests ahead, one batch takes them all, and a wait cannot be told from their number. */
 const WORTH_PREDICTING = 64;
 
@@ -72,6 +81,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   private readonly links = new Map<number, ExecutorLink>();
   private readonly pending = new PendingTable();
   private readonly ensembles: EnsembleDriver;
+  private readonly waitingRoom: WaitingRoom;
   private readonly options: DataPlaneOptions;
   private readonly dependencies: DataPlaneDependencies;
   /** Runs while a request with a deadline is under way: an idle thread is not woken hundreds of times a second. */
@@ -84,6 +94,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     this.options = options;
     this.dependencies = dependencies;
     this.ensembles = new EnsembleDriver(this);
+    this.waitingRoom = new WaitingRoom(options.maxOutstanding, dependencies.demand, () => this.checkIdle());
   }
 
   currentTable(): ServingTable {
@@ -139,8 +150,19 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     try {
       version = this.resolve(request.model, request.version);
       this.dependencies.onUsed?.(request.model);
-      if (version === undefined) return this.waitForModel(request, context, observer, keepInputs);
-      return this.start(version, request, context, observer, keepInputs);
+      const missing = this.missing(version, request.model);
+      if (version !== undefined && missing.length === 0) {
+        return this.start(version, request, context, observer, keepInputs);
+      }
+      return this.awaitModels(missing, request.model, request.version, request, context, {
+        enter: () => {
+          const found = this.resolve(request.model, request.version);
+          const still = this.missing(found, request.model);
+          if (found === undefined || still.length > 0) return still;
+          return this.start(found, request, context, observer, keepInputs);
+        },
+        failed: (error) => observer.onError(error),
+      });
     } catch (thrown) {
       const error = toSwitchyardError(thrown);
       if (version !== undefined) {
@@ -151,17 +173,40 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     }
   }
 
+  awaitModel(model: string, version: string, context: RequestContext, waiter: ModelWaiter): Submission {
+    const found = this.resolve(model, version);
+    this.dependencies.onUsed?.(model);
+    if (found !== undefined) {
+      waiter.onReady();
+      return NO_SUBMISSION;
+    }
+    return this.awaitModels([model], model, version, NO_REQUEST, context, {
+      enter: () => {
+        if (this.resolve(model, version) === undefined) return [model];
+        waiter.onReady();
+        return NO_SUBMISSION;
+      },
+      failed: (error) => waiter.onError(error),
+    });
+  }
+
   /** Requests in flight here. */
   get inFlight(): number {
-    return this.pending.size;
+    return this.pending.size + this.waitingRoom.size;
   }
 
   /** Resolves when nothing is in flight. */
   idle(): Promise<void> {
-    if (this.pending.size === 0) return Promise.resolve();
+    if (this.inFlight === 0) return Promise.resolve();
     return new Promise((resolve) => {
       this.onIdle = resolve;
     });
+  }
+
+  private checkIdle(): void {
+    if (this.onIdle === undefined || this.inFlight > 0) return;
+    this.onIdle();
+    this.onIdle = undefined;
   }
 
   close(): void {
@@ -240,37 +285,72 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     throw unavailableModel(model);
   }
 
-  private waitForModel(
-    request: InferRequest,
+  /**
+   * The models to be loaded before a request can start: the one it asks for, and what an ensemble composes. Counts use of
+   * the latter, so that the steps of a busy ensemble are not the ones to be evicted. Throws as `resolve` does.
+   */
+  private missing(version: ServingVersion | undefined, model: string): readonly string[] {
+    if (version === undefined) return [model];
+    const steps = version.config.ensemble;
+    if (steps === undefined) return NOTHING_MISSING;
+    let missing = NOTHING_MISSING;
+    for (const { modelName, modelVersion } of steps) {
+      this.dependencies.onUsed?.(modelName);
+      const deeper = this.missing(this.resolve(modelName, modelVersion), modelName);
+      if (deeper.length > 0) missing = [...new Set([...missing, ...deeper])];
+    }
+    return missing;
+  }
+
+  /**
+   * Failures count for the version. Where it is not known yet they do so when it is loaded, and not at all where it
+   * cannot be.
+   */
+  private awaitModels(
+    missing: readonly string[],
+    model: string,
+    version: string,
+    request: Pick<InferRequest, 'id'>,
     context: RequestContext,
-    observer: ResponseObserver,
-    keepInputs: boolean,
+    { enter, failed }: Pick<Waiter, 'enter' | 'failed'>,
   ): Submission {
-    let cancelled = false;
-    let inner: Submission | undefined;
-    const wait = (tries: number): void => {
-      const loaded = (): void => {
-        if (cancelled) return;
-        try {
-          const version = this.resolve(request.model, request.version);
-          if (version !== undefined) inner = this.start(version, request, context, observer, keepInputs);
-          else if (tries > 1) wait(tries - 1);
-          else throw unavailableModel(this.table.models.get(request.model) as ServingModel);
-        } catch (error) {
-          observer.onError(toSwitchyardError(error));
-        }
-      };
-      this.dependencies.demand(request.model).then(loaded, (error: unknown) => {
-        if (!cancelled) observer.onError(toSwitchyardError(error));
-      });
+    this.limitTime(context);
+    const count = (error: SwitchyardError, at: number): boolean => {
+      const known = this.table.models.get(model)?.versions ?? [];
+      const asked = version === '' ? known[0] : known.find((each) => each.version === version);
+      if (asked !== undefined) this.dependencies.metrics.failure(asked, request, context, error, at);
+      return asked !== undefined;
     };
-    wait(DEMAND_TRIES);
-    return {
-      cancel() {
-        cancelled = true;
-        inner?.cancel();
-      },
+    const countLoaded = (error: SwitchyardError, at: number): void => {
+      if (count(error, at)) return;
+      // It is being loaded for others, or for this request that did not wait for the end: this starts nothing.
+      this.dependencies.demand(model).then(
+        () => count(error, at),
+        () => {},
+      );
     };
+    try {
+      return this.waitingRoom.wait(
+        {
+          model,
+          context,
+          enter,
+          failed: (error, at) => {
+            if (error.code === 'deadline_exceeded' || error.code === 'cancelled') countLoaded(error, at);
+            else count(error, at);
+            if (error.code !== 'cancelled') failed(error, at);
+          },
+        },
+        missing,
+      );
+    } catch (error) {
+      const refusal = toSwitchyardError(error);
+      const now = monotonicMs();
+      if (refusal.code === 'overloaded') countLoaded(refusal, now);
+      else count(refusal, now);
+      failed(refusal, now);
+      return NO_SUBMISSION;
+    }
   }
 
   runStep(
@@ -290,11 +370,15 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     observer: ResponseObserver,
     keepInputs: boolean,
   ): Submission {
+    this.limitTime(context);
+    if (version.config.features !== undefined) return this.startJoined(version, request, context, observer, keepInputs);
+    return this.startWhole(version, request, context, observer, keepInputs);
+  }
+
+  private limitTime(context: RequestContext): void {
     if (context.deadline === Number.POSITIVE_INFINITY && this.options.defaultTimeoutMs > 0) {
       context.deadline = context.receivedAt + this.options.defaultTimeoutMs;
     }
-    if (version.config.features !== undefined) return this.startJoined(version, request, context, observer, keepInputs);
-    return this.startWhole(version, request, context, observer, keepInputs);
   }
 
   /** First gets the inputs that come from the feature store. Meanwhile the request is in flight like any other. */
@@ -501,10 +585,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     pending.state = STATE.DONE;
     this.pending.remove(pending);
     if (pending.executor >= 0) this.dependencies.metrics.pending(pending.version, -1);
-    if (this.pending.size === 0 && this.onIdle !== undefined) {
-      this.onIdle();
-      this.onIdle = undefined;
-    }
+    this.checkIdle();
   }
 
   /** An executor that is busy or stuck cannot tell its requests that they are late: the gateway does. */

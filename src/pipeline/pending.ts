@@ -1,7 +1,7 @@
 import type { InferRequest, RequestContext, ResponseObserver, ServingVersion } from './types.ts';
 
 /** Where a request is. It only moves forward; DONE means that the observer has had its terminal call or was cancelled. */
-export const STATE = { WAITING_FOR_MODEL: 0, QUEUED: 1, DONE: 2 } as const;
+export const STATE = { QUEUED: 0, DONE: 1 } as const;
 export type State = (typeof STATE)[keyof typeof STATE];
 
 /**

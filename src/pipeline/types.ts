@@ -94,11 +94,22 @@ export interface Submission {
   cancel(): void;
 }
 
+/** Waits for a model; one of the two is called once, unless the wait is cancelled. */
+export interface ModelWaiter {
+  onReady(): void;
+  onError(error: SwitchyardError): void;
+}
+
 /** The protocol-free data plane behind every transport of a gateway thread. */
 export interface DataPlane {
   /** Headers (lower case) that routes of this model may look at. */
   headersOf(model: string): readonly string[];
   infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission;
+  /**
+   * Has a known model loaded for a request that cannot be read without the model's signature. The wait is the request's
+   * own: its deadline holds. Throws not_found, unavailable.
+   */
+  awaitModel(model: string, version: string, context: RequestContext, waiter: ModelWaiter): Submission;
   /** A request ended before `infer`: it could not be read, its caller may not send it, or went away. */
   refused(
     model: string,
@@ -134,6 +145,8 @@ export interface VersionStatus {
 
 export interface ServingModel {
   name: string;
+  /** The model behind a name that only a route has. */
+  standsFor?: string;
   /** Ready versions, highest first; the first one answers requests without a version. */
   versions: ServingVersion[];
   /** Every known version with its state, ascending; what the repository index shows. */

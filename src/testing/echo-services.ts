@@ -4,8 +4,10 @@ import type {
   DataPlane,
   InferRequest,
   InferResponse,
+  ModelWaiter,
   RequestContext,
   ResponseObserver,
+  ServingModel,
   ServingTable,
   Submission,
 } from '../pipeline/types.ts';
@@ -67,8 +69,19 @@ export class EchoPlane implements DataPlane {
   /** Keeps the requests for tests to look at. */
   recording = true;
 
+  /** Loads what a request waits for. */
+  demand: (model: string) => Promise<void> = () => Promise.resolve();
+
   headersOf(): readonly string[] {
     return [];
+  }
+
+  awaitModel(model: string, _version: string, _context: RequestContext, waiter: ModelWaiter): Submission {
+    this.demand(model).then(
+      () => waiter.onReady(),
+      (error) => waiter.onError(error),
+    );
+    return { cancel: () => void this.cancelled++ };
   }
 
   infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
@@ -179,6 +192,9 @@ export function echoServices(): EchoServices {
       },
       demand: (name) => {
         calls.push(`demand ${name}`);
+        const awake = table.models.get('echo') as ServingModel;
+        const versions = awake.versions.map((version) => ({ ...version, model: name }));
+        table.models.set(name, { ...awake, name, versions });
         return Promise.resolve();
       },
       unloadModel: (name, dependents) => {
@@ -202,5 +218,6 @@ export function echoServices(): EchoServices {
       maxBodyBytes: 64 << 20,
     },
   };
+  services.dataPlane.demand = (model) => services.control.demand(model);
   return services;
 }

@@ -3,6 +3,7 @@ import type { ModelConfig, ModelSignature, TensorSpec } from '../config/model-co
 import type {
   DataPlane,
   InferRequest,
+  ModelWaiter,
   RequestContext,
   ResponseObserver,
   ServingTable,
@@ -42,8 +43,19 @@ export class EchoPlane implements DataPlane {
   /** Set: called instead of echoing. */
   behaviour: ((request: InferRequest, observer: ResponseObserver) => void) | undefined;
 
+  /** Loads what a request waits for. */
+  demand: (model: string) => Promise<void> = () => Promise.resolve();
+
   headersOf(): readonly string[] {
     return [];
+  }
+
+  awaitModel(model: string, _version: string, _context: RequestContext, waiter: ModelWaiter): Submission {
+    this.demand(model).then(
+      () => waiter.onReady(),
+      (error) => waiter.onError(error),
+    );
+    return { cancel: () => void this.cancelled++ };
   }
 
   infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
@@ -199,6 +211,7 @@ export function fakeServices(maxBodyBytes = 1 << 20): FakeServices {
       maxBodyBytes,
     },
   };
+  services.dataPlane.demand = (model) => services.control.demand(model);
   return services;
 }
 

@@ -25,10 +25,12 @@ export class Loopback {
   constructor(
     options: {
       maxOutstanding?: number;
+      defaultTimeoutMs?: number;
       executors?: number;
       blocking?: boolean;
       cache?: PipelineCache;
       demand?: (model: string) => Promise<void>;
+      onUsed?: (model: string) => void;
     } = {},
   ) {
     this.blocking = options.blocking ?? true;
@@ -44,8 +46,13 @@ export class Loopback {
       cacheMiss: () => {},
     };
     this.plane = new GatewayDataPlane(
-      { maxOutstanding: options.maxOutstanding ?? 4096, defaultTimeoutMs: 0 },
-      { metrics, cache: options.cache, demand: options.demand ?? (() => Promise.reject(new Error('nothing to load'))) },
+      { maxOutstanding: options.maxOutstanding ?? 4096, defaultTimeoutMs: options.defaultTimeoutMs ?? 0 },
+      {
+        metrics,
+        cache: options.cache,
+        demand: options.demand ?? (() => Promise.reject(new Error('nothing to load'))),
+        onUsed: options.onUsed,
+      },
     );
     for (let id = 0; id < (options.executors ?? 1); id++) this.addExecutor(id);
   }

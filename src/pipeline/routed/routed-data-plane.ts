@@ -10,6 +10,7 @@ import type {
   DataPlane,
   InferRequest,
   InferResponse,
+  ModelWaiter,
   RequestContext,
   ResponseObserver,
   ServingTable,
@@ -98,7 +99,7 @@ export class RoutedDataPlane implements DataPlane {
     for (const [name, routes] of this.table.byModel) {
       const variant = routes[0]?.variants[routes[0].live.slots[0].variant];
       const behind = variant === undefined ? undefined : table.models.get(variant.model);
-      if (behind !== undefined && !models.has(name)) models.set(name, { ...behind, name });
+      if (behind !== undefined && !models.has(name)) models.set(name, { ...behind, name, standsFor: behind.name });
     }
     this.shown = { of: table, routes: this.table, table: { generation: table.generation, models } };
     return this.shown.table;
@@ -120,6 +121,11 @@ export class RoutedDataPlane implements DataPlane {
     const { newId, wallClock } = this.dependencies;
     const call = new RoutedCall(this, newId(), wallClock(), decision, request, context, observer);
     return call.start(decision.shadow < 0 ? undefined : this.shadowOf(decision, call, context));
+  }
+
+  awaitModel(model: string, version: string, context: RequestContext, waiter: ModelWaiter): Submission {
+    const behind = this.currentTable().models.get(model)?.standsFor ?? model;
+    return this.inner.awaitModel(behind, version, context, waiter);
   }
 
   private inferDirectly(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {

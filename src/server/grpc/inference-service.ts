@@ -1,3 +1,4 @@
+import { loadedFirst } from '../../pipeline/dormant.ts';
 import { modelConfigBody, modelMetadata, serverMetadata, statisticsBody } from '../../protocol/v2/metadata.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayServices } from '../services.ts';
@@ -19,10 +20,14 @@ export function inferenceHandlers(services: GatewayServices): Handlers {
     ServerReady: open(() => ({ ready: server.ready() })),
     ModelReady: open<Named>((request) => ({ ready: isReady(services, request) })),
     ServerMetadata: known(() => serverMetadata(server)),
-    ModelMetadata: known<Named>((request) => metadata(services, request)),
-    ModelConfig: known<Named>((request) => ({
-      config: modelConfigBody(findVersion(services.table(), request.name, request.version).config),
-    })),
+    ModelMetadata: known<Named>((request) =>
+      loadedFirst(services, request.name, request.version, () => metadata(services, request)),
+    ),
+    ModelConfig: known<Named>((request) =>
+      loadedFirst(services, request.name, request.version, () => ({
+        config: modelConfigBody(findVersion(services.table(), request.name, request.version).config),
+      })),
+    ),
     ModelStatistics: known<Named>((request) => statisticsBody(services.statistics(request.name, request.version))),
     ...sharedMemoryHandlers(services),
   };

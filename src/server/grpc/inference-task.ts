@@ -1,4 +1,5 @@
 import type { Credentials, Identity } from '../../admission/admission.ts';
+import { isDormant } from '../../pipeline/dormant.ts';
 import type {
   InferRequest,
   InferResponse,
@@ -19,6 +20,8 @@ export interface Prepared {
   timeoutMicros: number;
   priority: number;
 }
+
+const NOTHING_ASKED = { timeoutMicros: 0, priority: 0 };
 
 /**
  * One inference on its way through a gRPC call: authenticate, admit, decode, submit, answer. It ends exactly once, by
@@ -46,6 +49,10 @@ export abstract class InferenceTask implements ResponseObserver {
   /** The model's name, read without decoding the tensors. */
   protected abstract model(): string;
   protected abstract prepare(): Prepared;
+  /** Whether `prepare` reads the model's signature or labels, and so needs the model loaded. */
+  protected needsSignature(): boolean {
+    return false;
+  }
   /** Sends an answer. A throw becomes the task's error. */
   protected abstract respond(response: InferResponse, final: boolean): void;
   protected abstract refuse(error: SwitchyardError): void;
@@ -173,15 +180,42 @@ export abstract class InferenceTask implements ResponseObserver {
   }
 
   private submit(): void {
+    const { table, dataPlane } = this.services;
+    if (!this.needsSignature() || !isDormant(table(), this.model())) {
+      this.run();
+      return;
+    }
+    const waiting = dataPlane.awaitModel(this.model(), '', this.contextOf(NOTHING_ASKED), {
+      onReady: () => {
+        if (this.ended) return;
+        try {
+          this.run();
+        } catch (error) {
+          this.failed(error);
+        }
+      },
+      onError: (error) => this.onError(error),
+    });
+    if (!this.ended && this.context === undefined) this.submission = waiting;
+  }
+
+  private run(): void {
     const { dataPlane } = this.services;
     const prepared = this.prepare();
-    const byParameter =
-      prepared.timeoutMicros === 0 ? Number.POSITIVE_INFINITY : this.receivedAt + prepared.timeoutMicros / 1000;
+    const context = this.contextOf(prepared);
+    if (dataPlane.headersOf(prepared.request.model).length > 0) context.headers = new CallMetadata(this.call);
+    this.context = context;
+    const submission = dataPlane.infer(prepared.request, context, this);
+    if (!this.ended) this.submission = submission;
+  }
+
+  private contextOf({ timeoutMicros, priority: asked }: Pick<Prepared, 'timeoutMicros' | 'priority'>): RequestContext {
+    const byParameter = timeoutMicros === 0 ? Number.POSITIVE_INFINITY : this.receivedAt + timeoutMicros / 1000;
     const identity = this.identity;
-    let priority = prepared.priority;
+    let priority = asked;
     // Level 1 is the highest: a tenant may not climb over its own.
     if (identity !== undefined && priority > 0 && priority < identity.maxPriority) priority = identity.maxPriority;
-    const context: RequestContext = {
+    return {
       protocol: this.protocol,
       tenant: identity === undefined ? 'default' : identity.tenant,
       receivedAt: this.receivedAt,
@@ -189,12 +223,9 @@ export abstract class InferenceTask implements ResponseObserver {
       priority,
       traceparent: this.call.header('traceparent'),
       path: this.call.path,
-      headers: dataPlane.headersOf(prepared.request.model).length === 0 ? undefined : new CallMetadata(this.call),
+      headers: undefined,
       served: undefined,
     };
-    this.context = context;
-    const submission = dataPlane.infer(prepared.request, context, this);
-    if (!this.ended) this.submission = submission;
   }
 
   private end(): void {

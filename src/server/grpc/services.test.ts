@@ -40,6 +40,38 @@ describe('services over gRPC', () => {
       assert.deepEqual((model_stats[0].inference_stats as Record<string, unknown>).success, { count: '1', ns: '1000' });
     });
 
+    it('load a model that is not in memory for whoever asks what it takes', async () => {
+      const models = services.table().models;
+      const asleep = { name: 'asleep', versions: [], index: [], onDemand: true };
+      const prediction = new TestClient(echo.server.port, serviceDefinition(PREDICTION_SERVICE));
+      const status = new TestClient(echo.server.port, serviceDefinition(MODEL_SERVICE));
+      const spec = { name: 'asleep', version_label: 'stable' };
+      const example = { features: { feature: { x: { float_list: { value: [1, 2] } } } } };
+      const input = { example_list: { examples: [example] } };
+      const questions: (() => Promise<unknown>)[] = [
+        () => echo.client.unary('ModelMetadata', { name: 'asleep' }),
+        () => echo.client.unary('ModelConfig', { name: 'asleep' }),
+        () => prediction.unary('GetModelMetadata', { model_spec: spec, metadata_field: ['signature_def'] }),
+        () => prediction.unary('Classify', { model_spec: { name: 'asleep' }, input }),
+        () => prediction.unary('Regress', { model_spec: spec, input }),
+        () => prediction.unary('Predict', { model_spec: spec, inputs: {} }),
+        () => status.unary('GetModelStatus', { model_spec: spec }),
+      ];
+      for (const [at, ask] of questions.entries()) {
+        models.set('asleep', asleep);
+        services.calls.length = 0;
+        await ask().catch((error: { code: number; details: string }) => {
+          // The double knows no other model to answer for; by then the request was read.
+          assert.match(error.details, /'asleep' is not found/, `question ${at}`);
+        });
+        assert.deepEqual(services.calls, ['demand asleep'], `question ${at}`);
+      }
+      models.delete('asleep');
+      services.calls.length = 0;
+      prediction.close();
+      status.close();
+    });
+
     it('reach the control thread', async () => {
       const files = { config: { string_param: '{}' }, 'file:1/model.onnx': { bytes_param: Buffer.from('abc') } };
       await echo.client.unary('RepositoryModelLoad', { model_name: 'm', parameters: files });

@@ -74,6 +74,11 @@ abstract class SingleAnswer extends InferenceTask implements CallReceiver {
 }
 
 class Predict extends SingleAnswer {
+  /** Labels are part of the configuration. */
+  protected override needsSignature(): boolean {
+    return peekModelSpec(this.bytes).label !== '';
+  }
+
   protected prepare(): Prepared {
     const { spec, inputs, outputs } = decodePredictRequest(this.bytes, this.services.server.maxBodyBytes);
     return {
@@ -109,6 +114,10 @@ class ExampleInference extends SingleAnswer {
     super(services, call, message, call.receivedAt);
     this.definition = definition;
     this.result = result;
+  }
+
+  protected override needsSignature(): boolean {
+    return true;
   }
 
   protected prepare(): Prepared {

@@ -1,5 +1,6 @@
 import type { MessageTypeDefinition } from '@grpc/proto-loader';
 import type { TensorSpec } from '../../config/model-config.ts';
+import { loadedFirst } from '../../pipeline/dormant.ts';
 import type { ModelState, ServingVersion } from '../../pipeline/types.ts';
 import { MODEL_SERVICE, PREDICTION_SERVICE, packageDefinition, serviceDefinition } from '../../protocol/grpc/schema.ts';
 import { TENSORFLOW_TYPES } from '../../protocol/grpc/tensor-proto-types.ts';
@@ -43,14 +44,23 @@ export function registerTensorflowServing(
   server.register(prediction.Classify.path, classifyExamples(services, prediction.Classify));
   server.register(prediction.Regress.path, regressExamples(services, prediction.Regress));
   const predictionHandlers: Handlers = {
-    GetModelMetadata: guard<SpecRequest>(services, 'caller', (request) => modelMetadata(services, request)),
+    GetModelMetadata: guard<SpecRequest>(services, 'caller', (request) => {
+      const spec = readSpec(request);
+      checkFields(request.metadata_field ?? []);
+      return loadedFirst(services, spec.name, spec.version, () => modelMetadata(services, spec));
+    }),
     MultiInference: guard(services, 'caller', () => {
       throw new SwitchyardError('unsupported', 'MultiInference is not served; call Predict, Classify or Regress');
     }),
   };
   registrar.addService(prediction, predictionHandlers);
   const modelHandlers: Handlers = {
-    GetModelStatus: guard<SpecRequest>(services, 'caller', (request) => modelStatus(services, request)),
+    GetModelStatus: guard<SpecRequest>(services, 'caller', (request) => {
+      const spec = readSpec(request);
+      const status = (): object => modelStatus(services, spec);
+      // A state is told without loading; only labels are part of the configuration.
+      return spec.label === '' ? status() : loadedFirst(services, spec.name, '', status);
+    }),
     HandleReloadConfigRequest: guard(services, 'control', () => {
       throw new SwitchyardError(
         'unsupported',
@@ -61,14 +71,15 @@ export function registerTensorflowServing(
   registrar.addService(serviceDefinition(MODEL_SERVICE) as unknown as Record<string, MethodDefinition>, modelHandlers);
 }
 
-function readSpec(request: SpecRequest): { name: string; version: string; label: string; signature: string } {
+type Spec = { name: string; version: string; label: string; signature: string };
+
+function readSpec(request: SpecRequest): Spec {
   const spec = request.model_spec;
   if (spec === undefined || spec === null || spec.name === '') throw invalidArgument('model_spec.name is missing');
   return { name: spec.name, version: spec.version?.value ?? '', label: spec.version_label ?? '', signature: '' };
 }
 
-function modelStatus(services: GatewayServices, request: SpecRequest): object {
-  const spec = readSpec(request);
+function modelStatus(services: GatewayServices, spec: Spec): object {
   const table = services.table();
   const version = resolveVersion(table, spec);
   const known = findModel(table, spec.name).index.filter(
@@ -89,13 +100,14 @@ function modelStatus(services: GatewayServices, request: SpecRequest): object {
   };
 }
 
-function modelMetadata(services: GatewayServices, request: SpecRequest): object {
-  const spec = readSpec(request);
-  const fields = request.metadata_field ?? [];
+function checkFields(fields: readonly string[]): void {
   for (const field of fields) {
     if (field !== 'signature_def') throw invalidArgument(`metadata_field '${field}' is unknown; use 'signature_def'`);
   }
   if (fields.length === 0) throw invalidArgument("metadata_field is empty; use 'signature_def'");
+}
+
+function modelMetadata(services: GatewayServices, spec: Spec): object {
   const table = services.table();
   const version = findVersion(table, spec.name, resolveVersion(table, spec));
   const map = packageDefinition()['tensorflow.serving.SignatureDefMap'] as MessageTypeDefinition<object, object>;

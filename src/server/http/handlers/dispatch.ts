@@ -1,3 +1,4 @@
+import { loadedFirst } from '../../../pipeline/dormant.ts';
 import {
   modelConfigBody,
   modelListBody,
@@ -101,13 +102,17 @@ export class GatewayHandler implements HttpHandler {
       case 'model-list':
         return () => modelListBody(servedModels(gateway));
       case 'model-metadata':
-        return () => {
-          const table = services.table();
-          const { config } = findVersion(table, route.model, route.version);
-          return modelMetadata(findModel(table, route.model), config);
-        };
+        return () =>
+          loadedFirst(services, route.model, route.version, () => {
+            const table = services.table();
+            const { config } = findVersion(table, route.model, route.version);
+            return modelMetadata(findModel(table, route.model), config);
+          });
       case 'model-config':
-        return () => modelConfigBody(findVersion(services.table(), route.model, route.version).config);
+        return () =>
+          loadedFirst(services, route.model, route.version, () =>
+            modelConfigBody(findVersion(services.table(), route.model, route.version).config),
+          );
       case 'statistics':
         return () => statisticsBody(services.statistics(route.model, route.version));
       case 'repository-index':
@@ -123,9 +128,11 @@ export class GatewayHandler implements HttpHandler {
       case 'feedback':
         return (body) => services.control.feedback(readJson(body));
       case 'tfs-status':
-        return () => tfServingStatus(gateway, route);
+        // A state is told without loading; only labels are part of the configuration.
+        if (route.label === '') return () => tfServingStatus(gateway, route);
+        return () => loadedFirst(services, route.model, '', () => tfServingStatus(gateway, route));
       case 'tfs-metadata':
-        return () => tfServingMetadata(gateway, route);
+        return () => loadedFirst(services, route.model, route.version, () => tfServingMetadata(gateway, route));
       default:
         return () => sharedMemory(route);
     }

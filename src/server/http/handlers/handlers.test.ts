@@ -485,6 +485,33 @@ for (const library of ['uws', 'node'] as const) {
       assert.equal((await call('POST', '/v2/logging', '[1]')).status, 400);
     });
 
+    it('loads a model that is not in memory for whoever asks what it takes', async () => {
+      const asleep = { name: 'sleeping', versions: [], index: [], onDemand: true };
+      const questions = [
+        '/v2/models/sleeping',
+        '/v2/models/sleeping/config',
+        '/v1/models/sleeping/metadata',
+        '/v1/models/sleeping/labels/stable/metadata',
+        '/v1/models/sleeping/labels/stable',
+      ];
+      for (const path of questions) {
+        services.table().models.set('sleeping', asleep);
+        services.calls.length = 0;
+        const { status, bytes } = await call('GET', path);
+        assert.equal(status, 200, `${path}: ${bytes}`);
+        assert.deepEqual(services.calls[0], ['demand', 'sleeping'], path);
+      }
+      services.table().models.set('sleeping', asleep);
+      services.calls.length = 0;
+      const predict = await call('POST', '/v1/models/sleeping/labels/stable:predict', '{"instances":[[1,2,3,4]]}');
+      assert.equal(predict.status, 200, predict.bytes.toString());
+      services.table().models.set('sleeping', asleep);
+      services.calls.length = 0;
+      assert.equal((await call('GET', '/v1/models/sleeping')).status, 200);
+      assert.equal((await call('GET', '/v2/models/sleeping/ready')).status, 200);
+      assert.deepEqual(services.calls, [], 'a state is told without loading');
+    });
+
     it('has no shared memory, and says so', async () => {
       for (const kind of ['systemsharedmemory', 'cudasharedmemory']) {
         assert.deepEqual((await call('GET', `/v2/${kind}/status`)).json, []);

@@ -1,4 +1,5 @@
 import type { Identity } from '../../../admission/admission.ts';
+import { isDormant } from '../../../pipeline/dormant.ts';
 import type {
   InferRequest,
   InferResponse,
@@ -15,7 +16,6 @@ import { parseLength } from '../head.ts';
 import type { HttpExchange, RequestHead, RequestListener } from '../socket.ts';
 import { respondError } from './answers.ts';
 import { authenticate } from './authenticate.ts';
-import { isDormant } from './lookup.ts';
 import type { Route } from './routes.ts';
 import type { HttpGateway } from './settings.ts';
 
@@ -153,14 +153,20 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
   }
 
   private submit(body: Uint8Array): void {
-    const { table, control } = this.gateway.services;
-    if (this.needsSignature && isDormant(table(), this.model)) {
-      control.demand(this.model).then(
-        () => this.run(body),
-        (error) => this.fail(error),
-      );
-    } else {
+    const { table, dataPlane } = this.gateway.services;
+    if (!this.needsSignature || !isDormant(table(), this.model)) {
       this.run(body);
+      return;
+    }
+    try {
+      // Its parameters are known when it can be read.
+      const waiting = dataPlane.awaitModel(this.model, this.version, this.contextOf(undefined), {
+        onReady: () => this.run(body),
+        onError: (error) => this.fail(error),
+      });
+      if (this.state === RECEIVING) this.submission = waiting;
+    } catch (error) {
+      this.fail(error);
     }
   }
 
@@ -168,7 +174,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     if (this.isDone()) return;
     try {
       const request = this.decode(body);
-      const context = this.contextOf(request);
+      const context = this.contextOf(request.parameters);
       this.context = context;
       this.state = RUNNING;
       this.submission = this.gateway.services.dataPlane.infer(request, context, this);
@@ -177,10 +183,9 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     }
   }
 
-  private contextOf(request: InferRequest): RequestContext {
+  private contextOf(parameters: InferRequest['parameters']): RequestContext {
     let deadline = this.deadline;
     let priority = this.headerPriority;
-    const parameters = request.parameters;
     if (parameters !== undefined) {
       if (parameters.timeout !== undefined) {
         const micros = readNumber('timeout', parameters.timeout);

@@ -45,12 +45,6 @@ export function isReady(table: ServingTable, model: string, version: string): bo
   return known.versions.some((candidate) => candidate.version === version);
 }
 
-/** Known, but loaded only when a request for it comes. */
-export function isDormant(table: ServingTable, model: string): boolean {
-  const known = table.models.get(model);
-  return known?.onDemand === true && known.versions.length === 0;
-}
-
 function isListed(model: ServingModel, version: string): boolean {
   return model.index.some((candidate) => candidate.version === version);
 }

@@ -7,10 +7,10 @@ import { CliError, EXIT } from './io.ts';
 const SHOWN = 5;
 
 /**
- * Every line of files of JSON lines, read by `read`. Rejects with CliError naming file and line of what is wrong: a log
- * that is only half understood gives half an answer.
+ * Every line of files of JSON lines, read by `read`; undefined for one that is of another kind. Rejects with CliError
+ * naming file and line of what is wrong: a log that is only half understood gives half an answer.
  */
-export async function readLines<T>(files: readonly string[], read: (value: unknown) => T): Promise<T[]> {
+export async function readLines<T>(files: readonly string[], read: (value: unknown) => T | undefined): Promise<T[]> {
   const all: T[] = [];
   const problems: string[] = [];
   for (const file of files) {
@@ -23,7 +23,8 @@ export async function readLines<T>(files: readonly string[], read: (value: unkno
         number++;
         if (line.trim() === '') continue;
         try {
-          all.push(read(JSON.parse(line)));
+          const one = read(JSON.parse(line));
+          if (one !== undefined) all.push(one);
         } catch (error) {
           if (problems.length < SHOWN) problems.push(`${file}:${number}: ${(error as Error).message}`);
           else throw error;

@@ -66,7 +66,7 @@ async function ope(files: string[], flags: OpeFlags, output: Output): Promise<nu
   const records = await readLines(files, readLogged);
   const table = new RewardTable(reward);
   for (const one of await readLines(flags.rewards ?? [], (value) => readLoggedReward(value, flags.rewardName)))
-    if (one !== undefined) table.add(one);
+    table.add(one);
   let result: LogEvaluation;
   try {
     result = evaluateLog(records, {

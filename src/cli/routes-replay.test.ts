@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { recordJson } from '../eventlog/encode/json.ts';
 import type { LogRecord } from '../eventlog/record.ts';
 import type { LoggedRecord } from '../experiments/replay/logged-record.ts';
 import type { Replay } from '../experiments/replay/replay.ts';
@@ -84,7 +85,7 @@ function record(i: number, role: 'stable' | 'control' | 'candidate', over: Parti
 let files = 0;
 async function replayed(records: readonly LogRecord[], ...args: string[]): Promise<Replay & { code: number }> {
   const path = join(scratch, `${files++}.jsonl`);
-  writeFileSync(path, records.map((one) => JSON.stringify(one)).join('\n'));
+  writeFileSync(path, records.map(recordJson).join('\n'));
   const { code, out, err } = await cli(['routes', 'replay', path, '--route', ROUTE, ...args, '-o', 'json']);
   assert.notEqual(out, '', err);
   return { ...(JSON.parse(out) as Replay), code };

@@ -20,6 +20,7 @@ export function compareColumns(
   for (const { name, shape, values } of wanted) {
     const other = copy.find((column) => column.name === name);
     if (other === undefined) return `output '${name}' is missing`;
+    if (other.values.length === 0) return undefined;
     if (other.shape.join() !== shape.join()) return `output '${name}' is [${other.shape}], not [${shape}]`;
     const a = (i: number): number => Number(values[i]);
     const b = (i: number): number => Number(other.values[i]);

@@ -2,6 +2,7 @@
 export interface LoggedColumn {
   name: string;
   shape: readonly number[];
+  /** Empty: the log has none, because a redaction took them or they are kept apart. */
   values: readonly unknown[];
 }
 
@@ -36,10 +37,14 @@ export interface LoggedRecord {
 
 type Fields = Record<string, unknown>;
 
-/** Reads one record. Throws TypeError naming the field, its value and what is allowed. */
-export function readLogged(value: unknown): LoggedRecord {
+/**
+ * Reads one line of the log. Undefined: it is feedback, which stands between the records in `log tail`. Throws TypeError
+ * naming the field, its value and what is allowed.
+ */
+export function readLogged(value: unknown): LoggedRecord | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('is not a JSON object');
   const fields = value as Fields;
+  if (typeof fields.rewards === 'object' && fields.rewards !== null && !('variant' in fields)) return undefined;
   const text = (name: string, fallback?: string): string => {
     const given = fields[name] ?? fallback;
     if (typeof given !== 'string') throw wrong(name, given, 'a text');
@@ -92,14 +97,32 @@ function texts(fields: Fields, name: string): string[] {
   return given;
 }
 
+/** A tensor as the log writes it: `data`, null where there is none. Or `values`, as programs name it. */
+interface GivenColumn {
+  name: unknown;
+  datatype: unknown;
+  shape: unknown;
+  data: unknown;
+  values: unknown;
+}
+
 function columns(fields: Fields, name: string): LoggedColumn[] {
   const given = fields[name] ?? [];
   if (!Array.isArray(given)) throw wrong(name, given, 'a list of columns');
-  return given.map((column: Partial<LoggedColumn> | null, i) => {
-    if (typeof column?.name !== 'string' || !Array.isArray(column.values))
-      throw wrong(`${name}[${i}]`, column, '{"name": text, "shape": [numbers], "values": [...]}');
-    return { name: column.name, shape: column.shape ?? [column.values.length], values: column.values };
+  return given.map((column: Partial<GivenColumn> | null, i) => {
+    const values = column?.values ?? (column?.data === null ? [] : column?.data);
+    const shape = column?.shape ?? (Array.isArray(values) ? [values.length] : undefined);
+    const isShape = Array.isArray(shape) && shape.every((dim) => typeof dim === 'number');
+    if (typeof column?.name !== 'string' || !Array.isArray(values) || !isShape)
+      throw wrong(`${name}[${i}]`, column, '{"name": text, "shape": [numbers], "data": [...] or null}');
+    const texts = column.datatype === undefined || column.datatype === 'BYTES';
+    return { name: column.name, shape, values: texts ? values : values.map(numberOf) };
   });
+}
+
+/** NaN and the infinities are texts in JSON. */
+function numberOf(value: unknown): unknown {
+  return typeof value === 'string' ? Number(value) : value;
 }
 
 function wrong(name: string, value: unknown, allowed: string): TypeError {

@@ -15,11 +15,13 @@ const REDIS = '.ci/services/redis.sh';
 /** A primary, and the replica that takes its place. */
 const PRIMARY = 16_391;
 const REPLICA = 16_392;
+/** Stays up. */
+const STEADY = 16_393;
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-fleet-'));
 const running = new Set<ServerProcess>();
 after(async () => {
   await Promise.all([...running].map((server) => server.stop()));
-  for (const port of [PORT, PRIMARY, REPLICA]) execFileSync(REDIS, ['stop', String(port)]);
+  for (const port of [PORT, PRIMARY, REPLICA, STEADY]) execFileSync(REDIS, ['stop', String(port)]);
   rmSync(scratch, { recursive: true, force: true });
 });
 
@@ -296,4 +298,103 @@ test('three gateways learn as one, and go on when Redis fails over to its replic
     async () => (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === 1),
     30_000,
   );
+});
+
+const shares = (next: number, sample: number): string => `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: w}
+spec:
+  variants: {stable: {model: m, version: "1"}, next: {model: m, version: "2"}}
+  unit: {from: [{header: x-user-id}]}
+  shadow: {variant: next, sample: ${sample}}
+  strategy: {weighted: {stable: ${100 - next}, next: ${next}}}
+---
+apiVersion: switchyard/v1
+kind: Route
+metadata: {name: m}
+spec:
+  variants: {stable: {model: m, version: "1"}, next: {model: m, version: "2"}}
+  strategy:
+    canary:
+      stable: stable
+      candidate: next
+      steps: [{setWeight: 20}, {pause: {}}, {setWeight: 40}, {pause: {}}, {setWeight: 60}, {pause: {}}]
+`;
+
+test('reloaded weights stay: other routes move on, the leader is killed, a gateway starts again', async () => {
+  const redisUrl = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
+  const folder = mkdtempSync(join(scratch, 'weights-'));
+  const root = scriptRepository(folder, {
+    m: { versions: { 1: times(1), 2: times(2) }, config: 'version_policy: { all: {} }\n' },
+  });
+  const routes = join(folder, 'routes.yaml');
+  writeFileSync(routes, shares(10, 0.5));
+  const config = join(folder, 'switchyard.yaml');
+  writeFileSync(
+    config,
+    `models: {repositories: [${root}]}\nroutes: {files: [routes.yaml], redisUrl: "${redisUrl}", leaseSeconds: 2}\nthreads: {gateways: 1, executors: 1}\n`,
+  );
+  let servers: ServerProcess[] = [];
+  const start = async (): Promise<void> => {
+    const server = await ServerProcess.start(['--config', config, '--no-supervise']);
+    running.add(server);
+    servers.push(server);
+  };
+  for (let i = 0; i < 3; i++) await start();
+  const weighted = (server: ServerProcess) => admin<View & { mirror: number }>(server, '/routes/w');
+  const variants = async (server: ServerProcess): Promise<string> => {
+    let all = '';
+    for (let user = 0; user < 60; user++) {
+      const answer = await fetch(server.url('/v2/models/w/infer'), {
+        method: 'POST',
+        headers: { 'x-user-id': `user-${user}` },
+        body: JSON.stringify({ inputs: x(1) }),
+      });
+      await answer.arrayBuffer();
+      all += `${answer.headers.get('x-switchyard-variant')} `;
+    }
+    return all;
+  };
+  const agree = async (next: number, mirror: number, when: string): Promise<void> => {
+    const seen: string[] = [];
+    for (const server of servers) {
+      const state = await weighted(server);
+      assert.deepEqual([state.weights.next, state.mirror], [next, mirror], when);
+      seen.push(await variants(server));
+    }
+    for (const one of seen) assert.equal(one, seen[0], `the same user gets the same variant everywhere, ${when}`);
+  };
+  const step = (next: number): Promise<void> =>
+    until(
+      `the canary is at ${next} everywhere`,
+      async () => (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === next),
+      60_000,
+    );
+
+  await until('one of them decides', async () => (await leaderOf(servers)) !== undefined, 60_000);
+  await step(0.2);
+  await agree(0.1, 0.5, 'at the start');
+  writeFileSync(routes, shares(40, 0.2));
+  await until(
+    'all have read the file',
+    async () => (await Promise.all(servers.map(weighted))).every(({ weights }) => weights.next === 0.4),
+    60_000,
+  );
+  // What the leader publishes of another route makes everybody read again where all of them stand.
+  await admin(servers[0], '/routes/m/promote', 'POST');
+  await step(0.4);
+  await agree(0.4, 0.2, 'after another route moved on');
+
+  const leader = (await leaderOf(servers)) as ServerProcess;
+  leader.child.kill('SIGKILL');
+  await leader.exited();
+  running.delete(leader);
+  servers = servers.filter((server) => server !== leader);
+  await until('another one decides', async () => (await leaderOf(servers)) !== undefined, 60_000);
+  await admin(servers[0], '/routes/m/promote', 'POST');
+  await step(0.6);
+  await agree(0.4, 0.2, 'under another leader');
+  await start();
+  await step(0.6);
+  await agree(0.4, 0.2, 'with one that started again');
 });

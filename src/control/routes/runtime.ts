@@ -101,12 +101,14 @@ export class RouteRuntime {
     const before = new Map(this.routes);
     this.routes.clear();
     this.templates = templates;
+    const published = new Map<string, string | undefined>();
     for (const document of routes) {
       const { name } = document.metadata;
       const old = before.get(name);
       const known = old?.standing ?? this.stored.get(name);
       const standing = resume(document.spec, known);
       this.stored.delete(name);
+      if (standing.state.version !== known?.state.version) published.set(name, JSON.stringify(standing));
       if (old !== undefined && old.standing.print === standing.print) {
         this.routes.set(name, { ...old, document, standing, unsaved: true });
         continue;
@@ -118,8 +120,8 @@ export class RouteRuntime {
     this.ledger.keepOnly(new Set(this.routes.keys()));
     for (const live of this.routes.values()) live.own.sums = this.ledger.of(live.name);
     this.dependencies.publishRoutes(routes, this.states());
-    const gone = new Map([...before.keys()].filter((name) => !this.routes.has(name)).map((name) => [name, undefined]));
-    if (gone.size > 0) void this.publish(gone);
+    for (const name of before.keys()) if (!this.routes.has(name)) published.set(name, undefined);
+    if (published.size > 0) void this.publish(published);
     const aliased = routes.flatMap(({ spec }) =>
       Object.values(spec.variants).flatMap(({ model, alias }) => (alias === undefined ? [] : [model])),
     );
@@ -155,7 +157,7 @@ export class RouteRuntime {
     return all;
   }
 
-  /** What the leader decided. */
+  /** What the leader decided. Shares that a document spells out are this gateway's: its file may be the newer one. */
   follow(name: string, text: string): void {
     const standing = JSON.parse(text) as Standing;
     const live = this.routes.get(name);
@@ -165,9 +167,9 @@ export class RouteRuntime {
     }
     // One of another strategy is of a gateway that has other routes, or not read them again yet.
     if (standing.print !== live.standing.print) return;
-    const changed = standing.state.version !== live.standing.state.version;
-    live.standing = standing;
-    if (changed) this.dependencies.publishState(name, standing.state);
+    const { version } = live.standing.state;
+    live.standing = resume(live.document.spec, standing);
+    if (live.standing.state.version !== version) this.dependencies.publishState(name, live.standing.state);
   }
 
   /** A gateway that decides from now on tells everybody where all routes stand. */

@@ -287,6 +287,70 @@ test('a circuit opens by failure ratio, tries one request, and closes', () => {
   assert.equal(served(), 0);
 });
 
+test('without a fallback an ejected variant is served still, one whose circuit is open is not', () => {
+  const table = compile(
+    route(
+      'ranker',
+      `${TWO}\nresilience: {outlier: {consecutive5xx: 2}, circuitBreaker: {minRequests: 4, open: 5s}}\nshadow: {variant: next}\nstrategy: {weighted: {stable: 100}}`,
+    ),
+  );
+  const { health } = table.routes.get('ranker')!;
+  const clock = { now: 0, wallClock: 0 };
+  const out = newDecision();
+  const decided = () => {
+    decide(table, request({}), around(seeded(), clock), out);
+    return [out.served, out.detour, out.shadow];
+  };
+  const fail = (times: number) => {
+    for (let i = 0; i < times; i++) {
+      requestStarted(health, 0);
+      requestEnded(health, 0, 'failed', clock.now);
+    }
+  };
+  fail(2);
+  assert.deepEqual(decided(), [0, '', 1]);
+  assert.equal(out.eligible, 0b10);
+  fail(2);
+  assert.deepEqual(decided(), [0, 'circuitOpen', -1], 'nothing is copied of what is not asked');
+  clock.now = 5000;
+  assert.deepEqual(decided(), [0, '', 1], 'a trial');
+});
+
+test('other resilience settings begin anew; the same ones keep what is known', () => {
+  const text = (resilience: string) =>
+    route(
+      'ranker',
+      `${TWO}\nfallback: {order: [next]}\nresilience: ${resilience}\nstrategy: {weighted: {stable: 100}}`,
+    );
+  const reload = (resilience: string, before: ReturnType<typeof compile>) =>
+    compileRoutes(parseRoutes([{ file: 'routes.yaml', text: text(resilience) }]), { table: before });
+  const first = compile(text('{outlier: {consecutive5xx: 2}, retryBudget: {minConcurrency: 0}}'));
+  const out = newDecision();
+  const served = (table: ReturnType<typeof compile>) => {
+    decide(table, request({}), around(), out);
+    return out.served;
+  };
+  const fail = (table: ReturnType<typeof compile>, times: number) => {
+    const { health } = table.routes.get('ranker')!;
+    for (let i = 0; i < times; i++) {
+      requestStarted(health, 0);
+      requestEnded(health, 0, 'failed', 0);
+    }
+  };
+  fail(first, 2);
+  assert.equal(served(first), 1);
+  const same = reload('{outlier: {consecutive5xx: 2}, retryBudget: {minConcurrency: 0}, timeout: 1s}', first);
+  assert.equal(served(same), 1, 'still ejected');
+  assert.equal(served(reload('{retryBudget: {minConcurrency: 0}}', same)), 0, 'nobody is ejected where nobody may be');
+  const other = reload('{outlier: {consecutive5xx: 4}, circuitBreaker: {minRequests: 3}}', same);
+  fail(other, 2);
+  assert.equal(served(other), 0, 'the new threshold');
+  fail(other, 1);
+  assert.equal(served(other), 1, 'the new circuit');
+  assert.equal(same.routes.get('ranker')!.retries.tryRetry(), false);
+  assert.equal(other.routes.get('ranker')!.retries.tryRetry(), true, 'the new budget');
+});
+
 const BANDIT = (extra: string) =>
   route(
     'ranker',

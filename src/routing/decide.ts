@@ -1,5 +1,5 @@
 import { BUCKETS, bucketOf } from './buckets.ts';
-import { eligible } from './health.ts';
+import { eligible, isBlocked } from './health.ts';
 import type { Role } from './live-route.ts';
 import { matches, type RequestView } from './matchers.ts';
 import { draw } from './policies/distribution.ts';
@@ -8,8 +8,11 @@ import { policyPmf } from './policies/snapshot.ts';
 import { type CompiledRoute, candidates, type RouteTable } from './route-table.ts';
 import { unitOf } from './unit.ts';
 
-/** Why a request is served by another variant than it was assigned, or by no policy. '' = neither. */
-export type Detour = '' | 'ejected' | 'noSnapshot' | 'staleSnapshot' | 'apprentice';
+/**
+ * Why a request is served by another variant than it was assigned, by no policy, or (circuitOpen) by nobody. '' = none
+ * of them.
+ */
+export type Detour = '' | 'ejected' | 'circuitOpen' | 'noSnapshot' | 'staleSnapshot' | 'apprentice';
 
 /**
  * What was decided, and all that a decision record says of why. One object per thread is reused: copy what outlives
@@ -114,8 +117,13 @@ function decideRoute(route: CompiledRoute, request: RequestView, around: Surroun
     if (route.bandit) drawArm(route, request, around, out);
     else takeBucket(route, unit, around, out);
   }
-  out.served = available(route, out.assigned, out.eligible);
-  if (out.served !== out.assigned) out.detour = 'ejected';
+  const { assigned } = out;
+  out.served = available(route, assigned, out.eligible);
+  if (out.served !== assigned) out.detour = 'ejected';
+  else if ((out.eligible & (1 << assigned)) === 0 && isBlocked(route.health, assigned, around.now())) {
+    out.detour = 'circuitOpen';
+    return;
+  }
   if (live.mirror > 0 && route.shadowVariant !== out.served && route.shadowVariant >= 0) {
     if (around.random() < live.mirror) out.shadow = route.shadowVariant;
   }
@@ -224,7 +232,10 @@ function contextOf(dim: number): Float64Array {
   return x;
 }
 
-/** The assigned variant, or the first of its fallbacks that may be served. With none, the assigned one has to try. */
+/**
+ * The assigned variant, or the first of its fallbacks that may be served. With none, the assigned one has to try, unless
+ * its circuit is open: too many failures in a row are no reason to answer nobody, a full variant is.
+ */
 function available(route: CompiledRoute, assigned: number, mask: number): number {
   if ((mask & (1 << assigned)) !== 0 || !route.fallbackOn.has('ejected')) return assigned;
   return nextFallback(route, assigned, mask, 0);

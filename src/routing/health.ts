@@ -50,6 +50,11 @@ export function eligible(health: RouteHealth, now: number): number {
   return mask >>> 0;
 }
 
+/** Whether a variant's circuit is open or full: it is not asked then, even if nobody can answer in its place. */
+export function isBlocked({ circuit, circuits }: RouteHealth, variant: number, now: number): boolean {
+  return circuit !== undefined && !circuitAllows(circuits[variant], now, circuit);
+}
+
 export function requestStarted(health: RouteHealth, variant: number): void {
   if (health.circuit === undefined) return;
   circuitStarted(health.circuits[variant]);

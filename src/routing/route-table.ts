@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { RouteSet } from '../config/load-routes.ts';
 import type { FallbackCause, RouteDocument, RouteSpec, UnitSource, VariantSpec } from '../config/route-schema.ts';
 import type { BanditSpec } from '../config/strategy-schema.ts';
@@ -114,9 +115,19 @@ function compileRoute({ metadata, spec }: RouteDocument, restored: Restored, sha
     bandit: spec.strategy.bandit,
     live: takeState(spec, variants, state, shared) ?? takeState(spec, variants, initialState(spec), shared)!,
     health:
-      before && sameVariants(before.variants, variants) ? before.health : newHealth(spec.resilience, variants.length),
-    retries: before?.retries ?? new RetryBudget(percent / 100, minConcurrency),
+      before && sameVariants(before.variants, variants) && sameSettings(before.spec, spec, 'outlier', 'circuitBreaker')
+        ? before.health
+        : newHealth(spec.resilience, variants.length),
+    retries:
+      before && sameSettings(before.spec, spec, 'retryBudget')
+        ? before.retries
+        : new RetryBudget(percent / 100, minConcurrency),
   };
+}
+
+/** What was counted and decided under other settings means nothing under these. */
+function sameSettings(a: RouteSpec, b: RouteSpec, ...names: (keyof RouteSpec['resilience'])[]): boolean {
+  return names.every((name) => isDeepStrictEqual(a.resilience[name], b.resilience[name]));
 }
 
 function sameVariants(a: readonly Variant[], b: readonly Variant[]): boolean {

@@ -2,7 +2,7 @@ import { type Decision, nextFallback } from '../../routing/decide.ts';
 import { requestEnded, requestStarted } from '../../routing/health.ts';
 import type { CompiledRoute } from '../../routing/route-table.ts';
 import { monotonicMs } from '../../shared/clock.ts';
-import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
+import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { InferRequest, InferResponse, RequestContext, ResponseObserver, Served, Submission } from '../types.ts';
 import { causeOf, outcomeOf } from './outcome.ts';
@@ -158,9 +158,19 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   start(shadow: ShadowCall | undefined): this {
     this.copy = shadow;
     this.compiled.retries.started();
-    this.attempt();
+    if (this.detour === 'circuitOpen') this.refuse();
+    else this.attempt();
     shadow?.start(this.request);
     return this;
+  }
+
+  /** The variant is not asked: it is full, or has failed too often lately. */
+  private refuse(): void {
+    const { name, spec } = this.compiled;
+    const { maxInFlight, open } = spec.resilience.circuitBreaker ?? {};
+    const full = maxInFlight === undefined ? '' : `, or ${maxInFlight} requests are in flight`;
+    const message = `variant ${this.assigned} of route ${name} is not asked now: its circuit is open${full}; try again later`;
+    this.fail(new SwitchyardError('unavailable', message, { retryAfterMs: open }), monotonicMs());
   }
 
   private attempt(): void {
@@ -211,6 +221,10 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     if (this.done) return;
     const now = monotonicMs();
     requestEnded(this.compiled.health, this.servedIndex, outcomeOf(error), now);
+    this.fail(error, now);
+  }
+
+  private fail(error: SwitchyardError, now: number): void {
     if (this.fallBack(error, now)) return;
     this.end(error.code, undefined, now);
     this.copy?.primaryFailed();

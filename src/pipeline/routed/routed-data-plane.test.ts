@@ -183,6 +183,42 @@ test('a slow variant is given up after its timeout, but not after the deadline o
   assert.deepEqual(records[1].fallbacks, []);
 });
 
+test('an open circuit answers at once, on record; a full one too, unless a fallback may answer', async () => {
+  const { ask, records, loop } = await routed(
+    `${VARIANTS}resilience: {circuitBreaker: {minRequests: 2, open: 60s}}\nstrategy:\n  weighted: {stable: 0, next: 100}`,
+    failing,
+  );
+  for (let i = 0; i < 2; i++) assert.equal((await ask()).error?.code, 'internal');
+  const { error, context } = await ask();
+  assert.equal(error?.code, 'unavailable');
+  assert.match(String(error), /variant next of route ranker is not asked now: its circuit is open/);
+  assert.equal(context.served?.variant, 'next');
+  assert.deepEqual(
+    [records[2].status, records[2].detour, records[2].assigned, records[2].eligible],
+    ['unavailable', 'circuitOpen', 'next', ['stable']],
+  );
+  assert.equal(loop.plane.inFlight, 0);
+
+  let open = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const slow = async (inputs: Tensor[]): Promise<Tensor[]> => {
+    await held;
+    return scale(3)(inputs);
+  };
+  const limit = 'resilience: {circuitBreaker: {maxInFlight: 1}}\nstrategy:\n  weighted: {stable: 0, next: 100}';
+  const full = await routed(`${VARIANTS}${limit}`, slow);
+  const helped = await routed(`${VARIANTS}fallback: {on: [unavailable], order: [stable]}\n${limit}`, slow);
+  const first = [full.ask(), helped.ask()];
+  assert.match(String((await full.ask()).error), /or 1 requests are in flight/);
+  assert.equal(factor(await helped.ask()), 2);
+  assert.deepEqual(helped.records[0].fallbacks, [{ variant: 'next', cause: 'unavailable' }]);
+  open();
+  for (const one of first) assert.equal(factor(await one), 3);
+  assert.equal(factor(await full.ask()), 3, 'the refused one held no place');
+});
+
 test('the retry budget ends fallbacks when everything fails', async () => {
   const { ask, records } = await routed(
     `${VARIANTS}fallback: {order: [stable]}\nresilience: {retryBudget: {percent: 0, minConcurrency: 2}}\nstrategy:\n  weighted: {stable: 0, next: 100}`,

@@ -17,6 +17,7 @@ import requests
 from mlflow.entities.webhook import WebhookEvent
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from onnx import TensorProto, helper
 from sklearn.linear_model import LinearRegression
 
@@ -134,6 +135,35 @@ def test_aliases(client, experiment, unique):
     client.delete_registered_model_alias(unique, "champion")
     client.delete_registered_model_alias(unique, "champion")
     assert code_of(client.get_model_version_by_alias, unique, "champion") == "INVALID_PARAMETER_VALUE"
+
+
+def test_a_version_stays_what_it_was_when_its_source_changes(client, experiment, unique, tmp_path):
+    """Its paths are written anew and deleted; what an alias loads, a copy of it too, is what was registered."""
+    log_onnx(DOUBLE, unique)
+    client.set_registered_model_alias(unique, "champion", "1")
+    logged = client.get_logged_model(client.get_model_version(unique, "1").source.removeprefix("models:/"))
+    repository = get_artifact_repository(logged.artifact_location)
+    onnx.save(times(TRIPLE), tmp_path / "model.onnx")
+    repository.log_artifact(str(tmp_path / "model.onnx"))
+
+    def doubles(uri):
+        return mlflow.pyfunc.load_model(uri).predict(X)["y"].tolist() == [[2.0, 4.0]]
+
+    assert doubles(f"models:/{unique}@champion")
+    client.copy_model_version(f"models:/{unique}@champion", f"{unique}-copy")
+    repository.delete_artifacts()
+    assert client.list_logged_model_artifacts(logged.model_id) == []
+    for uri in (f"models:/{unique}@champion", f"models:/{unique}/1", f"models:/{unique}-copy/1"):
+        assert doubles(uri), uri
+    client.rename_registered_model(unique, f"{unique}-new")
+    assert doubles(f"models:/{unique}-new@champion")
+    pinned = get_artifact_repository(client.get_model_version_download_uri(f"{unique}-new", "1"))
+    assert {file.path for file in pinned.list_artifacts()} >= {"MLmodel", "model.onnx"}
+    with pytest.raises(Exception, match="read-only"):
+        pinned.log_artifact(str(tmp_path / "model.onnx"))
+    with pytest.raises(Exception, match="read-only"):
+        pinned.delete_artifacts("model.onnx")
+    assert doubles(f"models:/{unique}-new@champion")
 
 
 def test_prompts_are_kept_apart(client, unique):

@@ -11,6 +11,7 @@ import type { Artifacts } from './artifacts.ts';
 import { checkArtifactPath, pathOfUri } from './path.ts';
 import { serveFile } from './serve-file.ts';
 import type { FolderEntry } from './tree.ts';
+import { checkWritablePath } from './version-tree.ts';
 
 const FILES = '/api/2.0/mlflow-artifacts';
 /** A refused body up to here, arriving until then, is read away: a client that is still sending would miss the answer. */
@@ -54,7 +55,7 @@ export function artifactRoutes({ artifacts, vault, database }: Parts): RestRoute
       operationId: 'deleteArtifact',
       summary: 'Forget an artifact, or a folder with all it holds',
       stream: async (call) => {
-        await artifacts.remove(checkArtifactPath(call.params.path.replace(/\/$/, '')));
+        await artifacts.remove(checkWritablePath(call.params.path.replace(/\/$/, '')));
         answer(call, {});
       },
     },
@@ -124,7 +125,7 @@ export function artifactRoutes({ artifacts, vault, database }: Parts): RestRoute
 
 async function upload(artifacts: Artifacts, call: StreamCall): Promise<void> {
   const { params, request, contentLength } = call;
-  const path = checkArtifactPath(params.path);
+  const path = checkWritablePath(params.path);
   const header = (name: string): string => String(request.headers[name] ?? '');
   const encoding = header('content-encoding');
   if (encoding !== '' && encoding !== 'identity')

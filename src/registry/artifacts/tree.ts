@@ -2,6 +2,7 @@ import type { Digest } from '../blobs/digest.ts';
 import type { Db } from '../database/database.ts';
 import { invalidParameter, shown } from '../errors.ts';
 import { rootOf } from './path.ts';
+import { isVersionTree, listVersionFolder, versionFile, versionFilesBelow } from './version-tree.ts';
 
 export interface Artifact {
   path: string;
@@ -51,6 +52,7 @@ export async function putArtifact(db: Db, artifact: Artifact, now: number): Prom
 }
 
 export async function getArtifact(db: Db, path: string): Promise<Artifact | undefined> {
+  if (isVersionTree(path)) return versionFile(db, path);
   const row = await db.selectFrom('artifacts').selectAll().where('path', '=', path).executeTakeFirst();
   return row === undefined ? undefined : toArtifact(row);
 }
@@ -64,6 +66,7 @@ function toArtifact(row: { path: string; digest: string; size: number; media_typ
  * has entries, not as much as it holds.
  */
 export async function listFolder(db: Db, folder: string): Promise<FolderEntry[]> {
+  if (isVersionTree(folder)) return listVersionFolder(db, folder);
   const prefix = folder === '' ? '' : `${folder}/`;
   const entries: FolderEntry[] = [];
   let from = prefix;
@@ -100,6 +103,7 @@ export async function removeTree(db: Db, path: string): Promise<number> {
 
 /** Every file at or below a path, by path. */
 export async function filesBelow(db: Db, path: string): Promise<Artifact[]> {
+  if (isVersionTree(path)) return versionFilesBelow(db, path);
   const rows = await db
     .selectFrom('artifacts')
     .selectAll()

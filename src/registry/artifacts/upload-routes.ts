@@ -3,9 +3,9 @@ import { isDigest } from '../blobs/digest.ts';
 import { invalidParameter, shown } from '../errors.ts';
 import { required } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute, type StreamCall } from '../rest/route.ts';
-import { checkArtifactPath } from './path.ts';
 import { answer, orDrain } from './routes.ts';
 import type { Upload, Uploads } from './uploads.ts';
+import { checkWritablePath } from './version-tree.ts';
 
 const UPLOADS = '/api/v1/registry/uploads';
 
@@ -27,7 +27,7 @@ export function uploadRoutes(uploads: Uploads): RestRoute[] {
         media_type: z.string().max(127).default(''),
       }),
       handle: async ({ path, size, digest, media_type }) =>
-        shownUpload(await uploads.create(checkArtifactPath(path), size, media_type, digest)),
+        shownUpload(await uploads.create(checkWritablePath(path), size, media_type, digest)),
     }),
     {
       method: 'GET',

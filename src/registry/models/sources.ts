@@ -1,6 +1,7 @@
 import type { Db } from '../database/database.ts';
 import { doesNotExist, invalidParameter, shown } from '../errors.ts';
 import { checkAlias, checkModelName, versionNumber } from './names.ts';
+import type { VersionRow } from './view.ts';
 
 const MAX_SOURCE = 2048;
 const NEXT = 'give runs:/<run id>/<path>, models:/<model id>, models:/<name>/<version> or mlflow-artifacts:/<path>';
@@ -19,6 +20,8 @@ export interface ResolvedSource {
   storageLocation: string;
   runId: string;
   modelId: string;
+  /** The registered version that this one is a copy of. */
+  copyOf?: VersionRow;
 }
 
 /**
@@ -101,6 +104,7 @@ export async function resolveSource(
         storageLocation: version.storage_location,
         runId: version.run_id,
         modelId: version.model_id,
+        copyOf: version,
       };
     }
     case 'artifact': {
@@ -152,11 +156,12 @@ async function loggedModel(db: Db, modelId: string): Promise<{ artifact_uri: str
 async function versionSource(
   db: Db,
   source: { name: string; version: number } | { name: string; alias: string },
-): Promise<{ version: number; storage_location: string; run_id: string; model_id: string }> {
+): Promise<VersionRow> {
   let query = db
     .selectFrom('model_versions as v')
     .innerJoin('registered_models as m', 'm.model_key', 'v.model_key')
-    .select(['v.version', 'v.storage_location', 'v.run_id', 'v.model_id'])
+    .selectAll('v')
+    .select('m.name')
     .where('m.name', '=', source.name);
   query =
     'version' in source

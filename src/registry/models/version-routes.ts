@@ -1,8 +1,10 @@
 import { z } from 'zod';
+import { versionUri } from '../artifacts/version-tree.ts';
 import { commit } from '../commit.ts';
 import { flag, int64, keyValue, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import type { ModelsContext } from './context.ts';
+import { fixedVersion } from './files.ts';
 import { findVersion } from './find.ts';
 import { asRecord } from './model-routes.ts';
 import { isPrompt, isPromptModel } from './registered-models.ts';
@@ -144,13 +146,12 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       method: 'GET',
       path: path('get-download-uri'),
       operationId: 'mlflowGetModelVersionDownloadUri',
-      summary: "Where a version's files are",
+      summary: "Where a version's files are, as they were when it was registered",
       request: z.object(which),
-      handle: ({ name, version }) =>
-        database.read(async (db) => {
-          const row = await findVersion(db, name, version);
-          return { artifact_uri: row.storage_location || row.source };
-        }),
+      handle: async ({ name, version }) => {
+        const { row, manifest } = await fixedVersion(database, name, version);
+        return { artifact_uri: manifest === undefined ? row.storage_location || row.source : versionUri(row) };
+      },
     }),
     jsonRoute({
       method: 'POST',

@@ -53,8 +53,9 @@ export async function createVersion(db: Db, now: number, actor: string, wish: Ne
   await db.insertInto('model_versions').values(row).execute();
   for (const tag of wish.tags) await putVersionTag(db, row, tag);
   if (resolved.modelId !== '') await noteOnLoggedModel(db, resolved.modelId, wish.name, version);
-  await pinFiles(db, { ...row, name: wish.name });
-  return { ...row, name: wish.name };
+  const created = { ...row, name: wish.name };
+  await pinFiles(db, created, resolved.copyOf);
+  return created;
 }
 
 /** A prompt's text is in its tags: nothing is ever read from its source. */

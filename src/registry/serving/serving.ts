@@ -6,8 +6,7 @@ import { doesNotExist, shown } from '../errors.ts';
 import { canonicalManifest, manifestDigest } from '../manifest/manifest.ts';
 import { type SigningKey, signManifest } from '../manifest/signature.ts';
 import type { ModelsContext } from '../models/context.ts';
-import { manifestOf, pinnedManifest } from '../models/files.ts';
-import { findVersion } from '../models/find.ts';
+import { fixedVersion } from '../models/files.ts';
 import { recordReport } from './gateways.ts';
 import type { Follow, GatewayReport, Resolution, VersionManifest } from './types.ts';
 import { watch } from './watch.ts';
@@ -37,9 +36,7 @@ export function createServing(context: ServingContext): Serving {
     watch: (follow, mark, waitMs, signal) =>
       watch({ database, events }, follow, mark, waitMs, AbortSignal.any([signal, closing])),
     manifest: async (name, version) => {
-      const manifest =
-        (await database.read(async (db) => manifestOf(db, await findVersion(db, name, version)))) ??
-        (await database.write(async (db) => pinnedManifest(db, await findVersion(db, name, version))));
+      const { manifest } = await fixedVersion(database, name, version);
       if (manifest === undefined)
         throw doesNotExist(
           `Model Version (name=${name}, version=${version}) has no files yet; upload them to its source`,

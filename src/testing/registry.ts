@@ -29,7 +29,11 @@ export function registrySettings(dataDir: string, database: string): RegistrySet
  */
 async function emptyDatabase(): Promise<{ database: string; drop(): Promise<void> }> {
   const server = process.env.SWITCHYARD_TEST_POSTGRES_URL;
-  if (server === undefined || server === '') return { database: 'sqlite', drop: async () => {} };
+  return server === undefined || server === '' ? { database: 'sqlite', drop: async () => {} } : emptyPostgres(server);
+}
+
+/** An empty database of the PostgreSQL server with this URL. */
+export async function emptyPostgres(server: string): Promise<{ database: string; drop(): Promise<void> }> {
   const name = `test_${process.pid}_${Math.random().toString(36).slice(2, 10)}`;
   const onServer = async (text: string): Promise<void> => {
     const client = new pg.Client(server);

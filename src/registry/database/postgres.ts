@@ -1,5 +1,6 @@
 import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
+import { RegistryError } from '../errors.ts';
 import type { Db, RegistryDatabase } from './database.ts';
 import { migrate } from './migrations.ts';
 import type { Tables } from './tables.ts';
@@ -8,6 +9,12 @@ const INT8 = 20;
 /** Serialization failure, deadlock: the same write may well succeed the next time. */
 const CONFLICTS = new Set(['40001', '40P01']);
 const ATTEMPTS = 5;
+/** SQL states of a server that is starting, stopping, failing over or full, and what the network says of one that is away. */
+const LOST =
+  /^(08...|57P0[1-5]|53300|25006|ECONNREFUSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/;
+/** pg and its pool say these without a code. */
+const LOST_WITHOUT_CODE =
+  /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout e(xceeded|xpired))/;
 
 /** PostgreSQL through a pool: every write is a transaction of its own. */
 class PostgresDatabase implements RegistryDatabase {
@@ -18,8 +25,12 @@ class PostgresDatabase implements RegistryDatabase {
     this.db = db;
   }
 
-  read<T>(fn: (db: Db) => Promise<T>): Promise<T> {
-    return fn(this.db);
+  async read<T>(fn: (db: Db) => Promise<T>): Promise<T> {
+    try {
+      return await fn(this.db);
+    } catch (error) {
+      throw told(error);
+    }
   }
 
   async write<T>(fn: (db: Db) => Promise<T>): Promise<T> {
@@ -27,7 +38,7 @@ class PostgresDatabase implements RegistryDatabase {
       try {
         return await this.db.transaction().execute(fn);
       } catch (error) {
-        if (attempt === ATTEMPTS || !CONFLICTS.has((error as { code?: string }).code ?? '')) throw error;
+        if (attempt === ATTEMPTS || !CONFLICTS.has((error as { code?: string }).code ?? '')) throw told(error);
       }
     }
   }
@@ -35,6 +46,15 @@ class PostgresDatabase implements RegistryDatabase {
   async close(): Promise<void> {
     await this.db.destroy();
   }
+}
+
+/** A lost connection as an error that is worth a retry, which MLflow's client does by itself; any other as it is. */
+function told(error: unknown): unknown {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  const lost = typeof code === 'string' ? LOST.test(code) : LOST_WITHOUT_CODE.test(String(message));
+  if (!lost) return error;
+  const text = "the registry's database cannot be reached; try again";
+  return new RegistryError('TEMPORARILY_UNAVAILABLE', text, { retryAfterMs: 1000, cause: error });
 }
 
 export async function openPostgres(url: string): Promise<RegistryDatabase> {
@@ -45,8 +65,10 @@ export async function openPostgres(url: string): Promise<RegistryDatabase> {
     // Milliseconds, steps and row numbers stay below 2^53.
     types: { getTypeParser: (oid, format) => (oid === INT8 ? Number : pg.types.getTypeParser(oid, format as 'text')) },
   });
-  // Of idle connections; the pool replaces them.
+  // Of idle connections; the pool replaces them. One that is lost while it is in use tells its query, and all who listen:
+  // with nobody there, it would end the process.
   pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
   const db: Db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
   try {
     await migrate(db as unknown as Kysely<never>, 'postgres');

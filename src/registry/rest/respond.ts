@@ -11,9 +11,6 @@ export const JSON_HEADERS = [
   'nosniff',
 ] as const;
 
-/** Of a lost database: worth a retry, which MLflow's client does by itself. */
-const CONNECTION_ERRORS = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'ETIMEDOUT', 'EPIPE', '57P01', '57P03']);
-
 /** Answers an error in MLflow's form, or in the admin API's under /api/v1. After the head is out, cuts the connection. */
 export function sendError(
   call: { path: string; request: IncomingMessage; response: ServerResponse },
@@ -50,8 +47,6 @@ function toRegistryError(thrown: unknown): RegistryError {
     });
   if ((thrown as { code?: string } | undefined)?.code === 'SQLITE_FULL')
     return new RegistryError('RESOURCE_EXHAUSTED', "the disk of the registry's database is full; free space on it");
-  if (CONNECTION_ERRORS.has((thrown as { code?: string } | undefined)?.code ?? ''))
-    return new RegistryError('TEMPORARILY_UNAVAILABLE', "the registry's database cannot be reached; try again");
   return new RegistryError('INTERNAL_ERROR', 'internal error; the log has the details');
 }
 

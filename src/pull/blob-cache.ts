@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { copyFile, link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, link, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { Transform } from 'node:stream';
@@ -15,7 +15,7 @@ import { SwitchyardError } from '../shared/errors.ts';
 export class BlobCache {
   private readonly folder: string;
   private readonly arriving = new Map<string, Promise<void>>();
-  /** Digest → "size:mtime:inode" of the file whose bytes were found to be right. */
+  /** Path → "size:mtime:inode" of the file whose bytes were found to be right. */
   private readonly trusted = new Map<string, string>();
 
   constructor(folder: string) {
@@ -44,23 +44,35 @@ export class BlobCache {
           `the registry sent bytes with the digest ${found} for ${digest}`,
         );
       await rename(fresh, this.path(digest));
-      this.trusted.set(digest, await factsOf(this.path(digest)));
+      this.trusted.set(this.path(digest), await factsOf(this.path(digest)));
     } finally {
       await rm(fresh, { force: true });
     }
   }
 
   /** Whether the bytes are here and are what their name says. */
-  async isRight(digest: Digest, size: number): Promise<boolean> {
-    const path = this.path(digest);
+  isRight(digest: Digest, size: number): Promise<boolean> {
+    return this.holds(this.path(digest), digest, size);
+  }
+
+  /** Whether a path is another name of a blob that is here, or a file of its own with the same bytes. */
+  async isPlaced(digest: Digest, size: number, path: string): Promise<boolean> {
+    const facts = await lstat(path).catch(() => undefined);
+    if (facts === undefined || !facts.isFile()) return false;
+    const blob = await stat(this.path(digest)).catch(() => undefined);
+    if (blob?.ino === facts.ino && blob.dev === facts.dev) return this.isRight(digest, size);
+    return this.holds(path, digest, size);
+  }
+
+  private async holds(path: string, digest: Digest, size: number): Promise<boolean> {
     const facts = await factsOf(path).catch(() => '');
     if (facts === '') return false;
-    if (this.trusted.get(digest) === facts) return true;
+    if (this.trusted.get(path) === facts) return true;
     if (!facts.startsWith(`${size}:`)) return false;
     const hash = createHash('sha256');
     for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk as Buffer);
     if (`sha256:${hash.digest('hex')}` !== digest) return false;
-    this.trusted.set(digest, facts);
+    this.trusted.set(path, facts);
     return true;
   }
 

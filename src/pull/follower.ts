@@ -133,11 +133,14 @@ export class RegistryFollower {
     let wait = BACKOFF_MS.first;
     while (!signal.aborted) {
       try {
+        const asked = performance.now();
         const resolution = await this.parts.source.watch(this.parts.follow, this.mark, signal);
         if (signal.aborted) return;
         wait = BACKOFF_MS.first;
         this.setAway(false, '');
         if (resolution.mark !== this.mark) this.take(resolution);
+        // One that is about to end, or that something stands in front of, does not wait for a change.
+        else if (performance.now() - asked < BACKOFF_MS.first) await this.pause(BACKOFF_MS.first);
         this.mark = resolution.mark;
       } catch (error) {
         if (signal.aborted) return;

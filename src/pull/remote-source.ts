@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import type { ReadableStream } from 'node:stream/web';
+import { z } from 'zod';
 import type { Follow, GatewayReport, Resolution, VersionManifest } from '../registry/serving/types.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { RegistrySource } from './source.ts';
@@ -17,6 +17,30 @@ export interface RemoteOptions {
 
 const WAIT_SECONDS = 25;
 const TIMEOUT_MS = 15_000;
+/** Ten thousand followed models are a tenth of it. */
+const MAX_JSON_BYTES = 64 * 1024 * 1024;
+
+// What this program relies on, of whatever a registry answers; more than that is left out.
+const DEPLOYMENT = z.object({
+  name: z.string(),
+  alias: z.string(),
+  served: z.string(),
+  version: z.string().regex(/^\d{1,15}$/),
+  digest: z.string(),
+  requirements: z.string(),
+});
+const RESOLUTION = z.object({
+  mark: z.string(),
+  deployments: z.array(DEPLOYMENT),
+  upcoming: z.array(DEPLOYMENT),
+});
+const SIGNED = z.object({
+  payloadType: z.string(),
+  payload: z.string(),
+  signatures: z.array(z.object({ keyid: z.string(), sig: z.string() })),
+});
+const MANIFEST = z.object({ digest: z.string(), manifest: z.string(), signed: SIGNED.optional() });
+const NOTHING = z.unknown();
 
 /** A registry behind its REST API. Redirects are refused: the token must go nowhere else. */
 export class RemoteSource implements RegistrySource {
@@ -29,35 +53,48 @@ export class RemoteSource implements RegistrySource {
   watch(follow: Follow, mark: string, signal: AbortSignal): Promise<Resolution> {
     const waitSeconds = mark === '' ? 0 : (this.options.waitSeconds ?? WAIT_SECONDS);
     const body = { models: follow.models, every_alias: follow.everyAlias, mark, wait_seconds: waitSeconds };
-    return this.json('POST', 'serving/watch', body, waitSeconds * 1000, signal);
+    return this.json(RESOLUTION, 'POST', 'serving/watch', body, waitSeconds * 1000, signal);
   }
 
   manifest(name: string, version: string): Promise<VersionManifest> {
-    return this.json('GET', `models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}/manifest`);
+    const path = `models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}/manifest`;
+    return this.json(MANIFEST, 'GET', path);
   }
 
   async blob(digest: string): Promise<Readable> {
     const abort = new AbortController();
     const timeoutMs = this.options.timeoutMs ?? TIMEOUT_MS;
     const silence = setTimeout(() => abort.abort(new Error(`no bytes for ${timeoutMs} ms`)), timeoutMs);
-    const response = await this.send('GET', `blobs/${encodeURIComponent(digest)}`, undefined, abort.signal);
-    if (response.body === null) throw new SwitchyardError('unavailable', 'the registry sent no body');
-    const body = Readable.fromWeb(response.body as ReadableStream<Uint8Array>);
-    body.on('data', () => silence.refresh());
-    body.on('close', () => clearTimeout(silence));
-    // 'data' would start the flow before the reader is there.
-    return body.pause();
+    try {
+      const { body } = await this.send('GET', `blobs/${encodeURIComponent(digest)}`, undefined, abort.signal);
+      return Readable.from(watched(body ?? [], silence), { objectMode: false });
+    } catch (error) {
+      clearTimeout(silence);
+      throw error;
+    }
   }
 
   async report({ gateway_id, ...report }: GatewayReport): Promise<void> {
-    await this.json('PUT', `gateways/${encodeURIComponent(gateway_id)}`, report);
+    await this.json(NOTHING, 'PUT', `gateways/${encodeURIComponent(gateway_id)}`, report);
   }
 
-  private async json<T>(method: string, path: string, body?: object, waitMs = 0, signal?: AbortSignal): Promise<T> {
+  private async json<T>(
+    form: z.ZodType<T>,
+    method: string,
+    path: string,
+    body?: object,
+    waitMs = 0,
+    signal?: AbortSignal,
+  ): Promise<T> {
     const timeout = AbortSignal.timeout(waitMs + (this.options.timeoutMs ?? TIMEOUT_MS));
     const either = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
     const response = await this.send(method, path, body, either);
-    return (await response.json()) as T;
+    const text = await textOf(response);
+    try {
+      return form.parse(JSON.parse(text));
+    } catch {
+      throw away(`the registry answered ${path} with something else: ${text.slice(0, 100)}`);
+    }
   }
 
   private async send(method: string, path: string, body: object | undefined, signal: AbortSignal): Promise<Response> {
@@ -76,16 +113,50 @@ export class RemoteSource implements RegistrySource {
       });
     } catch (error) {
       const cause = (error as Error).cause as { code?: string } | undefined;
-      throw new SwitchyardError(
-        'unavailable',
-        `the registry does not answer (${cause?.code ?? (error as Error).name})`,
-      );
+      throw away(`the registry does not answer (${cause?.code ?? (error as Error).name})`);
     }
     if (response.ok) return response;
-    const text = (await response.text().catch(() => '')).slice(0, 500);
+    const text = (await textOf(response).catch(() => '')).slice(0, 500);
     const code = response.status === 404 ? 'not_found' : response.status < 500 ? 'failed_precondition' : 'unavailable';
     throw new SwitchyardError(code, `the registry answered ${response.status}: ${messageOf(text)}`);
   }
+}
+
+/** Bytes as they come; `silence` is put off by each. A connection that breaks is told as the registry being away. */
+async function* watched(
+  body: AsyncIterable<Uint8Array> | Uint8Array[],
+  silence: NodeJS.Timeout,
+): AsyncIterable<Uint8Array> {
+  try {
+    for await (const chunk of body) {
+      silence.refresh();
+      yield chunk;
+    }
+  } catch (error) {
+    throw away(`the registry's answer broke off: ${(error as Error).message}`);
+  } finally {
+    clearTimeout(silence);
+  }
+}
+
+/** A whole body, unless it is longer than any honest one. */
+async function textOf({ body }: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of body ?? []) {
+      size += chunk.byteLength;
+      if (size > MAX_JSON_BYTES) throw new Error(`more than ${MAX_JSON_BYTES} bytes`);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw away(`the registry's answer is not whole: ${(error as Error).message}`);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+function away(message: string): SwitchyardError {
+  return new SwitchyardError('unavailable', message);
 }
 
 function messageOf(text: string): string {

@@ -112,7 +112,7 @@ export class VersionStore {
 
   /** Links the files into the version's folder, which is there whole or not at all. */
   private async materialise(manifest: Manifest, directory: string): Promise<void> {
-    if (await isWhole(manifest, directory)) return;
+    if (await this.isWhole(manifest, directory)) return;
     await rm(directory, { recursive: true, force: true });
     const fresh = join(dirname(directory), `.${randomUUID()}`);
     try {
@@ -121,10 +121,22 @@ export class VersionStore {
         await mkdir(dirname(target), { recursive: true, mode: 0o700 });
         await this.blobs.place(digest, target);
       }
+      if (!(await this.isWhole(manifest, fresh)))
+        throw new SwitchyardError(
+          'unavailable',
+          `the files of version ${manifest.version} changed while they were copied`,
+        );
       await rename(fresh, directory);
     } finally {
       await rm(fresh, { recursive: true, force: true });
     }
+  }
+
+  /** Whether the folder holds these files, none missing, and each is the cache's or has been read through. */
+  private async isWhole(manifest: Manifest, directory: string): Promise<boolean> {
+    for (const { path, digest, size } of manifest.files)
+      if (!(await this.blobs.isPlaced(digest, size, join(directory, path)))) return false;
+    return true;
   }
 
   /**
@@ -161,15 +173,6 @@ function checkFiles(files: readonly ManifestFile[]): void {
   }
 }
 
-/** Whether the folder holds these files as they were linked: same sizes, none missing. Their bytes are the cache's. */
-async function isWhole(manifest: Manifest, directory: string): Promise<boolean> {
-  for (const { path, size } of manifest.files) {
-    const facts = await stat(join(directory, path)).catch(() => undefined);
-    if (facts === undefined || !facts.isFile() || facts.size !== size) return false;
-  }
-  return true;
-}
-
 async function describe(manifest: Manifest, version: string, directory: string): Promise<LocalVersion> {
   const paths = new Set(manifest.files.map(({ path }) => path));
   const text = async (path: string): Promise<string> => {
@@ -190,12 +193,23 @@ async function describe(manifest: Manifest, version: string, directory: string):
   };
 }
 
+/** Works on a few items at a time. After a failure none is begun, and those under way are waited for. */
 async function each<T>(items: readonly T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
   let next = 0;
+  let failed = false;
   const worker = async (): Promise<void> => {
-    while (next < items.length) await work(items[next++]);
+    while (next < items.length && !failed) {
+      try {
+        await work(items[next++]);
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    }
   };
-  await Promise.all(Array.from({ length: Math.min(width, items.length) }, worker));
+  const workers = Array.from({ length: Math.min(width, items.length) }, worker);
+  await Promise.allSettled(workers);
+  await Promise.all(workers);
 }
 
 function refused(problem: string): SwitchyardError {

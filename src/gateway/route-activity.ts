@@ -46,6 +46,7 @@ export type LearningRecord = Pick<
   | 'served'
   | 'analysed'
   | 'bucket'
+  | 'unitHash'
   | 'pmf'
   | 'proposed'
   | 'snapshotVersion'

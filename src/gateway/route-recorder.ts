@@ -109,6 +109,7 @@ export class RouteRecorder implements DecisionTap {
       served: record.served,
       analysed: record.analysed,
       bucket: record.bucket,
+      unitHash: record.unitHash,
       pmf: record.pmf,
       proposed: record.proposed,
       snapshotVersion: record.snapshotVersion,

@@ -80,8 +80,8 @@ test('units spread evenly, and independently under another salt', () => {
   const [a, b] = [saltSeed('ranker-q1'), saltSeed('ranker-q2')];
   for (let i = 0; i < total; i++) {
     const unit = `user-${i}`;
-    const one = Math.floor((bucketOf(unit, a) * slots) / BUCKETS);
-    const two = Math.floor((bucketOf(unit, b) * slots) / BUCKETS);
+    const one = Math.floor((bucketOf(murmur3(unit, a)) * slots) / BUCKETS);
+    const two = Math.floor((bucketOf(murmur3(unit, b)) * slots) / BUCKETS);
     joint[one * slots + two]++;
   }
   const expected = total / joint.length;

@@ -13,8 +13,8 @@ export function saltSeed(salt: string): number {
 }
 
 /** Even to within 3·10⁻⁶ of a bucket: 2³² is not a multiple of 10,000. */
-export function bucketOf(unit: string, seed: number): number {
-  return Math.floor((murmur3(unit, seed) * BUCKETS) / 0x1_0000_0000);
+export function bucketOf(hash: number): number {
+  return Math.floor((hash * BUCKETS) / 0x1_0000_0000);
 }
 
 /** Whole buckets for weights of any scale, by largest remainders; ties go to the earlier slot. */

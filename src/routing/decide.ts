@@ -1,4 +1,5 @@
 import { BUCKETS, bucketOf } from './buckets.ts';
+import { murmur3 } from './hash.ts';
 import { eligible, isBlocked } from './health.ts';
 import type { Role } from './live-route.ts';
 import { matches, type RequestView } from './matchers.ts';
@@ -29,6 +30,8 @@ export interface Decision {
   override: number;
   /** −1: no bucket was involved. */
   bucket: number;
+  /** 32 bits of what sticks to a variant; −1: no unit was involved. */
+  unitHash: number;
   /** Mask of the variants that could be served. */
   eligible: number;
   /** Over variants: the distribution `assigned` was drawn from. Shared with the route: read only. */
@@ -57,6 +60,7 @@ export function newDecision(): Decision {
     analysed: false,
     override: -1,
     bucket: -1,
+    unitHash: -1,
     eligible: 0,
     pmf: NOTHING,
     proposed: -1,
@@ -104,6 +108,7 @@ function decideRoute(route: CompiledRoute, request: RequestView, around: Surroun
   out.eligible = route.health.calm ? route.health.all : eligible(route.health, around.now());
   out.override = -1;
   out.bucket = -1;
+  out.unitHash = -1;
   out.proposed = -1;
   out.snapshotVersion = -1;
   out.stateVersion = live.version;
@@ -146,8 +151,10 @@ function applyOverride(route: CompiledRoute, request: RequestView, unit: string 
 
 function takeBucket(route: CompiledRoute, unit: string | undefined, around: Surroundings, out: Decision): void {
   const { live } = route;
-  if (unit !== undefined) out.bucket = bucketOf(unit, route.seed);
-  else if (route.onMissing === 'default') {
+  if (unit !== undefined) {
+    out.unitHash = murmur3(unit, route.seed);
+    out.bucket = bucketOf(out.unitHash);
+  } else if (route.onMissing === 'default') {
     out.assigned = live.slots[0].variant;
     out.role = live.slots[0].role;
     out.analysed = false;

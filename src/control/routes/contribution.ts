@@ -1,5 +1,12 @@
+import {
+  addClusters,
+  type Clusters,
+  decodeClusters,
+  encodeClusters,
+  noClusters,
+} from '../../experiments/statistics/clusters.ts';
 import { addMoments, type Moments, NO_MOMENTS } from '../../experiments/statistics/moments.ts';
-import { BUCKETS } from '../../routing/buckets.ts';
+import { type EncodedUnits, UnitSample } from '../../experiments/statistics/unit-sample.ts';
 import type { NodeEpochs, Totals } from '../../routing/policies/statistics.ts';
 import { addSums, decodeSums, type EncodedSums, encodeSums, noRouteSums, type RouteSums } from './ledger.ts';
 
@@ -13,8 +20,10 @@ export interface Contribution {
   epochs: NodeEpochs[];
   /** Experiments: matured rewards by variant. */
   rewards: Map<string, Moments>;
-  /** Experiments: buckets that were seen, by variant. */
-  seen: Map<string, Uint8Array>;
+  /** Experiments whose units stick: values by cluster, by {@link clusterKey}. */
+  clusters: Map<string, Clusters>;
+  /** Experiments whose units stick: distinct units, by the weights they were first seen under and their arm. */
+  units: UnitSample;
   /** Decisions and rewards by what became of them. */
   feedback: Map<string, number>;
 }
@@ -24,13 +33,26 @@ export interface EncodedContribution {
   sums: EncodedSums;
   epochs: NodeEpochs[];
   rewards: [string, Moments][];
-  /** Bits, in base64. */
-  seen: [string, string][];
+  /** Absent in what an earlier version of the program has kept. */
+  clusters?: [string, string][];
+  units?: EncodedUnits;
   feedback: [string, number][];
 }
 
 export function noContribution(): Contribution {
-  return { sums: noRouteSums(), epochs: [], rewards: new Map(), seen: new Map(), feedback: new Map() };
+  return {
+    sums: noRouteSums(),
+    epochs: [],
+    rewards: new Map(),
+    clusters: new Map(),
+    units: new UnitSample(),
+    feedback: new Map(),
+  };
+}
+
+/** Where the values of a metric in an arm are summed up by cluster. */
+export function clusterKey(metric: string, arm: string): string {
+  return `${metric} ${arm}`;
 }
 
 export function merge(parts: readonly Contribution[]): Contribution {
@@ -40,11 +62,15 @@ export function merge(parts: readonly Contribution[]): Contribution {
     for (const node of part.epochs) addNode(all.epochs, node);
     for (const [name, moments] of part.rewards)
       all.rewards.set(name, addMoments(all.rewards.get(name) ?? NO_MOMENTS, moments));
-    for (const [name, buckets] of part.seen) {
-      const into = all.seen.get(name) ?? new Uint8Array(BUCKETS);
-      for (let i = 0; i < BUCKETS; i++) into[i] |= buckets[i];
-      all.seen.set(name, into);
+    for (const [key, clusters] of part.clusters) {
+      let into = all.clusters.get(key);
+      if (into === undefined) {
+        into = noClusters();
+        all.clusters.set(key, into);
+      }
+      addClusters(into, clusters);
     }
+    all.units.merge(part.units);
     for (const [name, count] of part.feedback) all.feedback.set(name, (all.feedback.get(name) ?? 0) + count);
   }
   return all;
@@ -74,7 +100,8 @@ export function encodeContribution(part: Contribution): EncodedContribution {
     sums: encodeSums(part.sums),
     epochs: part.epochs,
     rewards: [...part.rewards],
-    seen: [...part.seen].map(([name, buckets]) => [name, toBits(buckets)]),
+    clusters: [...part.clusters].map(([key, clusters]) => [key, encodeClusters(clusters)]),
+    units: part.units.encode(),
     feedback: [...part.feedback],
   };
 }
@@ -84,20 +111,8 @@ export function decodeContribution(part: EncodedContribution): Contribution {
     sums: decodeSums(part.sums),
     epochs: part.epochs,
     rewards: new Map(part.rewards),
-    seen: new Map(part.seen.map(([name, bits]) => [name, fromBits(bits)])),
+    clusters: new Map((part.clusters ?? []).map(([key, text]) => [key, decodeClusters(text)])),
+    units: UnitSample.decode(part.units ?? { level: 0, groups: [] }),
     feedback: new Map(part.feedback),
   };
-}
-
-function toBits(buckets: Uint8Array): string {
-  const bytes = new Uint8Array(Math.ceil(BUCKETS / 8));
-  for (let i = 0; i < BUCKETS; i++) if (buckets[i] !== 0) bytes[i >> 3] |= 1 << (i & 7);
-  return Buffer.from(bytes).toString('base64');
-}
-
-function fromBits(text: string): Uint8Array {
-  const bytes = Buffer.from(text, 'base64');
-  const buckets = new Uint8Array(BUCKETS);
-  for (let i = 0; i < BUCKETS; i++) buckets[i] = ((bytes[i >> 3] ?? 0) >> (i & 7)) & 1;
-  return buckets;
 }

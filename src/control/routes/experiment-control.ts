@@ -1,39 +1,75 @@
 import type { RouteSpec } from '../../config/route-schema.ts';
-import { type ArmData, compareArms } from '../../experiments/ab/results.ts';
+import type { ExperimentSpec } from '../../config/strategy-schema.ts';
+import { type ArmData, compareArms, controlMean } from '../../experiments/ab/results.ts';
+import { noClusters } from '../../experiments/statistics/clusters.ts';
 import { addHistogram, newHistogram } from '../../experiments/statistics/latency-histogram.ts';
 import { NO_MOMENTS } from '../../experiments/statistics/moments.ts';
-import { lookAtRatio, NO_RATIO_EVIDENCE, ratioPValue } from '../../experiments/statistics/sample-ratio.ts';
-import type { Contribution } from './contribution.ts';
+import { msprtPValue } from '../../experiments/statistics/msprt.ts';
+import {
+  lookAtRatio,
+  lookAtUnits,
+  NO_RATIO_EVIDENCE,
+  type Period,
+  ratioPValue,
+} from '../../experiments/statistics/sample-ratio.ts';
+import { type Contribution, clusterKey } from './contribution.ts';
 import { sliceOf } from './ledger.ts';
 import type { Standing } from './standing.ts';
 
 /**
- * One look at an experiment's shares. Counts are of buckets where users stick to a variant, since one busy user is no
- * evidence against the split, and of requests elsewhere. With shares that are not as planned, what was measured says
- * nothing about the variants.
+ * One look at an experiment. Its shares first: counted are distinct units where they stick to a variant, since one busy
+ * user is no evidence against the split, and requests elsewhere. With shares that are not as planned, what was measured
+ * says nothing about the variants.
  */
 export function lookAtExperiment(spec: RouteSpec, standing: Standing, data: Contribution): Standing {
   const experiment = spec.strategy.experiment;
   if (experiment === undefined || standing.invalid !== undefined) return standing;
   const weights = Object.values(experiment.split);
-  const counts = countsOf(spec, data);
   const ratio = standing.ratio ?? { evidence: NO_RATIO_EVIDENCE, weights, from: weights.map(() => 0) };
-  const changed = weights.join() !== ratio.weights.join();
-  // Buckets are told apart by the weights they were seen under: a new period's begin at 0.
-  const counted = changed && spec.unit !== undefined ? countsOf(spec, data, ratio.weights) : counts;
-  const period = { counts: counted.map((count, arm) => Math.max(0, count - ratio.from[arm])), weights: ratio.weights };
-  const evidence = lookAtRatio(ratio.evidence, period, changed);
-  const next = {
-    ...standing,
-    ratio: changed
-      ? { evidence, weights, from: spec.unit === undefined ? counts : weights.map(() => 0) }
-      : { ...ratio, evidence },
-  };
-  const p = ratioPValue(evidence);
+  const seen = spec.unit === undefined ? lookAtRequests(spec, ratio, data) : lookAtSample(spec, ratio, data);
+  const next = { ...standing, ratio: seen, ...sequential(spec, standing, data) };
+  const p = ratioPValue(seen.evidence);
   if (p >= experiment.srm.alpha || experiment.srm.onFail !== 'invalidate') return next;
-  const planned = shares(ratio.weights);
-  const invalid = `sample ratio mismatch: ${counts.join(':')} decisions for planned shares ${planned}, p = ${p.toPrecision(2)}`;
+  const counts = countsOf(spec, data).join(':');
+  const what = spec.unit === undefined ? 'decisions' : `distinct units${data.units.level > 0 ? ' in the sample' : ''}`;
+  const invalid = `sample ratio mismatch: ${counts} ${what} for planned shares ${shares(ratio.weights)}, p = ${p.toPrecision(2)}`;
   return { ...next, invalid, state: { ...next.state, version: next.state.version + 1, analysed: false } };
+}
+
+type Ratio = NonNullable<Standing['ratio']>;
+
+/** Requests under the weights in force; a new period's begin at 0. */
+function lookAtRequests(spec: RouteSpec, ratio: Ratio, data: Contribution): Ratio {
+  const weights = Object.values(spec.strategy.experiment?.split ?? {});
+  const changed = weights.join() !== ratio.weights.join();
+  const counts = countsOf(spec, data);
+  const period = { counts: counts.map((count, arm) => Math.max(0, count - ratio.from[arm])), weights: ratio.weights };
+  const evidence = lookAtRatio(ratio.evidence, period, changed);
+  return changed ? { evidence, weights, from: counts } : { ...ratio, evidence };
+}
+
+function lookAtSample(spec: RouteSpec, ratio: Ratio, data: Contribution): Ratio {
+  const weights = Object.values(spec.strategy.experiment?.split ?? {});
+  return { ...ratio, weights, evidence: lookAtUnits(ratio.evidence, data.units.level, groupsOf(spec, data)) };
+}
+
+/** Values of control before mSPRT's mixture is fixed, for good: one that follows the data would not be valid. */
+const FIXED_AFTER = 100;
+
+/** mSPRT's part of a look: what its mixture is scaled by, and the p-values, which never rise. */
+function sequential(spec: RouteSpec, standing: Standing, data: Contribution): Pick<Standing, 'msprt'> {
+  const experiment = spec.strategy.experiment as ExperimentSpec;
+  if (experiment.primary.test !== 'mSPRT') return {};
+  const arms = armsOf(spec, data);
+  let msprt = standing.msprt ?? { p: {} };
+  if (msprt.scale === undefined) {
+    const control = controlMean(experiment, arms, FIXED_AFTER);
+    if (control === undefined) return {};
+    msprt = { ...msprt, scale: Math.abs(control) };
+  }
+  const { primary } = compareArms(experiment, arms, msprt.scale);
+  const p = primary.map(({ arm, log_likelihood_ratio: log }) => [arm, msprtPValue(msprt.p[arm] ?? 1, log ?? 0)]);
+  return { msprt: { ...msprt, p: Object.fromEntries(p) } };
 }
 
 /** Results as of now, as the API shows them. */
@@ -41,9 +77,9 @@ export function experimentResults(spec: RouteSpec, standing: Standing, data: Con
   const experiment = spec.strategy.experiment;
   if (experiment === undefined) return undefined;
   const names = Object.keys(experiment.split);
-  const arms = names.map((name) => armData(name, data));
+  const arms = armsOf(spec, data);
   const counts = countsOf(spec, data);
-  const { primary, guardrails } = compareArms(experiment, arms);
+  const { primary, guardrails } = compareArms(experiment, arms, standing.msprt?.scale);
   const verdict =
     standing.invalid !== undefined
       ? 'invalid'
@@ -64,31 +100,67 @@ export function experimentResults(spec: RouteSpec, standing: Standing, data: Con
       rewards: rewards.count,
       reward_mean: rewards.count === 0 ? null : rewards.sum / rewards.count,
     })),
-    primary,
+    primary: primary.map((effect) => {
+      const p = standing.msprt?.p[effect.arm];
+      return p === undefined ? effect : { ...effect, p_value: p };
+    }),
     guardrails,
     sample_ratio: {
       counts,
       p_value: ratioPValue(standing.ratio?.evidence ?? NO_RATIO_EVIDENCE),
       alpha: experiment.srm.alpha,
-      counted: spec.unit === undefined ? 'requests' : 'buckets of units',
+      counted: spec.unit === undefined ? 'requests' : 'units',
+      // Of units, one in so many is counted.
+      sampled: spec.unit === undefined ? 1 : 2 ** data.units.level,
     },
   };
 }
 
-/** Where a bucket is noted that was seen in a variant. */
-export function seenKey(weights: readonly number[], variant: string): string {
+/** Metrics whose intervals know that a unit's values resemble one another. */
+export function clusteredMetrics({ primary, guardrails }: ExperimentSpec): Set<string> {
+  return new Set([primary.metric, ...guardrails.map(({ metric }) => metric)].filter((metric) => CLUSTERED.has(metric)));
+}
+
+const CLUSTERED = new Set(['reward', 'latency.mean', 'errors']);
+
+/** Where a unit is counted that was seen in a variant. */
+export function groupOf(weights: readonly number[], variant: string): string {
   return `${weights.join(':')} ${variant}`;
 }
 
-function countsOf(spec: RouteSpec, data: Contribution, under?: readonly number[]): number[] {
+/** Distinct units by arm, for each set of weights there was. */
+function groupsOf(spec: RouteSpec, data: Contribution): Period[] {
+  const arms = Object.keys(spec.strategy.experiment?.split ?? {});
+  const periods = new Map<string, Period & { counts: number[] }>();
+  for (const [group, count] of data.units.counts()) {
+    const end = group.indexOf(' ');
+    const key = group.slice(0, end);
+    const arm = arms.indexOf(group.slice(end + 1));
+    const weights = key.split(':').map(Number);
+    if (arm < 0 || weights.length !== arms.length) continue;
+    const period = periods.get(key) ?? { counts: arms.map(() => 0), weights };
+    period.counts[arm] += count;
+    periods.set(key, period);
+  }
+  return [...periods.values()];
+}
+
+function countsOf(spec: RouteSpec, data: Contribution): number[] {
   const split = spec.strategy.experiment?.split ?? {};
-  const weights = under ?? Object.values(split);
+  if (spec.unit === undefined)
+    return Object.keys(split).map(
+      (name) => sliceOf(data.sums, (slice) => slice.assigned === name && slice.analysed)?.requests ?? 0,
+    );
+  const groups = groupsOf(spec, data);
+  return Object.keys(split).map((_, arm) => groups.reduce((sum, { counts }) => sum + counts[arm], 0));
+}
+
+function armsOf(spec: RouteSpec, data: Contribution): ArmData[] {
+  const { split } = spec.strategy.experiment as ExperimentSpec;
   return Object.keys(split).map((name) => {
-    if (spec.unit === undefined)
-      return sliceOf(data.sums, (slice) => slice.assigned === name && slice.analysed)?.requests ?? 0;
-    let seen = 0;
-    for (const bucket of data.seen.get(seenKey(weights, name)) ?? []) seen += bucket;
-    return seen;
+    const arm = armData(name, data);
+    if (spec.unit === undefined) return arm;
+    return { ...arm, clusters: (metric) => data.clusters.get(clusterKey(metric, name)) ?? noClusters() };
   });
 }
 

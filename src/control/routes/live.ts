@@ -1,12 +1,13 @@
 import type { RouteDocument } from '../../config/route-schema.ts';
-import type { RewardSpec } from '../../config/strategy-schema.ts';
+import type { ExperimentSpec, RewardSpec } from '../../config/strategy-schema.ts';
+import { addToCluster, type Clusters, noClusters } from '../../experiments/statistics/clusters.ts';
 import { NO_MOMENTS, withValue } from '../../experiments/statistics/moments.ts';
 import type { LearningRecord } from '../../gateway/route-activity.ts';
-import { BUCKETS } from '../../routing/buckets.ts';
 import { addReward, noEpoch } from '../../routing/policies/statistics.ts';
+import { ERROR_TABLE } from '../../shared/errors.ts';
 import { dimensionOf, epochOf } from './bandit-control.ts';
-import { type Contribution, noContribution } from './contribution.ts';
-import { seenKey } from './experiment-control.ts';
+import { type Contribution, clusterKey, noContribution } from './contribution.ts';
+import { clusteredMetrics, groupOf } from './experiment-control.ts';
 import { RewardJoin } from './reward-join.ts';
 import type { Standing } from './standing.ts';
 
@@ -78,23 +79,52 @@ function armNames({ spec }: RouteDocument): string[] {
 export function learnFrom(live: LiveRoute, record: LearningRecord): void {
   if (live.join === undefined || !record.analysed || record.status === 'cancelled') return;
   const { experiment } = live.document.spec.strategy;
-  if (experiment !== undefined && record.bucket >= 0) {
-    const key = seenKey(Object.values(experiment.split), record.assigned);
-    let seen = live.own.seen.get(key);
-    if (seen === undefined) {
-      seen = new Uint8Array(BUCKETS);
-      live.own.seen.set(key, seen);
-    }
-    seen[record.bucket] = 1;
-    live.stirred = true;
-  }
+  if (experiment !== undefined) countUnit(live, experiment, record);
   const detoured = experiment === undefined && record.assigned !== record.served;
   if (detoured && !record.failedOver) {
     count(live, 'detoured');
     return;
   }
   const arm = armNames(live.document).indexOf(record.assigned);
-  if (arm >= 0) live.join.decided(record.id, record.time, { arm, context: record.features, failed: detoured });
+  if (arm >= 0)
+    live.join.decided(record.id, record.time, {
+      arm,
+      context: record.features,
+      failed: detoured,
+      bucket: record.bucket,
+    });
+}
+
+/** Notes which unit it was, and what it says of the metrics that are compared by cluster. */
+function countUnit(live: LiveRoute, experiment: ExperimentSpec, record: LearningRecord): void {
+  if (live.document.spec.unit === undefined || record.bucket < 0) return;
+  live.stirred = true;
+  if (record.unitHash >= 0)
+    live.own.units.add(groupOf(Object.values(experiment.split), record.assigned), record.unitHash);
+  for (const metric of clusteredMetrics(experiment)) {
+    const value = clusteredValue(metric, record);
+    if (value !== undefined) addToCluster(clustersOf(live, metric, record.assigned), record.bucket, value);
+  }
+}
+
+/** Rewards come later. */
+function clusteredValue(metric: string, record: LearningRecord): number | undefined {
+  if (metric === 'latency.mean') return record.status === 'ok' ? record.latencyMs : undefined;
+  if (metric !== 'errors') return undefined;
+  if (record.failedOver) return 1;
+  if (record.assigned !== record.served || record.status === 'overloaded') return undefined;
+  if (record.status === 'ok') return 0;
+  return ERROR_TABLE[record.status].http >= 500 ? 1 : undefined;
+}
+
+function clustersOf(live: LiveRoute, metric: string, arm: string): Clusters {
+  const key = clusterKey(metric, arm);
+  let clusters = live.own.clusters.get(key);
+  if (clusters === undefined) {
+    clusters = noClusters();
+    live.own.clusters.set(key, clusters);
+  }
+  return clusters;
 }
 
 /** Learns what has waited long enough. */
@@ -106,11 +136,13 @@ export function mature(live: LiveRoute, now: number): void {
   const [node] = own.epochs;
   // A clock that is set back does not open an epoch again.
   const epoch = bandit === undefined ? 0 : Math.max(node.closed, epochOf(bandit, now));
-  join.mature(now, ({ arm, context }, reward) => {
+  join.mature(now, ({ arm, context, bucket = -1 }, reward) => {
     live.stirred = true;
     count(live, 'matured');
     if (bandit === undefined) {
       own.rewards.set(arms[arm], withValue(own.rewards.get(arms[arm]) ?? NO_MOMENTS, reward));
+      if (document.spec.unit !== undefined && bucket >= 0)
+        addToCluster(clustersOf(live, 'reward', arms[arm]), bucket, reward);
       return;
     }
     let sums = node.epochs.at(-1);

@@ -19,6 +19,8 @@ export interface Awaiting {
   context: number[] | undefined;
   /** The arm failed, and another variant answered: its reward is the default, whatever comes. */
   failed?: boolean;
+  /** Of the unit that sticks; −1: none. */
+  bucket?: number;
 }
 
 interface Pending extends Awaiting {
@@ -62,12 +64,13 @@ export class RewardJoin {
     return this.pending.size;
   }
 
-  decided(id: string, time: number, { arm, context, failed = false }: Awaiting): void {
+  decided(id: string, time: number, { arm, context, failed = false, bucket = -1 }: Awaiting): void {
     if (this.pending.size >= this.limit) {
       this.lost++;
       return;
     }
-    this.pending.set(id, { arm, context, failed, due: time + this.spec.wait, count: 0, value: 0, events: undefined });
+    const due = time + this.spec.wait;
+    this.pending.set(id, { arm, context, failed, bucket, due, count: 0, value: 0, events: undefined });
   }
 
   knows(id: string): boolean {

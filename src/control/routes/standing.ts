@@ -17,8 +17,10 @@ export interface Standing {
   /** Bandits: what is folded so far, and the versions it was learnt on. */
   totals?: Totals;
   versions?: Record<string, string>;
-  /** Experiments: evidence against the planned shares, since when, and from which counts on. */
+  /** Experiments: evidence against the planned shares, and from which counts on requests are counted. */
   ratio?: { evidence: RatioEvidence; weights: number[]; from: number[] };
+  /** Experiments by mSPRT: control's size when its mixture was fixed, and each arm's p-value so far. */
+  msprt?: { scale?: number; p: Record<string, number> };
   /** Experiments: why the results count no more. */
   invalid?: string;
   /** Canaries: as src/experiments/rollout keeps it. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ExperimentSpec } from '../../config/strategy-schema.ts';
+import { addToCluster, noClusters } from '../statistics/clusters.ts';
 import { newHistogram, record } from '../statistics/latency-histogram.ts';
 import { type ArmData, compareArms } from './results.ts';
 
@@ -60,4 +61,58 @@ test('guardrails hold, are violated, or wait for data', () => {
   assert.deepEqual(verdicts(arm('b', 20_000, 200, 6000, 10)), ['held', 'held']);
   assert.deepEqual(verdicts(arm('b', 20_000, 1200, 6000, 20)), ['violated', 'violated']);
   assert.deepEqual(verdicts(arm('b', 5, 0, 1, 10)), ['undecided', 'undecided']);
+});
+
+test('a difference below the smallest worth finding is called equivalent, and what is missing to know is told', () => {
+  for (const test of ['asymptoticCS', 'mSPRT']) {
+    const primary = { metric: 'reward', mde: 0.1, test, alpha: 0.05, tune: 20_000 } as ExperimentSpec['primary'];
+    const effect = (n: number, successes: number) =>
+      compareArms(experiment('reward', { primary }), [arm('a', n, 0, n * 0.3, 10), arm('b', n, 0, successes, 10)], 0.3)
+        .primary[0];
+    const early = effect(2000, 600);
+    assert.equal(early.verdict, 'undecided', test);
+    assert.ok(Math.abs((early.mde ?? 0) - 0.03) < 1e-12, test);
+    const needed = early.samples_needed ?? 0;
+    assert.ok(needed > 0, test);
+    // With as many as it says the interval is about ±mde wide.
+    const then = effect((4000 + needed) / 2, 0.3 * ((4000 + needed) / 2));
+    const width = ((then.interval[1] ?? 0) - (then.interval[0] ?? 0)) / 2;
+    assert.ok(width > 0.015 && width < 0.036, `${test}: ±${width}`);
+    const late = effect(100_000, 30_000);
+    assert.deepEqual([late.verdict, late.samples_needed], ['equivalent', 0], test);
+    assert.equal(effect(100_000, 35_000).verdict, 'better', test);
+    assert.equal(effect(100_000, 25_000).verdict, 'worse', test);
+  }
+  // Of quantiles the difference is relative already.
+  const primary = { metric: 'latency.p50', mde: 0.1, test: 'asymptoticCS', alpha: 0.05, tune: 20_000 };
+  const [p50] = compareArms(experiment('latency.p50', { primary }), [
+    arm('a', 20_000, 0, 0, 10),
+    arm('b', 20_000, 0, 0, 10),
+  ]).primary;
+  assert.equal(p50.verdict, 'equivalent');
+});
+
+test("users that come again count less: an interval knows how many there are, and mSPRT waits for control's size", () => {
+  const n = 20_000;
+  const clusters = (users: number, rate: number) => (metric: string) => {
+    const sums = noClusters();
+    const whole = Math.round(users * rate);
+    // Each user always does the same.
+    if (metric === 'reward') for (let i = 0; i < n; i++) addToCluster(sums, i % users, i % users < whole ? 1 : 0);
+    return sums;
+  };
+  const arms = (users: number): ArmData[] => [
+    { ...arm('a', n, 0, n * 0.3, 10), clusters: clusters(users, 0.3) },
+    { ...arm('b', n, 0, n * 0.4, 10), clusters: clusters(users, 0.4) },
+  ];
+  const verdict = (users: number, test: string, scale?: number): string => {
+    const primary = { metric: 'reward', mde: 0.1, test, alpha: 0.05, tune: 5000 } as ExperimentSpec['primary'];
+    return compareArms(experiment('reward', { primary }), arms(users), scale).primary[0].verdict;
+  };
+  assert.equal(
+    compareArms(experiment('reward'), [arm('a', n, 0, 6000, 1), arm('b', n, 0, 8000, 1)]).primary[0].verdict,
+    'better',
+  );
+  for (const users of [10, 100, 500]) assert.equal(verdict(users, 'asymptoticCS'), 'undecided', `${users} users`);
+  assert.equal(verdict(500, 'mSPRT'), 'undecided');
 });

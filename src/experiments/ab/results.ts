@@ -1,11 +1,12 @@
 import type { ExperimentSpec } from '../../config/strategy-schema.ts';
 import { asymptoticDifference } from '../statistics/asymptotic.ts';
 import type { Interval } from '../statistics/bernoulli.ts';
+import { type Clusters, effectiveMoments } from '../statistics/clusters.ts';
 import { prepareArm, quantileRatioSequence } from '../statistics/compare-quantiles.ts';
 import { rateDifferenceSequence } from '../statistics/compare-rates.ts';
 import { histogramQuantile, lowerBound, RATIO } from '../statistics/latency-histogram.ts';
 import { type Moments, mean, NO_MOMENTS, variance } from '../statistics/moments.ts';
-import { msprtHalfWidth } from '../statistics/msprt.ts';
+import { logMsprt, msprtHalfWidth } from '../statistics/msprt.ts';
 
 /** What one arm of an experiment did, as far as it is analysed. */
 export interface ArmData {
@@ -15,6 +16,8 @@ export interface ArmData {
   errors: number;
   latency: ArrayLike<number>;
   rewards: Moments;
+  /** Of a metric's values, where assignment is by unit; undefined: all values are independent. */
+  clusters?: (metric: string) => Clusters;
 }
 
 /** One metric of one arm against control's. Of quantiles the effect is the ratio minus 1, else the difference. */
@@ -28,8 +31,17 @@ export interface Effect {
   control: number | null;
   effect: number | null;
   interval: [number | null, number | null];
-  /** Better in the metric's own sense: rewards up, errors and latencies down. */
-  verdict: 'better' | 'worse' | 'undecided';
+  /**
+   * Better in the metric's own sense: rewards up, errors and latencies down. Equivalent: the whole interval lies within
+   * ± the smallest difference worth finding.
+   */
+  verdict: 'better' | 'worse' | 'equivalent' | 'undecided';
+  /** The smallest difference worth finding, in the effect's own scale. */
+  mde?: number;
+  /** About how many more samples make the interval as narrow as ± that. */
+  samples_needed?: number;
+  /** mSPRT: of the alternatives to "no difference", in logarithms. */
+  log_likelihood_ratio?: number;
 }
 
 export interface Guardrail extends Omit<Effect, 'verdict'> {
@@ -37,13 +49,17 @@ export interface Guardrail extends Omit<Effect, 'verdict'> {
   verdict: 'held' | 'violated' | 'undecided';
 }
 
-/** mSPRT's mixture when no smallest effect is named: a tenth of control's standard deviation. */
+/** mSPRT's mixture where no smallest effect is named: a tenth of control's standard deviation. */
 const DEFAULT_TAU = 0.1;
 
-/** Every arm against control, by intervals that hold at all looks at once. */
+/**
+ * Every arm against control, by intervals that hold at all looks at once.
+ * @param scale the mean of control that mSPRT's mixture was fixed by; undefined: it is not fixed yet
+ */
 export function compareArms(
   spec: ExperimentSpec,
   arms: readonly ArmData[],
+  scale?: number,
 ): { primary: Effect[]; guardrails: Guardrail[] } {
   const controlName = spec.control ?? Object.keys(spec.split)[0];
   const control = arms.find(({ name }) => name === controlName);
@@ -51,12 +67,48 @@ export function compareArms(
   if (control === undefined) return { primary: [], guardrails: [] };
   // Every arm that is compared with control is one more chance to be wrong.
   const share = 1 / Math.max(1, others.length);
-  const { metric, test, alpha, tune, mde } = spec.primary;
+  const { metric, alpha, tune, mde } = spec.primary;
+  const test: Test =
+    spec.primary.test === 'mSPRT'
+      ? { kind: 'mSPRT', tau: mde === undefined ? 0 : mde * (scale ?? Number.NaN) }
+      : ASYMPTOTIC;
   return {
-    primary: others.map((arm) => effectOf(control, arm, metric, test, alpha * share, tune, mde)),
+    primary: others.map((arm) => {
+      const effect = effectOf(control, arm, metric, test, alpha * share, tune);
+      return mde === undefined ? effect : { ...effect, ...plan(effect, mde) };
+    }),
     guardrails: others.flatMap((arm) =>
       spec.guardrails.map((guardrail) => guardrailOf(control, arm, guardrail, share, tune)),
     ),
+  };
+}
+
+type Test = { kind: 'asymptoticCS' } | { kind: 'mSPRT'; tau: number };
+const ASYMPTOTIC: Test = { kind: 'asymptoticCS' };
+
+/** Control's mean of the primary metric, once it is of so many values; undefined before, and of other metrics. */
+export function controlMean(spec: ExperimentSpec, arms: readonly ArmData[], values: number): number | undefined {
+  const control = arms.find(({ name }) => name === (spec.control ?? Object.keys(spec.split)[0]));
+  if (control === undefined) return undefined;
+  const { metric } = spec.primary;
+  if (metric !== 'reward' && metric !== 'latency.mean') return undefined;
+  const moments = momentsOf(control, metric);
+  return moments.count < values ? undefined : mean(moments);
+}
+
+/** What the smallest difference worth finding says of an effect: whether it is less, and what is missing to know. */
+function plan({ effect, control, interval, samples, test, verdict }: Effect, relative: number): Partial<Effect> {
+  // Of quantiles effects are relative already.
+  const mde = test === 'quantileCS' ? relative : relative * Math.abs(control ?? Number.NaN);
+  const [low, high] = interval;
+  if (!(mde > 0) || low === null || high === null || effect === null) return {};
+  const half = Math.max(high - effect, effect - low);
+  return {
+    mde,
+    // Significant, and still too small to matter: the direction is not worth telling.
+    verdict: low > -mde && high < mde ? 'equivalent' : verdict,
+    // Half-widths shrink with the root of the samples, but for a slow logarithm.
+    samples_needed: Math.max(0, Math.ceil(samples * ((half / mde) ** 2 - 1))),
   };
 }
 
@@ -67,7 +119,7 @@ function guardrailOf(
   share: number,
   tune: number,
 ): Guardrail {
-  const effect = effectOf(control, arm, metric, 'asymptoticCS', alpha * share, tune, undefined);
+  const effect = effectOf(control, arm, metric, ASYMPTOTIC, alpha * share, tune);
   const up = metric === 'reward';
   // Errors: an absolute difference; quantiles: relative already; the rest relative to control's mean.
   const scale = metric === 'errors' || effect.test === 'quantileCS' ? 1 : Math.abs(effect.control ?? Number.NaN);
@@ -81,17 +133,12 @@ function guardrailOf(
   return { ...effect, margin: nonInferiority, verdict };
 }
 
-function effectOf(
-  control: ArmData,
-  arm: ArmData,
-  metric: string,
-  test: 'asymptoticCS' | 'mSPRT',
-  alpha: number,
-  tune: number,
-  mde: number | undefined,
-): Effect {
+function effectOf(control: ArmData, arm: ArmData, metric: string, test: Test, alpha: number, tune: number): Effect {
   if (metric === 'errors') {
-    const trials = ({ errors, requests }: ArmData) => ({ successes: errors, trials: requests });
+    const trials = (arm: ArmData) => {
+      const { count, sum } = effective(arm, metric, momentsOf(arm, metric));
+      return { successes: sum, trials: count };
+    };
     const interval = rateDifferenceSequence(trials(control), trials(arm), alpha, tune);
     const rate = ({ errors, requests }: ArmData) => (requests === 0 ? Number.NaN : errors / requests);
     const samples = control.requests + arm.requests;
@@ -122,24 +169,47 @@ function effectOf(
     return { ...effect, effect: value === null || base === null ? null : value / base - 1 };
   }
   const up = metric === 'reward';
-  const a = up ? control.rewards : latencyMoments(control.latency);
-  const b = up ? arm.rewards : latencyMoments(arm.latency);
-  const interval = test === 'mSPRT' ? msprtInterval(a, b, alpha, mde) : asymptoticDifference(a, b, alpha, tune);
-  return shown(arm.name, metric, test, a.count + b.count, mean(b), mean(a), interval, up);
+  const a = momentsOf(control, metric);
+  const b = momentsOf(arm, metric);
+  const [first, second] = [effective(control, metric, a), effective(arm, metric, b)];
+  const samples = a.count + b.count;
+  if (test.kind === 'asymptoticCS') {
+    const interval = asymptoticDifference(first, second, alpha, tune);
+    return shown(arm.name, metric, test.kind, samples, mean(b), mean(a), interval, up);
+  }
+  const { interval, log } = msprt(first, second, alpha, test.tau);
+  const effect = shown(arm.name, metric, test.kind, samples, mean(b), mean(a), interval, up);
+  return { ...effect, log_likelihood_ratio: log };
 }
 
-/** The test is for n pairs: with unequal arms, n is their harmonic mean, which has the difference's variance. */
-function msprtInterval(a: Moments, b: Moments, alpha: number, mde: number | undefined): Interval {
-  const nothing = { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY };
-  if (a.count < 2 || b.count < 2) return nothing;
+/** All values, as if each stood for itself. */
+function momentsOf({ requests, errors, rewards, latency }: ArmData, metric: string): Moments {
+  if (metric === 'errors') return { count: requests, sum: errors, sumSquares: errors };
+  return metric === 'reward' ? rewards : latencyMoments(latency);
+}
+
+/** As many independent values as they are worth. */
+function effective({ clusters }: ArmData, metric: string, moments: Moments): Moments {
+  return clusters === undefined ? moments : effectiveMoments(moments, clusters(metric));
+}
+
+/**
+ * The test is for n pairs: with unequal arms, n is their harmonic mean, which has the difference's variance.
+ * @param tau of the mixture; 0: by the standard deviation, NaN: nothing is said yet
+ */
+function msprt(a: Moments, b: Moments, alpha: number, tau: number): { interval: Interval; log: number } {
+  const nothing = { interval: { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY }, log: 0 };
+  if (a.count < 2 || b.count < 2 || Number.isNaN(tau)) return nothing;
   const n = 2 / (1 / a.count + 1 / b.count);
   const pooled = (n * (variance(a) / a.count + variance(b) / b.count)) / 2;
   if (!(pooled > 0)) return nothing;
-  const wished = mde === undefined ? 0 : Math.abs(mde * mean(a));
-  const tau = wished > 0 ? wished : DEFAULT_TAU * Math.sqrt(pooled);
-  const half = msprtHalfWidth(n, pooled, tau, alpha);
+  const spread = tau > 0 ? tau : DEFAULT_TAU * Math.sqrt(pooled);
+  const half = msprtHalfWidth(n, pooled, spread, alpha);
   const difference = mean(b) - mean(a);
-  return { low: difference - half, high: difference + half };
+  return {
+    interval: { low: difference - half, high: difference + half },
+    log: logMsprt(n, difference, pooled, spread),
+  };
 }
 
 /** Of a histogram's buckets, each by its middle: within half a bucket's ratio. */

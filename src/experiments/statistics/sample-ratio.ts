@@ -39,6 +39,9 @@ export function sampleRatioTest(periods: readonly Period[]): RatioTest {
 /** How sure the sequential test is of the planned shares: the total of its Dirichlet prior. */
 export const RATIO_CONCENTRATION = 10_000;
 
+/** The same for samples of distinct units, which are smaller: sooner sure of large mismatches. */
+const UNITS_CONCENTRATION = 1000;
+
 /** Lindon and Malek's Dirichlet-multinomial Bayes factor against the planned shares, in logarithms. */
 export function logRatioBayesFactor(
   counts: readonly number[],
@@ -66,6 +69,8 @@ export interface RatioEvidence {
   finished: number;
   /** The largest ln Bayes factor seen. */
   largest: number;
+  /** The same for each level of a sample of units, whose counts start anew with every level. */
+  levels?: readonly number[];
 }
 
 export const NO_RATIO_EVIDENCE: Readonly<RatioEvidence> = { finished: 0, largest: 0 };
@@ -76,9 +81,28 @@ export function lookAtRatio(evidence: RatioEvidence, period: Period, close = fal
   return { finished: close ? log : evidence.finished, largest: Math.max(evidence.largest, log) };
 }
 
-/** Valid at every look: p = min(1, 1 / max BF). */
-export function ratioPValue({ largest }: RatioEvidence): number {
-  return Math.min(1, Math.exp(-largest));
+/**
+ * A look at distinct units, sampled at a level. Every unit counts once, under the weights it was first seen with, so the
+ * product of the Bayes factors of all weights there were is a martingale in the order in which units come.
+ */
+export function lookAtUnits(evidence: RatioEvidence, level: number, groups: readonly Period[]): RatioEvidence {
+  const log = groups.reduce(
+    (total, { counts, weights }) => total + logRatioBayesFactor(counts, weights, UNITS_CONCENTRATION),
+    0,
+  );
+  const levels = Array.from({ length: Math.max(level + 1, evidence.levels?.length ?? 0) }, (_, l) =>
+    Math.max(evidence.levels?.[l] ?? 0, l === level ? log : 0),
+  );
+  return { ...evidence, levels };
+}
+
+/**
+ * Valid at every look: p = min(1, 1 / max BF). Of a sample's levels each is a test of its own, and level l may be wrong
+ * with a share 1/((l+1)(l+2)) of α: the shares add up to 1.
+ */
+export function ratioPValue({ largest, levels }: RatioEvidence): number {
+  const logs = levels?.map((log, l) => log - Math.log((l + 1) * (l + 2))) ?? [];
+  return Math.min(1, Math.exp(-Math.max(largest, ...logs)));
 }
 
 function sum(values: readonly number[]): number {

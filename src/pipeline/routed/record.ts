@@ -36,6 +36,8 @@ export interface DecisionRecord {
   readonly override: number;
   /** −1: no bucket was involved. */
   readonly bucket: number;
+  /** 32 bits of the unit that sticks; −1: none did. */
+  readonly unitHash: number;
   /** Why another variant than the assigned one was served, or no policy was asked; '' = neither. */
   readonly detour: string;
   /** Causes of the attempts that failed before the one that counts. */

@@ -30,6 +30,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   readonly analysed: boolean;
   readonly override: number;
   readonly bucket: number;
+  readonly unitHash: number;
   readonly detour: string;
   readonly proposed: DecisionRecord['proposed'];
   readonly features: number[] | undefined;
@@ -79,6 +80,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     this.analysed = decision.analysed;
     this.override = decision.override;
     this.bucket = decision.bucket;
+    this.unitHash = decision.unitHash;
     this.detour = decision.detour;
     this.proposed =
       decision.proposed < 0

@@ -4,7 +4,7 @@ import type { FeaturesConfig } from '../config/features-schema.ts';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { ConfigError } from '../config/yaml-file.ts';
 import type { Source } from '../datasets/batch.ts';
-import { kafkaClients, kafkaConfigured } from '../kafka/client.ts';
+import { type KafkaClients, kafkaClients, kafkaConfigured } from '../kafka/client.ts';
 import type { RegistryDatabase } from '../registry/database/database.ts';
 import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
 import { type Change, FeatureBook } from './documents/book.ts';
@@ -21,7 +21,7 @@ import { type OfflineEvents, offlineEvents } from './offline/events.ts';
 import { frameSource } from './offline/frame-source.ts';
 import { type FeatureColumn, frameTimes, historicalFeatures } from './offline/historical.ts';
 import { OfflineLog } from './offline/log.ts';
-import { type OfflineRows, offlineRows } from './offline/materialize.ts';
+import { type OfflineRows, offlineRows, type Span } from './offline/materialize.ts';
 import { snapshot } from './offline/snapshot.ts';
 import type { SpreadRows } from './online/gateway-features.ts';
 import { type EntityColumns, rowCount } from './online/read.ts';
@@ -142,20 +142,19 @@ export class Features {
     this.store = createOnlineStore(parts.config);
     this.offline = new OfflineLog(join(parts.dataDir, 'features'));
     const { kafka, log } = parts;
-    const set = () => this.book.set;
-    this.topics = new FeatureTopics({
-      kafka,
-      log,
-      counts: this.records,
-      set,
-      put: (tenant, view, rows) => this.put(tenant, view, rows),
-    });
-    this.windowTopics = new WindowTopics({
+    const fromTopics = {
       kafka,
       log,
       counts: this.records,
       kept: this.store.kind === 'redis',
-      set,
+      set: () => this.book.set,
+    };
+    this.topics = new FeatureTopics({
+      ...fromTopics,
+      put: (tenant, view, rows) => this.put(tenant, view, rows),
+    });
+    this.windowTopics = new WindowTopics({
+      ...fromTopics,
       ingest: (tenant, view, events) => this.ingest(tenant, view, events),
     });
   }
@@ -340,7 +339,7 @@ export class Features {
     return kept;
   }
 
-  /** From the views' files and what was pushed for training into the online store. `from` absent: since the last time. */
+  /** From the views' files, their topics and what was pushed for training into the online store. `from` absent: since the last time. */
   async materialize(wish: {
     views: readonly string[] | undefined;
     tenant: string;
@@ -364,7 +363,7 @@ export class Features {
         continue;
       }
       const span = { from, until, now: Date.now() };
-      const { rows, rejected, problems } = await offlineRows(this.offline, this.parts.baseDir, tenant, view, span);
+      const { rows, rejected, problems } = await this.allRows(tenant, view, span);
       const kept = await this.put(tenant, view, newest(rows));
       await store.putMaterialized(view.name, tenant, until);
       results.push({ ...done, rows: rows.length, kept, rejected, problems });
@@ -425,13 +424,13 @@ export class Features {
     const span = { from: Number.NEGATIVE_INFINITY, until: at + 1, now: Date.now() };
     const { rows, rejected, problems } = hasWindows(view)
       ? await this.windowRows(tenant, view, at)
-      : await offlineRows(this.offline, this.parts.baseDir, tenant, view, span);
+      : await this.allRows(tenant, view, span);
     const source = snapshot(view, rows, at);
     if (source !== undefined) return source;
     const bad = rejected === 0 ? '' : ` (${rejected} lines are no rows, the first: ${problems[0]})`;
     throw new SwitchyardError(
       'failed_precondition',
-      `feature view ${name} has no rows for training up to ${isoTime(at)}${bad}; push rows with to: offline, give the view a file, or choose another time`,
+      `feature view ${name} has no rows for training up to ${isoTime(at)}${bad}; push rows with to: offline, give the view a file or a topic, or choose another time`,
     );
   }
 
@@ -442,9 +441,17 @@ export class Features {
   }
 
   private async allEvents(tenant: string, view: WindowView): Promise<OfflineEvents> {
-    const { kafka, log, baseDir } = this.parts;
-    const clients = kafkaConfigured(kafka) ? await kafkaClients(kafka, log) : undefined;
-    return offlineEvents(this.offline, baseDir, tenant, view, clients);
+    return offlineEvents(this.offline, this.parts.baseDir, tenant, view, await this.clients());
+  }
+
+  private async allRows(tenant: string, view: View, span: Span): Promise<OfflineRows> {
+    return offlineRows(this.offline, this.parts.baseDir, tenant, view, span, await this.clients());
+  }
+
+  /** Undefined: no broker is configured. */
+  private async clients(): Promise<KafkaClients | undefined> {
+    const { kafka, log } = this.parts;
+    return kafkaConfigured(kafka) ? kafkaClients(kafka, log) : undefined;
   }
 
   /** Fits a transform on what was known at given times, and keeps it as the next version of its name. */
@@ -475,12 +482,11 @@ export class Features {
     const { set } = this.book;
     const selections = typeof selection === 'string' ? selectService(set, selection) : selectRefs(set, selection);
     const span = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY, now: Date.now() };
-    const { baseDir } = this.parts;
     const columns = await historicalFeatures(
       selections,
       frame,
       times,
-      async (view) => (await offlineRows(this.offline, baseDir, tenant, view, span)).rows,
+      async (view) => (await this.allRows(tenant, view, span)).rows,
       async (view) => (await this.allEvents(tenant, view)).events,
     );
     return { frame, times, columns };

@@ -1,13 +1,13 @@
-import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { KafkaConfig } from '../../config/kafka-schema.ts';
 import { type DeadLetter, TopicWriter } from '../../kafka/dead-letters.ts';
-import { type FollowedBatch, TopicFollower } from '../../kafka/follower.ts';
+import type { FollowedBatch } from '../../kafka/follower.ts';
 import type { FeatureSet } from '../documents/catalog.ts';
 import type { IngestCounts } from '../store/online-store.ts';
 import { AheadError, eventOfObject, hasWindows, type WindowView } from '../windows/events.ts';
 import type { WindowEvent } from '../windows/state.ts';
-import { addCount, parse, topicOf, type ViewCounts } from './topics.ts';
+import { addCount, parse, type ViewCounts } from './topics.ts';
+import { groupOf, tenantOf, topicOf, ViewFollowers } from './view-followers.ts';
 
 export interface WindowTopicsParts {
   kafka: KafkaConfig;
@@ -21,64 +21,38 @@ export interface WindowTopicsParts {
   ingest(tenant: string, view: WindowView, events: readonly WindowEvent[]): Promise<IngestCounts>;
 }
 
-interface Followed {
-  follower: TopicFollower;
-  view: WindowView;
-}
-
 /**
- * Events of views with aggregates, each view a consumer group of its own: so a view that is new, or whose windows are others
- * than before, reads its topic from the oldest record on. Where windows live in memory the group is this process's own, and
- * reads so at every start. An event's arrival is its record's timestamp, so that it is late, or not, whenever it is read.
+ * Events of views with aggregates. An event's arrival is its record's timestamp, so that it is late, or not, whenever it is
+ * read.
  */
 export class WindowTopics {
   private readonly parts: WindowTopicsParts;
-  private readonly instance: string;
+  private readonly followers: ViewFollowers<WindowView>;
   private readonly writer = new TopicWriter();
-  private readonly following = new Map<string, Followed>();
-  private closing: Promise<void>[] = [];
 
   constructor(parts: WindowTopicsParts) {
     this.parts = parts;
-    this.instance = parts.kept ? '' : `.${randomUUID()}`;
+    const { kafka, log, kept } = parts;
+    this.followers = new ViewFollowers({
+      kafka,
+      log,
+      kept,
+      trouble: ({ name }) => `events of the feature view ${name} cannot be read`,
+      take: (view, batch) => this.take(view, batch),
+    });
   }
 
   /** Reads the topics that views name now. */
   follow(): void {
     const wanted = new Map<string, WindowView>();
     for (const view of this.parts.set().views.values())
-      if (hasWindows(view) && topicOf(view) !== undefined) wanted.set(groupOf(view), view);
-    for (const [group, { follower }] of this.following)
-      if (!wanted.has(group)) {
-        this.following.delete(group);
-        this.closing.push(follower.close());
-      }
-    for (const [group, view] of wanted) {
-      const known = this.following.get(group);
-      if (known === undefined) this.following.set(group, this.begin(group, view));
-      else known.view = view;
-    }
+      if (hasWindows(view) && topicOf(view) !== undefined) wanted.set(groupOf(view, view.windows.layout), view);
+    this.followers.follow(wanted);
   }
 
   async close(): Promise<void> {
-    const open = [...this.following.values()].map(({ follower }) => follower.close());
-    this.following.clear();
-    await Promise.all([...open, ...this.closing]);
+    await this.followers.close();
     await this.writer.close();
-  }
-
-  private begin(group: string, view: WindowView): Followed {
-    const topic = topicOf(view) as string;
-    const follower = new TopicFollower({
-      kafka: this.parts.kafka,
-      log: this.parts.log,
-      group: `${group}${this.instance}`,
-      trouble: `events of the feature view ${view.name} cannot be read`,
-      take: (batch) => this.take(followed.view, batch),
-    });
-    const followed: Followed = { follower, view };
-    follower.follow([topic]);
-    return followed;
   }
 
   private async take(view: WindowView, { topic, partition, messages, clients }: FollowedBatch): Promise<void> {
@@ -102,12 +76,4 @@ export class WindowTopics {
     const results = { kept, late, duplicate, ahead, dead_letter: letters.length - ahead };
     for (const [result, count] of Object.entries(results)) addCount(this.parts.counts, view.name, result, count);
   }
-}
-
-function groupOf(view: WindowView): string {
-  return `features.${view.name}.${tenantOf(view)}.${topicOf(view)}.${view.windows.layout}`;
-}
-
-export function tenantOf(view: WindowView): string {
-  return view.document.spec.source.kafka?.tenant ?? 'default';
 }

@@ -1,11 +1,12 @@
 import { resolve } from 'node:path';
 import type { KafkaClients } from '../../kafka/client.ts';
-import { parseExact, readTime } from '../documents/values.ts';
+import { readTime } from '../documents/values.ts';
 import { eventOfObject, type WindowView } from '../windows/events.ts';
 import type { WindowEvent } from '../windows/state.ts';
 import { readFileRows } from './files.ts';
 import type { OfflineLog } from './log.ts';
 import { SHOWN_PROBLEMS } from './materialize.ts';
+import { topicValues } from './topic.ts';
 
 export interface OfflineEvents {
   events: WindowEvent[];
@@ -27,7 +28,7 @@ export async function offlineEvents(
   clients: KafkaClients | undefined,
 ): Promise<OfflineEvents> {
   const result: OfflineEvents = { events: [], rejected: 0, problems: [] };
-  const { file, kafka, arrival } = view.document.spec.source;
+  const { file, arrival } = view.document.spec.source;
   const take = (value: Record<string, unknown> | undefined, arrived: number | undefined, where: string): void => {
     try {
       const came = arrived ?? (value?.[arrival] == null ? undefined : readTime(value[arrival], arrival));
@@ -43,14 +44,7 @@ export async function offlineEvents(
       take(value, undefined, `${file}, row ${++line}`);
   line = 0;
   for await (const value of log.read(tenant, view)) take(value, undefined, `pushed row ${++line}`);
-  if (kafka !== undefined && clients !== undefined && (view.shared || kafka.tenant === tenant)) {
-    // Nobody pays for it who has no topics.
-    const { topicRows } = await import('../../datasets/connectors/kafka.ts');
-    const topic = clients.topic(kafka.topic);
-    for await (const { line: offset, values, problem } of topicRows(clients, { topic }, parseExact)) {
-      const event = problem === undefined ? values : undefined;
-      take(event, (values.kafka_time as Date).getTime(), `${kafka.topic}, offset ${offset}`);
-    }
-  }
+  for await (const { value, offset, arrived } of topicValues(view, tenant, clients))
+    take(value, arrived, `its topic, offset ${offset}`);
   return result;
 }

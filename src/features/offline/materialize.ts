@@ -1,9 +1,11 @@
 import { resolve } from 'node:path';
+import type { KafkaClients } from '../../kafka/client.ts';
 import type { View } from '../documents/catalog.ts';
 import { rowOfObject } from '../ingest/rows.ts';
 import type { Row } from '../store/online-store.ts';
 import { readFileRows } from './files.ts';
 import type { OfflineLog } from './log.ts';
+import { topicValues } from './topic.ts';
 
 export interface OfflineRows {
   rows: Row[];
@@ -14,13 +16,25 @@ export interface OfflineRows {
 
 export const SHOWN_PROBLEMS = 10;
 
-/** Every row that a view has for training, from its file and from what was pushed, with its event time in [from, until). */
+/** Event times in [from, until). One that lies a day and more beyond `now` is that of a wrong clock. */
+export interface Span {
+  from: number;
+  until: number;
+  now: number;
+}
+
+/**
+ * Every row that a view has for training: of its file, of what was pushed for training, and what its topic holds. Rejects
+ * with unavailable when the brokers cannot be reached.
+ * @param clients undefined: no broker is configured
+ */
 export async function offlineRows(
   log: OfflineLog,
   baseDir: string,
   tenant: string,
   view: View,
-  { from, until, now }: { from: number; until: number; now: number },
+  { from, until, now }: Span,
+  clients: KafkaClients | undefined,
 ): Promise<OfflineRows> {
   const result: OfflineRows = { rows: [], rejected: 0, problems: [] };
   const { file } = view.document.spec.source;
@@ -39,5 +53,6 @@ export async function offlineRows(
   }
   let line = 0;
   for await (const value of log.read(tenant, view)) take(value, `pushed row ${++line}`);
+  for await (const { value, offset } of topicValues(view, tenant, clients)) take(value, `its topic, offset ${offset}`);
   return result;
 }

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { pino } from 'pino';
+import { kafkaSchema } from '../../config/kafka-schema.ts';
+import { type KafkaClients, kafkaClients } from '../../kafka/client.ts';
+import { document } from '../../testing/features.ts';
+import { until } from '../../testing/script-models.ts';
+import { ServerProcess } from '../../testing/server-process.ts';
+
+const broker = process.env.SWITCHYARD_TEST_KAFKA_URL;
+assert.ok(broker, 'SWITCHYARD_TEST_KAFKA_URL names a broker; see .ci/services/kafka.sh');
+const scratch = mkdtempSync(join(tmpdir(), 'switchyard-feature-topics-'));
+const running = new Set<ServerProcess>();
+after(async () => {
+  await Promise.all([...running].map((server) => server.stop()));
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+const TOPIC = 'scores';
+const IDS = Array.from({ length: 12 }, (_, i) => i);
+const START = Date.parse('2026-01-01T00:00:00Z');
+const DAY = 24 * 3600 * 1000;
+
+const view = (name: string) =>
+  document('FeatureView', name, {
+    entities: ['customer'],
+    features: [{ name: 'score', type: 'float64' }],
+    source: { kafka: { topic: TOPIC } },
+  });
+
+function start(name: string, topicPrefix: string): Promise<ServerProcess> {
+  const documents = [document('Entity', 'customer', { joinKey: 'customer_id' }), view('scores')];
+  writeFileSync(join(scratch, 'features.yaml'), documents.map((each) => JSON.stringify(each)).join('\n---\n'));
+  const settings = {
+    features: { files: ['features.yaml'] },
+    threads: { gateways: 1, executors: 1 },
+    kafka: { brokers: [broker], topicPrefix, clientId: topicPrefix },
+  };
+  const file = join(scratch, `${name}.yaml`);
+  writeFileSync(file, JSON.stringify(settings));
+  return ServerProcess.start(['--config', file, '--no-supervise'], { dataDir: join(scratch, name) }).then((server) => {
+    running.add(server);
+    return server;
+  });
+}
+
+async function stop(server: ServerProcess): Promise<void> {
+  await server.stop();
+  running.delete(server);
+}
+
+async function post(url: string, body: object): Promise<Record<string, unknown>> {
+  const response = await fetch(url, { method: 'POST', body: JSON.stringify(body) });
+  assert.equal(response.status, 200, await response.clone().text());
+  return (await response.json()) as Record<string, unknown>;
+}
+
+async function online(server: ServerProcess, of = 'scores'): Promise<unknown[]> {
+  const body = { features: [`${of}:score`], entities: { customer_id: IDS } };
+  const { results } = await post(server.url('/get-online-features'), body);
+  return (results as { values: unknown[] }[])[1].values;
+}
+
+async function training(server: ServerProcess, at: number): Promise<unknown[]> {
+  const entities = { customer_id: IDS, event_timestamp: IDS.map(() => at) };
+  const { columns } = await post(`http://127.0.0.1:${server.ports.admin}/api/v1/features/historical`, {
+    features: ['scores:score'],
+    entities,
+  });
+  return (columns as { score: unknown[] }).score;
+}
+
+/** A row of each customer. */
+async function send(clients: KafkaClients, time: number, score: (id: number) => number): Promise<void> {
+  const producer = clients.producer();
+  await producer.connect();
+  await producer.send({
+    topic: clients.topic(TOPIC),
+    messages: IDS.map((id) => ({
+      partition: id % 3,
+      value: JSON.stringify({ customer_id: id, event_timestamp: time, score: score(id) }),
+    })),
+  });
+  await producer.disconnect();
+}
+
+test('rows of a topic are served by every server and after every start, and are there for training', {
+  timeout: 600_000,
+}, async () => {
+  const prefix = `feature-topics-${randomUUID().slice(0, 8)}.`;
+  const clients = await kafkaClients(
+    kafkaSchema.parse({ brokers: [broker], topicPrefix: prefix }),
+    pino({ level: 'silent' }),
+  );
+  const admin = clients.admin();
+  await admin.connect();
+  await admin.createTopics({
+    topics: [TOPIC, `${TOPIC}.dead-letters`].map((name) => ({ topic: clients.topic(name), numPartitions: 3 })),
+    waitForLeaders: true,
+  });
+  await admin.disconnect();
+  await send(clients, START, (id) => id);
+  await send(clients, START + DAY, (id) => id + 0.5);
+  const [old, fresh] = [IDS.map((id) => id), IDS.map((id) => id + 0.5)];
+  const serves = (server: ServerProcess, wanted: readonly number[], of?: string) =>
+    until(
+      'all rows are served',
+      async () => JSON.stringify(await online(server, of)) === JSON.stringify(wanted),
+      120_000,
+    );
+
+  const first = await start('first', prefix);
+  await serves(first, fresh);
+  const second = await start('second', prefix);
+  await serves(second, fresh);
+  await send(clients, START + 2 * DAY, (id) => 100 - id);
+  const newest = IDS.map((id) => 100 - id);
+  await serves(first, newest);
+  await serves(second, newest);
+
+  await stop(first);
+  const again = await start('first', prefix);
+  await serves(again, newest);
+
+  assert.deepEqual(await training(again, START + 3600_000), old);
+  assert.deepEqual(await training(again, START + DAY + 3600_000), fresh);
+  const results = await post(`http://127.0.0.1:${again.ports.admin}/api/v1/features/materialize`, {
+    views: ['scores'],
+    from: new Date(START).toISOString(),
+    until: new Date(START + 3 * DAY).toISOString(),
+  });
+  const [{ rows, kept, rejected }] = results.views as { rows: number; kept: number; rejected: number }[];
+  assert.deepEqual({ rows, kept, rejected }, { rows: 36, kept: 12, rejected: 0 });
+
+  // A view that comes later reads what the topic has held since the beginning, too.
+  await post(`http://127.0.0.1:${again.ports.admin}/api/v1/features`, { documents: [view('late_scores')] });
+  await serves(again, newest, 'late_scores');
+});

@@ -359,6 +359,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       const { routes: store, events } = await registry.get();
       return { store, aliases: store.aliases, subscribe: (listener) => events.subscribe(({ type }) => listener(type)) };
     },
+    record: async (events, learnt) => eventLog?.feedbackOfTopic(events, learnt) ?? learnt,
     log: logger,
   });
   hub.addSource(() => routes.metrics());
@@ -409,7 +410,11 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   hub.addSource(() => monitors.metrics());
   const feedback = (body: unknown) =>
     eventLog === undefined ? routes.feedback(body) : eventLog.feedback(body, (each) => routes.feedback(each));
-  const labels = new LabelTopic({ kafka: config.kafka, log: logger, feedback });
+  const labels = new LabelTopic({
+    kafka: config.kafka,
+    log: logger,
+    take: (events) => routes.takeFromTopic(events),
+  });
   hub.addSource(() => renderTopics(topicCounts, labels.counts));
   const control = new ControlPlane(
     manager,

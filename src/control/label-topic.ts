@@ -1,20 +1,18 @@
 import type { Logger } from 'pino';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
-import { type DeadLetter, TopicWriter } from '../kafka/dead-letters.ts';
+import { TopicWriter } from '../kafka/dead-letters.ts';
 import { type FollowedBatch, TopicFollower } from '../kafka/follower.ts';
-import { SwitchyardError } from '../shared/errors.ts';
-import { readRecord } from './routes/reward-record.ts';
+import { type TakeEvents, takeBatch } from './routes/feedback-batch.ts';
 
 export interface LabelTopicParts {
   kafka: KafkaConfig;
   log: Logger;
-  /** As POST /switchyard/v1/feedback is answered. Rejects with invalid_argument for what it can never take. */
-  feedback(body: unknown): Promise<object>;
+  take: TakeEvents;
 }
 
 /**
  * Labels and rewards from a topic, taken as feedback over HTTP is: joined with decisions and written to the event log. At
- * least once; a record that is no feedback is set aside.
+ * least once: offsets are committed behind what the event log keeps. A record with an event that is none is set aside.
  */
 export class LabelTopic {
   readonly counts = { taken: 0, deadLetters: 0 };
@@ -39,22 +37,8 @@ export class LabelTopic {
     await this.writer.close();
   }
 
-  private async take({ topic, partition, messages, clients, payload }: FollowedBatch): Promise<void> {
-    const letters: DeadLetter[] = [];
-    for (const message of messages) {
-      const events = readRecord(message.value, `${topic}/${partition}/${message.offset}`);
-      if (typeof events === 'string') {
-        letters.push({ message, code: 'invalid_argument', reason: `the record is no feedback: ${events}` });
-        continue;
-      }
-      try {
-        await this.parts.feedback({ events });
-      } catch (error) {
-        if (!(error instanceof SwitchyardError) || error.code !== 'invalid_argument') throw error;
-        letters.push({ message, code: error.code, reason: error.message });
-      }
-      await payload.heartbeat();
-    }
+  private async take({ topic, partition, messages, clients }: FollowedBatch): Promise<void> {
+    const { letters } = await takeBatch(topic, partition, messages, this.parts.take);
     await this.writer.setAside(clients, topic, partition, letters);
     this.counts.taken += messages.length - letters.length;
     this.counts.deadLetters += letters.length;

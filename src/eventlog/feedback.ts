@@ -1,4 +1,3 @@
-import { readEvents } from '../shared/feedback-events.ts';
 import type { FeedbackRecord } from './record.ts';
 
 /** What became of each event, in their order. */
@@ -11,9 +10,9 @@ export interface FeedbackAnswer {
 const MAX_LABEL = 64 * 1024;
 const MAX_REWARDS = 64;
 
-/** Undefined where an event is none: neither a reward nor a label. Throws invalid_argument for what is no list of events. */
-export function readFeedback(body: unknown, now: number): (FeedbackRecord | undefined)[] {
-  return readEvents(body).map((event) => readOne(event, now));
+/** As the log keeps them. Undefined where an event is none: neither a reward nor a label. */
+export function feedbackRecords(events: readonly unknown[], now: number): (FeedbackRecord | undefined)[] {
+  return events.map((event) => readOne(event, now));
 }
 
 function readOne(value: unknown, now: number): FeedbackRecord | undefined {
@@ -40,16 +39,30 @@ function readOne(value: unknown, now: number): FeedbackRecord | undefined {
   };
 }
 
-/** An event that nothing learns from, but that the log keeps, was taken too. */
-export function mergeAnswer(learnt: FeedbackAnswer, events: readonly (FeedbackRecord | undefined)[]): FeedbackAnswer {
-  const results = learnt.results.map((entry, i) => {
-    const kept =
-      events[i] !== undefined &&
-      (entry.result === 'unknown' || entry.result === 'malformed' || entry.result === 'notANumber');
-    return kept ? { id: entry.id, result: 'recorded' } : entry;
+/**
+ * An event that nothing learns from, but that the log keeps, was taken too. One that the log should have kept and did not
+ * was not taken, unless it is a reward that somebody learnt from.
+ */
+export function mergeResults<T extends { id: string; result: string }>(
+  learnt: readonly T[],
+  records: readonly (FeedbackRecord | undefined)[],
+  kept: boolean,
+): (T | FeedbackAnswer['results'][number])[] {
+  return learnt.map((entry, i) => {
+    const record = records[i];
+    if (record === undefined) return entry;
+    if (kept) return FOR_NOBODY.has(entry.result) ? { id: entry.id, result: 'recorded' } : entry;
+    if (entry.result === 'accepted' && record.label === undefined) return entry;
+    return { id: entry.id, result: 'notKept', message: NOT_KEPT };
   });
+}
+
+/** Results of events that no bandit and no experiment waits for. */
+const FOR_NOBODY = new Set(['unknown', 'malformed', 'notANumber']);
+const NOT_KEPT = 'the event log can keep nothing at this moment; send the event again later';
+const TAKEN = new Set(['accepted', 'forwarded', 'recorded']);
+
+export function answerOf(results: FeedbackAnswer['results']): FeedbackAnswer {
   const accepted = results.filter(({ result }) => TAKEN.has(result)).length;
   return { accepted, rejected: results.length - accepted, results };
 }
-
-const TAKEN = new Set(['accepted', 'forwarded', 'recorded']);

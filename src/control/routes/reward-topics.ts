@@ -1,34 +1,34 @@
 import type { Logger } from 'pino';
 import type { KafkaConfig } from '../../config/kafka-schema.ts';
+import { TopicWriter } from '../../kafka/dead-letters.ts';
 import { type FollowedBatch, TopicFollower } from '../../kafka/follower.ts';
 import { escapeLabel } from '../../telemetry/prometheus.ts';
-import type { EventResult } from './feedback.ts';
-import { readRecord, type TopicResult } from './reward-record.ts';
+import { type TakeEvents, takeBatch } from './feedback-batch.ts';
 
 export interface RewardTopicsDependencies {
   kafka: KafkaConfig;
-  /** Results of events as feedback has them. Rejects when it cannot be told now whose they are: they come again. */
-  take(events: readonly unknown[]): Promise<EventResult[]>;
+  /** Rejects when it cannot be told now whose they are, or the event log cannot keep them: they come again. */
+  take: TakeEvents;
   log: Logger;
 }
 
 /**
  * Rewards from topics. One consumer group for all gateways with the same `kafka.clientId`; offsets are committed behind
- * what was taken in, so a crash brings records again and never loses one. What is wrong with a record is counted, and
- * the next one is read. The brokers may be away for as long as they like.
+ * what was taken in and written to the event log, so a crash brings records again and never loses one. A record that is
+ * wrong is counted and set aside. The brokers may be away for as long as they like.
  */
 export class RewardTopics {
   /** By topic (as routes name it), then result. */
-  readonly counts = new Map<string, Map<TopicResult, number>>();
+  readonly counts = new Map<string, Map<string, number>>();
   private readonly dependencies: RewardTopicsDependencies;
   private readonly follower: TopicFollower;
+  private readonly writer = new TopicWriter();
 
   constructor(dependencies: RewardTopicsDependencies) {
     this.dependencies = dependencies;
     const { kafka, log } = dependencies;
     const trouble = 'rewards cannot be read from topics';
-    const take = ({ topic, partition, messages }: FollowedBatch) => this.take(topic, { partition, messages });
-    this.follower = new TopicFollower({ kafka, log, group: 'rewards', trouble, take });
+    this.follower = new TopicFollower({ kafka, log, group: 'rewards', trouble, take: (batch) => this.take(batch) });
   }
 
   /** The topics that routes name from now on. */
@@ -43,32 +43,24 @@ export class RewardTopics {
     return { topics: following, connected, problem, events };
   }
 
-  close(): Promise<void> {
-    return this.follower.close();
+  async close(): Promise<void> {
+    await this.follower.close();
+    await this.writer.close();
   }
 
   /** One batch. Rejects to have it again. */
-  private async take(
-    topic: string,
-    { partition, messages }: Pick<FollowedBatch, 'partition' | 'messages'>,
-  ): Promise<void> {
-    const events: unknown[] = [];
-    const wrong: TopicResult[] = [];
-    for (const { value, offset } of messages) {
-      const record = readRecord(value, `${topic}/${partition}/${offset}`);
-      if (typeof record === 'string') wrong.push(record);
-      else events.push(...record);
-    }
-    const results: TopicResult[] = [...wrong, ...(await this.dependencies.take(events))];
+  private async take({ topic, partition, messages, clients }: FollowedBatch): Promise<void> {
+    const { results, letters } = await takeBatch(topic, partition, messages, this.dependencies.take);
+    await this.writer.setAside(clients, topic, partition, letters);
     // Counted once they are taken in, so that a batch that comes again is not counted twice.
-    const counts = this.counts.get(topic) ?? new Map<TopicResult, number>();
+    const counts = this.counts.get(topic) ?? new Map<string, number>();
     for (const result of results) counts.set(result, (counts.get(result) ?? 0) + 1);
     this.counts.set(topic, counts);
   }
 }
 
 /** The Prometheus text of what topics brought. */
-export function renderRewardTopics(counts: ReadonlyMap<string, ReadonlyMap<TopicResult, number>>): string {
+export function renderRewardTopics(counts: ReadonlyMap<string, ReadonlyMap<string, number>>): string {
   const name = 'switchyard_reward_topic_events_total';
   const lines = [`# HELP ${name} Rewards from topics, by what became of them`, `# TYPE ${name} counter`];
   for (const [topic, results] of counts)

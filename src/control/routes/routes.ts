@@ -14,6 +14,7 @@ import type { GatewayFleet } from '../gateway-fleet.ts';
 import { type AliasSource, RouteAliases } from './aliases.ts';
 import { RouteCluster } from './cluster.ts';
 import { Feedback, type FeedbackAnswer, readEvent } from './feedback.ts';
+import type { TopicEvent } from './feedback-batch.ts';
 import { type LiveRoute, rewardsOf } from './live.ts';
 import { RewardTopics, renderRewardTopics } from './reward-topics.ts';
 import { rolloutOf } from './rollout-control.ts';
@@ -36,6 +37,8 @@ export interface RoutesParts {
   models(): Promise<ReadonlySet<string>>;
   /** Of the registry; rejects while it cannot be opened. */
   storage(): Promise<{ store: RouteStore; aliases: AliasSource; subscribe(listener: (type: string) => void): void }>;
+  /** Writes feedback of topics to the event log. Rejects when it is not kept. */
+  record(events: readonly unknown[], learnt: TopicEvent[]): Promise<TopicEvent[]>;
   log: Logger;
 }
 
@@ -100,7 +103,7 @@ export class Routes {
     });
     this.rewardTopics = new RewardTopics({
       kafka: parts.kafka,
-      take: async (events) => (await this.feedbackJoin.takeAll(events, true)).map(({ result }) => result),
+      take: (events) => this.takeFromTopic(events),
       log,
     });
   }
@@ -146,6 +149,11 @@ export class Routes {
 
   feedback(body: unknown): Promise<FeedbackAnswer> {
     return this.feedbackJoin.take(body);
+  }
+
+  /** Events that a topic brought, learnt from and written down. Rejects when they must come again. */
+  async takeFromTopic(events: readonly unknown[]): Promise<TopicEvent[]> {
+    return this.parts.record(events, await this.feedbackJoin.takeAll(events, true));
   }
 
   metrics(): string {

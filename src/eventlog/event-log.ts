@@ -1,19 +1,31 @@
 import { extname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import type { FilesSinkConfig } from '../config/event-log-schema.ts';
 import { topicThreads } from '../config/kafka-schema.ts';
 import type { Config } from '../config/schema.ts';
 import type { MonitorPlan } from '../monitoring/stream.ts';
 import type { Exported, MonitorEvent } from '../monitoring/types.ts';
 import { SwitchyardError } from '../shared/errors.ts';
+import { readEvents } from '../shared/feedback-events.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { Logger } from '../telemetry/logging.ts';
-import { type FeedbackAnswer, mergeAnswer, readFeedback } from './feedback.ts';
+import { allocateCounts } from './counts.ts';
+import { answerOf, type FeedbackAnswer, feedbackRecords, mergeResults } from './feedback.ts';
 import { allocateRing, countersOf, LARGE, LOST, type RingMemory, TAKEN, wordsOf } from './handover/memory.ts';
 import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData, TailAnswer, VerifyAnswer } from './messages.ts';
 import { logMetrics } from './metrics.ts';
+import type { FeedbackRecord } from './record.ts';
 
 const RESTART_MS = 1000;
+const DEFAULT_SINK: FilesSinkConfig = {
+  name: 'files',
+  kind: 'files',
+  format: 'jsonl',
+  rotateBytes: 128 * 1024 * 1024,
+  rotateAfter: 3_600_000,
+  keepFiles: 1000,
+};
 
 export interface EventLogDependencies {
   config: Config;
@@ -50,7 +62,7 @@ export class EventLog {
       allocateRing(eventLog.bufferBytes),
     );
     this.logger = logger;
-    const sinks = eventLog.sinks.map((sink) =>
+    const sinks = (eventLog.sinks.length === 0 ? [DEFAULT_SINK] : eventLog.sinks).map((sink) =>
       sink.kind === 'files' && sink.dir !== undefined ? { ...sink, dir: resolve(baseDir, sink.dir) } : sink,
     );
     this.data = {
@@ -61,6 +73,7 @@ export class EventLog {
       monitoring,
       webhooks: registry.webhooks,
       rings: [...this.rings],
+      counts: allocateCounts(sinks.length),
       logLevel: telemetry.logLevel,
       logSettings,
     };
@@ -85,16 +98,38 @@ export class EventLog {
 
   /**
    * Writes down labels and rewards, and says of each event whether it was taken. `learn` is for those that an experiment
-   * or a bandit waits for.
+   * or a bandit waits for. Rejects with invalid_argument for what is no list of events.
    */
   async feedback(body: unknown, learn: (body: unknown) => Promise<FeedbackAnswer>): Promise<FeedbackAnswer> {
-    const events = readFeedback(body, Date.now());
-    const records = events.filter((event) => event !== undefined);
-    const [learnt, kept] = await Promise.all([
+    const records = feedbackRecords(readEvents(body), Date.now());
+    const [{ results }, kept] = await Promise.all([
       learn(body),
-      records.length === 0 ? true : this.ask<boolean>({ method: 'feedback', records }).catch(() => false),
+      this.keep(records).then(
+        () => true,
+        () => false,
+      ),
     ]);
-    return kept ? mergeAnswer(learnt, events) : learnt;
+    return answerOf(mergeResults(results, records, kept));
+  }
+
+  /**
+   * Writes down events of a topic, of which is known what those who learn from them say. Rejects with unavailable when they
+   * are not kept: they must come again.
+   */
+  async feedbackOfTopic<T extends { id: string; result: string }>(
+    events: readonly unknown[],
+    learnt: readonly T[],
+  ): Promise<(T | FeedbackAnswer['results'][number])[]> {
+    const records = feedbackRecords(events, Date.now());
+    await this.keep(records);
+    return mergeResults(learnt, records, true);
+  }
+
+  /** Resolves when they are in the spool. Rejects with unavailable when they are in no place. */
+  private async keep(records: readonly (FeedbackRecord | undefined)[]): Promise<void> {
+    const some = records.filter((record) => record !== undefined);
+    if (some.length === 0 || (await this.ask<boolean>({ method: 'feedback', records: some }))) return;
+    throw new SwitchyardError('unavailable', "the event log's spool is full, or its disk refuses what is written");
   }
 
   status(): Promise<LogStatus> {

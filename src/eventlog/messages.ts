@@ -5,6 +5,7 @@ import type { MonitorPlan } from '../monitoring/stream.ts';
 import type { MonitorEvent } from '../monitoring/types.ts';
 import type { WebhookPolicy } from '../registry/webhooks/guard.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
+import type { LogCounts } from './counts.ts';
 import type { RingMemory } from './handover/memory.ts';
 import type { FeedbackRecord } from './record.ts';
 import type { SinkFigures } from './sinks/runner.ts';
@@ -20,6 +21,7 @@ export interface LogThreadData {
   webhooks: WebhookPolicy;
   /** One a gateway thread. */
   rings: RingMemory[];
+  counts: LogCounts;
   logLevel: string;
   logSettings: LogSettings;
 }

@@ -1,3 +1,4 @@
+import { DROPPED_DISK, DROPPED_ENCODING, FEEDBACK as FEEDBACK_CAME, SPOOLED } from './counts.ts';
 import { AvroWriter } from './encode/avro-writer.ts';
 import { writeFeedback } from './encode/feedback-encoder.ts';
 import { decodeRecord } from './encode/record-decoder.ts';
@@ -12,19 +13,18 @@ const ROUND_BYTES = 512 * 1024;
 
 /** The log thread's main line: rings → encoded and redacted records → spool, and beside it whoever looks at records. */
 export class LogPipeline {
-  spooled = 0;
-  feedback = 0;
-  droppedDisk = 0;
-  droppedEncoding = 0;
   private readonly rings: readonly RingReader[];
   private readonly encoder: RecordEncoder;
   private readonly spool: Spool;
+  private readonly counts: Float64Array;
   private readonly consumers: RecordConsumer[] = [];
   private readonly out = new AvroWriter();
   private readonly ends: number[] = [];
   private readonly take = (request: RingRequest): void => this.encode(request);
 
-  constructor(rings: readonly RingReader[], encoder: RecordEncoder, spool: Spool) {
+  /** @param counts see counts.ts */
+  constructor(rings: readonly RingReader[], encoder: RecordEncoder, spool: Spool, counts: Float64Array) {
+    this.counts = counts;
     this.rings = rings;
     this.encoder = encoder;
     this.spool = spool;
@@ -48,17 +48,20 @@ export class LogPipeline {
 
   /** False: the spool refused them. */
   recordFeedback(records: readonly FeedbackRecord[]): boolean {
+    const { counts } = this;
     this.commit();
     for (const record of records) {
       const start = this.begin(FEEDBACK);
       writeFeedback(record, this.out);
       this.end(start);
     }
-    this.feedback += records.length;
-    const before = this.droppedDisk;
+    counts[FEEDBACK_CAME] += records.length;
+    const before = counts[DROPPED_DISK];
     this.commit();
+    if (counts[DROPPED_DISK] !== before) return false;
+    // Not before: whoever sends them again must not be counted twice.
     for (const consumer of this.consumers) if (consumer.active) consumer.feedback(records);
-    return this.droppedDisk === before;
+    return true;
   }
 
   private encode(request: RingRequest): void {
@@ -68,7 +71,7 @@ export class LogPipeline {
       this.end(start);
     } catch {
       this.out.at = start;
-      this.droppedEncoding++;
+      this.counts[DROPPED_ENCODING]++;
     }
   }
 
@@ -93,8 +96,7 @@ export class LogPipeline {
     const count = ends.length;
     if (count === 0) return 0;
     const chunk = out.u8.slice(0, out.at);
-    if (this.spool.append(chunk, count)) this.spooled += count;
-    else this.droppedDisk += count;
+    this.counts[this.spool.append(chunk, count) ? SPOOLED : DROPPED_DISK] += count;
     if (this.consumers.some(({ active }) => active)) this.show(chunk);
     out.at = 0;
     ends.length = 0;

@@ -7,6 +7,7 @@ import type { FilesSinkConfig, SinkConfig } from '../config/event-log-schema.ts'
 import { KafkaSource } from '../monitoring/kafka-source.ts';
 import { MonitorStream } from '../monitoring/stream.ts';
 import { createLogger } from '../telemetry/logging.ts';
+import { beginCounting, DROPPED_DISK, DROPPED_ENCODING, FEEDBACK, SPOOLED, UNWRITTEN } from './counts.ts';
 import { containerOf } from './encode/container.ts';
 import { RecordEncoder } from './encode/record-encoder.ts';
 import { hashWith } from './encode/redact.ts';
@@ -64,15 +65,6 @@ function filesSink(sink: FilesSinkConfig): Sink {
   return sink.format === 'parquet' ? new ParquetSink(sink, folder) : new JsonLinesSink(sink, folder);
 }
 
-const DEFAULT_SINK: FilesSinkConfig = {
-  name: 'files',
-  kind: 'files',
-  format: 'jsonl',
-  rotateBytes: 128 * 1024 * 1024,
-  rotateAfter: 3_600_000,
-  keepFiles: 1000,
-};
-
 async function run(): Promise<void> {
   giveWay();
   const { logger } = createLogger({ thread: 'log', settings: data.logSettings });
@@ -86,7 +78,8 @@ async function run(): Promise<void> {
     (record) => containerOf([{ u8: record, start: 0, end: record.length }], 'inference'),
   );
   const rings = data.rings.map((memory) => new RingReader(memory));
-  const pipeline = new LogPipeline(rings, encoder, spool);
+  const counts = beginCounting(data.counts.memory, data.rings, spool);
+  const pipeline = new LogPipeline(rings, encoder, spool, counts);
   const monitors = new MonitorStream((event) => post({ kind: 'monitor', event }));
   const topics =
     data.monitoring.source === 'kafka'
@@ -109,25 +102,27 @@ async function run(): Promise<void> {
     ]);
     return new KafkaSink(sink, await kafkaClients(data.kafka, logger));
   }
-  const wanted = config.sinks.length === 0 ? [DEFAULT_SINK] : config.sinks;
+  const wanted = config.sinks;
   const runners: SinkRunner[] = [];
-  for (const sink of wanted) {
+  for (const [i, sink] of wanted.entries()) {
     const cursor = new CursorFile(join(dir, `${sink.name}.cursor`));
-    runners.push(new SinkRunner(sink.name, sink.kind, await sinkOf(sink), spool, cursor, () => arriving.perSecond));
+    const own = new Float64Array(data.counts.sinks[i]);
+    const parts = { spool, cursor, arriving: () => arriving.perSecond, counts: own, spooled: counts[SPOOLED] };
+    runners.push(new SinkRunner(sink.name, sink.kind, await sinkOf(sink), parts));
   }
 
   function status(): LogStatus {
     const { first, next } = { first: spool.oldest.record, next: spool.end.record };
     return {
       served: total(SERVED),
-      feedback: pipeline.feedback,
+      feedback: counts[FEEDBACK],
       sampledOut: total(SAMPLED_OUT),
       droppedBehind: total(DROPPED),
-      droppedDisk: pipeline.droppedDisk,
-      droppedThread: total(LOST),
-      droppedEncoding: pipeline.droppedEncoding,
+      droppedDisk: counts[DROPPED_DISK],
+      droppedThread: total(LOST) + counts[UNWRITTEN],
+      droppedEncoding: counts[DROPPED_ENCODING],
       waiting: total(HANDED) - total(TAKEN),
-      spooled: pipeline.spooled,
+      spooled: counts[SPOOLED],
       spool: {
         bytes: spool.bytes,
         first,

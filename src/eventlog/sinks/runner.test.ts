@@ -29,7 +29,9 @@ test('few records wait for more, and for the end at most', { timeout: 60_000 }, 
     note: () => undefined,
     close: async () => {},
   };
-  const runner = new SinkRunner('s', 'test', sink, spool, new CursorFile(join(dir, 's.cursor')), () => 0);
+  const cursor = new CursorFile(join(dir, 's.cursor'));
+  const parts = { spool, cursor, arriving: () => 0, counts: new Float64Array(3), spooled: 0 };
+  const runner = new SinkRunner('s', 'test', sink, parts);
   const append = (): void => {
     const record = new Uint8Array(HEADER_BYTES + 2);
     sealRecord(record, 0, record.length);

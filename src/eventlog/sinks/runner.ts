@@ -1,3 +1,4 @@
+import { LOST_BEFORE, REFUSED, SENT } from '../counts.ts';
 import type { CursorFile } from '../spool/cursor.ts';
 import type { Position, Spool } from '../spool/spool.ts';
 import { drainRate } from './pace.ts';
@@ -20,6 +21,17 @@ export interface SinkFigures {
   lagMs: number;
 }
 
+export interface RunnerParts {
+  spool: Spool;
+  cursor: CursorFile;
+  /** Records per second that requests make now. */
+  arriving(): number;
+  /** See counts.ts. */
+  counts: Float64Array;
+  /** Records that are in the spool since the process began. */
+  spooled: number;
+}
+
 const FIRST_WAIT_MS = 100;
 const LAST_WAIT_MS = 10_000;
 const SAVE_MS = 1000;
@@ -33,14 +45,12 @@ export class SinkRunner {
   private readonly spool: Spool;
   private readonly cursor: CursorFile;
   private readonly arriving: () => number;
+  private readonly counts: Float64Array;
   /** Everything before it has arrived. */
   private settled: Position;
   private saved: Position;
   private savedAt = 0;
-  private recovered: number;
-  private sent = 0;
-  private refused = 0;
-  private lost = 0;
+  private readonly recovered: number;
   private errors = 0;
   private lastError = '';
   /** Of what is sent, but not settled. */
@@ -53,20 +63,22 @@ export class SinkRunner {
   private stopping = false;
   private running: Promise<void> | undefined;
 
-  /** `arriving`: records per second that requests make now. */
-  constructor(name: string, kind: string, sink: Sink, spool: Spool, cursor: CursorFile, arriving: () => number) {
+  constructor(name: string, kind: string, sink: Sink, { spool, cursor, arriving, counts, spooled }: RunnerParts) {
     this.name = name;
     this.kind = kind;
     this.sink = sink;
     this.spool = spool;
     this.cursor = cursor;
     this.arriving = arriving;
+    this.counts = counts;
     const state = cursor.load();
     this.settled = state?.position ?? spool.oldest;
     // A spool that was deleted begins anew.
     if (this.settled.record > spool.end.record) this.settled = spool.oldest;
     this.saved = this.settled;
-    this.recovered = spool.end.record - this.settled.record;
+    // After a log thread that ended: also those that were sent, and come again since its cursor was older.
+    const ended = counts[SENT] + counts[REFUSED] + counts[LOST_BEFORE];
+    this.recovered = spool.end.record - this.settled.record + ended - spooled;
     sink.restore(state?.note);
     // Before anything is sent: whoever finds no cursor would take it for a new sink, and send all of it again.
     if (state === undefined) this.persist();
@@ -105,7 +117,8 @@ export class SinkRunner {
   }
 
   figures(): SinkFigures {
-    const { name, kind, recovered, sent, refused, lost, errors, lastError, waitingSince } = this;
+    const { name, kind, recovered, counts, errors, lastError, waitingSince } = this;
+    const [sent, refused, lost] = counts;
     const backlog = this.spool.end.record - this.settled.record;
     const lagMs = backlog === 0 || waitingSince === 0 ? 0 : Date.now() - waitingSince;
     return { name, kind, recovered, sent, refused, lost, backlog, errors, lastError, lagMs };
@@ -181,11 +194,11 @@ export class SinkRunner {
   }
 
   private settle(position: Position): void {
-    const { open } = this;
+    const { open, counts } = this;
     this.settled = position;
-    this.sent += open.sent;
-    this.refused += open.refused;
-    this.lost += open.lost;
+    counts[SENT] += open.sent;
+    counts[REFUSED] += open.refused;
+    counts[LOST_BEFORE] += open.lost;
     this.open = { sent: 0, refused: 0, lost: 0 };
   }
 

@@ -32,7 +32,7 @@ function left(status: LogStatus): number[] {
 
 test('figures add up at every moment, also when the log thread ends again and again', {
   timeout: 300_000,
-}, async () => {
+}, async (t) => {
   const { EventLog: Built } = (await import(built)) as { EventLog: typeof EventLog };
   const config = configSchema.parse({ eventLog: { enabled: true }, threads: { gateways: 1 } });
   const log = new Built({
@@ -42,6 +42,7 @@ test('figures add up at every moment, also when the log thread ends again and ag
     logSettings: { ...DEFAULT_LOG_SETTINGS },
     logger: pino({ level: 'silent' }),
   });
+  t.after(() => log.close(10_000));
   await log.start();
   const tap = new LogTap(log.rings[0], config.eventLog, {
     table: () => IRIS_TABLE,
@@ -56,6 +57,8 @@ test('figures add up at every moment, also when the log thread ends again and ag
     const { results } = await log.feedback({ events: [{ id: `l${labels}`, label: 1 }] }, learn);
     assert.equal(results[0].result, 'recorded');
     labels++;
+    const taken = async () => (await log.status()).spooled >= 501 * labels;
+    await until('what was handed over is in the spool', taken);
     const status = await log.status();
     assert.deepEqual(left(status), [0, 0], JSON.stringify(status));
     assert.equal(status.feedback, labels, 'feedback of threads before counts');
@@ -82,5 +85,4 @@ test('figures add up at every moment, also when the log thread ends again and ag
   assert.deepEqual(left(end), [0, 0], JSON.stringify(end));
   assert.equal(end.served, requests);
   assert.ok(end.spooled >= 4 * 501, `${end.spooled} in the spool`);
-  await log.close(10_000);
 });

@@ -34,7 +34,7 @@ test('figures add up at every moment, also when the log thread ends again and ag
   timeout: 300_000,
 }, async (t) => {
   const { EventLog: Built } = (await import(built)) as { EventLog: typeof EventLog };
-  const config = configSchema.parse({ eventLog: { enabled: true }, threads: { gateways: 1 } });
+  const config = configSchema.parse({ eventLog: { enabled: true, nice: 0 }, threads: { gateways: 1 } });
   const log = new Built({
     config,
     dataDir,

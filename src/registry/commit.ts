@@ -1,7 +1,8 @@
 import type { Db, RegistryDatabase } from './database/database.ts';
 import type { RegistryEvents } from './events.ts';
-import type { WebhookEvent } from './webhooks/events.ts';
-import { enqueueEvent } from './webhooks/queue.ts';
+import { enqueueEvents, type Happening } from './webhooks/queue.ts';
+
+export type { Happening } from './webhooks/queue.ts';
 
 export interface CommitContext {
   database: RegistryDatabase;
@@ -12,9 +13,10 @@ export interface CommitContext {
   wakeWebhooks(): void;
 }
 
-/** Something a write makes true, for webhooks and listeners. */
-export interface Happening extends WebhookEvent {
-  data: Record<string, unknown>;
+/** What a write gives back, and what it makes true for webhooks and listeners. */
+export interface Change<T> {
+  value: T;
+  happenings: readonly Happening[];
 }
 
 /**
@@ -26,16 +28,36 @@ export async function commit<T>(
   change: (db: Db, now: number, note: (happening: Happening) => void) => Promise<T>,
 ): Promise<T> {
   const now = context.now();
-  let happenings: Happening[] = [];
-  let queued = false;
-  const result = await context.database.write(async (db) => {
-    happenings = [];
-    queued = false;
+  const { queued, ...changed } = await context.database.write(async (db) => {
+    const happenings: Happening[] = [];
     const value = await change(db, now, (happening) => happenings.push(happening));
-    for (const happening of happenings) if (await enqueueEvent(db, happening, happening.data, now)) queued = true;
-    return value;
+    return { value, happenings, queued: await enqueueEvents(db, happenings, now) };
   });
+  return told(context, changed, queued);
+}
+
+/** As commit, for a kind of write that comes often (see `writeShared`): `change` makes those of one commit together. */
+export function sharedCommit<Item, T>(
+  context: CommitContext,
+  change: (db: Db, items: readonly Item[]) => Promise<Change<T>[]>,
+): (item: Item) => Promise<T> {
+  const kind = {
+    run: async (db: Db, items: readonly Item[]) => {
+      const changes = await change(db, items);
+      const happenings = changes.flatMap((made) => made.happenings);
+      const queued = await enqueueEvents(db, happenings, context.now());
+      return changes.map((made) => ({ made, queued }));
+    },
+  };
+  return async (item) => {
+    const { made, queued } = await context.database.writeShared(kind, item);
+    return told(context, made, queued);
+  };
+}
+
+/** Tells of what was committed. */
+function told<T>(context: CommitContext, { value, happenings }: Change<T>, queued: boolean): T {
   for (const { entity, action, data } of happenings) context.events.emit(`${entity}.${action}`, data, { queued: true });
   if (queued) context.wakeWebhooks();
-  return result;
+  return value;
 }

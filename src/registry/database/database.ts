@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely';
+import type { SharedWrite } from './group-commit.ts';
 import type { Tables } from './tables.ts';
 
 /** What queries run on: the whole database, or one write's place in a transaction. */
@@ -17,6 +18,11 @@ export interface RegistryDatabase {
    * again when PostgreSQL reports a conflict, so it has no other effects.
    */
   write<T>(fn: (db: Db) => Promise<T>): Promise<T>;
+  /**
+   * As `write`, for a kind of write that comes often: on SQLite those that share a commit are run together, so that they
+   * share their statements too. What holds for `fn` holds for `kind.run`.
+   */
+  writeShared<Item, Result>(kind: SharedWrite<Db, Item, Result>, item: Item): Promise<Result>;
   close(): Promise<void>;
 }
 

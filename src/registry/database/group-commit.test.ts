@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { GroupCommit, type TransactionControl } from './group-commit.ts';
+import fc from 'fast-check';
+import type { Db } from './database.ts';
+import { GroupCommit, type SharedWrite, type TransactionControl } from './group-commit.ts';
 import { openSqlite } from './sqlite.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'group-commit-'));
@@ -12,14 +14,11 @@ after(() => rmSync(scratch, { recursive: true, force: true }));
 /** Control of an imaginary connection that notes what it is told. */
 function recorder(fail?: string): TransactionControl & { log: string[] } {
   const log: string[] = [];
-  return {
-    log,
-    inTransaction: true,
-    exec: (text) => {
-      log.push(text);
-      if (text === fail) throw new Error('disk full');
-    },
+  const exec = (text: string): void => {
+    log.push(text);
+    if (text === fail) throw new Error('disk full');
   };
+  return { log, inTransaction: true, exec, commit: async () => exec('COMMIT') };
 }
 
 test('writes of one turn share one commit, and none is answered before it', async () => {
@@ -46,6 +45,65 @@ test('writes that come while a group commits make the next group', async () => {
   });
   await late;
   assert.equal(control.log.filter((line) => line === 'COMMIT').length, 2);
+});
+
+test('writes of one kind run together, and each gets its own result', async () => {
+  const control = recorder();
+  const group = new GroupCommit(control, control.log);
+  const doubles: SharedWrite<string[], number, number> = {
+    run: async (log, items) => {
+      log.push(`together ${items.join(' ')}`);
+      return items.map((item) => item * 2);
+    },
+  };
+  const write = group.write(async (log) => log.push('between'));
+  const results = await Promise.all([1, 2, 3].map((item) => group.writeShared(doubles, item)));
+  await write;
+  assert.deepEqual(results, [2, 4, 6]);
+  assert.deepEqual(
+    control.log.filter((line) => !/SAVEPOINT|RELEASE/.test(line)),
+    ['BEGIN IMMEDIATE', 'between', 'together 1 2 3', 'COMMIT'],
+  );
+});
+
+test('whatever is written at once, what fails leaves nothing, and all else is there', async () => {
+  const database = await openSqlite(join(scratch, 'together.db'));
+  let round = 0;
+  const kinds = ['a', 'b'].map((kind) => ({
+    run: async (db: Db, items: readonly { key: string; fails: boolean }[]) => {
+      for (const { key } of items)
+        await db.insertInto('experiment_tags').values({ experiment_id: round, key, value: kind }).execute();
+      if (items.some(({ fails }) => fails)) throw new Error('one of them is bad');
+      return items.map(({ key }) => `${kind} ${key}`);
+    },
+  }));
+  const writes = fc.array(fc.record({ kind: fc.nat(2), fails: fc.boolean() }), { maxLength: 12 });
+  await fc.assert(
+    fc.asyncProperty(writes, async (given) => {
+      round++;
+      const results = await Promise.allSettled(
+        given.map(({ kind, fails }, i) => {
+          const item = { key: String(i), fails };
+          if (kind < 2) return database.writeShared(kinds[kind], item);
+          return database.write(async (db) => (await kinds[0].run(db, [item]))[0]);
+        }),
+      );
+      const wanted = given.map(({ kind, fails }, i) => (fails ? undefined : `${'aba'[kind]} ${i}`));
+      assert.deepEqual(
+        results.map((result) => (result.status === 'fulfilled' ? result.value : undefined)),
+        wanted,
+      );
+      const rows = await database.read((db) =>
+        db.selectFrom('experiment_tags').select(['key', 'value']).where('experiment_id', '=', round).execute(),
+      );
+      assert.deepEqual(
+        rows.map(({ key, value }) => `${value} ${key}`).sort(),
+        wanted.filter((result) => result !== undefined).sort(),
+      );
+    }),
+    { numRuns: 30 },
+  );
+  await database.close();
 });
 
 test('when the commit fails, every write of the group fails', async () => {

@@ -1,33 +1,48 @@
-/** The part of a synchronous SQLite connection that transactions need. */
+import { Gathering } from './gathering.ts';
+
+/** The part of a SQLite connection that transactions need. */
 export interface TransactionControl {
   exec(text: string): void;
+  /** COMMIT, on another thread: this one goes on with requests while the disk is written. */
+  commit(): Promise<void>;
   readonly inTransaction: boolean;
 }
 
+/** Writes of one kind. Those that share a commit also share their statements. */
+export interface SharedWrite<Db, Item, Result> {
+  /**
+   * Writes the items, in their order, and returns a result for each. When it throws, nothing of it stays, and each item
+   * is written alone, so that a bad one spoils nobody else's.
+   */
+  run(db: Db, items: readonly Item[]): Promise<Result[]>;
+}
+
 interface Job<Db> {
-  run(db: Db): Promise<unknown>;
+  kind: SharedWrite<Db, unknown, unknown>;
+  item: unknown;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
 
 type Outcome = { ok: true; value: unknown } | { ok: false; error: unknown };
 
-const MAX_WAIT_MS = 2;
-
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /**
  * Group commit: writes that arrive in one turn of the event loop, which is also all that arrived while the last commit
- * waited for the disk, share one transaction and its one fsync. Each runs in a savepoint, so a failing write fails
- * alone, and nobody is answered before the shared commit.
+ * waited for the disk, share one transaction and its one fsync. Each runs in a savepoint, those of one kind together in
+ * one, so a failing write fails alone, and nobody is answered before the shared commit.
  */
 export class GroupCommit<Db> {
   private readonly control: TransactionControl;
   private readonly db: Db;
+  private readonly gathering = new Gathering();
   private waiting: Job<Db>[] = [];
   private running = false;
   private closed = false;
   private idle: (() => void) | undefined;
+  /** Ends a wait for more writes when there are enough. */
+  private arrived: (() => void) | undefined;
 
   constructor(control: TransactionControl, db: Db) {
     this.control = control;
@@ -35,9 +50,14 @@ export class GroupCommit<Db> {
   }
 
   write<T>(fn: (db: Db) => Promise<T>): Promise<T> {
+    return this.writeShared({ run: async (db: Db) => [await fn(db)] }, undefined);
+  }
+
+  writeShared<Item, Result>(kind: SharedWrite<Db, Item, Result>, item: Item): Promise<Result> {
     if (this.closed) return Promise.reject(new Error('the database is closed'));
-    return new Promise<T>((resolve, reject) => {
-      this.waiting.push({ run: fn, resolve: resolve as (value: unknown) => void, reject });
+    return new Promise<Result>((resolve, reject) => {
+      this.waiting.push({ kind, item, resolve, reject } as Job<Db>);
+      this.arrived?.();
       if (this.running) return;
       this.running = true;
       setImmediate(() => void this.pump());
@@ -55,60 +75,68 @@ export class GroupCommit<Db> {
 
   private async pump(): Promise<void> {
     while (this.waiting.length > 0) {
+      await this.gather();
       const jobs = this.waiting;
       this.waiting = [];
-      const begun = performance.now();
       await this.commit(jobs);
       // Lets the answers out and the next requests in: they make the next group.
       await nextTurn();
-      if (this.waiting.length > 0) await this.gather(jobs.length, performance.now() - begun);
     }
     this.running = false;
     this.idle?.();
   }
 
-  /**
-   * While one group commits the next gathers, so that clients who wait for their answers fall into two groups that take
-   * turns. Those just answered are given a moment to come back and join: half the commits do the same work then. A lone
-   * writer never waits.
-   */
-  private async gather(answered: number, commitMs: number): Promise<void> {
-    const all = this.waiting.length + answered;
-    const until = performance.now() + Math.min(MAX_WAIT_MS, commitMs / 2);
-    while (this.waiting.length < all && performance.now() < until) await nextTurn();
+  private async gather(): Promise<void> {
+    const ms = this.gathering.wait(this.waiting.length, performance.now());
+    if (ms === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.arrived = () => {
+        if (this.gathering.wait(this.waiting.length, performance.now()) > 0) return;
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.arrived = undefined;
   }
 
   private async commit(jobs: readonly Job<Db>[]): Promise<void> {
-    const outcomes: Outcome[] = [];
+    const outcomes = new Map<Job<Db>, Outcome>();
     try {
       this.control.exec('BEGIN IMMEDIATE');
-      for (const job of jobs) outcomes.push(await this.runOne(job));
-      this.control.exec('COMMIT');
+      for (const own of byKind(jobs)) await this.runTogether(own, outcomes);
+      const begun = performance.now();
+      await this.control.commit();
+      this.gathering.committed(jobs.length, this.waiting.length, begun, performance.now());
     } catch (error) {
       // A full disk or a lost file, not a mistake of one write: nothing of the group is there.
       this.rollBack();
       for (const job of jobs) job.reject(error);
       return;
     }
-    for (const [i, job] of jobs.entries()) {
-      const outcome = outcomes[i];
+    for (const [job, outcome] of outcomes) {
       if (outcome.ok) job.resolve(outcome.value);
       else job.reject(outcome.error);
     }
   }
 
-  private async runOne(job: Job<Db>): Promise<Outcome> {
+  /** Runs writes of one kind, and when they fail together each alone. */
+  private async runTogether(jobs: readonly Job<Db>[], outcomes: Map<Job<Db>, Outcome>): Promise<void> {
     this.control.exec('SAVEPOINT one_write');
     try {
-      const value = await job.run(this.db);
+      const values = await jobs[0].kind.run(
+        this.db,
+        jobs.map(({ item }) => item),
+      );
       this.control.exec('RELEASE one_write');
-      return { ok: true, value };
+      for (const [i, job] of jobs.entries()) outcomes.set(job, { ok: true, value: values[i] });
     } catch (error) {
       // Some errors (disk full, I/O) end the whole transaction by themselves: then the group fails.
       if (!this.control.inTransaction) throw error;
       this.control.exec('ROLLBACK TO one_write');
       this.control.exec('RELEASE one_write');
-      return { ok: false, error };
+      if (jobs.length === 1) outcomes.set(jobs[0], { ok: false, error });
+      else for (const job of jobs) await this.runTogether([job], outcomes);
     }
   }
 
@@ -119,4 +147,14 @@ export class GroupCommit<Db> {
       // The connection is beyond use; the next BEGIN says so.
     }
   }
+}
+
+function byKind<Db>(jobs: readonly Job<Db>[]): Iterable<Job<Db>[]> {
+  const kinds = new Map<unknown, Job<Db>[]>();
+  for (const job of jobs) {
+    const own = kinds.get(job.kind);
+    if (own === undefined) kinds.set(job.kind, [job]);
+    else own.push(job);
+  }
+  return kinds.values();
 }

@@ -2,6 +2,7 @@ import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
 import { RegistryError } from '../errors.ts';
 import type { Db, RegistryDatabase } from './database.ts';
+import type { SharedWrite } from './group-commit.ts';
 import { migrate } from './migrations.ts';
 import type { Tables } from './tables.ts';
 
@@ -41,6 +42,11 @@ class PostgresDatabase implements RegistryDatabase {
         if (attempt === ATTEMPTS || !CONFLICTS.has((error as { code?: string }).code ?? '')) throw told(error);
       }
     }
+  }
+
+  async writeShared<Item, Result>(kind: SharedWrite<Db, Item, Result>, item: Item): Promise<Result> {
+    const [result] = await this.write((db) => kind.run(db, [item]));
+    return result;
   }
 
   async close(): Promise<void> {

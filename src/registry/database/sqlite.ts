@@ -2,10 +2,12 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Kysely, SqliteDialect } from 'kysely';
 import Database from 'libsql';
+import AsyncDatabase from 'libsql/promise';
 import { LRUCache } from 'lru-cache';
 import type { Db, RegistryDatabase } from './database.ts';
-import { GroupCommit } from './group-commit.ts';
+import { GroupCommit, type SharedWrite } from './group-commit.ts';
 import { migrate } from './migrations.ts';
+import { runDirectly } from './statements.ts';
 import type { Tables } from './tables.ts';
 
 type Connection = InstanceType<typeof Database>;
@@ -28,39 +30,57 @@ function connect(file: string): Connection {
   return connection;
 }
 
-/** kysely prepares anew for each execution, which costs more than most executions do. */
-function withStatementCache(connection: Connection): ConstructorParameters<typeof SqliteDialect>[0]['database'] {
-  const statements = new LRUCache<string, Prepared>({ max: 500 });
-  return {
-    prepare: (text: string) => {
-      let prepared = statements.get(text);
-      if (prepared === undefined) {
-        const statement = connection.prepare(text);
-        prepared = {
-          reader: statement.reader,
-          all: (parameters) => statement.all(parameters),
-          run: (parameters) => {
-            const { changes, lastInsertRowid } = statement.run(parameters);
-            return { changes, lastInsertRowid: Number(lastInsertRowid) };
-          },
-          iterate: (parameters) => statement.iterate(parameters) as IterableIterator<unknown>,
-        };
-        statements.set(text, prepared);
-      }
-      return prepared;
-    },
-    close: () => {
-      statements.clear();
-      connection.close();
-    },
-  };
-}
-
 interface Prepared {
   reader: boolean;
   all(parameters: readonly unknown[]): unknown[];
   run(parameters: readonly unknown[]): { changes: number; lastInsertRowid: number };
   iterate(parameters: readonly unknown[]): IterableIterator<unknown>;
+}
+
+/** kysely prepares anew for each execution, which costs more than most executions do. */
+class StatementCache {
+  private readonly connection: Connection;
+  private readonly statements = new LRUCache<string, Prepared>({ max: 500 });
+
+  constructor(connection: Connection) {
+    this.connection = connection;
+  }
+
+  prepare(text: string): Prepared {
+    const known = this.statements.get(text);
+    if (known !== undefined) return known;
+    const statement = this.connection.prepare(text);
+    const prepared: Prepared = {
+      reader: statement.reader,
+      all: (parameters) => statement.all(parameters),
+      run: (parameters) => {
+        const { changes, lastInsertRowid } = statement.run(parameters);
+        return { changes, lastInsertRowid: Number(lastInsertRowid) };
+      },
+      iterate: (parameters) => statement.iterate(parameters) as IterableIterator<unknown>,
+    };
+    this.statements.set(text, prepared);
+    return prepared;
+  }
+
+  /** Runs a statement and gives its rows, without kysely. */
+  execute(text: string, parameters: readonly unknown[]): unknown[] {
+    const prepared = this.prepare(text);
+    if (prepared.reader) return prepared.all(parameters);
+    prepared.run(parameters);
+    return [];
+  }
+
+  close(): void {
+    this.statements.clear();
+    this.connection.close();
+  }
+}
+
+function kyselyOn(statements: StatementCache): Db {
+  const db: Db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: statements }) });
+  runDirectly(db, (text, parameters) => statements.execute(text, parameters));
+  return db;
 }
 
 /** One connection writes, another reads what is committed: in WAL mode neither waits for the other. */
@@ -84,6 +104,10 @@ class SqliteDatabase implements RegistryDatabase {
     return this.group.write(fn);
   }
 
+  writeShared<Item, Result>(kind: SharedWrite<Db, Item, Result>, item: Item): Promise<Result> {
+    return this.group.writeShared(kind, item);
+  }
+
   async close(): Promise<void> {
     await this.group.close();
     await this.reader.destroy();
@@ -94,28 +118,20 @@ class SqliteDatabase implements RegistryDatabase {
 export async function openSqlite(file: string): Promise<RegistryDatabase> {
   mkdirSync(dirname(file), { recursive: true });
   const connection = connect(file);
-  const writer: Db = new Kysely<Tables>({ dialect: new SqliteDialect({ database: withStatementCache(connection) }) });
+  const statements = new StatementCache(connection);
+  const writer = kyselyOn(statements);
   try {
     await migrate(writer as unknown as Kysely<never>, 'sqlite');
   } catch (error) {
     await writer.destroy();
     throw error;
   }
-  const reader: Db = new Kysely<Tables>({
-    dialect: new SqliteDialect({ database: withStatementCache(connect(file)) }),
-  });
-  const control = new Map<string, { run(parameters: unknown[]): unknown }>();
-  const statement = (text: string): { run(parameters: unknown[]): unknown } => {
-    let prepared = control.get(text);
-    if (prepared === undefined) {
-      prepared = connection.prepare(text);
-      control.set(text, prepared);
-    }
-    return prepared;
-  };
+  const reader = kyselyOn(new StatementCache(connect(file)));
   const group = new GroupCommit<Db>(
     {
-      exec: (text) => void statement(text).run([]),
+      exec: (text) => void statements.execute(text, []),
+      // Both classes of the library hold the same native connection; this one's calls run on a thread of the library.
+      commit: () => AsyncDatabase.prototype.exec.call(connection, 'COMMIT') as Promise<void>,
       get inTransaction() {
         return connection.inTransaction;
       },

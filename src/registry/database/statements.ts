@@ -1,24 +1,38 @@
 import { CompiledQuery, type RawBuilder, sql } from 'kysely';
 import type { DatabaseKind, Db } from './database.ts';
 
+/** Runs a statement at once, as databases in this process do. */
+export type DirectRun = (text: string, parameters: readonly unknown[]) => unknown[];
+
+const direct = new WeakMap<Db, DirectRun>();
+
+/** Lets `run` go past kysely, whose way of a query costs more than a small query does. */
+export function runDirectly(db: Db, by: DirectRun): void {
+  direct.set(db, by);
+}
+
 /**
  * Runs SQL text as it is, for the statements that are executed thousands of times a second: kysely's builders cost more
  * than SQLite does. Parameters are `$1, $2, …` in the order of their first use, which both databases read alike.
  */
 export async function run<Row = never>(db: Db, text: string, parameters: readonly unknown[]): Promise<Row[]> {
+  const here = direct.get(db);
+  if (here !== undefined) return here(text, parameters) as Row[];
   const { rows } = await db.executeQuery<Row>(CompiledQuery.raw(text, parameters as unknown[]));
   return rows;
 }
 
 /** Rows per statement: few different texts, so that prepared ones are found again. */
-const CHUNKS = [100, 30, 10, 3, 1];
+const CHUNKS = [100, 30, 10, 4, 2, 1];
+
+type Values = readonly unknown[];
 
 /** Inserts rows, many at once. `tail` follows the values: ON CONFLICT and so on. */
 export class BulkInsert {
   private readonly head: string;
   private readonly columns: number;
   private readonly tail: string;
-  private readonly texts = new Map<number, string>();
+  private readonly texts = new Map<string, string>();
 
   constructor(table: string, columns: readonly string[], tail: string) {
     this.head = `INSERT INTO ${table} (${columns.join(', ')}) VALUES `;
@@ -26,23 +40,38 @@ export class BulkInsert {
     this.tail = tail;
   }
 
-  async run(db: Db, rows: readonly (readonly unknown[])[]): Promise<void> {
+  /** @returns what a `tail` that ends in RETURNING gives, in no order. */
+  run<Row = never>(db: Db, rows: readonly Values[]): Promise<Row[]> {
+    return this.runAlike<Row>(db, [], rows);
+  }
+
+  /**
+   * As run, of rows that have the values of the first columns in common: these are handed over once, which is most of
+   * what handing over costs.
+   */
+  async runAlike<Row = never>(db: Db, common: Values, rows: readonly Values[]): Promise<Row[]> {
+    const returned: Row[] = [];
     let from = 0;
     while (from < rows.length) {
       const left = rows.length - from;
       const count = CHUNKS.find((size) => size <= left) as number;
-      await run(db, this.text(count), count === 1 ? rows[from] : rows.slice(from, from + count).flat());
+      const values = common.concat(...rows.slice(from, from + count));
+      const found = await run<Row>(db, this.text(common.length, count), values);
+      if (found.length > 0) returned.push(...found);
       from += count;
     }
+    return returned;
   }
 
-  private text(count: number): string {
-    let text = this.texts.get(count);
+  private text(common: number, count: number): string {
+    const key = `${common}/${count}`;
+    let text = this.texts.get(key);
     if (text === undefined) {
+      const own = this.columns - common;
       const row = (i: number): string =>
-        `(${Array.from({ length: this.columns }, (_, j) => `$${i * this.columns + j + 1}`).join(', ')})`;
+        `(${Array.from({ length: this.columns }, (_, j) => `$${(j < common ? 0 : i * own) + j + 1}`).join(', ')})`;
       text = `${this.head}${Array.from({ length: count }, (_, i) => row(i)).join(', ')} ${this.tail}`;
-      this.texts.set(count, text);
+      this.texts.set(key, text);
     }
     return text;
   }

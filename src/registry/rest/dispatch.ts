@@ -80,8 +80,9 @@ async function json(
   const request = validate(route.request, call.path === route.path ? values : { ...values, ...params });
   if (call.claims !== undefined) await scope(call.claims, route, request);
   const result = await route.handle(request, call);
-  const body = Buffer.from(typeof result === 'string' ? result : JSON.stringify(result));
-  call.response.writeHead(200, [...JSON_HEADERS, 'Content-Length', String(body.byteLength)]);
+  // As text, head and body leave in one piece.
+  const body = typeof result === 'string' ? result : JSON.stringify(result);
+  call.response.writeHead(200, [...JSON_HEADERS, 'Content-Length', String(Buffer.byteLength(body))]);
   call.response.end(body);
 }
 

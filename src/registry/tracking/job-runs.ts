@@ -90,7 +90,7 @@ export async function logJobMetrics(
   kind: RegistryDatabase['kind'],
   jobs: readonly JobMetrics[],
 ): Promise<Map<string, Set<string>>> {
-  const refs = await runsToWrite(
+  const refs = await activeRuns(
     db,
     kind,
     jobs.map(({ runId }) => runId),
@@ -134,7 +134,7 @@ function storable(point: JobPoint): Metric[] {
 }
 
 /** The active ones of runs, locked for this write where the database has locks. */
-async function runsToWrite(
+async function activeRuns(
   db: Db,
   kind: RegistryDatabase['kind'],
   runIds: readonly string[],

@@ -1,13 +1,23 @@
 import { z } from 'zod';
-import type { Db } from '../database/database.ts';
+import type { DatabaseKind, Db } from '../database/database.ts';
+import type { SharedWrite } from '../database/group-commit.ts';
 import { run } from '../database/statements.ts';
 import { doesNotExist, invalidParameter, shown } from '../errors.ts';
+import { groupBy } from '../group-by.ts';
 import { keyValue, required } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { checkKey, checkLength, checkTag, LIMITS } from './limits.ts';
 import { insertModelMetrics } from './logged-model-metrics.ts';
-import { insertMetrics, metricFields, metricSchema, type SentMetric, toMetric } from './metrics.ts';
-import { givenRunId, runToWrite } from './run-ref.ts';
+import {
+  insertMetricsOfRuns,
+  type Metric,
+  metricFields,
+  metricSchema,
+  type RunMetrics,
+  type SentMetric,
+  toMetric,
+} from './metrics.ts';
+import { givenRunId, type RunRef, runsToWrite, runToWrite } from './run-ref.ts';
 import { insertParams, type KeyValue, setTags } from './run-values.ts';
 import { runId } from './runs.ts';
 import type { TrackingContext } from './tracking.ts';
@@ -37,17 +47,44 @@ function checkBatch({ metrics, params, tags }: Batch): void {
   for (const { key, value } of tags) checkTag(key, value);
 }
 
-/** Writes a batch as a whole or not at all. */
-function logBatch({ database }: TrackingContext, id: string, batch: Batch): Promise<void> {
-  checkBatch(batch);
-  const metrics = batch.metrics.map(toMetric);
-  return database.write(async (db) => {
-    const ref = await runToWrite(db, database.kind, id);
-    await insertParams(db, ref, batch.params);
-    await insertMetrics(db, ref, metrics);
-    await insertModelMetrics(db, ref, batch.metrics);
-    await setTags(db, ref, batch.tags);
-  });
+/** A batch that was checked. */
+interface RunBatch extends Batch {
+  run_id: string;
+  points: readonly Metric[];
+}
+
+/** Writes batches of any runs with few statements: each as a whole or not at all, several of one run in their order. */
+async function writeBatches(db: Db, kind: DatabaseKind, batches: readonly RunBatch[]): Promise<void> {
+  const refs = await runsToWrite(
+    db,
+    kind,
+    batches.map(({ run_id }) => run_id),
+  );
+  const points: RunMetrics[] = [];
+  for (const [id, own] of groupBy(batches, ({ run_id }) => run_id)) {
+    const ref = refs.get(id) as RunRef;
+    points.push({ run: ref, metrics: own.length === 1 ? own[0].points : own.flatMap((batch) => batch.points) });
+    for (const { params, metrics, tags } of own) {
+      await insertParams(db, ref, params);
+      await insertModelMetrics(db, ref, metrics);
+      await setTags(db, ref, tags);
+    }
+  }
+  await insertMetricsOfRuns(db, points);
+}
+
+/** Takes a batch for a run: checks it, and writes it as a whole or not at all. */
+function batchLogger({ database }: TrackingContext): (id: string, batch: Batch) => Promise<void> {
+  const kind: SharedWrite<Db, RunBatch, void> = {
+    run: async (db, batches) => {
+      await writeBatches(db, database.kind, batches);
+      return batches.map(() => undefined);
+    },
+  };
+  return async (id, batch) => {
+    checkBatch(batch);
+    await database.writeShared(kind, { ...batch, run_id: id, points: batch.metrics.map(toMetric) });
+  };
 }
 
 async function deleteTag(db: Db, runKey: number, id: string, key: string): Promise<void> {
@@ -89,6 +126,7 @@ async function logModel({ database }: TrackingContext, id: string, json: string)
 /** The calls that training scripts make while they run. */
 export function logRoutes(context: TrackingContext): RestRoute[] {
   const { database } = context;
+  const logBatch = batchLogger(context);
   const path = (call: string): string => `/api/2.0/mlflow/runs/${call}`;
   const nothing = { metrics: [], params: [], tags: [] };
   return [
@@ -105,7 +143,7 @@ export function logRoutes(context: TrackingContext): RestRoute[] {
         tags: z.array(keyValue).default([]),
       }),
       handle: async ({ run_id, metrics, params, tags }) => {
-        await logBatch(context, givenRunId({ run_id }), { metrics, params, tags });
+        await logBatch(givenRunId({ run_id }), { metrics, params, tags });
         return '{}';
       },
     }),
@@ -116,7 +154,7 @@ export function logRoutes(context: TrackingContext): RestRoute[] {
       summary: 'Log one metric of a run',
       request: z.object({ ...runId, ...metricFields }),
       handle: async (request) => {
-        await logBatch(context, givenRunId(request), { ...nothing, metrics: [request] });
+        await logBatch(givenRunId(request), { ...nothing, metrics: [request] });
         return '{}';
       },
     }),
@@ -127,7 +165,7 @@ export function logRoutes(context: TrackingContext): RestRoute[] {
       summary: 'Log one param of a run',
       request: z.object({ ...runId, ...keyValue.shape }),
       handle: async (request) => {
-        await logBatch(context, givenRunId(request), { ...nothing, params: [request] });
+        await logBatch(givenRunId(request), { ...nothing, params: [request] });
         return '{}';
       },
     }),
@@ -138,7 +176,7 @@ export function logRoutes(context: TrackingContext): RestRoute[] {
       summary: 'Set a tag of a run',
       request: z.object({ ...runId, ...keyValue.shape }),
       handle: async (request) => {
-        await logBatch(context, givenRunId(request), { ...nothing, tags: [request] });
+        await logBatch(givenRunId(request), { ...nothing, tags: [request] });
         return '{}';
       },
     }),

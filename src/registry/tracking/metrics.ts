@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Db } from '../database/database.ts';
 import { BulkInsert } from '../database/statements.ts';
 import { invalidParameter, shown } from '../errors.ts';
+import { groupBy } from '../group-by.ts';
 import { double, int64, required, text } from '../rest/fields.ts';
 import { checkKey } from './limits.ts';
 
@@ -45,20 +46,38 @@ export function metricJson({ key, value, isNan, timestamp, step }: Metric): stri
   return `{"key":${JSON.stringify(key)},"value":${isNan === 1 ? '"NaN"' : value},"timestamp":${timestamp},"step":${step}}`;
 }
 
-const HISTORY = new BulkInsert(
-  'metrics',
-  ['run_key', 'key', 'timestamp', 'step', 'value', 'is_nan'],
-  // Clients send a batch again when its answer was lost.
-  'ON CONFLICT DO NOTHING',
-);
-const LATEST = new BulkInsert(
-  'latest_metrics',
-  ['run_key', 'key', 'value', 'is_nan', 'timestamp', 'step', 'experiment_id', 'json'],
-  `ON CONFLICT (run_key, key) DO UPDATE SET value = excluded.value, is_nan = excluded.is_nan,
+/** A table of points. The first columns hold what points of one moment have in common. */
+interface PointTable {
+  insert: BulkInsert;
+  common(run: RunMetrics['run'], metric: Metric): unknown[];
+  own(metric: Metric): unknown[];
+}
+
+const HISTORY: PointTable = {
+  insert: new BulkInsert(
+    'metrics',
+    ['run_key', 'timestamp', 'step', 'is_nan', 'key', 'value'],
+    // Clients send a batch again when its answer was lost.
+    'ON CONFLICT DO NOTHING',
+  ),
+  common: ({ run_key }, { timestamp, step, isNan }) => [run_key, timestamp, step, isNan],
+  own: ({ key, value }) => [key, value],
+};
+const LATEST: PointTable = {
+  insert: new BulkInsert(
+    'latest_metrics',
+    ['run_key', 'timestamp', 'step', 'is_nan', 'experiment_id', 'key', 'value', 'json'],
+    `ON CONFLICT (run_key, key) DO UPDATE SET value = excluded.value, is_nan = excluded.is_nan,
      timestamp = excluded.timestamp, step = excluded.step, json = excluded.json
    WHERE (excluded.step, excluded.timestamp, excluded.value)
      > (latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)`,
-);
+  ),
+  common: ({ run_key, experiment_id }, { timestamp, step, isNan }) => [run_key, timestamp, step, isNan, experiment_id],
+  own: (metric) => [metric.key, metric.value, metricJson(metric)],
+};
+
+/** Fewer points of one moment go into one statement with those of others. */
+const ALIKE = 4;
 
 /** Points of one run. */
 export interface RunMetrics {
@@ -66,31 +85,31 @@ export interface RunMetrics {
   metrics: readonly Metric[];
 }
 
-/** Adds points to a run's metrics and moves the latest values on. Points that are there already change nothing. */
-export function insertMetrics(db: Db, run: RunMetrics['run'], metrics: readonly Metric[]): Promise<void> {
-  return insertMetricsOfRuns(db, [{ run, metrics }]);
+/**
+ * Adds points to the metrics of runs and moves the latest values on, with few statements. No run may be there twice.
+ * Points that are there already change nothing.
+ */
+export async function insertMetricsOfRuns(db: Db, runs: readonly RunMetrics[]): Promise<void> {
+  await insertPoints(db, HISTORY, runs);
+  const latest = runs.map(({ run, metrics }) => ({ run, metrics: latestOf(metrics) }));
+  await insertPoints(db, LATEST, latest);
 }
 
-/** As insertMetrics, for several runs with as few statements as for one. No run may be there twice. */
-export async function insertMetricsOfRuns(db: Db, runs: readonly RunMetrics[]): Promise<void> {
-  const history = runs.flatMap(({ run, metrics }) =>
-    metrics.map(({ key, value, isNan, timestamp, step }) => [run.run_key, key, timestamp, step, value, isNan]),
-  );
-  if (history.length === 0) return;
-  await HISTORY.run(db, history);
-  const latest = runs.flatMap(({ run, metrics }) =>
-    latestOf(metrics).map((metric) => [
-      run.run_key,
-      metric.key,
-      metric.value,
-      metric.isNan,
-      metric.timestamp,
-      metric.step,
-      run.experiment_id,
-      metricJson(metric),
-    ]),
-  );
-  await LATEST.run(db, latest);
+async function insertPoints(db: Db, { insert, common, own }: PointTable, runs: readonly RunMetrics[]): Promise<void> {
+  const others: unknown[][] = [];
+  for (const { run, metrics } of runs) {
+    for (const points of groupBy(metrics, momentOf).values()) {
+      const first = common(run, points[0]);
+      if (points.length >= ALIKE) await insert.runAlike(db, first, points.map(own));
+      else for (const point of points) others.push([...first, ...own(point)]);
+    }
+  }
+  await insert.run(db, others);
+}
+
+/** The same for points that one call of a client logs, as a rule. */
+function momentOf({ timestamp, step, isNan }: Metric): string {
+  return `${timestamp}/${step}/${isNan}`;
 }
 
 /** One point per name: that of the highest step, then time, then value. */

@@ -27,10 +27,17 @@ function rows({ run_key, experiment_id }: RunRef, values: Iterable<readonly [str
 /** Sets tags; of one name given twice the last counts. The name of a run is one of its tags and the other way round. */
 export async function setTags(db: Db, ref: RunRef, tags: readonly KeyValue[]): Promise<void> {
   if (tags.length === 0) return;
-  const last = new Map(tags.map(({ key, value }) => [key, value]));
-  await TAGS.run(db, rows(ref, last));
-  const name = last.get('mlflow.runName');
+  await writeTags(db, [{ ref, tags }]);
+  const name = tags.findLast(({ key }) => key === 'mlflow.runName')?.value;
   if (name !== undefined) await run(db, 'UPDATE runs SET run_name = $1 WHERE run_key = $2', [name, ref.run_key]);
+}
+
+/** The tags of several runs, with few statements. No run may be there twice. */
+export async function writeTags(db: Db, runs: readonly { ref: RunRef; tags: readonly KeyValue[] }[]): Promise<void> {
+  await TAGS.run(
+    db,
+    runs.flatMap(({ ref, tags }) => rows(ref, new Map(tags.map(({ key, value }) => [key, value])))),
+  );
 }
 
 /** Adds params. Throws when one would change: a param's value is for good. */

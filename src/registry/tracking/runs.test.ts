@@ -312,3 +312,46 @@ test('many writers of one run get in each other`s way nowhere', async () => {
   for (const metric of metrics) assert.equal(metric.value, 39);
   assert.deepEqual(registry.errors, []);
 });
+
+test('runs that are made at once are each as asked, and a bad one spoils none', async () => {
+  const at = Date.now();
+  const wanted = Array.from({ length: 12 }, (_, i) => ({
+    experiment_id: i === 5 ? '77' : '0',
+    start_time: at + i,
+    run_name: `at once ${i}`,
+    tags: [{ key: 'number', value: String(i) }],
+  }));
+  const answers = await Promise.all(wanted.map((values) => registry.call('POST', 'runs/create', values)));
+  for (const [i, { status, json }] of answers.entries()) {
+    assert.equal(status, i === 5 ? 404 : 200);
+    if (i === 5) continue;
+    const read = await get(json.run.info.run_id);
+    assert.equal(read.info.run_name, `at once ${i}`);
+    assert.equal(read.info.start_time, at + i);
+    assert.deepEqual(dictionary(read.data.tags), { number: String(i), 'mlflow.runName': `at once ${i}` });
+  }
+});
+
+test('batches that come at once are each whole or refused', async () => {
+  const ids = await Promise.all(Array.from({ length: 4 }, () => create()));
+  await registry.ok('POST', 'runs/log-parameter', { run_id: ids[2], key: 'p', value: 'first' });
+  const batch = (run_id: string, value: number) => ({
+    run_id,
+    metrics: Array.from({ length: 6 }, (_, k) => ({ key: `m${k}`, value, timestamp: 1, step: value })),
+    params: [{ key: 'p', value: run_id === ids[2] ? 'second' : 'first' }],
+    tags: [{ key: 't', value: String(value) }],
+  });
+  // Of the third run every batch is refused; the last run is none.
+  const asked = [...ids, ...ids, 'f'.repeat(32)].map((run_id, i) => batch(run_id, i));
+  const answers = await Promise.all(asked.map((values) => registry.call('POST', 'runs/log-batch', values)));
+  assert.deepEqual(
+    answers.map(({ status }) => status),
+    [200, 200, 400, 200, 200, 200, 400, 200, 404],
+  );
+  for (const [i, id] of ids.entries()) {
+    const { data } = await get(id);
+    assert.equal(dictionary(data.params).p, 'first');
+    if (i === 2) assert.equal(data.metrics, undefined);
+    else assert.deepEqual(new Set(Object.values(dictionary(data.metrics))), new Set([i + 4]));
+  }
+});

@@ -1,16 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import { commit } from '../commit.ts';
+import { type Change, commit, sharedCommit } from '../commit.ts';
 import type { DatabaseKind, Db } from '../database/database.ts';
-import { run } from '../database/statements.ts';
+import { BulkInsert, run } from '../database/statements.ts';
 import { invalidParameter, shown } from '../errors.ts';
 import { int64, keyValue, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
-import { activeExperiment } from './experiments.ts';
+import { activeExperiment, type ExperimentRow } from './experiments.ts';
 import { checkLength, checkTag, LIMITS } from './limits.ts';
 import { randomName } from './names.ts';
 import { findRun, givenRunId, type RunRef, runToWrite } from './run-ref.ts';
-import { type KeyValue, keyValueJson, setTags } from './run-values.ts';
+import { type KeyValue, keyValueJson, setTags, writeTags } from './run-values.ts';
 import { type RunRow, runInfo, runTexts } from './run-view.ts';
 import type { TrackingContext } from './tracking.ts';
 
@@ -33,37 +33,80 @@ export interface NewRun {
   tags: readonly KeyValue[];
 }
 
-const INSERT = `INSERT INTO runs (run_id, experiment_id, run_name, user_id, status, lifecycle_stage, start_time, artifact_uri)
-  VALUES ($1, $2, $3, $4, 'RUNNING', 'active', $5, $6) RETURNING run_key`;
+const RUNS = new BulkInsert(
+  'runs',
+  ['run_id', 'experiment_id', 'run_name', 'user_id', 'status', 'lifecycle_stage', 'start_time', 'artifact_uri'],
+  'RETURNING run_key, run_id',
+);
 
-export async function createRun(
-  db: Db,
-  { experiment_id, user_id, start_time, name, tags }: NewRun,
-): Promise<{ run_id: string; text: string }> {
-  const experiment = await activeExperiment(db, experiment_id);
-  const run_id = randomUUID().replaceAll('-', '');
-  const uri = `${experiment.artifact_location.replace(/\/+$/, '')}/${run_id}/artifacts`;
-  const values = [run_id, experiment.experiment_id, name, user_id, start_time, uri];
-  const [{ run_key }] = await run<{ run_key: number }>(db, INSERT, values);
-  const ref: RunRef = { run_id, run_key, experiment_id: experiment.experiment_id, lifecycle_stage: 'active' };
-  await setTags(db, ref, tags);
-  const row: RunRow = {
-    ...ref,
-    run_name: name,
-    user_id,
-    status: 'RUNNING',
-    start_time,
-    end_time: null,
-    deleted_time: null,
-    artifact_uri: uri,
-  };
+/** A run that was made, and its answer. */
+export interface CreatedRun {
+  run_id: string;
+  text: string;
+}
+
+/** Makes one run. Throws as activeExperiment does. */
+export async function createRun(db: Db, given: NewRun): Promise<CreatedRun> {
+  const [created] = await createRuns(db, [given]);
+  return created;
+}
+
+/** Makes runs with few statements, in their order. */
+export async function createRuns(db: Db, given: readonly NewRun[]): Promise<CreatedRun[]> {
+  const experiments = new Map<string, ExperimentRow>();
+  for (const { experiment_id: id } of given)
+    if (!experiments.has(id)) experiments.set(id, await activeExperiment(db, id));
+  const rows = given.map(({ experiment_id, user_id, start_time, name }) => {
+    const experiment = experiments.get(experiment_id) as ExperimentRow;
+    const run_id = randomUUID().replaceAll('-', '');
+    return {
+      run_id,
+      experiment_id: experiment.experiment_id,
+      run_name: name,
+      user_id,
+      status: 'RUNNING' as const,
+      lifecycle_stage: 'active' as const,
+      start_time,
+      end_time: null,
+      deleted_time: null,
+      artifact_uri: `${experiment.artifact_location.replace(/\/+$/, '')}/${run_id}/artifacts`,
+    };
+  });
+  const inserted = await RUNS.run<{ run_key: number; run_id: string }>(
+    db,
+    rows.map((row) => [
+      ...[row.run_id, row.experiment_id, row.run_name, row.user_id],
+      ...[row.status, row.lifecycle_stage, row.start_time, row.artifact_uri],
+    ]),
+  );
+  const keys = new Map(inserted.map(({ run_id, run_key }) => [run_id, run_key]));
+  const made = rows.map((row, i) => ({
+    ref: { ...row, run_key: keys.get(row.run_id) as number },
+    tags: given[i].tags,
+  }));
+  await writeTags(db, made);
+  return made.map(({ ref, tags }) => ({ run_id: ref.run_id, text: runText(ref, tags) }));
+}
+
+/** As the answer to its making shows it. */
+function runText(row: RunRow, tags: readonly KeyValue[]): string {
   const shownTags = [...new Map(tags.map(({ key, value }) => [key, keyValueJson(key, value)])).values()].join(',');
-  return { run_id, text: `{"run":{"info":${JSON.stringify(runInfo(row))},"data":{"tags":[${shownTags}]}}}` };
+  return `{"run":{"info":${JSON.stringify(runInfo(row))},"data":{"tags":[${shownTags}]}}}`;
+}
+
+/** Makes runs and says so. */
+async function announcedRuns(db: Db, given: readonly NewRun[]): Promise<Change<string>[]> {
+  const created = await createRuns(db, given);
+  return created.map(({ run_id, text }, i) => {
+    const { experiment_id, user_id, start_time, name } = given[i];
+    const data = { run_id, experiment_id, run_name: name, user_id, start_time, status: 'RUNNING' };
+    return { value: text, happenings: [{ entity: 'run', action: 'created', data }] };
+  });
 }
 
 /** The name and the tags of a new run: each may bring the name, and they may not disagree. */
 function namedTags(name: string, tags: readonly KeyValue[]): { name: string; tags: readonly KeyValue[] } {
-  const tagged = tags.find(({ key }) => key === NAME_TAG)?.value ?? '';
+  const tagged = tags.findLast(({ key }) => key === NAME_TAG)?.value ?? '';
   if (name !== '' && tagged !== '' && name !== tagged) {
     throw invalidParameter(
       `Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values (run_name=${shown(name)}, mlflow.runName=${shown(tagged)})`,
@@ -118,6 +161,7 @@ const statusSchema = z.union([
 
 export function runRoutes(context: TrackingContext): RestRoute[] {
   const { database, now } = context;
+  const create = sharedCommit(context, announcedRuns);
   const path = (call: string): string => `/api/2.0/mlflow/runs/${call}`;
   const stageRoute = (verb: 'delete' | 'restore', stage: 'active' | 'deleted'): RestRoute =>
     jsonRoute({
@@ -161,13 +205,7 @@ export function runRoutes(context: TrackingContext): RestRoute[] {
           name,
           tags,
         };
-        return commit(context, async (db, _, note) => {
-          const { run_id, text } = await createRun(db, given);
-          const { experiment_id, user_id, start_time } = given;
-          const data = { run_id, experiment_id, run_name: name, user_id, start_time, status: 'RUNNING' };
-          note({ entity: 'run', action: 'created', data });
-          return text;
-        });
+        return create(given);
       },
     }),
     jsonRoute({

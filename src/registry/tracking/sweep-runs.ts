@@ -1,6 +1,6 @@
 import type { DatabaseKind, Db } from '../database/database.ts';
 import { run } from '../database/statements.ts';
-import { insertMetrics, toMetric } from './metrics.ts';
+import { insertMetricsOfRuns, toMetric } from './metrics.ts';
 import { findRun, runToWrite } from './run-ref.ts';
 import { insertParams } from './run-values.ts';
 
@@ -56,5 +56,5 @@ export async function addMetric(
     dataset_name: undefined,
     dataset_digest: undefined,
   };
-  await insertMetrics(db, ref, [toMetric(point)]);
+  await insertMetricsOfRuns(db, [{ run: ref, metrics: [toMetric(point)] }]);
 }

@@ -1,7 +1,7 @@
 import type { RegistryDatabase } from '../database/database.ts';
 import type { RegistryEvent, RegistryEvents } from '../events.ts';
 import { ALL_EVENTS } from './events.ts';
-import { enqueueEvent } from './queue.ts';
+import { enqueueEvents } from './queue.ts';
 
 interface BridgeParts {
   database: RegistryDatabase;
@@ -30,7 +30,8 @@ export class WebhookBridge {
 
   private async enqueue({ type, data, at }: RegistryEvent): Promise<void> {
     const [entity, action] = type.split('.');
-    if (await this.parts.database.write((db) => enqueueEvent(db, { entity, action }, data, at))) this.parts.wake();
+    const happening = { entity, action, data };
+    if (await this.parts.database.write((db) => enqueueEvents(db, [happening], at))) this.parts.wake();
   }
 
   /** Waits for what was told before. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Db, RegistryDatabase } from '../database/database.ts';
 import { run } from '../database/statements.ts';
+import { groupBy } from '../group-by.ts';
 import type { WebhookEvent } from './events.ts';
 import type { WebhookPolicy } from './guard.ts';
 import { type DeliveryResult, deliver } from './send.ts';
@@ -32,19 +33,24 @@ export function deliveryBody({ entity, action }: WebhookEvent, data: object, at:
   return JSON.stringify({ entity, action, timestamp: new Date(at).toISOString(), data });
 }
 
+/** Something that became true, and what is told of it. */
+export interface Happening extends WebhookEvent {
+  data: Readonly<Record<string, unknown>>;
+}
+
 /**
- * Puts an event into the queue of every webhook that wants it. Call it in the write that makes the event true: then a
- * kill at any moment loses neither or both. @returns whether somebody wants it.
+ * Puts events into the queue of every webhook that wants them. Call it in the write that makes them true: then a kill at
+ * any moment loses neither or both. @returns whether somebody wants one.
  */
-export async function enqueueEvent(db: Db, event: WebhookEvent, data: object, at: number): Promise<boolean> {
-  const name = `${event.entity}.${event.action}`;
-  const wanting = await run<{ webhook_id: string }>(db, WANTING, [name]);
-  if (wanting.length === 0) return false;
-  const body = deliveryBody(event, data, at);
-  await db
-    .insertInto('webhook_deliveries')
-    .values(
-      wanting.map(({ webhook_id }) => ({
+export async function enqueueEvents(db: Db, happenings: readonly Happening[], at: number): Promise<boolean> {
+  let queued = false;
+  for (const [name, events] of groupBy(happenings, ({ entity, action }) => `${entity}.${action}`)) {
+    const wanting = await run<{ webhook_id: string }>(db, WANTING, [name]);
+    if (wanting.length === 0) continue;
+    queued = true;
+    for (const event of events) {
+      const body = deliveryBody(event, event.data, at);
+      const rows = wanting.map(({ webhook_id }) => ({
         delivery_id: randomUUID(),
         webhook_id,
         event: name,
@@ -55,10 +61,11 @@ export async function enqueueEvent(db: Db, event: WebhookEvent, data: object, at
         state: 'pending' as const,
         status: 0,
         error: '',
-      })),
-    )
-    .execute();
-  return true;
+      }));
+      await db.insertInto('webhook_deliveries').values(rows).execute();
+    }
+  }
+  return queued;
 }
 
 interface Taken {

@@ -31,6 +31,7 @@ describe('what drivers have read is kept together', { timeout: 300_000 }, () => 
         writes++;
         return database.write(fn);
       },
+      writeShared: (kind, item) => database.writeShared(kind, item),
       close: () => database.close(),
     };
     return new OutputKeeper({

@@ -450,11 +450,21 @@ std::shared_ptr<Session> openSession(const std::string& key, const std::string& 
   const std::lock_guard<std::mutex> guard(place->lock);
   if (std::shared_ptr<Session> open = place->session.lock()) return open;
   const Api& api = runtime->api;
-  SessionOptions* made = nullptr;
   SessionHandle* handle = nullptr;
-  problem = makeOptions(api, options, nullptr, &made);
-  if (problem.empty()) problem = take(api, api.CreateSession(runtime->env, path.c_str(), made, &handle));
-  if (made != nullptr) api.ReleaseSessionOptions(made);
+  const auto create = [&](const Options& wanted) {
+    SessionOptions* made = nullptr;
+    std::string failed = makeOptions(api, wanted, nullptr, &made);
+    if (failed.empty()) failed = take(api, api.CreateSession(runtime->env, path.c_str(), made, &handle));
+    if (made != nullptr) api.ReleaseSessionOptions(made);
+    return failed;
+  };
+  problem = create(options);
+  if (options.sharedThreads && problem.find("EnvCreatedWithGlobalThreadPools") != std::string::npos) {
+    // Somebody else opened the runtime first, without threads to share: the process has that one environment.
+    Options own = options;
+    own.sharedThreads = false;
+    problem = create(own);
+  }
   if (!problem.empty()) return nullptr;
   auto session = std::make_shared<Session>(*runtime, handle);
   problem = session->describe();

@@ -99,9 +99,9 @@ const settings = z.strictObject({
       preflightTimeoutMs: positive.default(60_000),
       onnxRuntime: z
         .enum(['node', 'native', 'auto'])
-        .default('node')
+        .default('auto')
         .describe(
-          "ONNX models: 'node': onnxruntime-node; 'native': the addon, weights once, GPU slots; 'auto': if it can",
+          "ONNX models: 'native': the addon, weights once, GPU slots; 'node': onnxruntime-node; 'auto': native if it can",
         ),
       onnxThreads: z
         .number()

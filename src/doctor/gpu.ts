@@ -72,8 +72,8 @@ function driverVersion(file: string): string {
 
 function provider(name: string, library: string, places: GpuPlaces, absent: Check['status']): Check {
   const remedy =
-    `pip install --no-deps --target FOLDER onnxruntime-gpu==${places.version}, and set models.cuda.providerLibrary: FOLDER ` +
-    'with models.onnxRuntime: native; or ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node';
+    `pip install --no-deps --target FOLDER onnxruntime-gpu==${places.version}, and set models.cuda.providerLibrary: FOLDER; ` +
+    'or, without the addon, ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node';
   let folder: string;
   try {
     folder = findCudaProvider(places.provider, { folder: places.runtime, version: places.version });

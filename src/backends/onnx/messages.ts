@@ -13,8 +13,9 @@ export function cleanMessage(message: string, folders: readonly string[]): strin
   for (const folder of folders) {
     if (folder !== '') text = text.replaceAll(`${folder}/`, '').replaceAll(folder, '.');
   }
-  return text
-    .replace(/\/onnxruntime_src\/\S+?:\d+ .*?(?=\[ONNXRuntimeError\]|Missing|$)/gm, '')
+  const told = text.replace(/\/onnxruntime_src\/\S+?:\d+ .*?(?=\[ONNXRuntimeError\]|Missing|$)/gm, '');
+  // Some messages are nothing but the place in the source and what was wrong there.
+  return (told.trim() === '' ? text : told)
     .replace(/(?<![\w.])\/(?:[\w.+@-]+\/)+([\w.+@-]+)/g, '$1')
     .replace(/\s+/g, ' ')
     .trim();

@@ -13,6 +13,7 @@ import { ELEMENT_BYTES, type Tensor } from '../../tensor/tensor.ts';
 import { fixtureSpec } from '../../testing/load-spec.ts';
 import type { BackendModel, LoadSpec } from '../backend.ts';
 import { OnnxBackend } from './backend.ts';
+import { loadError } from './messages.ts';
 import { onnxRuntimeWay } from './runtime-way.ts';
 import { sharedProblem } from './shared-session.ts';
 import { encodeStrings } from './strings.ts';
@@ -214,11 +215,19 @@ test('what is no session, plan or input is refused', { skip }, () => {
 });
 
 test('without the addon "native" is refused with the remedy, and "auto" serves', async () => {
-  assert.equal(onnxRuntimeWay(''), 'node');
+  assert.equal(onnxRuntimeWay(''), 'auto');
   assert.throws(() => onnxRuntimeWay('fast'), /SWITCHYARD_ONNX_RUNTIME is "fast"; allowed are native, node, auto/);
   const model = await new OnnxBackend('auto').load(fixtureSpec('simple'));
   assert.equal(model.signature.inputs.length, 2);
   await model.unload();
   if (native === undefined)
     await assert.rejects(new OnnxBackend('native').load(fixtureSpec('simple')), /npm run build:native/);
+});
+
+test('a complaint that names nothing but a place in the source still says what was wrong', () => {
+  const raw =
+    '/onnxruntime_src/onnxruntime/core/session/a.cc:663 void f(const Options&) env.Pools() was false. Create it.';
+  const { message } = loadError('m', '1', 'model.onnx', ['/models/m'], new Error(raw));
+  assert.match(message, /model\.onnx: .*env\.Pools\(\) was false/);
+  assert.doesNotMatch(message, /onnxruntime_src/);
 });

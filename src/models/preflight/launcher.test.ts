@@ -54,7 +54,7 @@ test('a process that proved an ONNX model proves the next one, until it fails on
   const launcher = new PreflightLauncher({ fork });
   for (let i = 0; i < 3; i++) await launcher.run(onnx('simple'));
   assert.equal(forks, 1);
-  await assert.rejects(launcher.run(onnx('identity_bf16')), { code: 'unsupported' });
+  await assert.rejects(launcher.run(onnx('external_escape')), /external/);
   assert.equal(forks, 1);
   await Promise.all([launcher.run(onnx('simple')), launcher.run(onnx('simple'))]);
   assert.equal(forks, 3);
@@ -65,7 +65,7 @@ test('a process that proved an ONNX model proves the next one, until it fails on
 });
 
 test('a model that does not load is refused with the reason', async () => {
-  await assert.rejects(new PreflightLauncher().run(onnx('identity_bf16')), { code: 'unsupported', message: /BF16/ });
+  await assert.rejects(new PreflightLauncher().run(onnx('external_escape')), /external/);
 });
 
 test('a crash while loading names the signal and the version; the end of stderr goes to the log only', async () => {

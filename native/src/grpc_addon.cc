@@ -172,10 +172,28 @@ double numberIn(napi_env env, napi_value object, const char* name, double fallba
   return number;
 }
 
+std::string textIn(napi_env env, napi_value object, const char* name) {
+  napi_value value;
+  size_t length = 0;
+  std::string out;
+  if (napi_get_named_property(env, object, name, &value) != napi_ok) return out;
+  if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) return out;
+  out.resize(length + 1);
+  napi_get_value_string_utf8(env, value, &out[0], length + 1, &length);
+  out.resize(length);
+  return out;
+}
+
 /** grpcProblem(): string. '' where this process has all that the server needs, else the name of what is missing. */
 napi_value problem(napi_env env, napi_callback_info) {
   const char* missing = loadHttp2();
   if (missing == nullptr) missing = loadLoop();
+  return textOf(env, missing == nullptr ? "" : missing);
+}
+
+/** grpcTlsProblem(): string. The same for servers with TLS, of what they need besides. */
+napi_value tlsProblem(napi_env env, napi_callback_info) {
+  const char* missing = loadOpenSsl();
   return textOf(env, missing == nullptr ? "" : missing);
 }
 
@@ -225,6 +243,27 @@ napi_value create(napi_env env, napi_callback_info info) {
   if (made) return result;
   closeServer(bound);
   return nullptr;
+}
+
+/**
+ * grpcSecure(server, {cert, key, ca, clients, ciphers, suites, minVersion, maxVersion, sessionContext}): '', or what is
+ * wrong with them. clients: 0 none, 1 asked for a certificate, 2 refused without. Only where grpcTlsProblem() is ''.
+ */
+napi_value secure(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  if (!arguments || arguments.count < 2) return nullptr;
+  const napi_value from = arguments.values[1];
+  TlsOptions options;
+  options.certificate = textIn(env, from, "cert");
+  options.key = textIn(env, from, "key");
+  options.authorities = textIn(env, from, "ca");
+  options.clients = static_cast<ClientCertificates>(numberIn(env, from, "clients", 0));
+  options.ciphers = textIn(env, from, "ciphers");
+  options.suites = textIn(env, from, "suites");
+  options.minVersion = static_cast<int>(numberIn(env, from, "minVersion", options.minVersion));
+  options.maxVersion = static_cast<int>(numberIn(env, from, "maxVersion", options.maxVersion));
+  options.sessionContext = textIn(env, from, "sessionContext");
+  return textOf(env, arguments.bound->server->secure(options));
 }
 
 /** grpcMethod(server, path, id, kind): a path whose messages are told whole. kind: 1 unary, 2 ModelInfer. */
@@ -323,6 +362,16 @@ napi_value peer(napi_env env, napi_callback_info info) {
   return textOf(env, call == nullptr ? std::string() : arguments.bound->server->peer(*call));
 }
 
+/** grpcCertificateName(server, slot, generation): the common name of the client's verified certificate, else ''. */
+napi_value certificateName(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  const Call* call = arguments ? arguments.call() : nullptr;
+  const std::string name = call == nullptr ? std::string() : arguments.bound->server->certificateName(*call);
+  napi_value out = nullptr;
+  napi_create_string_utf8(env, name.data(), name.size(), &out);
+  return out;
+}
+
 /** grpcFlush(server): takes the answers that lie ready, so that there is room for more. */
 napi_value flush(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
@@ -352,7 +401,10 @@ bool exportServer(napi_env env, napi_value exports) {
   } functions[] = {{"grpcProblem", problem}, {"grpcServer", create},   {"grpcMethod", method}, {"grpcListen", listen},
                    {"grpcRespond", respond}, {"grpcWrite", write},     {"grpcEnd", end},       {"grpcReset", reset},
                    {"grpcConsume", consume}, {"grpcHeaders", headers}, {"grpcPeer", peer},     {"grpcFlush", flush},
-                   {"grpcDrain", drain},     {"grpcClose", close}};
+                   {"grpcDrain", drain},     {"grpcClose", close},
+                   {"grpcTlsProblem", tlsProblem},
+                   {"grpcSecure", secure},
+                   {"grpcCertificateName", certificateName}};
   for (const auto& [name, callback] : functions) {
     napi_value function;
     if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) != napi_ok) return false;

@@ -64,8 +64,13 @@ class Connection {
 
   /** Looks at the time since the last sweep; to be called once a second. False: the client asks too much or has gone. */
   bool sweep(uint64_t now, uint64_t sent);
-  /** Ends the connection, telling the client that it asked too much. */
-  void expel();
+  /** Counts bytes that were no call's, though they did not come through `receive`. */
+  void charge(size_t bytes) { received_ += bytes; }
+  /** Ends the connection, telling the client why: it asked too much, if nothing else is said. */
+  void expel(uint32_t code = kEnhanceYourCalm);
+  /** Nothing can be sent or received any more, though the calls under way may not have ended. */
+  void breakOff() { broken_ = true; }
+  bool broken() const { return broken_; }
 
   std::string output;
   size_t outputAt = 0;

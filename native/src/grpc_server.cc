@@ -29,8 +29,14 @@ constexpr uint64_t kSweepMs = 1000;
 constexpr uint64_t kDrainNoticeMs = 500;
 constexpr int kLeaveSweeps = 2;
 
-/** One for each thread: bytes pass through it between the socket and nghttp2. */
+/** What one message of TLS itself counts among the bytes that are no call's. Honest clients send hardly any. */
+constexpr size_t kStrayBytes = 16 * 1024;
+/** Of bytes for a client that does not read, more than this can only be TLS's answers to its own messages. */
+constexpr size_t kMaxEncrypted = 4 * kPortion;
+
+/** One for each thread: bytes pass through it between the socket and nghttp2, under TLS through the second one too. */
 thread_local uint8_t readBuffer[kReadBytes];
+thread_local uint8_t plainBuffer[kReadBytes];
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
@@ -98,7 +104,10 @@ struct Server::Socket {
   bool leaving = false;
   int leavingSweeps = 0;
   bool dropped = false;
+  std::unique_ptr<TlsSession> tls;
   Connection connection;
+
+  bool shakingHands() const { return tls != nullptr && tls->state() == TlsSession::State::kHandshake; }
 };
 
 Server::Server(UvLoop* loop, const ServerOptions& options, const Listener& listener)
@@ -140,6 +149,11 @@ void Server::released() {
 }
 
 uint64_t Server::now() const { return host.uv_now(loop_); }
+
+std::string Server::secure(const TlsOptions& options) {
+  tls_ = std::make_unique<TlsContext>();
+  return tls_->configure(options);
+}
 
 int Server::listen(const char* name, int port, bool shared) {
   addrinfo hints{};
@@ -205,6 +219,7 @@ void Server::admit(int fd, const std::string& address) {
   }
   count++;
   auto* socket = new Socket{*this,   fd, poll, 0, address, sockets_.size(), 0, false, 0, false,
+                            tls_ == nullptr ? nullptr : std::make_unique<TlsSession>(*tls_),
                             {calls, rules_, options_.connection, now()}};
   socket->connection.owner = socket;
   poll->data = socket;
@@ -238,12 +253,48 @@ void Server::onReadable(Socket& socket) {
     }
     if (count < 0) return;
     touch(socket.connection);
-    if (!socket.connection.receive(readBuffer, static_cast<size_t>(count), now())) {
+    const auto length = static_cast<size_t>(count);
+    const bool good =
+        socket.tls == nullptr ? socket.connection.receive(readBuffer, length, now()) : decrypt(socket, length);
+    if (socket.dropped) return;
+    if (!good) {
       leave(socket);
       return;
     }
     if (static_cast<size_t>(count) < kReadBytes) return;
   }
+}
+
+/** Hands the connection what is in `readBuffer`. False as `receive`; the socket is dropped where the client closed it. */
+bool Server::decrypt(Socket& socket, size_t length) {
+  TlsSession& tls = *socket.tls;
+  Connection& connection = socket.connection;
+  tls.feed(readBuffer, length);
+  while ((length = tls.read(plainBuffer, sizeof plainBuffer)) > 0) {
+    if (!connection.receive(plainBuffer, length, now())) return false;
+  }
+  connection.charge(tls.takeStrays() * kStrayBytes);
+  if (tls.renegotiating()) {
+    connection.expel(kProtocolError);
+    return false;
+  }
+  if (tls.state() == TlsSession::State::kClosed) drop(socket);
+  if (tls.state() == TlsSession::State::kFailed || tls.unsent() > kMaxEncrypted) connection.breakOff();
+  return !connection.broken();
+}
+
+/** Connection::produce under TLS: what it makes ready is encrypted into the session's output. */
+bool Server::encrypt(Socket& socket) {
+  TlsSession& tls = *socket.tls;
+  Connection& connection = socket.connection;
+  if (!tls.open()) return false;
+  if (tls.unsent() >= kPortion) return true;
+  const bool more = connection.produce(kPortion - tls.unsent());
+  tls.write(connection.output.data(), connection.output.size());
+  connection.output.clear();
+  if (!tls.open()) connection.breakOff();
+  else if (!more && connection.over()) tls.close();
+  return more;
 }
 
 /** No more is read from the client, but it may still learn why. */
@@ -261,11 +312,12 @@ void Server::touch(Connection& connection) {
 /** Sends what a connection has to say until it has said all, the client's window is full, or its turn is over. */
 void Server::flush(Socket& socket) {
   Connection& connection = socket.connection;
+  std::string& output = socket.tls == nullptr ? connection.output : socket.tls->output;
+  size_t& outputAt = socket.tls == nullptr ? connection.outputAt : socket.tls->outputAt;
   for (int i = 0; i < kPortionsPerTurn; i++) {
-    const bool more = connection.produce(kPortion);
-    while (connection.outputAt < connection.output.size()) {
-      const ssize_t count = send(socket.fd, connection.output.data() + connection.outputAt,
-                                 connection.output.size() - connection.outputAt, MSG_NOSIGNAL);
+    const bool more = socket.tls == nullptr ? connection.produce(kPortion) : encrypt(socket);
+    while (outputAt < output.size()) {
+      const ssize_t count = send(socket.fd, output.data() + outputAt, output.size() - outputAt, MSG_NOSIGNAL);
       if (count < 0 && errno == EINTR) continue;
       if (count < 0 && errno == EAGAIN) {
         watch(socket, socket.leaving ? kWritable : kReadable | kWritable);
@@ -275,11 +327,11 @@ void Server::flush(Socket& socket) {
         drop(socket);
         return;
       }
-      connection.outputAt += static_cast<size_t>(count);
+      outputAt += static_cast<size_t>(count);
       socket.sent += static_cast<uint64_t>(count);
     }
-    connection.output.clear();
-    connection.outputAt = 0;
+    output.clear();
+    outputAt = 0;
     if (!more) {
       if (connection.over()) {
         shutdown(socket.fd, SHUT_WR);
@@ -310,6 +362,12 @@ void Server::drop(Socket& socket) {
   if (socket.dropped) return;
   socket.dropped = true;
   retire(socket.poll);
+  if (socket.tls != nullptr) {
+    // As much of a farewell as the socket takes at once.
+    TlsSession& tls = *socket.tls;
+    tls.close();
+    if (tls.unsent() > 0) send(socket.fd, tls.output.data() + tls.outputAt, tls.unsent(), MSG_NOSIGNAL);
+  }
   // What the client has still sent is read, so that closing does not take back what it has not read yet.
   while (recv(socket.fd, readBuffer, kReadBytes, MSG_DONTWAIT) > 0) {
   }
@@ -382,11 +440,18 @@ void Server::sweep() {
       if (++socket.leavingSweeps > kLeaveSweeps) drop(socket);
       continue;
     }
-    if (!socket.connection.sweep(now(), socket.sent)) {
+    const bool noticed = draining_ && now() - drainStarted_ >= kDrainNoticeMs;
+    const bool good = socket.connection.sweep(now(), socket.sent);
+    // Before its handshake is over, a client cannot be told why.
+    if ((!good || noticed) && socket.shakingHands()) {
+      drop(socket);
+      continue;
+    }
+    if (!good) {
       socket.connection.expel();
       leave(socket);
     }
-    if (draining_ && now() - drainStarted_ >= kDrainNoticeMs) socket.connection.finishDrain();
+    if (noticed) socket.connection.finishDrain();
     if (socket.connection.wantsWrite()) touch(socket.connection);
   }
 }
@@ -430,6 +495,11 @@ void Server::close(void (*closed)(void*), void* context) {
   for (Socket* socket : dirty_) delete socket;
   dirty_.clear();
   for (UvHandle* handle : {check_, prepare_, tick_, sweeper_}) retire(handle);
+}
+
+std::string Server::certificateName(const Call& call) const {
+  const auto& tls = static_cast<Socket*>(call.connection->owner)->tls;
+  return tls == nullptr ? std::string() : tls->certificateName();
 }
 
 std::string Server::peer(const Call& call) const { return static_cast<Socket*>(call.connection->owner)->address; }

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "grpc_connection.h"
+#include "grpc_tls.h"
 
 namespace switchyard::grpc {
 
@@ -32,6 +34,8 @@ class Server {
  public:
   Server(UvLoop* loop, const ServerOptions& options, const Listener& listener);
 
+  /** Connections are to be TLS: '', or what is wrong with the options. To be called before `listen`. */
+  std::string secure(const TlsOptions& options);
   /** The port; or the negative errno. With `shared`, other threads may listen on it too. */
   int listen(const char* host, int port, bool shared);
   /** How many connections are left to end. */
@@ -43,6 +47,8 @@ class Server {
   /** Something is to be sent on the connection: at the end of this turn. */
   void touch(Connection& connection);
   std::string peer(const Call& call) const;
+  /** The name that the client's certificate gives it, '' without one. */
+  std::string certificateName(const Call& call) const;
   uint64_t now() const;
 
   Calls calls;
@@ -56,6 +62,8 @@ class Server {
   void accept();
   void admit(int fd, const std::string& address);
   void onReadable(Socket& socket);
+  bool decrypt(Socket& socket, size_t length);
+  bool encrypt(Socket& socket);
   void flush(Socket& socket);
   void flushAll();
   void leave(Socket& socket);
@@ -71,6 +79,7 @@ class Server {
   const ServerOptions options_;
   const Listener listener_;
   const Http2Rules rules_;
+  std::unique_ptr<TlsContext> tls_;
   int fd_ = -1;
   /** Given up for a moment to turn a connection away when no other descriptor is left. */
   int spare_ = -1;

@@ -53,7 +53,8 @@ async function build() {
   const log = createLogger({ thread: `gateway-${data.id}`, settings: data.logSettings });
   log.logger.level = config.telemetry.logLevel;
   if (data.id === 0 && nativeProblem !== '') log.logger.warn(nativeProblem);
-  if (data.id === 0 && grpcTransportProblem() !== '') log.logger.warn(grpcTransportProblem());
+  const grpcProblem = grpcTransportProblem(config.server.tls !== undefined);
+  if (data.id === 0 && grpcProblem !== '') log.logger.warn(grpcProblem);
   const client = new ThreadControlClient(post);
   const reader = new MetricsReader();
   for (const { thread, chunk } of data.chunks) reader.addChunk(thread, chunk);

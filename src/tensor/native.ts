@@ -19,14 +19,33 @@ export interface NativeServerOptions {
   maxConnectionsPerAddress: number;
 }
 
+/** PEM texts, and names and numbers as OpenSSL has them. */
+export interface NativeTlsOptions {
+  cert: string;
+  key: string;
+  /** '' for none. */
+  ca: string;
+  /** 0 asks for no certificate, 1 takes connections without one, 2 does not. */
+  clients: number;
+  ciphers: string;
+  /** Of TLS 1.3. */
+  suites: string;
+  minVersion: number;
+  maxVersion: number;
+  /** At most 32 bytes; sessions are resumed under the same one only. */
+  sessionContext: string;
+}
+
 /** The gRPC server in native/: src/grpc_addon.cc documents each function. */
 export interface NativeGrpc {
   grpcProblem(): string;
+  grpcTlsProblem(): string;
   grpcServer(
     options: NativeServerOptions,
     turn: (count: number, block: ArrayBuffer | undefined, objects: (string | ArrayBuffer)[] | undefined) => void,
     drained: () => void,
   ): NativeServer;
+  grpcSecure(server: object, options: NativeTlsOptions): string;
   grpcMethod(server: object, path: string, id: number, kind: number): void;
   grpcListen(server: object, host: string, port: number, shared: boolean): number;
   grpcRespond(server: object, slot: number, generation: number, headers: string, end: boolean): void;
@@ -36,6 +55,7 @@ export interface NativeGrpc {
   grpcConsume(server: object, slot: number, generation: number, bytes: number): void;
   grpcHeaders(server: object, slot: number, generation: number): string;
   grpcPeer(server: object, slot: number, generation: number): string;
+  grpcCertificateName(server: object, slot: number, generation: number): string;
   grpcFlush(server: object): void;
   grpcDrain(server: object): number;
   grpcClose(server: object): void;
@@ -101,7 +121,7 @@ export interface NativeCodecs extends NativeGrpc, NativeSessions, NativeStager {
 }
 
 /** The addon's kInterface that this file describes. */
-const INTERFACE = 3;
+const INTERFACE = 4;
 
 /** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
 function candidates(): string[] {

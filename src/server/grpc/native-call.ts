@@ -56,7 +56,8 @@ export class NativeUnaryCall implements Call, NativeEndpoint {
   }
 
   get certificateName(): string {
-    return '';
+    const { native, server, asksClients } = this.handle;
+    return asksClients ? native.grpcCertificateName(server, this.slot, this.generation) : '';
   }
 
   header(name: string): string {

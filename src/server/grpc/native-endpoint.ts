@@ -20,6 +20,8 @@ export interface NativeServerHandle {
   readonly native: NativeGrpc;
   readonly server: object;
   readonly dispatcher: Dispatcher;
+  /** Clients may have certificates. */
+  readonly asksClients: boolean;
   /** Nothing more is to be told of the endpoint. */
   forget(endpoint: NativeEndpoint): void;
   /** Answers a unary call with a frame of at most SLICE bytes, which is copied, and status OK. */

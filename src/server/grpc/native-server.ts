@@ -11,6 +11,7 @@ import { NativeUnaryCall } from './native-call.ts';
 import type { NativeEndpoint, NativeServerHandle } from './native-endpoint.ts';
 import { NativeStream } from './native-stream.ts';
 import { readHeaders } from './native-text.ts';
+import { nativeTls } from './native-tls.ts';
 import { UNIT_MS } from './status.ts';
 
 // Events, as in native/src/grpc_delivery.h.
@@ -45,6 +46,7 @@ export class NativeGrpcServer implements GrpcTransport, NativeServerHandle {
   readonly native: NativeGrpc;
   readonly server: object;
   readonly dispatcher: Dispatcher;
+  readonly asksClients: boolean;
   private readonly shared: boolean;
   private readonly words: Int32Array;
   private readonly answers: Int32Array;
@@ -59,7 +61,11 @@ export class NativeGrpcServer implements GrpcTransport, NativeServerHandle {
   private sweeper: NodeJS.Timeout | undefined;
   private onDrained: (() => void) | undefined;
 
-  /** @param shared other threads listen on the same port */
+  /**
+   * Throws where the certificates or the key of `options.tls` cannot be used.
+   *
+   * @param shared other threads listen on the same port
+   */
   constructor(native: NativeGrpc, dispatcher: Dispatcher, options: TransportOptions, shared: boolean) {
     this.native = native;
     this.dispatcher = dispatcher;
@@ -79,6 +85,12 @@ export class NativeGrpcServer implements GrpcTransport, NativeServerHandle {
     this.answers = made.answers;
     this.answerBytes = Buffer.from(made.answerBytes);
     this.maxAnswers = (made.answers.length - 1) / ANSWER_WORDS;
+    const { tls } = options;
+    this.asksClients = tls !== undefined && (tls.clientCertificates ?? 'none') !== 'none';
+    const problem = tls === undefined ? '' : native.grpcSecure(this.server, nativeTls(tls));
+    if (problem === '') return;
+    native.grpcClose(this.server);
+    throw new Error(`TLS of the gRPC port: ${problem}`);
   }
 
   listen(host: string, port: number): Promise<number> {

@@ -33,7 +33,8 @@ export class NativeStream implements CallStream, NativeEndpoint {
   }
 
   get certificateName(): string {
-    return '';
+    const { native, server, asksClients } = this.handle;
+    return asksClients ? native.grpcCertificateName(server, this.slot, this.generation) : '';
   }
 
   attach(call: GrpcCall): void {

@@ -37,6 +37,8 @@ constexpr size_t kMaxEncrypted = 4 * kPortion;
 /** One for each thread: bytes pass through it between the socket and nghttp2, under TLS through the second one too. */
 thread_local uint8_t readBuffer[kReadBytes];
 thread_local uint8_t plainBuffer[kReadBytes];
+/** The same for the way out: what is to be encrypted is nowhere kept. */
+thread_local std::string plainOutput;
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
@@ -289,9 +291,11 @@ bool Server::encrypt(Socket& socket) {
   Connection& connection = socket.connection;
   if (!tls.open()) return false;
   if (tls.unsent() >= kPortion) return true;
+  connection.output.swap(plainOutput);
   const bool more = connection.produce(kPortion - tls.unsent());
   tls.write(connection.output.data(), connection.output.size());
   connection.output.clear();
+  connection.output.swap(plainOutput);
   if (!tls.open()) connection.breakOff();
   else if (!more && connection.over()) tls.close();
   return more;

@@ -10,7 +10,9 @@ import { INFERENCE_SERVICE, serviceDefinition } from '../../protocol/grpc/schema
 import { frameMessage } from '../../protocol/grpc/wire-writer.ts';
 import { native, nativeProblem } from '../../tensor/native.ts';
 import { echoServices } from '../../testing/echo-services.ts';
+import { clientTls, serverTls } from '../../testing/tls.ts';
 import { readHeaders, writeHeaders } from './native-text.ts';
+import { nativeTls } from './native-tls.ts';
 import { type RunningGrpcServer, startGrpcServer } from './start-grpc-server.ts';
 
 const skip = native === undefined && (nativeProblem || 'SWITCHYARD_NATIVE=off');
@@ -27,10 +29,22 @@ function message(model: string, floats: number): Buffer {
   );
 }
 
-function start(shared = false, port = 0): Promise<RunningGrpcServer> {
+function start(shared = false, port = 0, secure = false): Promise<RunningGrpcServer> {
   const services = echoServices();
   services.dataPlane.recording = false;
-  return startGrpcServer(services, { host: '127.0.0.1', port, maxMessageBytes: 8 << 20, library: 'native', shared });
+  const tls = secure ? serverTls() : undefined;
+  return startGrpcServer(services, {
+    host: '127.0.0.1',
+    port,
+    maxMessageBytes: 8 << 20,
+    library: 'native',
+    shared,
+    tls,
+  });
+}
+
+function dial(port: number, secure: boolean): ClientHttp2Session {
+  return secure ? connect(`https://127.0.0.1:${port}`, clientTls()) : connect(`http://127.0.0.1:${port}`);
 }
 
 /** Ends a call with its status, '' where it was reset. */
@@ -50,34 +64,35 @@ function call(session: ClientHttp2Session, body: Buffer, drop: boolean): Promise
 }
 
 describe('the server of the addon', { skip }, () => {
-  it('keeps nothing of connections and calls that have ended, however they ended', async () => {
-    setFlagsFromString('--expose-gc');
-    const collect = runInNewContext('gc') as () => void;
-    const server = await start();
-    const bodies = [message('echo', 4), message('echo', 3000), message('echo', 100_000), message('hold', 4)];
-    const round = async (times: number): Promise<number> => {
-      for (let i = 0; i < times; i++) {
-        const session = connect(`http://127.0.0.1:${server.port}`);
-        session.on('error', () => undefined);
-        await once(session, 'connect');
-        const calls = bodies.flatMap((body, kind) => [call(session, body, kind === 3), call(session, body, true)]);
-        await Promise.all(calls);
-        // Every second connection ends with calls under way.
-        if (i % 2 === 0) void call(session, bodies[3], false);
-        await new Promise((resolve) => setImmediate(resolve));
-        session.destroy();
-      }
-      collect();
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      collect();
-      return process.memoryUsage().rss;
-    };
-    const before = await round(40);
-    // Each connection moves about 2 MB: lost answers or requests would be 200 MB.
-    const grown = (await round(120)) - before;
-    assert.ok(grown < 60e6, `${grown} bytes more`);
-    await server.close();
-  });
+  for (const secure of [false, true])
+    it(`keeps nothing of connections and calls that have ended, however they ended${secure ? ', over TLS' : ''}`, async () => {
+      setFlagsFromString('--expose-gc');
+      const collect = runInNewContext('gc') as () => void;
+      const server = await start(false, 0, secure);
+      const bodies = [message('echo', 4), message('echo', 3000), message('echo', 100_000), message('hold', 4)];
+      const round = async (times: number): Promise<number> => {
+        for (let i = 0; i < times; i++) {
+          const session = dial(server.port, secure);
+          session.on('error', () => undefined);
+          await once(session, 'connect');
+          const calls = bodies.flatMap((body, kind) => [call(session, body, kind === 3), call(session, body, true)]);
+          await Promise.all(calls);
+          // Every second connection ends with calls under way.
+          if (i % 2 === 0) void call(session, bodies[3], false);
+          await new Promise((resolve) => setImmediate(resolve));
+          session.destroy();
+        }
+        collect();
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        collect();
+        return process.memoryUsage().rss;
+      };
+      const before = await round(40);
+      // Each connection moves about 2 MB: lost answers or requests would be 200 MB.
+      const grown = (await round(120)) - before;
+      assert.ok(grown < 60e6, `${grown} bytes more`);
+      await server.close();
+    });
 
   it('takes an empty message as the first one of all', async () => {
     const server = await start();
@@ -122,11 +137,13 @@ describe('the server of the addon', { skip }, () => {
       const addon = require(workerData.file);
       const made = addon.grpcServer({}, () => parentPort.postMessage('told'), () => undefined);
       addon.grpcMethod(made.server, workerData.path, 0, 2);
+      if (workerData.tls && (addon.grpcTlsProblem() || addon.grpcSecure(made.server, workerData.tls))) throw 'TLS';
       parentPort.postMessage(addon.grpcListen(made.server, '127.0.0.1', 0, false));`;
-    for (let i = 0; i < 3; i++) {
-      const worker = new Worker(script, { eval: true, workerData: { file, path: PATH } });
+    for (const secure of [false, false, true]) {
+      const tls = secure ? nativeTls(serverTls()) : undefined;
+      const worker = new Worker(script, { eval: true, workerData: { file, path: PATH, tls } });
       const [port] = (await once(worker, 'message')) as [number];
-      const session = connect(`http://127.0.0.1:${port}`);
+      const session = dial(port, secure);
       session.on('error', () => undefined);
       const told = once(worker, 'message');
       const under = call(session, message('echo', 20_000), false);

@@ -8,6 +8,7 @@ import { chartName, markdownReport, panelChart, type RunRecord } from './report.
 import type { Scenario, Settings } from './scenario.ts';
 import { features } from './scenarios/features.ts';
 import { smallBinary, smallGrpc, smallJson } from './scenarios/front-ends.ts';
+import { grpcTls } from './scenarios/grpc-tls.ts';
 import { latency } from './scenarios/latency.ts';
 import { logCost } from './scenarios/log-cost.ts';
 import { logFaults } from './scenarios/log-faults.ts';
@@ -36,6 +37,7 @@ const SCENARIOS: Scenario[] = [
   logCost,
   logFaults,
   features,
+  grpcTls,
 ];
 
 /** What README shows, and what runs when no scenario is named. */

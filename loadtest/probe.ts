@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { Client, credentials } from '@grpc/grpc-js';
 import { INFER_PATH } from './generators/h2load.ts';
 import { grpcMessage, grpcOutput } from './payloads.ts';
 import type { Ports, Target, Wire, Workload } from './targets/target.ts';
+import { TLS_FILES } from './targets/tls.ts';
 
 const TOLERANCE = 1e-4;
 
@@ -17,7 +19,7 @@ export interface Probe {
  */
 export async function probe(target: Target, workload: Workload, wire: Wire, ports: Ports): Promise<Probe> {
   if (wire === 'grpc') {
-    const answer = await grpcUnary(ports.grpc, grpcMessage(workload.model, workload.row));
+    const answer = await grpcUnary(ports.grpc, grpcMessage(workload.model, workload.row), target.tls === true);
     if (target.computes) compare(target.name, grpcOutput(answer), workload.expected);
     return { answerBytes: answer.length === 0 ? 0 : answer.length + 5 };
   }
@@ -42,8 +44,9 @@ export function compare(name: string, actual: readonly number[], expected: reado
   if (!same) throw new Error(`${name} answered [${actual.join(', ')}], ONNX Runtime [${expected.join(', ')}]`);
 }
 
-function grpcUnary(port: number, message: Uint8Array): Promise<Uint8Array> {
-  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+function grpcUnary(port: number, message: Uint8Array, tls: boolean): Promise<Uint8Array> {
+  const creds = tls ? credentials.createSsl(readFileSync(TLS_FILES.ca)) : credentials.createInsecure();
+  const client = new Client(`${tls ? 'localhost' : '127.0.0.1'}:${port}`, creds);
   const asIs = (bytes: Buffer): Buffer => bytes;
   return new Promise<Uint8Array>((resolve, reject) => {
     client.makeUnaryRequest(INFER_PATH, asIs, asIs, Buffer.from(message), (error, answer) => {

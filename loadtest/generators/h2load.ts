@@ -12,10 +12,11 @@ export interface H2Load extends Load {
   streams: number;
   /** Constant rate over all connections; undefined: closed loop. */
   requestsPerSecond?: number;
+  tls?: boolean;
 }
 
 /**
- * Posts one gRPC frame again and again over cleartext HTTP/2. h2load reads no trailers, so an answer counts as a success
+ * Posts one gRPC frame again and again over HTTP/2. h2load reads no trailers, so an answer counts as a success
  * by its bytes: `expectedFrame` is the length of a whole answer frame, and an error answer carries no data at all.
  */
 export async function h2loadGrpc(
@@ -34,7 +35,11 @@ export async function h2loadGrpc(
     writeFileSync(log, '');
     args.push('--rps', String(load.requestsPerSecond / load.connections), '--log-file', log);
   }
-  const output = await runTool('h2load', [...args, `http://127.0.0.1:${port}${INFER_PATH}`], REMEDY);
+  const output = await runTool(
+    'h2load',
+    [...args, `${load.tls ? 'https' : 'http'}://127.0.0.1:${port}${INFER_PATH}`],
+    REMEDY,
+  );
   const micros = load.requestsPerSecond === undefined ? [] : parseLog(readFileSync(log, 'utf8'));
   return parseH2load(output, load.seconds, expectedFrame, micros);
 }

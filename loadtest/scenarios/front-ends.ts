@@ -27,10 +27,12 @@ export function driveHttp(
     wrk(server.ports.http, request, { connections, seconds }, workload.scratch, paths);
 }
 
-function driveGrpc(workload: Workload, connections: number, streams: number): Drive {
+/** Closed-loop h2load. */
+export function driveGrpc(target: Target, workload: Workload, connections: number, streams: number): Drive {
+  const { tls } = target;
   const frame = grpcFrame(grpcMessage(workload.model, workload.row));
   return (server, probed, seconds) =>
-    h2loadGrpc(server.ports.grpc, frame, probed.answerBytes, { connections, streams, seconds }, workload.scratch);
+    h2loadGrpc(server.ports.grpc, frame, probed.answerBytes, { connections, streams, seconds, tls }, workload.scratch);
 }
 
 export const smallJson = smallModel('small-json', 'json', 'a 16-64-64-4 MLP, v2 JSON over HTTP/1.1', (series) => [
@@ -86,7 +88,8 @@ function lineUp(workload: Workload, wire: Wire, inFlight: number, settings: Sett
     // One that starts afresh for each measurement takes longer than all others together: it is measured once.
     .filter((peer) => inFlight <= 64 || peer.idle !== 'restart');
   return [switchyard(), limit, ...peers].map((target) => {
-    const drive = wire === 'grpc' ? driveGrpc(workload, 8, inFlight / 8) : driveHttp(target, workload, wire, inFlight);
+    const drive =
+      wire === 'grpc' ? driveGrpc(target, workload, 8, inFlight / 8) : driveHttp(target, workload, wire, inFlight);
     return new ServerContestant(new SharedServer(target, workload), wire, drive, settings.timing);
   });
 }

@@ -1,10 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
+import { get } from 'node:https';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { treePids } from '../process-cpu.ts';
 import type { Ports, Target, Workload } from './target.ts';
+import { TLS_FILES } from './tls.ts';
 
 const READY_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 10_000;
@@ -70,7 +72,9 @@ export class ServerProcess {
       if (
         target.readyPath === undefined
           ? await accepts(this.ports.grpc)
-          : await answers(this.ports.http, target.readyPath)
+          : target.tls
+            ? await answersTls(this.ports.http, target.readyPath)
+            : await answers(this.ports.http, target.readyPath)
       )
         return;
       await sleep(50);
@@ -128,6 +132,18 @@ async function answers(port: number, path: string): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+function answersTls(port: number, path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const ca = readFileSync(TLS_FILES.ca);
+    const request = get({ host: '127.0.0.1', port, path, ca, servername: 'localhost', timeout: 2000 }, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    });
+    request.once('timeout', () => request.destroy());
+    request.once('error', () => resolve(false));
+  });
 }
 
 function accepts(port: number): Promise<boolean> {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { writeOnnxRepository } from '../mlp-model.ts';
 import { v2Binary, v2Json, v2Output } from '../payloads.ts';
 import type { Target } from './target.ts';
+import { TLS_FILES } from './tls.ts';
 
 export interface SwitchyardOptions {
   /** Distinguishes several of them in one scenario. */
@@ -18,6 +19,9 @@ export interface SwitchyardOptions {
   headers?: Record<string, string>;
   /** More arguments of `serve`. */
   args?: readonly string[];
+  env?: Record<string, string>;
+  /** All ports with TLS. */
+  tls?: boolean;
 }
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -25,6 +29,12 @@ const ROOT = join(import.meta.dirname, '..', '..');
 /** This checkout's own build: `npm run build` first. */
 export function switchyard(options: SwitchyardOptions = {}): Target {
   const name = options.name ?? 'switchyard';
+  const sections: string[] = [];
+  if (options.routes !== undefined) sections.push('routes: {files: [routes]}\n');
+  if (options.tls) {
+    const { cert, key } = TLS_FILES;
+    sections.push(`server: ${JSON.stringify({ tls: { certFile: cert, keyFile: key } })}\n`);
+  }
   return {
     name,
     role: 'subject',
@@ -32,6 +42,7 @@ export function switchyard(options: SwitchyardOptions = {}): Target {
     idle: 'run',
     computes: true,
     readyPath: '/v2/health/ready',
+    tls: options.tls,
     async prepare(workload) {
       writeOnnxRepository(join(workload.scratch, name, 'models'), workload.mlp, {
         maxBatchSize: workload.maxBatchSize,
@@ -39,10 +50,10 @@ export function switchyard(options: SwitchyardOptions = {}): Target {
         extra: options.extraConfig,
       });
       mkdirSync(join(workload.scratch, name, 'data'), { recursive: true });
+      if (sections.length > 0) writeFileSync(join(workload.scratch, name, 'switchyard.yaml'), sections.join(''));
       if (options.routes === undefined) return;
       mkdirSync(join(workload.scratch, name, 'routes'));
       for (const { file, text } of options.routes) writeFileSync(join(workload.scratch, name, 'routes', file), text);
-      writeFileSync(join(workload.scratch, name, 'switchyard.yaml'), 'routes: {files: [routes]}\n');
     },
     launch: (workload, ports) => ({
       command: process.execPath,
@@ -61,10 +72,11 @@ export function switchyard(options: SwitchyardOptions = {}): Target {
         String(ports.metrics),
         '--admin-port',
         String(ports.admin),
-        ...(options.routes === undefined ? [] : ['--config', join(workload.scratch, name, 'switchyard.yaml')]),
+        ...(sections.length === 0 ? [] : ['--config', join(workload.scratch, name, 'switchyard.yaml')]),
         ...(options.args ?? []),
       ],
       cwd: join(workload.scratch, name),
+      env: options.env,
     }),
     request: (wire, workload) => {
       const model = options.model ?? workload.model;

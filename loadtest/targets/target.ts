@@ -52,6 +52,8 @@ export interface Target {
   readyPath: string | undefined;
   request(wire: 'json' | 'binary', workload: Workload): HttpRequest;
   output(headers: Headers, body: Uint8Array): number[];
+  /** Its ports speak TLS, with the certificate of TLS_FILES. */
+  tls?: boolean;
   /** False for targets that answer a constant, whose outputs are not compared. */
   computes: boolean;
 }

@@ -24,6 +24,21 @@ interface Job<Db> {
   reject(error: unknown): void;
 }
 
+/** How writes are undone without others' of the same transaction. */
+interface Guard {
+  before: readonly string[];
+  done: readonly string[];
+  undo: readonly string[];
+}
+
+const SAVEPOINT: Guard = {
+  before: ['SAVEPOINT one_write'],
+  done: ['RELEASE one_write'],
+  undo: ['ROLLBACK TO one_write', 'RELEASE one_write'],
+};
+/** For all of a transaction. For a savepoint SQLite copies each page that changes, which costs more than the change. */
+const TRANSACTION: Guard = { before: [], done: [], undo: ['ROLLBACK', 'BEGIN IMMEDIATE'] };
+
 type Outcome = { ok: true; value: unknown } | { ok: false; error: unknown };
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -31,7 +46,7 @@ const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(reso
 /**
  * Group commit: writes that arrive in one turn of the event loop, which is also all that arrived while the last commit
  * waited for the disk, share one transaction and its one fsync. Each runs in a savepoint, those of one kind together in
- * one, so a failing write fails alone, and nobody is answered before the shared commit.
+ * one, so that a failing write fails alone. Nobody is answered before the shared commit.
  */
 export class GroupCommit<Db> {
   private readonly control: TransactionControl;
@@ -104,7 +119,9 @@ export class GroupCommit<Db> {
     const outcomes = new Map<Job<Db>, Outcome>();
     try {
       this.control.exec('BEGIN IMMEDIATE');
-      for (const own of byKind(jobs)) await this.runTogether(own, outcomes);
+      const kinds = byKind(jobs);
+      const guard = kinds.length === 1 ? TRANSACTION : SAVEPOINT;
+      for (const own of kinds) await this.runTogether(own, guard, outcomes);
       const begun = performance.now();
       await this.control.commit();
       this.gathering.committed(jobs.length, this.waiting.length, begun, performance.now());
@@ -121,23 +138,26 @@ export class GroupCommit<Db> {
   }
 
   /** Runs writes of one kind, and when they fail together each alone. */
-  private async runTogether(jobs: readonly Job<Db>[], outcomes: Map<Job<Db>, Outcome>): Promise<void> {
-    this.control.exec('SAVEPOINT one_write');
+  private async runTogether(jobs: readonly Job<Db>[], guard: Guard, outcomes: Map<Job<Db>, Outcome>): Promise<void> {
+    this.execAll(guard.before);
     try {
       const values = await jobs[0].kind.run(
         this.db,
         jobs.map(({ item }) => item),
       );
-      this.control.exec('RELEASE one_write');
+      this.execAll(guard.done);
       for (const [i, job] of jobs.entries()) outcomes.set(job, { ok: true, value: values[i] });
     } catch (error) {
       // Some errors (disk full, I/O) end the whole transaction by themselves: then the group fails.
       if (!this.control.inTransaction) throw error;
-      this.control.exec('ROLLBACK TO one_write');
-      this.control.exec('RELEASE one_write');
+      this.execAll(guard.undo);
       if (jobs.length === 1) outcomes.set(jobs[0], { ok: false, error });
-      else for (const job of jobs) await this.runTogether([job], outcomes);
+      else for (const job of jobs) await this.runTogether([job], SAVEPOINT, outcomes);
     }
+  }
+
+  private execAll(texts: readonly string[]): void {
+    for (const text of texts) this.control.exec(text);
   }
 
   private rollBack(): void {
@@ -149,12 +169,12 @@ export class GroupCommit<Db> {
   }
 }
 
-function byKind<Db>(jobs: readonly Job<Db>[]): Iterable<Job<Db>[]> {
+function byKind<Db>(jobs: readonly Job<Db>[]): Job<Db>[][] {
   const kinds = new Map<unknown, Job<Db>[]>();
   for (const job of jobs) {
     const own = kinds.get(job.kind);
     if (own === undefined) kinds.set(job.kind, [job]);
     else own.push(job);
   }
-  return kinds.values();
+  return [...kinds.values()];
 }

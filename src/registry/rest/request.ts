@@ -21,7 +21,10 @@ export function readBody(request: IncomingMessage, contentLength: number, maxByt
     request.on('end', () =>
       resolve(chunks.length === 0 ? NOTHING : chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)),
     );
-    request.on('close', () => reject(new Error('the client went away')));
+    request.on('close', () => {
+      // After every request, too; an error that nobody needs costs as much as parsing the body.
+      if (!request.readableEnded) reject(new Error('the client went away'));
+    });
   });
 }
 

@@ -1,6 +1,7 @@
 import type { Selectable } from 'kysely';
 import { z } from 'zod';
 import type { Db } from '../database/database.ts';
+import { run } from '../database/statements.ts';
 import type { TrackingTables } from '../database/tables/tracking.ts';
 import { alreadyExists, doesNotExist, invalidParameter, RegistryError, shown } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
@@ -18,11 +19,9 @@ export function experimentNumber(id: string): number {
 }
 
 export async function experimentById(db: Db, id: string): Promise<ExperimentRow> {
-  const row = await db
-    .selectFrom('experiments')
-    .selectAll()
-    .where('experiment_id', '=', experimentNumber(id))
-    .executeTakeFirst();
+  const [row] = await run<ExperimentRow>(db, 'SELECT * FROM experiments WHERE experiment_id = $1', [
+    experimentNumber(id),
+  ]);
   if (row === undefined) throw doesNotExist(`No Experiment with id=${id} exists`);
   return row;
 }

@@ -182,6 +182,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const pool: ExecutorPool = new ExecutorPool(
     {
       compute: config.threads.executors,
+      io: config.threads.executors,
       defaultInstances: config.models.defaultInstances ?? Math.min(4, config.threads.executors),
     },
     {

@@ -58,7 +58,7 @@ export interface ExecuteOptions {
 /** One per runtime, living in an executor thread (or in a child process behind the process backend). */
 export interface Backend {
   readonly name: string;
-  /** True: execute blocks its thread, so such models get executors of the compute pool; false: they share I/O executors. */
+  /** True: execute blocks its thread, so such models get executors of the compute pool; false: they get I/O executors. */
   readonly blocking: boolean;
   load(spec: LoadSpec): Promise<BackendModel>;
 }

@@ -1,19 +1,12 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
 import { instanceDevices } from '../backends/instances.ts';
-import { modelBlocks } from '../backends/registry.ts';
 import type { ExecutorCommand, ExecutorEvent } from '../executor/messages.ts';
 import type { ExecutorThreadData } from '../executor/thread.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
+import { leastLoaded, type PoolSizes, placementOf } from './placement.ts';
 import { workerEntry } from './worker-entry.ts';
-
-export interface ExecutorPoolOptions {
-  /** Threads of the compute pool. */
-  compute: number;
-  /** Instances of a model that names none; capped at `compute`. */
-  defaultInstances: number;
-}
 
 export interface ExecutorPoolEvents {
   /** A new executor: every gateway thread must get its end of a channel. */
@@ -40,37 +33,51 @@ export interface PoolDescription {
   versions: { model: string; version: string; executors: number[]; memoryBytes: number }[];
 }
 
-interface Executor {
-  id: number;
-  compute: boolean;
-  worker: Worker;
-  handles: Set<number>;
-  calls: Map<number, { resolve(event: ExecutorEvent): void; reject(error: Error): void }>;
-  ready: Promise<void>;
+class Executor {
+  readonly id: number;
+  readonly compute: boolean;
+  readonly worker: Worker;
+  readonly ready: Promise<void>;
+  readonly handles = new Set<number>();
+  readonly calls = new Map<number, { resolve(event: ExecutorEvent): void; reject(error: Error): void }>();
+
+  constructor(id: number, compute: boolean, worker: Worker, ready: Promise<void>) {
+    this.id = id;
+    this.compute = compute;
+    this.worker = worker;
+    this.ready = ready;
+  }
+
+  /** Versions on their way to it. */
+  coming = 0;
+
+  get load(): number {
+    return this.handles.size + this.coming;
+  }
 }
 
 /**
  * The executor threads, and which version is loaded on which. Models whose backend computes in its thread are spread
- * over the compute pool; remote and process-isolated ones, and those in slots of a GPU, share one I/O executor. A thread that ends is replaced and
- * gets its models back. Lives on the control thread.
+ * over the compute pool; remote and process-isolated ones, and those in slots of a GPU, over I/O executors, which start
+ * when there is a model for them. A thread that ends is replaced and gets its models back. Lives on the control thread.
  */
 export class ExecutorPool {
   private readonly executors = new Map<number, Executor>();
   private readonly placed = new Map<number, Placed>();
-  private readonly options: ExecutorPoolOptions;
+  private readonly sizes: PoolSizes;
   private readonly events: ExecutorPoolEvents;
   private nextExecutor = 0;
   private nextCall = 0;
   private stopping = false;
 
-  constructor(options: ExecutorPoolOptions, events: ExecutorPoolEvents) {
-    this.options = options;
+  constructor(sizes: PoolSizes, events: ExecutorPoolEvents) {
+    this.sizes = sizes;
     this.events = events;
   }
 
   /** Starts the compute threads; they come up while models are being scanned. */
   start(): void {
-    for (let i = 0; i < this.options.compute; i++) this.spawn(true);
+    for (let i = 0; i < this.sizes.compute; i++) this.spawn(true);
   }
 
   ids(): number[] {
@@ -145,23 +152,23 @@ export class ExecutorPool {
   }
 
   private place(spec: LoadSpec): Executor[] {
-    if (spec.config.isolation === 'process' || !modelBlocks(spec.config)) {
-      const shared = [...this.executors.values()].find((executor) => !executor.compute);
-      return [shared ?? this.spawn(false)];
-    }
-    const asked = instanceDevices(spec.config.instanceGroups).length;
-    const wanted = Math.min(asked > 0 ? asked : this.options.defaultInstances, this.options.compute);
-    return [...this.executors.values()]
-      .filter((executor) => executor.compute)
-      .sort((a, b) => a.handles.size - b.handles.size)
-      .slice(0, wanted);
+    const { compute, count } = placementOf(spec.config, this.sizes);
+    const kind = [...this.executors.values()].filter((executor) => executor.compute === compute);
+    // One without a model yet is as good as a new one.
+    while (!compute && kind.length < this.sizes.io && kind.filter(isFree).length < count) kind.push(this.spawn(false));
+    return leastLoaded(kind, count);
   }
 
   private async loadOn(executor: Executor, spec: LoadSpec, handle: number, metricsRow: number): Promise<LoadedEvent> {
-    await executor.ready;
-    const event = await this.call(executor, (call) => ({ kind: 'load', call, handle, spec, metricsRow }));
-    executor.handles.add(handle);
-    return event as LoadedEvent;
+    executor.coming++;
+    try {
+      await executor.ready;
+      const event = await this.call(executor, (call) => ({ kind: 'load', call, handle, spec, metricsRow }));
+      executor.handles.add(handle);
+      return event as LoadedEvent;
+    } finally {
+      executor.coming--;
+    }
   }
 
   private async unloadFrom(executor: Executor, handle: number): Promise<void> {
@@ -191,7 +198,7 @@ export class ExecutorPool {
     const ready = new Promise<void>((resolve) => {
       markReady = resolve;
     });
-    const executor: Executor = { id, compute, worker, handles: new Set(), calls: new Map(), ready };
+    const executor = new Executor(id, compute, worker, ready);
     worker.on('message', (event: ExecutorEvent) => {
       if (event.kind === 'ready') markReady();
       else if (event.kind === 'crashed') this.events.onVersionCrash(event.handle, event.message);
@@ -231,6 +238,10 @@ export class ExecutorPool {
       );
     }
   }
+}
+
+function isFree(executor: Executor): boolean {
+  return executor.load === 0;
 }
 
 /** The version as its k-th executor loads it: on the device of that instance. */

@@ -8,7 +8,7 @@ import { leastLoaded, placementOf } from './placement.ts';
 const sizes = { compute: 8, io: 4, defaultInstances: 2 };
 
 function config(overrides: Partial<ModelConfig>): ModelConfig {
-  return { ...modelConfig('m'), backend: 'onnxruntime', ...overrides };
+  return modelConfig('m', 'onnxruntime', overrides);
 }
 
 const instances = (count: number): ModelConfig['instanceGroups'] => [{ kind: 'cpu', count, gpus: [] }] as never;

@@ -119,7 +119,9 @@ bool Delivery::tellInfer(Call& call, const InferView& view, uint64_t now) {
   for (int i = 0; i < view.inputCount; i++) inputs[i] = name(view.inputs[i].name);
   for (int i = 0; i < view.outputCount; i++) outputs[i] = name(view.outputs[i]);
   const auto holds = [this](int32_t index, const Piece& text) {
-    return names_[index].size() == text.length && std::memcmp(names_[index].data(), text.at, text.length) == 0;
+    // An empty one may be nowhere.
+    if (names_[index].size() != text.length) return false;
+    return text.length == 0 || std::memcmp(names_[index].data(), text.at, text.length) == 0;
   };
   if (!holds(model, view.model) || !holds(version, view.version)) return false;
   for (int i = 0; i < view.inputCount; i++) {

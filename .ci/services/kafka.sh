@@ -7,7 +7,7 @@
 #   kafka.sh stop [port]      ends the broker and removes its data
 #   kafka.sh join [port]      starts a second broker of the same cluster; `leave` ends it
 # The controller listens on the port behind the broker's, the second broker on the one behind that. Who connects through
-# a proxy on port + 21 to port + 20 is told the proxy's address. Topics are made when they are first used.
+# a proxy on port + 21 to port + 20 is told the proxy's address. Topics are made when they are first used, unless KAFKA_AUTO_CREATE is false.
 set -eu
 verb=${1:-}
 port=${2:-19092}
@@ -67,7 +67,7 @@ transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 num.network.threads=2
 num.io.threads=2
-auto.create.topics.enable=true
+auto.create.topics.enable=${KAFKA_AUTO_CREATE:-true}
 PROPERTIES
     format "$dir/server.properties"
   fi

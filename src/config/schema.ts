@@ -212,7 +212,7 @@ const settings = z.strictObject({
 });
 
 /** switchyard.yaml. Published as config/schema.json; every field has a default, so that an empty file is valid. */
-export const configSchema = settings.superRefine(({ server, eventLog, kafka }, context) => {
+export const configSchema = settings.superRefine(({ server, eventLog, kafka, monitoring }, context) => {
   const problem = adminBindingProblem(server);
   if (problem !== undefined)
     context.addIssue({ code: 'custom', path: ['server', problem.field], message: problem.message });
@@ -221,6 +221,12 @@ export const configSchema = settings.superRefine(({ server, eventLog, kafka }, c
     const message = 'a kafka sink needs brokers; name them in kafka.brokers';
     context.addIssue({ code: 'custom', path: ['eventLog', 'sinks', i, 'kind'], message });
   });
+  const topics = eventLog.sinks.filter((sink) => sink.kind === 'kafka');
+  if (monitoring.source === 'kafka' && topics.length > 0 && topics.every(({ format }) => format === 'sagemaker')) {
+    const message =
+      "monitors cannot read 'sagemaker' lines; give the kafka sink the format json or avro, or add one that has it";
+    context.addIssue({ code: 'custom', path: ['monitoring', 'source'], message });
+  }
 });
 
 export type Config = z.infer<typeof configSchema>;

@@ -45,7 +45,7 @@ interface Line {
   requestedModel: string;
   requestId: string;
   entity: string;
-  features: { name: string; data: number[] | null }[];
+  features: { name: string; data: (number | string)[] | null }[];
   predictions: { data: number[] }[];
   rewards?: Record<string, number>;
   label?: string;
@@ -169,6 +169,64 @@ test('rules by model, large payloads, Parquet and SageMaker’s lines', async ()
     .trim()
     .split('\n');
   assert.equal(JSON.parse(captured[0]).eventMetadata.inferenceId, 'small');
+  running.delete(server);
+  await server.stop();
+});
+
+test('nothing that a redaction takes out reaches the disk, and payloads by reference are read again', async () => {
+  const secret = 'S3cret-4711-which-nobody-may-see';
+  const root = scriptRepository(scratch, {
+    secrets: {
+      versions: { 1: times(10) },
+      config:
+        'input [{name: "name" data_type: TYPE_STRING dims: [1]}, {name: "plain" data_type: TYPE_STRING dims: [1]}]\n',
+    },
+  });
+  const file = join(scratch, `config-${configs++}.yaml`);
+  const rule = {
+    payloadLimitBytes: 1024,
+    redact: [
+      { field: 'inputs.name', action: 'hash' },
+      { field: 'requestId', action: 'mask' },
+    ],
+  };
+  // A rule for the model that would show more.
+  const models = { secrets: { redact: [{ field: 'inputs.name', action: 'truncate', length: 1000 }] } };
+  const settings = { eventLog: { enabled: true, rule, models, sinks: [] as object[] } };
+  for (const format of ['jsonl', 'parquet', 'sagemaker'])
+    settings.eventLog.sinks.push({ name: format, kind: 'files', format, rotateAfter: '1s' });
+  writeFileSync(file, JSON.stringify(settings));
+  const dataDir = mkdtempSync(join(scratch, 'secrets-'));
+  const server = await ServerProcess.start(['--config', file, '--model-repository', root], { dataDir });
+  running.add(server);
+  const text = (name: string, value: string) => ({ name, datatype: 'BYTES', shape: [1, 1], data: [value] });
+  const post = async (plain: string) => {
+    const body = JSON.stringify({ id: secret, inputs: [...x(1), text('name', secret), text('plain', plain)] });
+    const answer = await fetch(server.url('/v2/models/secrets/infer'), { method: 'POST', body });
+    assert.equal(answer.status, 200, await answer.text());
+  };
+  await post('shown');
+  await post('large '.repeat(1000));
+  const dir = join(dataDir, 'eventlog/files');
+  await until('both are written', () => lines(join(dir, 'jsonl'), 'inference').length === 2);
+  const parquet = () => readdirSync(join(dir, 'parquet')).some((name) => name.endsWith('.parquet'));
+  await until('the Parquet file is whole', parquet);
+  const found = readdirSync(dataDir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+  const holds = (word: string) => found.filter((path) => readFileSync(path).includes(word));
+  assert.deepEqual(holds(secret), [], 'files with the secret');
+  assert.ok(holds('shown').length >= 2, 'the spool and the lines have what is not redacted');
+
+  const [, large] = lines(join(dir, 'jsonl'), 'inference');
+  const payloads = `http://127.0.0.1:${server.ports.admin}/api/v1/log/payloads`;
+  const payload = await fetch(`${payloads}/${large.payloadRef}`);
+  assert.equal(payload.status, 200);
+  const whole = (await payload.json()) as Line;
+  assert.equal(whole.id, large.id);
+  assert.deepEqual(whole.features.find(({ name }) => name === 'plain')?.data, ['large '.repeat(1000)]);
+  assert.equal((await fetch(`${payloads}/${'0'.repeat(64)}`)).status, 404);
+  assert.equal((await fetch(`${payloads}/..%2f..%2fsalt`)).status, 400);
   running.delete(server);
   await server.stop();
 });

@@ -11,10 +11,12 @@ import { readEvents } from '../shared/feedback-events.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { Logger } from '../telemetry/logging.ts';
 import { allocateCounts } from './counts.ts';
+import { recordJson } from './encode/json.ts';
 import { answerOf, type FeedbackAnswer, feedbackRecords, mergeResults } from './feedback.ts';
 import { allocateRing, countersOf, LARGE, LOST, type RingMemory, TAKEN, wordsOf } from './handover/memory.ts';
 import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData, TailAnswer, VerifyAnswer } from './messages.ts';
 import { logMetrics } from './metrics.ts';
+import { readPayload } from './payload-reader.ts';
 import type { FeedbackRecord } from './record.ts';
 
 const RESTART_MS = 1000;
@@ -138,6 +140,14 @@ export class EventLog {
 
   tail(count: number, from: number): Promise<TailAnswer> {
     return this.ask({ method: 'tail', count, from });
+  }
+
+  /**
+   * A whole record whose values are kept by reference, as JSON. Rejects with not_found, or invalid_argument for what is no
+   * digest.
+   */
+  async payload(sha256: string): Promise<string> {
+    return recordJson(await readPayload(join(this.data.dir, 'payloads'), sha256));
   }
 
   verify(): Promise<VerifyAnswer> {

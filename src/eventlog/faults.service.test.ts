@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { service } from '../testing/kafka-consumer.ts';
-import { brokerAway, brokerSlow, diskFull, type FaultFigures, killedAtRandom } from '../testing/log-faults.ts';
+import {
+  brokerAway,
+  brokerSlow,
+  diskFull,
+  type FaultFigures,
+  killedAtRandom,
+  rebalanced,
+} from '../testing/log-faults.ts';
 
 const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
 const disk = service('SWITCHYARD_TEST_SMALL_DISK', '.ci/services/small-disk.sh');
@@ -25,6 +32,10 @@ test('killed with -9 at random moments: no committed record is lost', { timeout:
 
 test('a broker that is away for a while costs no record and no request', { timeout: 600_000 }, async () => {
   check(await brokerAway(broker, 5000, CALM_MS));
+});
+
+test('nor do partitions that move to a broker that joins, and back', { timeout: 600_000 }, async () => {
+  check(await rebalanced(broker, CALM_MS));
 });
 
 test('nor does a way to it that is slow', { timeout: 600_000 }, async () => {

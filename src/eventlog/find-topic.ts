@@ -5,7 +5,7 @@ import { kafkaClients } from '../kafka/client.ts';
 import type { RecordSearch, RecordSource, TimeRange } from '../monitoring/record-search.ts';
 import type { Logger } from '../telemetry/logging.ts';
 import { recordJson } from './encode/json.ts';
-import { decodeRecord } from './encode/record-decoder.ts';
+import { recordsOfMessage } from './encode/message-reader.ts';
 import { factsOf } from './find.ts';
 
 const MOST_MS = 120_000;
@@ -14,7 +14,7 @@ type Found = { json: string; place: string };
 
 /**
  * Finds a record on the topics of models, where the log's only keeper is Kafka: reads from the first message of the time
- * on, in a consumer group of its own that is taken away again. Blocks of many records are not looked into.
+ * on, in a consumer group of its own that is taken away again.
  */
 export class TopicRecords implements RecordSource {
   private readonly config: KafkaConfig;
@@ -132,16 +132,20 @@ async function read(
   });
 }
 
-const BLOCKS = 'some messages are blocks of many records, which are not looked into';
-
-function recordIn({ headers, value }: KafkaMessage, id: string, problems: string[]): string | undefined {
-  if (headers?.['switchyard-records'] !== undefined) {
-    if (!problems.includes(BLOCKS)) problems.push(BLOCKS);
+function recordIn(message: KafkaMessage, id: string, problems: string[]): string | undefined {
+  const { headers, value } = message;
+  const block = headers?.['switchyard-records'] !== undefined;
+  if (value === null || (!block && String(headers?.ce_id ?? '') !== id)) return undefined;
+  // As it came, with 64-bit integers that no number holds.
+  if (value[0] === OPEN_BRACE) return value.toString('utf8').startsWith('{"id":') ? value.toString('utf8') : undefined;
+  try {
+    const record = recordsOfMessage(message).find((one) => one.id === id);
+    return record === undefined ? undefined : recordJson(record);
+  } catch (error) {
+    const problem = `some messages cannot be read: ${(error as Error).message}`;
+    if (!problems.includes(problem)) problems.push(problem);
     return undefined;
   }
-  if (value === null || String(headers?.ce_id ?? '') !== id) return undefined;
-  if (String(headers?.['content-type'] ?? '') === 'application/avro')
-    return recordJson(decodeRecord(value.subarray(5)));
-  const json = value.toString('utf8');
-  return json.startsWith('{"id":') ? json : undefined;
 }
+
+const OPEN_BRACE = 0x7b;

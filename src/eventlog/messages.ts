@@ -84,6 +84,8 @@ export interface LogStatus {
   };
   payloads: { bytes: number; stored: number; evicted: number; errors: number };
   sinks: SinkFigures[];
+  /** Of the topics that monitors read; undefined: they read this server's log. */
+  monitorMessages: { read: number; unreadable: number } | undefined;
 }
 
 export interface TailAnswer {

@@ -15,6 +15,7 @@ export function emptyStatus(): LogStatus {
     spool: { bytes: 0, first: 0, next: 0, setAside: 0, tornBytes: 0, evicted: 0, errors: 0, lastError: '' },
     payloads: { bytes: 0, stored: 0, evicted: 0, errors: 0 },
     sinks: [],
+    monitorMessages: undefined,
   };
 }
 
@@ -49,6 +50,10 @@ export function logMetrics(status: LogStatus, restarts: number): string {
     metric('spool_torn_bytes_total', 'counter', 'Bytes cut off at the start', [{ value: spool.tornBytes }]),
     metric('spool_evicted_total', 'counter', 'Records that the size limit took', [{ value: spool.evicted }]),
     metric('payload_bytes', 'gauge', 'Payloads kept by reference', [{ value: payloads.bytes }]),
+    metric('payloads_total', 'counter', 'Payloads kept by reference, and deleted for room', [
+      { labels: { result: 'stored' }, value: payloads.stored },
+      { labels: { result: 'evicted' }, value: payloads.evicted },
+    ]),
     metric('payload_errors_total', 'counter', 'Payloads that the disk refused', [{ value: payloads.errors }]),
     metric(
       'sink_recovered_records',
@@ -91,6 +96,12 @@ export function logMetrics(status: LogStatus, restarts: number): string {
       'counter',
       'Attempts that failed',
       bySink((s) => s.errors),
+    ),
+    metric(
+      'monitor_messages_total',
+      'counter',
+      'Messages of topics that monitors read, by what became of them',
+      Object.entries(status.monitorMessages ?? {}).map(([result, value]) => ({ labels: { result }, value })),
     ),
     metric('thread_restarts_total', 'counter', 'Times the log thread was started again', [{ value: restarts }]),
   ].join('');

@@ -13,6 +13,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 
+const ROOT = 'sha256';
+
 /**
  * What is too large for a record, in files named by their content: sha256/ab/ab…. The same bytes are kept once. The
  * oldest files go when there is too much; a record may then name one that is gone.
@@ -29,7 +31,7 @@ export class PayloadStore {
   private readonly files = new Map<string, number>();
 
   constructor(dir: string, maxBytes: number, sync: boolean) {
-    this.root = join(dir, 'sha256');
+    this.root = join(dir, ROOT);
     this.maxBytes = maxBytes;
     this.sync = sync;
     mkdirSync(this.root, { recursive: true, mode: 0o700 });
@@ -98,4 +100,9 @@ export class PayloadStore {
   private path(hex: string): string {
     return join(this.root, hex.slice(0, 2), hex);
   }
+}
+
+/** Where a payload lies. @param dir of the payloads */
+export function payloadPath(dir: string, hex: string): string {
+  return join(dir, ROOT, hex.slice(0, 2), hex);
 }

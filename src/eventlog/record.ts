@@ -4,6 +4,14 @@ import type { DataType } from '../tensor/tensor.ts';
 /** The version of the record's shape, as consumers see it in `schemaVersion`. */
 export const SCHEMA_VERSION = 1;
 
+/** What a record says whose values were to be kept by reference, and could not be. */
+export const PAYLOAD_NOT_KEPT = 'payload: not kept, the disk refused it';
+
+/** Its values lie apart, or were too many to be kept: nobody can tell from it what was asked. */
+export function isWithoutValues({ payloadRef, redactions }: LogRecord): boolean {
+  return payloadRef !== undefined || redactions.includes(PAYLOAD_NOT_KEPT);
+}
+
 export type ColumnArray =
   | Uint8Array
   | Int8Array
@@ -23,6 +31,11 @@ export interface Column {
   shape: number[];
   /** Empty where a redaction took them, or where the payload is kept by reference. FP16 and BF16 come as numbers. */
   values: readonly (number | bigint | boolean | string | null)[] | ColumnArray;
+}
+
+/** What the gateway itself added, such as `switchyard.anomalies`: no input of the model. */
+export function isOwnColumn({ name }: Pick<Column, 'name'>): boolean {
+  return name.startsWith('switchyard.');
 }
 
 /** One request, from its first byte to its end: what was asked, who answered, why, and what came of it. */

@@ -9,6 +9,7 @@ import { MonitorStream } from '../monitoring/stream.ts';
 import { createLogger } from '../telemetry/logging.ts';
 import { beginCounting, DROPPED_DISK, DROPPED_ENCODING, FEEDBACK, SPOOLED, UNWRITTEN } from './counts.ts';
 import { containerOf } from './encode/container.ts';
+import { feedbackOfMessage, recordsOfMessage } from './encode/message-reader.ts';
 import { RecordEncoder } from './encode/record-encoder.ts';
 import { hashWith } from './encode/redact.ts';
 import { countersOf, DROPPED, HANDED, LOST, SAMPLED_OUT, SERVED, TAKEN } from './handover/memory.ts';
@@ -36,6 +37,8 @@ const IDLE_MS = 20;
 const STATUS_MS = 250;
 const RELEASE_MS = 1000;
 const MONITOR_MS = 250;
+
+const MESSAGES = { records: recordsOfMessage, feedback: feedbackOfMessage };
 
 function post(event: LogEvent): void {
   control.postMessage(event);
@@ -83,7 +86,7 @@ async function run(): Promise<void> {
   const monitors = new MonitorStream((event) => post({ kind: 'monitor', event }));
   const topics =
     data.monitoring.source === 'kafka'
-      ? new KafkaSource(data.kafka, data.monitoring.group, monitors, logger)
+      ? new KafkaSource(data.kafka, data.monitoring.group, monitors, MESSAGES, logger)
       : undefined;
   if (topics === undefined) pipeline.addConsumer(monitors);
   const counters = data.rings.map(countersOf);
@@ -100,14 +103,21 @@ async function run(): Promise<void> {
       import('./sinks/kafka.ts'),
       import('../kafka/client.ts'),
     ]);
-    return new KafkaSink(sink, await kafkaClients(data.kafka, logger));
+    return new KafkaSink(sink, await kafkaClients(data.kafka, logger), (bytes) => payloads.put(bytes), logger);
   }
   const wanted = config.sinks;
   const runners: SinkRunner[] = [];
   for (const [i, sink] of wanted.entries()) {
     const cursor = new CursorFile(join(dir, `${sink.name}.cursor`));
     const own = new Float64Array(data.counts.sinks[i]);
-    const parts = { spool, cursor, arriving: () => arriving.perSecond, counts: own, spooled: counts[SPOOLED] };
+    const parts = {
+      spool,
+      cursor,
+      arriving: () => arriving.perSecond,
+      counts: own,
+      spooled: counts[SPOOLED],
+      log: logger,
+    };
     runners.push(new SinkRunner(sink.name, sink.kind, await sinkOf(sink), parts));
   }
 
@@ -140,6 +150,7 @@ async function run(): Promise<void> {
         errors: payloads.errors,
       },
       sinks: runners.map((runner) => runner.figures()),
+      monitorMessages: topics?.counts,
     };
   }
 

@@ -198,6 +198,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
     eventLog: {
       status: async () => emptyStatus(),
       tail: async () => ({ records: ['{"id":"one"}'], next: 1 }),
+      payload: async () => '{}',
       verify: async () => ({ segments: 1, records: 1, bytes: 10, damaged: [] }),
     },
     reloader: { status: reload, reload: () => reload },

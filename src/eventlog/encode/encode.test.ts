@@ -2,13 +2,22 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import avro from 'avsc';
 import fc from 'fast-check';
+import type { Redaction } from '../../config/log-rule-schema.ts';
 import { encodeBytes } from '../../tensor/bytes.ts';
 import { DATA_TYPES, type DataType, ELEMENT_BYTES, type Tensor } from '../../tensor/tensor.ts';
 import { typedView } from '../../tensor/views.ts';
 import { finishedRequest, LogLoop } from '../../testing/log-records.ts';
 import { fp32 } from '../../testing/loopback.ts';
+import { mergeRules } from '../handover/targets.ts';
+import { PAYLOAD_NOT_KEPT } from '../record.ts';
+import { byReference } from './by-reference.ts';
+import { containerOf } from './container.ts';
+import { readContainer } from './container-reader.ts';
 import { recordJson, sagemakerLine } from './json.ts';
-import { decodeRecord, readHead } from './record-decoder.ts';
+import { readRecordJson } from './json-reader.ts';
+import { recordsOfMessage } from './message-reader.ts';
+import { decodeRecord, readHead, readRecord } from './record-decoder.ts';
+import { Redactions } from './redact.ts';
 import { INFERENCE_SCHEMA } from './schema.ts';
 
 /** Avro's own reader of the published schema: what any consumer has. */
@@ -213,6 +222,26 @@ test('redactions happen before anything is encoded, and the record says so', () 
   ]);
 });
 
+test('of several redactions of a field the strictest holds, whichever rule it stands in', () => {
+  const redact = (...list: Redaction[]) => ({ redact: list });
+  const general = redact({ field: 'inputs.x', action: 'drop' }, { field: 'inputs.*', action: 'mask' });
+  const model = redact(
+    { field: 'inputs.x', action: 'truncate', length: 3 },
+    { field: 'inputs.y', action: 'hash' },
+    { field: 'requestId', action: 'truncate', length: 8 },
+  );
+  const merged = mergeRules(general, model, redact({ field: 'requestId', action: 'truncate', length: 20 }));
+  const redactions = new Redactions(merged.redact);
+  assert.deepEqual(
+    [redactions.column('inputs', 'x'), redactions.column('inputs', 'y'), redactions.column('inputs', 'z')].map(
+      (action) => action?.line,
+    ),
+    ['inputs.x: drop', 'inputs.*: mask', 'inputs.*: mask'],
+  );
+  assert.equal(redactions.text('requestId')?.length, 8);
+  assert.equal(redactions.column('outputs', 'x'), undefined);
+});
+
 test('what is too large for a record is kept by reference, as a file that says what it is', () => {
   const loop = new LogLoop({ rule: { payloadLimitBytes: 1024, redact: [{ field: 'inputs.y', action: 'drop' }] } });
   const base = finishedRequest();
@@ -254,6 +283,83 @@ test('a payload that the disk refuses leaves a record that says so', () => {
   const record = decodeRecord(loop.take()[0]);
   assert.equal(record.payloadRef, undefined);
   assert.match(record.redactions.join(), /payload: not kept/);
+});
+
+test('a record that no sink can take whole is kept by reference later, too', () => {
+  fc.assert(
+    fc.property(fc.array(tensors, { maxLength: 4 }), fc.boolean(), (inputs, refused) => {
+      const base = finishedRequest();
+      const loop = new LogLoop({ rule: { redact: [{ field: 'requestId', action: 'mask' }] } });
+      loop.tap.finished({ ...base, request: { ...base.request, inputs } });
+      const [bytes] = loop.take();
+      const payloads: Uint8Array[] = [];
+      const keep = (payload: Uint8Array) => {
+        payloads.push(payload);
+        return refused ? undefined : { ref: 'ref', sha256: 'sum' };
+      };
+      const framed = Buffer.concat([Buffer.from([1, 2, 3]), bytes, Buffer.from([4])]);
+      const without = byReference(framed, 3, 3 + bytes.length, keep) as Uint8Array;
+      const whole = decodeRecord(bytes);
+      const stripped = (columns: typeof whole.features) => columns.map((column) => ({ ...column, values: [] }));
+      assert.deepEqual(decodeRecord(without), {
+        ...whole,
+        features: stripped(whole.features),
+        predictions: stripped(whole.predictions),
+        redactions: refused ? [PAYLOAD_NOT_KEPT, ...whole.redactions] : whole.redactions,
+        ...(refused ? {} : { payloadRef: 'ref', payloadSha256: 'sum' }),
+      });
+      reference.fromBuffer(Buffer.from(without));
+      assert.equal(payloads.length, 1);
+      assert.ok(Buffer.from(payloads[0]).includes(Buffer.from(bytes)), 'the record lies in the payload as it was');
+      if (!refused) assert.equal(byReference(without, 0, without.length, keep), undefined);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('a record that came as JSON is the record', () => {
+  const text =
+    '{"id":"a","time":1,"model":"m","version":"1","status":"ok","features":[{"name":"x","datatype":"FP32","shape":[1,2],"data":["NaN",2]}],"predictions":[{"name":"y","datatype":"BYTES","shape":[1],"data":["NaN"]},{"name":"z","datatype":"FP32","shape":[1],"data":null}]}';
+  const { features, predictions } = readRecordJson(text);
+  assert.deepEqual([...features[0].values], [Number.NaN, 2]);
+  assert.deepEqual([...predictions[0].values], ['NaN']);
+  assert.deepEqual([...predictions[1].values], []);
+});
+
+test('a message is read in each of the sink’s forms, and what is none is refused', () => {
+  const loop = new LogLoop();
+  for (const id of ['a', 'b']) loop.tap.finished(finishedRequest({ id }));
+  const taken = loop.take();
+  const records = taken.map((bytes) => decodeRecord(bytes));
+  const block = containerOf(
+    taken.map((u8) => ({ u8, start: 0, end: u8.length })),
+    'inference',
+  );
+  const read = (value: Uint8Array, headers: Record<string, string>) =>
+    recordsOfMessage({ value: Buffer.from(value), headers });
+  assert.deepEqual(read(block, { 'switchyard-records': '2' }), records);
+  const framed = Buffer.concat([Buffer.alloc(5), taken[0]]);
+  assert.deepEqual(read(framed, { 'content-type': 'application/avro' }), [records[0]]);
+  const [json] = read(Buffer.from(recordJson(records[1])), { 'content-type': 'application/json' });
+  assert.deepEqual(recordJson(json), recordJson(records[1]));
+  assert.deepEqual(
+    readContainer(block, (reader) => readRecord(reader).id),
+    ['a', 'b'],
+  );
+  const noShape = recordJson(records[1]).replace(/"shape":\[[\d,]*\],/, '');
+  const wrong = [
+    '7',
+    'null',
+    '{}',
+    noShape,
+    '{"id":"a","time":1,"model":"m","version":"1","status":"ok","features":7}',
+  ];
+  for (const text of wrong) assert.throws(() => read(Buffer.from(text), {}), Error, text);
+  // Cut before its first block it is a whole container of nothing.
+  const empty = containerOf([], 'inference').length - 16 - 2;
+  for (let cut = 0; cut < block.length; cut++)
+    if (cut !== empty)
+      assert.throws(() => read(block.subarray(0, cut), { 'switchyard-records': '2' }), Error, `cut at ${cut}`);
 });
 
 test('SageMaker’s line, as its model monitor reads it', () => {

@@ -9,7 +9,11 @@ const columnTexts = Array.from({ length: 64 }, unknown);
 
 /** Reads what RecordEncoder wrote. Throws RangeError for bytes that are no such record. */
 export function decodeRecord(bytes: Uint8Array, start: number = 0, end: number = bytes.length): LogRecord {
-  const reader = new AvroReader(bytes, start, end);
+  return readRecord(new AvroReader(bytes, start, end));
+}
+
+/** The record at which a reader stands. */
+export function readRecord(reader: AvroReader): LogRecord {
   const text = (): string => reader.string();
   let place = 0;
   const shared = (): string => reader.known(sharedTexts[place++]);
@@ -54,7 +58,10 @@ export function decodeRecord(bytes: Uint8Array, start: number = 0, end: number =
 }
 
 export function decodeFeedback(bytes: Uint8Array, start: number = 0, end: number = bytes.length): FeedbackRecord {
-  const reader = new AvroReader(bytes, start, end);
+  return readFeedbackRecord(new AvroReader(bytes, start, end));
+}
+
+export function readFeedbackRecord(reader: AvroReader): FeedbackRecord {
   const id = reader.string();
   const time = reader.long();
   for (let i = 0; i < 3; i++) reader.skipBytes();

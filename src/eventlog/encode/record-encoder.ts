@@ -1,7 +1,7 @@
 import { FIXED_BYTES, HAS_DECISION, HAS_TIMINGS, IS_ANALYSED, IS_SHADOW, ORIGIN_TEXTS } from '../handover/memory.ts';
 import type { DefinedOrigin, DefinedText, RingRequest } from '../handover/ring-reader.ts';
 import { STATUSES } from '../handover/statuses.ts';
-import { SCHEMA_VERSION } from '../record.ts';
+import { PAYLOAD_NOT_KEPT, SCHEMA_VERSION } from '../record.ts';
 import { AvroWriter } from './avro-writer.ts';
 import { copiedAt, datatypeAfter, elementTexts, type RawColumn, writeNoValues, writeValues } from './column-writer.ts';
 import { type Action, type Hash, Redactions, redactText } from './redact.ts';
@@ -202,7 +202,7 @@ export class RecordEncoder {
     const inputs = counts & 0xffff;
     let byte = this.writeColumns(out, views.u8, u32, f64, tensors, inputs, texts, plan, 'inputs', values, redactions);
     byte = this.writeColumns(out, views.u8, u32, f64, byte, counts >>> 16, texts, plan, 'outputs', values, redactions);
-    if (!values && payload === undefined) redactions.push('payload: not kept, the disk refused it');
+    if (!values && payload === undefined) redactions.push(PAYLOAD_NOT_KEPT);
     const lines = plan.lines.length + redactions.length;
     if (lines > 0) {
       out.long(lines);

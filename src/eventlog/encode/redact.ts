@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { Redaction } from '../../config/log-rule-schema.ts';
+import { stricter } from '../handover/stricter.ts';
 
 /** What happens to one field, with the line that the record shows for it. */
 export interface Action {
@@ -15,22 +16,33 @@ export function hashWith(salt: string): Hash {
   return (text) => createHmac('sha256', salt).update(text).digest('hex').slice(0, 32);
 }
 
-/** Actions by field: 'inputs.age', 'inputs.*', 'tenant' … */
+/** Actions by field: 'inputs.age', 'inputs.*', 'tenant' … Of several for one field the strictest holds. */
 export class Redactions {
-  private readonly actions = new Map<string, Action>();
+  private readonly byField = new Map<string, Redaction>();
 
   constructor(redactions: readonly Redaction[]) {
-    for (const { field, action, length } of redactions)
-      this.actions.set(field, { kind: action, length: length ?? 0, line: `${field}: ${action}` });
+    for (const redaction of redactions) {
+      const known = this.byField.get(redaction.field);
+      this.byField.set(redaction.field, known === undefined ? redaction : stricter(known, redaction));
+    }
   }
 
+  /** Of a column's own redaction and that of all columns the stricter one. */
   column(side: 'inputs' | 'outputs', name: string): Action | undefined {
-    return this.actions.get(`${side}.${name}`) ?? this.actions.get(`${side}.*`);
+    const own = this.byField.get(`${side}.${name}`);
+    const all = this.byField.get(`${side}.*`);
+    return actionOf(own === undefined || all === undefined ? (own ?? all) : stricter(own, all));
   }
 
   text(field: 'entity' | 'tenant' | 'requestId'): Action | undefined {
-    return this.actions.get(field);
+    return actionOf(this.byField.get(field));
   }
+}
+
+function actionOf(redaction: Redaction | undefined): Action | undefined {
+  if (redaction === undefined) return undefined;
+  const { field, action, length } = redaction;
+  return { kind: action, length: length ?? 0, line: `${field}: ${action}` };
 }
 
 /** A text after its redaction. */

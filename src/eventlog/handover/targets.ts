@@ -1,5 +1,6 @@
 import type { EventLogConfig } from '../../config/event-log-schema.ts';
 import type { EntitySource, LogRule, Redaction } from '../../config/log-rule-schema.ts';
+import { stricter } from './stricter.ts';
 
 /** A rule with nothing left open. */
 export interface CompleteRule {
@@ -15,7 +16,7 @@ export interface CompleteRule {
 
 const DEFAULT_PAYLOAD_LIMIT = 256 * 1024;
 
-/** Later rules win, setting by setting. Redactions add up: a more specific rule can not undo one. */
+/** Later rules win, setting by setting. Redactions add up: of one field the strictest holds, so no rule can undo one. */
 export function mergeRules(...rules: readonly (LogRule | undefined)[]): CompleteRule {
   const merged: CompleteRule = {
     enabled: true,
@@ -31,7 +32,10 @@ export function mergeRules(...rules: readonly (LogRule | undefined)[]): Complete
     if (rule === undefined) continue;
     const { redact, ...plain } = rule;
     for (const [key, value] of Object.entries(plain)) if (value !== undefined) Object.assign(merged, { [key]: value });
-    for (const redaction of redact ?? []) redactions.set(redaction.field, redaction);
+    for (const redaction of redact ?? []) {
+      const known = redactions.get(redaction.field);
+      redactions.set(redaction.field, known === undefined ? redaction : stricter(known, redaction));
+    }
   }
   merged.redact = [...redactions.values()];
   return merged;

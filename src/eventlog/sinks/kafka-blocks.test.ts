@@ -92,13 +92,14 @@ test('a block is an Avro container that any reader takes, and no larger than a m
   const { groups } = groupRecords(chunkOf(parts));
   const limit = parts[0].body.length * 20;
   const ids: string[] = [];
-  for (const message of blocks(groups[0], limit, 'test')) {
+  for (const { message, records } of blocks(groups[0], limit, 'test')) {
     const decoder = new avro.streams.BlockDecoder();
     const before = ids.length;
     decoder.on('data', ({ id }: { id: string }) => ids.push(id));
     decoder.end(message.value as Buffer);
     await new Promise((resolve) => decoder.once('end', resolve));
     assert.equal(Number(message.headers?.['switchyard-records']), ids.length - before);
+    assert.equal(records.length, ids.length - before);
     assert.equal(message.headers?.ce_id, ids[before]);
     assert.ok(ids.length - before <= 20, 'a block is not too large');
   }

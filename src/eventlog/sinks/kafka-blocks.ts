@@ -60,14 +60,20 @@ function isSame(known: Uint8Array, u8: Uint8Array, { from, to }: ModelPlace): bo
   return true;
 }
 
+/** A message, and the records that it has. */
+export interface Sized {
+  message: Message;
+  records: readonly SpoolRecord[];
+}
+
 /** Container files of a group's records, each small enough for a message. */
-export function blocks({ kind, records }: RecordGroup, maxBytes: number, source: string): Message[] {
-  const messages: Message[] = [];
+export function blocks({ kind, records }: RecordGroup, maxBytes: number, source: string): Sized[] {
+  const messages: Sized[] = [];
   let from = 0;
   let bytes = 0;
   const close = (to: number): void => {
     if (from === to) return;
-    messages.push({
+    const message = {
       key: null,
       value: containerOf(records, kind, from, to),
       headers: {
@@ -78,7 +84,8 @@ export function blocks({ kind, records }: RecordGroup, maxBytes: number, source:
         'content-type': 'application/vnd.apache.avro',
         'switchyard-records': String(to - from),
       },
-    });
+    };
+    messages.push({ message, records: records.slice(from, to) });
     from = to;
     bytes = 0;
   };

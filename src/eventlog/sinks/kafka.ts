@@ -2,13 +2,17 @@ import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
 import type { Message, Producer, TopicMessages } from 'kafkajs';
 import type { KafkaSinkConfig } from '../../config/event-log-schema.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
+import type { Logger } from '../../telemetry/logging.ts';
+import { byReference } from '../encode/by-reference.ts';
 import type { RecordKind } from '../encode/container.ts';
 import { recordJson, sagemakerLine } from '../encode/json.ts';
 import type { RecordHead } from '../encode/record-decoder.ts';
+import type { KeepPayload } from '../encode/record-encoder.ts';
 import { FEEDBACK_SCHEMA, INFERENCE_SCHEMA } from '../encode/schema.ts';
-import type { SpoolRecord } from '../spool/format.ts';
+import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
 import { decodeSpooled } from './decode.ts';
-import { blocks, groupRecords, headOf, type RecordGroup } from './kafka-blocks.ts';
+import { blocks, groupRecords, headOf, type RecordGroup, type Sized } from './kafka-blocks.ts';
+import { MissingTopics } from './missing-topics.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
 /** Below a broker's usual limit of 1 MiB a message. */
@@ -23,6 +27,12 @@ const SOURCE = 'switchyard';
 const NONE = 0;
 const GZIP = 1;
 
+interface Outgoing {
+  topic: string;
+  group: RecordGroup;
+  messages: Sized[];
+}
+
 /**
  * Records as messages, or many in one message, on the topics <prefix><model>.inference and .feedback. The producer is
  * idempotent. A batch that failed in part or altogether comes again from the cursor, so consumers may see a record twice,
@@ -33,13 +43,27 @@ export class KafkaSink implements Sink {
   readonly lingerMs: number;
   private readonly config: KafkaSinkConfig;
   private readonly clients: KafkaClients;
+  private readonly keep: KeepPayload;
+  private readonly compression: number;
   private readonly registry: SchemaRegistry | undefined;
   private producer: Producer | undefined;
   /** Schema ids by subject. */
   private readonly schemas = new Map<string, Promise<number>>();
   private readonly topics = new Set<string>();
+  private readonly missing: MissingTopics;
 
-  constructor(config: KafkaSinkConfig, clients: KafkaClients) {
+  /** @param keep keeps what is too large for the broker */
+  constructor(config: KafkaSinkConfig, clients: KafkaClients, keep: KeepPayload, log: Pick<Logger, 'error'>) {
+    this.missing = new MissingTopics({
+      list: () => this.topicsThere(),
+      tell: (topic) =>
+        log.error(
+          { sink: config.name, topic },
+          'a topic is not there, and the brokers do not make it: its records wait in the spool. Create it, or set createTopics of the sink',
+        ),
+    });
+    this.keep = keep;
+    this.compression = config.compression === 'gzip' ? GZIP : NONE;
     this.config = config;
     this.clients = clients;
     this.maxRecords = config.batchRecords;
@@ -48,37 +72,46 @@ export class KafkaSink implements Sink {
       this.registry = new SchemaRegistry({ host: config.schemaRegistry, retry: { retries: 0 } });
   }
 
+  get waits(): boolean {
+    return this.missing.some;
+  }
+
   restore(): void {}
 
-  async send({ records }: Batch): Promise<Taken> {
-    const { groups, refused: unreadable } = groupRecords(records);
+  async send(batch: Batch): Promise<Taken> {
+    const { groups, refused: unreadable } = groupRecords(batch.records);
+    const next = batch.next.record;
     let refused = unreadable;
-    const topicMessages: TopicMessages[] = [];
+    const outgoing: Outgoing[] = [];
     for (const group of groups) {
       const topic = this.clients.topic(`${topicPart(group.model)}.${group.kind}`);
+      if (!this.missing.wants(topic, next)) continue;
       await this.ensureTopic(topic);
       const messages = await this.messages(topic, group);
       refused += messages.refused;
-      if (messages.list.length > 0) topicMessages.push({ topic, messages: messages.list });
+      if (messages.list.length > 0) outgoing.push({ topic, group, messages: messages.list });
     }
     const producer = await this.connected();
-    const compression = this.config.compression === 'gzip' ? GZIP : NONE;
     try {
-      for (const part of requests(topicMessages))
-        await producer.sendBatch({ topicMessages: part, acks: -1, compression });
+      for (const topicMessages of requests(outgoing))
+        await producer.sendBatch({ topicMessages, acks: -1, compression: this.compression });
     } catch (error) {
-      if (isTooLarge(error))
-        return { settled: true, refused: refused + (await this.oneByOne(producer, topicMessages)) };
-      // An idempotent producer that failed for good has lost its place among the sequence numbers.
-      this.producer = undefined;
-      producer.disconnect().catch(() => {});
-      throw error;
+      if (isOf(error, 'MESSAGE_TOO_LARGE')) refused += await this.oneByOne(producer, outgoing);
+      else {
+        // An idempotent producer that failed for good has lost its place among the sequence numbers.
+        this.producer = undefined;
+        producer.disconnect().catch(() => {});
+        const unknown = isOf(error, 'UNKNOWN_TOPIC_OR_PARTITION') || isOf(error, 'INVALID_TOPIC_EXCEPTION');
+        if (!unknown || !(await this.missing.learn(outgoing.map(({ topic }) => topic)))) throw error;
+        return this.send(batch);
+      }
     }
-    return { settled: true, refused };
+    this.missing.sent(next);
+    return { settled: !this.missing.some, refused };
   }
 
-  async tick(): Promise<Taken> {
-    return NOTHING;
+  async tick(now: number): Promise<Taken> {
+    return (await this.missing.made(now)) ? { ...NOTHING, again: true } : NOTHING;
   }
 
   note(): undefined {
@@ -102,20 +135,54 @@ export class KafkaSink implements Sink {
     return producer;
   }
 
-  /** For a batch that holds a message which the broker will never take. Returns how many these were. */
-  private async oneByOne(producer: Producer, all: readonly TopicMessages[]): Promise<number> {
+  /**
+   * For a batch that the broker does not take because of its size. What is too large by itself goes without its values,
+   * which are kept by reference. Returns how many records the broker will never take.
+   */
+  private async oneByOne(producer: Producer, all: readonly Outgoing[]): Promise<number> {
     let refused = 0;
-    for (const { topic, messages } of all) {
-      for (const message of messages) {
-        try {
-          await producer.send({ topic, messages: [message], acks: -1, compression: NONE });
-        } catch (error) {
-          if (!isTooLarge(error)) throw error;
-          refused += Number(message.headers?.['switchyard-records'] ?? 1);
+    const taken = async (topic: string, message: Message): Promise<boolean> => {
+      try {
+        await producer.send({ topic, messages: [message], acks: -1, compression: this.compression });
+        return true;
+      } catch (error) {
+        if (!isOf(error, 'MESSAGE_TOO_LARGE')) throw error;
+        return false;
+      }
+    };
+    for (const { topic, group, messages } of all) {
+      for (const { message, records } of messages) {
+        if (await taken(topic, message)) continue;
+        for (const record of records) {
+          // Of a block each record has a second chance by itself.
+          const tries = records.length > 1 ? [record, this.withoutValues(record)] : [this.withoutValues(record)];
+          let arrived = false;
+          for (const one of tries) {
+            const [small] = (await this.messages(topic, { ...group, records: [one] })).list;
+            arrived = small !== undefined && (await taken(topic, small.message));
+            if (arrived) break;
+          }
+          if (!arrived) refused++;
         }
       }
     }
     return refused;
+  }
+
+  private withoutValues(record: SpoolRecord): SpoolRecord {
+    if (record.kind === FEEDBACK) return record;
+    const u8 = byReference(record.u8, record.start, record.end, this.keep) ?? record.body;
+    return { ...record, u8, start: 0, end: u8.length, body: u8 };
+  }
+
+  private async topicsThere(): Promise<readonly string[]> {
+    const admin = this.clients.admin();
+    await admin.connect();
+    try {
+      return await admin.listTopics();
+    } finally {
+      await admin.disconnect();
+    }
   }
 
   private async ensureTopic(topic: string): Promise<void> {
@@ -132,24 +199,27 @@ export class KafkaSink implements Sink {
     this.topics.add(topic);
   }
 
-  private async messages(topic: string, group: RecordGroup): Promise<{ list: Message[]; refused: number }> {
+  private async messages(topic: string, group: RecordGroup): Promise<{ list: Sized[]; refused: number }> {
     if (this.config.layout === 'block') return { list: blocks(group, MAX_MESSAGE_BYTES, SOURCE), refused: 0 };
     const { kind, records } = group;
     const { format } = this.config;
     const schemaId = format === 'avro' ? await this.schemaId(topic, kind) : 0;
-    const list: Message[] = [];
+    const list: Sized[] = [];
     let refused = 0;
     for (const record of records) {
       const head = headOf(record);
       const value = messageValue(format, record, schemaId);
-      if (head === undefined || value === undefined) refused++;
-      else
-        list.push({
-          key: head.entity === '' ? head.id : head.entity,
-          value,
-          timestamp: String(head.time),
-          headers: headersOf(head, kind, format),
-        });
+      if (head === undefined || value === undefined) {
+        refused++;
+        continue;
+      }
+      const message = {
+        key: head.entity === '' ? head.id : head.entity,
+        value,
+        timestamp: String(head.time),
+        headers: headersOf(head, kind, format),
+      };
+      list.push({ message, records: [record] });
     }
     return { list, refused };
   }
@@ -170,9 +240,10 @@ export class KafkaSink implements Sink {
   }
 }
 
-function isTooLarge(error: unknown): boolean {
+/** Whether it is this error of Kafka's, or has it for its cause. */
+function isOf(error: unknown, wanted: string): boolean {
   const { type, cause } = error as { type?: string; cause?: unknown };
-  return type === 'MESSAGE_TOO_LARGE' || (cause !== undefined && isTooLarge(cause));
+  return type === wanted || (cause !== undefined && isOf(cause, wanted));
 }
 
 /** A model's name as a part of a topic's: Kafka allows letters, digits, "_", "." and "-". */
@@ -212,12 +283,12 @@ function headersOf(head: RecordHead, kind: RecordKind, format: KafkaSinkConfig['
 }
 
 /** Splits by bytes, so that no request to the broker grows without bound. */
-function* requests(all: readonly TopicMessages[]): Iterable<TopicMessages[]> {
+function* requests(all: readonly Outgoing[]): Iterable<TopicMessages[]> {
   let part: TopicMessages[] = [];
   let bytes = 0;
   for (const { topic, messages } of all) {
     let own: Message[] = [];
-    for (const message of messages) {
+    for (const { message } of messages) {
       const size = (message.value as Buffer).length;
       if (bytes > 0 && bytes + size > MAX_REQUEST_BYTES) {
         if (own.length > 0) part.push({ topic, messages: own });

@@ -105,7 +105,7 @@ type ParquetColumn = Parameters<typeof parquetWriteBuffer>[0]['columnData'][numb
 
 const TEXTS = ['id', 'entity', 'requestId', 'traceparent', ...ORIGIN_TEXTS, 'status'] as const;
 const DOUBLES = ['latencyMs', 'sampleRate', 'propensity'] as const;
-const LONGS = ['stateVersion', 'snapshotVersion'] as const;
+const LONGS = ['stateVersion', 'snapshotVersion', 'schemaVersion'] as const;
 
 /** One row a record. Tensors are JSON texts as in JSON lines: their names, types and shapes differ from model to model. */
 function inferenceColumns(records: readonly LogRecord[]): ParquetColumn[] {
@@ -152,6 +152,7 @@ function feedbackColumns(records: readonly FeedbackRecord[]): ParquetColumn[] {
     { name: 'id', data: records.map(({ id }) => id), type: 'STRING', nullable: false },
     { name: 'time', data: records.map(({ time }) => new Date(time)), type: 'TIMESTAMP', nullable: false },
     { name: 'route', data: records.map(({ route }) => route), type: 'STRING', nullable: false },
+    { name: 'model', data: records.map(({ model }) => model), type: 'STRING', nullable: false },
     { name: 'rewards', data: records.map(({ rewards }) => JSON.stringify(rewards)), type: 'STRING', nullable: false },
     { name: 'label', data: records.map(({ label }) => label ?? ''), type: 'STRING', nullable: false },
   ];

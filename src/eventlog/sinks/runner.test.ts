@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { pino } from 'pino';
 import { CursorFile } from '../spool/cursor.ts';
 import { HEADER_BYTES, sealRecord } from '../spool/format.ts';
 import { Spool } from '../spool/spool.ts';
@@ -30,7 +31,14 @@ test('few records wait for more, and for the end at most', { timeout: 60_000 }, 
     close: async () => {},
   };
   const cursor = new CursorFile(join(dir, 's.cursor'));
-  const parts = { spool, cursor, arriving: () => 0, counts: new Float64Array(3), spooled: 0 };
+  const parts = {
+    spool,
+    cursor,
+    arriving: () => 0,
+    counts: new Float64Array(3),
+    spooled: 0,
+    log: pino({ level: 'silent' }),
+  };
   const runner = new SinkRunner('s', 'test', sink, parts);
   const append = (): void => {
     const record = new Uint8Array(HEADER_BYTES + 2);

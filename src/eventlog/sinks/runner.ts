@@ -1,3 +1,4 @@
+import type { Logger } from '../../telemetry/logging.ts';
 import { LOST_BEFORE, REFUSED, SENT } from '../counts.ts';
 import type { CursorFile } from '../spool/cursor.ts';
 import type { Position, Spool } from '../spool/spool.ts';
@@ -30,6 +31,7 @@ export interface RunnerParts {
   counts: Float64Array;
   /** Records that are in the spool since the process began. */
   spooled: number;
+  log: Pick<Logger, 'info' | 'warn'>;
 }
 
 const FIRST_WAIT_MS = 100;
@@ -46,6 +48,7 @@ export class SinkRunner {
   private readonly cursor: CursorFile;
   private readonly arriving: () => number;
   private readonly counts: Float64Array;
+  private readonly log: RunnerParts['log'];
   /** Everything before it has arrived. */
   private settled: Position;
   private saved: Position;
@@ -63,7 +66,8 @@ export class SinkRunner {
   private stopping = false;
   private running: Promise<void> | undefined;
 
-  constructor(name: string, kind: string, sink: Sink, { spool, cursor, arriving, counts, spooled }: RunnerParts) {
+  constructor(name: string, kind: string, sink: Sink, { spool, cursor, arriving, counts, spooled, log }: RunnerParts) {
+    this.log = log;
     this.name = name;
     this.kind = kind;
     this.sink = sink;
@@ -127,7 +131,8 @@ export class SinkRunner {
   /** Sends what there is, for at most `ms`, and ends. */
   async stop(ms: number): Promise<void> {
     const until = Date.now() + ms;
-    while (Date.now() < until && this.spool.end.record > this.settled.record && this.errorsInRow === 0) {
+    const open = (): boolean => this.spool.end.record > this.settled.record && this.sink.waits !== true;
+    while (Date.now() < until && open() && this.errorsInRow === 0) {
       this.forced = true;
       this.wake?.();
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -144,9 +149,15 @@ export class SinkRunner {
     while (!this.stopping) {
       try {
         at = await this.step(at);
+        if (this.errorsInRow > 0) this.log.info({ sink: this.name }, 'a sink of the event log sends again');
         this.errorsInRow = 0;
       } catch (error) {
         this.failed(error);
+        if (this.errorsInRow === 0)
+          this.log.warn(
+            { sink: this.name, reason: this.lastError },
+            'a sink of the event log cannot send; records wait in the spool, and it is tried again',
+          );
         this.open = { sent: 0, refused: 0, lost: 0 };
         at = this.settled;
         await this.pause(Math.min(FIRST_WAIT_MS * 2 ** this.errorsInRow++, LAST_WAIT_MS));
@@ -169,6 +180,10 @@ export class SinkRunner {
       if (settled) this.settle(next);
     }
     const ticked = await sink.tick(Date.now(), this.forced);
+    if (ticked.again === true) {
+      this.open = { sent: 0, refused: 0, lost: 0 };
+      return this.settled;
+    }
     this.open.sent -= ticked.refused;
     this.open.refused += ticked.refused;
     if (ticked.settled) this.settle(next);

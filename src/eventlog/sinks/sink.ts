@@ -13,6 +13,8 @@ export interface Taken {
   settled: boolean;
   /** Records that the sink's other side will never take. */
   refused: number;
+  /** Everything since the last settled place is to come again: what was held back can be sent now. */
+  again?: boolean;
 }
 
 /** Nothing was held back, or it still is. */
@@ -23,6 +25,8 @@ export interface Sink {
   readonly maxRecords: number;
   /** How long fewer records than that wait for more. Absent: not at all. */
   readonly lingerMs?: number;
+  /** What it holds back waits for its other side: the end of the program does not wait for that. */
+  readonly waits?: boolean;
   /** Before the first batch: goes on where the cursor was saved. */
   restore(note: CursorState['note']): void;
   /** Rejects: none of it counts, and everything since the last settled place comes again. */

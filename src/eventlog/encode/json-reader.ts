@@ -1,0 +1,46 @@
+import type { Column, FeedbackRecord, LogRecord } from '../record.ts';
+
+interface JsonColumn extends Omit<Column, 'values'> {
+  data: (number | string | boolean | null)[] | null;
+}
+
+const NUMBERS: Readonly<Record<string, number>> = {
+  NaN: Number.NaN,
+  Infinity: Number.POSITIVE_INFINITY,
+  '-Infinity': Number.NEGATIVE_INFINITY,
+};
+
+/** Reads what recordJson wrote. Throws for what is none: what readers of records count on is checked. */
+export function readRecordJson(text: string): LogRecord {
+  const record = JSON.parse(text) as Omit<LogRecord, 'features' | 'predictions'> & {
+    features: JsonColumn[];
+    predictions: JsonColumn[];
+  };
+  if (typeof record !== 'object' || record === null) throw new TypeError('a record is an object');
+  for (const name of ['id', 'model', 'version', 'status'] as const)
+    if (typeof record[name] !== 'string') throw new TypeError(`a record without ${name}`);
+  if (typeof record.time !== 'number') throw new TypeError('a record without time');
+  const features = columnsOf(record.features, 'features');
+  const predictions = columnsOf(record.predictions, 'predictions');
+  return { ...record, redactions: record.redactions ?? [], features, predictions };
+}
+
+export function readFeedbackJson(text: string): FeedbackRecord {
+  const record = JSON.parse(text) as FeedbackRecord;
+  if (typeof record !== 'object' || record === null || typeof record.id !== 'string')
+    throw new TypeError('a label without an id');
+  return record;
+}
+
+function columnsOf(list: readonly JsonColumn[], of: string): Column[] {
+  if (!Array.isArray(list)) throw new TypeError(`${of} are a list`);
+  return list.map(({ data, ...column }) => {
+    const { name, datatype, shape } = column;
+    if (typeof name !== 'string' || typeof datatype !== 'string' || !Array.isArray(shape))
+      throw new TypeError(`one of the ${of} is no column: it needs name, datatype and shape`);
+    const values = (data ?? []).map((value: NonNullable<JsonColumn['data']>[number]) =>
+      typeof value === 'string' && datatype !== 'BYTES' ? (NUMBERS[value] ?? value) : value,
+    );
+    return { ...column, values };
+  });
+}

@@ -1,0 +1,11 @@
+import type { Redaction } from '../../config/log-rule-schema.ts';
+
+/** What leaves less of a value stands behind. */
+const STRICTNESS: readonly Redaction['action'][] = ['truncate', 'hash', 'mask', 'drop'];
+
+/** Of two redactions of one field the one that leaves less. */
+export function stricter(a: Redaction, b: Redaction): Redaction {
+  const difference = STRICTNESS.indexOf(a.action) - STRICTNESS.indexOf(b.action);
+  if (difference !== 0) return difference > 0 ? a : b;
+  return (a.length ?? 0) <= (b.length ?? 0) ? a : b;
+}

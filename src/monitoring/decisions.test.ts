@@ -71,6 +71,11 @@ test('a retraining waits for labels, for the one before, for its cooldown and fo
   assert.equal(decideRetraining(spec, state, want('1'), 100, 0).what, 'start');
   state = withStart(spec, state, 'a', want('1'), 0);
   assert.match(JSON.stringify(decideRetraining(spec, state, want('1'), 500, MINUTE)), /wait.*single flight/);
+  const others = [{ id: 'other', cause: 'drift' as const, version: '1', key: '', monitor: 'second' }];
+  assert.match(
+    JSON.stringify(decideRetraining(spec, freshRetrainState(), want('1'), 500, 0, others)),
+    /wait.*single flight: retraining other \(drift\) of monitor second/,
+  );
   assert.match(
     JSON.stringify(decideRetraining(spec, state, { ...want('1'), cause: 'labels' }, 500, 1)),
     /single flight/,

@@ -1,4 +1,4 @@
-import type { Column, LogRecord } from '../eventlog/record.ts';
+import { type Column, isOwnColumn, type LogRecord } from '../eventlog/record.ts';
 import type { Value } from './statistics/bins.ts';
 
 /** Reads one watched figure of each row of a record. */
@@ -43,6 +43,7 @@ export function layoutOf(record: LogRecord, rules: FeatureRules): Reader[] {
   const readers: Reader[] = [];
   for (const output of [false, true]) {
     for (const column of output ? record.predictions : record.features) {
+      if (isOwnColumn(column)) continue;
       const width = widthOf(column, rules.batched);
       const base = `${output ? 'outputs' : 'inputs'}.${column.name}`;
       const numeric = column.datatype !== 'BYTES' && column.datatype !== 'BOOL';

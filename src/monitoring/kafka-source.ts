@@ -1,20 +1,29 @@
-import type { Batch, Consumer } from 'kafkajs';
+import type { Batch, Consumer, KafkaMessage } from 'kafkajs';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
-import type { Column, FeedbackRecord, LogRecord } from '../eventlog/record.ts';
+import type { FeedbackRecord, LogRecord } from '../eventlog/record.ts';
 import { kafkaClients } from '../kafka/client.ts';
 import type { Logger } from '../telemetry/logging.ts';
 import type { MonitorStream } from './stream.ts';
 
 const AGAIN_MS = 2000;
+const TELL_MS = 30_000;
 /** The log thread gives way to requests: a busy machine must not cost it its place in the group. */
 const SESSION_MS = 60_000;
 
+/** What a message of the event log's topics holds. Throws for what is none. */
+export interface MessageReader {
+  records(message: KafkaMessage): LogRecord[];
+  feedback(message: KafkaMessage): FeedbackRecord[];
+}
+
 /**
  * Feeds monitors from the topics of the event log instead of from this server's own log: the records of all gateways
- * then count in one place. Reads the JSON that the sink writes by default. A record that cannot be read is counted.
+ * then count in one place. A message that cannot be read is counted and told, and the next one is read.
  */
 export class KafkaSource {
-  unreadable = 0;
+  /** Messages, by what became of them. */
+  readonly counts = { read: 0, unreadable: 0 };
+  private readonly reader: MessageReader;
   private readonly config: KafkaConfig;
   private readonly group: string;
   private readonly stream: MonitorStream;
@@ -23,10 +32,12 @@ export class KafkaSource {
   /** The last one read, by topic and partition. */
   private readonly offsets = new Map<string, bigint>();
   private topics = '';
+  private toldAt = 0;
   private last: Promise<void> = Promise.resolve();
   private closed = false;
 
-  constructor(config: KafkaConfig, group: string, stream: MonitorStream, logger: Logger) {
+  constructor(config: KafkaConfig, group: string, stream: MonitorStream, reader: MessageReader, logger: Logger) {
+    this.reader = reader;
     this.config = config;
     this.group = group;
     this.stream = stream;
@@ -79,63 +90,33 @@ export class KafkaSource {
     await consumer.connect();
     await consumer.subscribe({ topics, fromBeginning: false });
     await consumer.run({
-      eachBatch: async ({ batch }) => {
-        const feedback = batch.topic.endsWith('.feedback');
-        const texts = this.fresh(batch).map(({ value }) => value?.toString('utf8') ?? '');
-        if (feedback) this.stream.feedback(texts.flatMap((text) => this.read(() => feedbackOf(text))));
-        else this.stream.consume(texts.flatMap((text) => this.read(() => recordOf(text))));
-      },
+      eachBatch: async ({ batch }) => this.take(batch),
     });
   }
 
   /** Messages that were not read before: a group that forms anew begins with what it last committed. */
-  private fresh({ topic, partition, messages }: Batch): Batch['messages'] {
+  private take({ topic, partition, messages }: Batch): void {
     const place = `${topic}/${partition}`;
-    const seen = this.offsets.get(place) ?? -1n;
-    const fresh = messages.filter(({ offset }) => BigInt(offset) > seen);
-    const last = fresh.at(-1);
-    if (last !== undefined) this.offsets.set(place, BigInt(last.offset));
-    return fresh;
-  }
-
-  private read<T>(parse: () => T): T[] {
-    try {
-      return [parse()];
-    } catch {
-      this.unreadable++;
-      return [];
+    for (const message of messages) {
+      const offset = BigInt(message.offset);
+      if (offset <= (this.offsets.get(place) ?? -1n)) continue;
+      try {
+        if (topic.endsWith('.feedback')) this.stream.feedback(this.reader.feedback(message));
+        else this.stream.consume(this.reader.records(message));
+        this.counts.read++;
+      } catch (error) {
+        this.counts.unreadable++;
+        this.tell({ topic, partition, offset: message.offset, reason: (error as Error).message });
+      }
+      this.offsets.set(place, offset);
     }
   }
-}
 
-interface JsonColumn extends Omit<Column, 'values'> {
-  data: (number | string | boolean | null)[] | null;
-}
-
-const NUMBERS: Readonly<Record<string, number>> = {
-  NaN: Number.NaN,
-  Infinity: Number.POSITIVE_INFINITY,
-  '-Infinity': Number.NEGATIVE_INFINITY,
-};
-
-/** Reads what recordJson wrote. Throws for what is none. */
-export function recordOf(text: string): LogRecord {
-  const record = JSON.parse(text) as Omit<LogRecord, 'features' | 'predictions'> & {
-    features: JsonColumn[];
-    predictions: JsonColumn[];
-  };
-  const columns = (list: readonly JsonColumn[]): Column[] =>
-    list.map(({ data, ...column }) => ({
-      ...column,
-      values: (data ?? []).map((value) =>
-        typeof value === 'string' && column.datatype !== 'BYTES' ? (NUMBERS[value] ?? value) : value,
-      ),
-    }));
-  return { ...record, features: columns(record.features), predictions: columns(record.predictions) };
-}
-
-function feedbackOf(text: string): FeedbackRecord {
-  const record = JSON.parse(text) as FeedbackRecord;
-  if (typeof record.id !== 'string') throw new TypeError('a label without an id');
-  return record;
+  /** One of many: a topic may be full of them. */
+  private tell(fields: object): void {
+    const now = Date.now();
+    if (now - this.toldAt < TELL_MS) return;
+    this.toldAt = now;
+    this.logger.warn(fields, 'monitors cannot read a message of a topic; it is counted and left out');
+  }
 }

@@ -6,7 +6,6 @@ import { SwitchyardError } from '../shared/errors.ts';
 import { RegistryCalls } from '../training/pipelines/tracking.ts';
 import { type Finding, withFinding } from './alarm.ts';
 import { type AlertRow, AlertStore } from './alert-store.ts';
-import { addSums } from './counters.ts';
 import type { MonitorDocument } from './document.ts';
 import { type Lineage, lineageOf } from './lineage.ts';
 import { MonitorBook, type MonitorChange } from './load.ts';
@@ -16,6 +15,7 @@ import type { RecordSource } from './record-search.ts';
 import { referenceFromFile } from './reference-file.ts';
 import { Retrainer, type RetrainerParts } from './retrainer.ts';
 import { freshRetrainState } from './retraining.ts';
+import { isLearning, withSeason } from './seasons.ts';
 import { alarmOf, freshState, type MonitorState, MonitorStore, type RetrainingRow, type WindowRow } from './store.ts';
 import type { MonitorPlan } from './stream.ts';
 import { type GivenFacts, type RequestTrace, traceRequest } from './trace-request.ts';
@@ -243,7 +243,10 @@ export class Monitors {
     });
     const alerts = new AlertStore(registry.database);
     await this.plan(store);
-    return { store, alerts, registry, calls, retrainer: new Retrainer(store, this.metricsText, this.parts) };
+    const monitorsOf = (model: string) =>
+      [...this.book.all].flatMap(([name, { spec }]) => (spec.model === model ? [name] : []));
+    const retrainer = new Retrainer(store, this.metricsText, this.parts, monitorsOf);
+    return { store, alerts, registry, calls, retrainer };
   }
 
   /** Tells the log thread what to count. */
@@ -315,13 +318,8 @@ export class Monitors {
       ?.find(({ version, digest }) => version === window.version && digest === window.digest);
     if (reference === undefined) return;
     const { store } = await this.open();
-    const learning = spec.reference.seasonal !== undefined && window.from < reference.frozenAt + spec.reference.learn;
-    if (learning) {
-      const seasons = { ...reference.seasons };
-      const sums = window.slices[''];
-      seasons[window.season] = seasons[window.season] === undefined ? sums : addSums(seasons[window.season], sums);
-      await this.frozen({ ...reference, seasons });
-    }
+    const learning = isLearning(spec, reference, window.from);
+    if (learning) await this.frozen(withSeason(reference, window));
     const verdict = learning
       ? { state: 'learning' as const, reason: 'added to the reference', rows: window.slices['']?.rows ?? 0, slices: [] }
       : judgeWindow(spec, reference, window);

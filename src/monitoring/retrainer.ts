@@ -47,8 +47,16 @@ export class Retrainer {
   private readonly store: MonitorStore;
   private readonly metrics: MonitorMetrics;
   private readonly parts: RetrainerParts;
+  private readonly monitorsOf: (model: string) => readonly string[];
 
-  constructor(store: MonitorStore, metrics: MonitorMetrics, parts: RetrainerParts) {
+  /** @param monitorsOf names of the monitors that watch a model */
+  constructor(
+    store: MonitorStore,
+    metrics: MonitorMetrics,
+    parts: RetrainerParts,
+    monitorsOf: (model: string) => readonly string[],
+  ) {
+    this.monitorsOf = monitorsOf;
     this.store = store;
     this.metrics = metrics;
     this.parts = parts;
@@ -141,7 +149,8 @@ export class Retrainer {
     if (want === undefined || feed === undefined) return this.waits(name, state.retrain, '');
     const since = spec.data.since === 'all' ? 0 : want.changedAt;
     const rows = await feed.labelledRows(name, since);
-    const decision = decideRetraining(spec, state.retrain, want, rows, now);
+    const others = await this.othersOf(document);
+    const decision = decideRetraining(spec, state.retrain, want, rows, now, others);
     if (decision.what === 'wait') return this.waits(name, state.retrain, `${want.reason}; ${decision.reason}`);
     if (decision.what === 'trip') {
       await store.update(name, now, (old) => ({ ...old, retrain: withBreaker(old.retrain, decision.reason, now) }));
@@ -153,6 +162,16 @@ export class Retrainer {
       return;
     }
     if (decision.what === 'start') await this.begin(document, spec, state, want, since, labels);
+  }
+
+  /** Retrainings of the model that other monitors started, and that go on. */
+  private async othersOf({ metadata: { name }, spec: { model } }: MonitorDocument) {
+    const others: (NonNullable<RetrainState['active']> & { monitor: string })[] = [];
+    for (const monitor of this.monitorsOf(model)) {
+      const { active } = monitor === name ? { active: null } : (await this.store.state(monitor)).retrain;
+      if (active !== null) others.push({ ...active, monitor });
+    }
+    return others;
   }
 
   private async waits(name: string, { waiting }: RetrainState, reason: string): Promise<void> {

@@ -56,18 +56,27 @@ export type RetrainDecision =
   /** It stops retraining until a person resets it. */
   | { what: 'trip'; reason: string };
 
-/** Whether a retraining begins now. Single flight: one at a time for a model, whatever the cause and the reference. */
+/**
+ * Whether a retraining begins now. Single flight: one at a time for a model, whatever the cause, the reference and the
+ * monitor.
+ * @param others retrainings of the same model that other monitors started
+ */
 export function decideRetraining(
   spec: RetrainSpec,
   state: RetrainState,
   want: Want | undefined,
   rows: number,
   now: number,
+  others: readonly (NonNullable<RetrainState['active']> & { monitor: string })[] = [],
 ): RetrainDecision {
   if (want === undefined) return { what: 'nothing' };
   if (state.breaker.open) return { what: 'wait', reason: `the breaker is open: ${state.breaker.reason}` };
   if (state.active !== null)
     return { what: 'wait', reason: `single flight: retraining ${state.active.id} (${state.active.cause}) goes on` };
+  if (others.length > 0) {
+    const [{ id, cause, monitor }] = others;
+    return { what: 'wait', reason: `single flight: retraining ${id} (${cause}) of monitor ${monitor} goes on` };
+  }
   const vain = state.inVain + (didNotHelp(spec, state, want, now) ? 1 : 0);
   if (vain >= spec.breaker.after)
     return { what: 'trip', reason: `${vain} retrainings in a row did not help; the last cause: ${want.reason}` };

@@ -1,4 +1,4 @@
-import type { FeedbackRecord, LogRecord, RecordConsumer } from '../eventlog/record.ts';
+import { type FeedbackRecord, isWithoutValues, type LogRecord, type RecordConsumer } from '../eventlog/record.ts';
 import { Counters, freeze } from './counters.ts';
 import type { MonitorSpec } from './document.ts';
 import { layoutOf, readRow, rowsOf, valueAt } from './features.ts';
@@ -112,6 +112,8 @@ class OneMonitor {
     const { spec } = this.plan;
     if (record.status !== 'ok' || record.shadow || record.model !== spec.model || record.version === '') return;
     if (spec.route !== undefined && record.route !== spec.route) return;
+    // Values that lie apart are not missing: large requests would look like drift.
+    if (isWithoutValues(record)) return;
     // A record that comes again, as from a topic.
     if (this.pending?.has(record.id)) return;
     const state = this.versionOf(record);

@@ -97,6 +97,7 @@ export class MonitorsUnderTest {
       entity: '',
       status: 'ok',
       shadow: false,
+      redactions: [],
       ...record,
       id: `thread-${(this.count++).toString(36)}`,
     };

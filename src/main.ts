@@ -20,10 +20,12 @@ import { MetricsHub } from './control/metrics-hub.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
 import { Routes } from './control/routes/routes.ts';
 import type { DatasetServices } from './datasets/front.ts';
+import { columnsJson } from './eventlog/encode/json.ts';
 import { EventLog } from './eventlog/event-log.ts';
 import { RecordFinder } from './eventlog/find.ts';
 import { TopicRecords } from './eventlog/find-topic.ts';
-import { eventLogFolders } from './eventlog/folders.ts';
+import { eventLogFolders, payloadFolder } from './eventlog/folders.ts';
+import { readPayload } from './eventlog/payload-reader.ts';
 import { Features } from './features/features.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
 import { PreflightLauncher } from './models/preflight/launcher.ts';
@@ -299,7 +301,11 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       const { createDatasets } = await import('./datasets/front.ts');
       const { validationRoutes } = await import('./validation/routes.ts');
       const logFolders = eventLogFolders(config.eventLog, dataDir, baseDir);
-      const settings = { config: config.datasets, kafka: config.kafka, logFolders, logger };
+      const payload = async (sha256: string) => {
+        const { features, predictions } = await readPayload(payloadFolder(config.eventLog, dataDir, baseDir), sha256);
+        return { features: columnsJson(features), predictions: columnsJson(predictions) };
+      };
+      const settings = { config: config.datasets, kafka: config.kafka, logFolders, payload, logger };
       return openRegistry({ dataDir, ...config.registry }, logger, (parts) => {
         openDatasets = createDatasets(parts, settings);
         return [...openDatasets.routes, ...validationRoutes(parts, openDatasets.datasets)];

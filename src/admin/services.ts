@@ -32,7 +32,7 @@ export interface AdminServices {
     tenants(): TenantFigures[];
   };
   /** Undefined: nothing is logged. */
-  eventLog: Pick<EventLog, 'status' | 'tail' | 'verify'> | undefined;
+  eventLog: Pick<EventLog, 'status' | 'tail' | 'verify' | 'payload'> | undefined;
   reloader: { readonly status: ReloadStatus; reload(): ReloadStatus };
   pool: { describe(): PoolDescription };
   fleet: { readonly ready: boolean; ids(): number[] };

@@ -29,6 +29,11 @@ export function addLog(program: Command, output: Output): void {
         page = await client.logRecords(PAGE, page.next);
       }
     });
+  withAdmin(log.command('payload').description('the whole record of a request whose values are kept by reference'))
+    .argument('<sha256>', 'payloadRef or payloadSha256 of the record')
+    .action(async (sha256: string, flags: AdminFlags) => {
+      output.out(JSON.stringify(await (await connect(flags)).logPayload(sha256)));
+    });
   withAdmin(log.command('verify').description('read the whole spool and check every record')).action(
     async (flags: AdminFlags) => {
       const { records, segments, bytes, damaged } = await (await connect(flags)).verifyLog();

@@ -208,6 +208,11 @@ export class AdminClient {
     return { records: page.records.map((record) => JSON.stringify(record)), next: page.next };
   }
 
+  /** The whole record of a payload by reference. @param sha256 as the record names it, also with `sha256:` before it */
+  logPayload(sha256: string): Promise<object> {
+    return this.call('GET', `/api/v1/log/payloads/${encodeURIComponent(sha256)}`);
+  }
+
   verifyLog(): Promise<{
     segments: number;
     records: number;

@@ -5,6 +5,7 @@ import { kafkaClients } from '../kafka/client.ts';
 import type { RegistryParts } from '../registry/registry.ts';
 import type { RestRoute } from '../registry/rest/route.ts';
 import { Connectors } from './connectors/connectors.ts';
+import type { ReadPayload } from './connectors/log.ts';
 import { Datasets } from './entities/datasets.ts';
 import { DatasetFiles } from './entities/files.ts';
 import { Imports } from './entities/imports.ts';
@@ -17,18 +18,26 @@ export interface DatasetServices {
   routes: RestRoute[];
 }
 
+export interface DatasetSettings {
+  config: DatasetsConfig;
+  kafka: KafkaConfig;
+  logFolders: Readonly<Record<string, string>>;
+  payload?: ReadPayload;
+  logger: Logger;
+}
+
 /** Datasets over a registry's database and blob store. */
 export function createDatasets(
   registry: RegistryParts,
-  {
-    config,
-    kafka,
-    logFolders,
-    logger,
-  }: { config: DatasetsConfig; kafka: KafkaConfig; logFolders: Readonly<Record<string, string>>; logger: Logger },
+  { config, kafka, logFolders, payload, logger }: DatasetSettings,
 ): DatasetServices {
   const datasets = new Datasets(registry);
-  const connectors = new Connectors({ config, logFolders, kafka: () => kafkaClients(kafka, logger) });
+  const connectors = new Connectors({
+    config,
+    logFolders,
+    ...(payload === undefined ? {} : { payload }),
+    kafka: () => kafkaClients(kafka, logger),
+  });
   const imports = new Imports(datasets, connectors);
   const { storage } = registry;
   return {

@@ -54,6 +54,17 @@ export const logRoutes: readonly AdminRoute[] = [
     },
   },
   {
+    method: 'GET',
+    path: '/api/v1/log/payloads/{sha256}',
+    role: 'operator',
+    operationId: 'getLogPayload',
+    summary: 'The whole record, redacted, of a request whose values were kept by reference on this server',
+    response: FREE,
+    errors: ['invalid_argument', 'not_found', 'failed_precondition'],
+    // JSON already, with 64-bit integers that no number holds.
+    handle: async ({ services, params }) => ({ body: await logOf(services).payload(params.sha256) }),
+  },
+  {
     method: 'POST',
     path: '/api/v1/log/verify',
     role: 'operator',

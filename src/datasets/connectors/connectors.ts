@@ -12,12 +12,15 @@ import { decode, encode, formatOf, MEDIA_TYPES } from '../formats/formats.ts';
 import type { ReadOptions } from '../reading.ts';
 import { allowedNewPath, allowedPath } from './files.ts';
 import { download, upload } from './http.ts';
+import type { ReadPayload } from './log.ts';
 import type { SourceSpec, TargetSpec } from './spec.ts';
 
 interface Parts {
   config: DatasetsConfig;
   /** Where sinks of kind files write, by their names. */
   logFolders: Readonly<Record<string, string>>;
+  /** Values of logged requests that are kept by reference. */
+  payload?: ReadPayload;
   /** Rejects with failed_precondition where no Kafka is configured. */
   kafka(): Promise<KafkaClients>;
 }
@@ -65,12 +68,14 @@ export class Connectors {
       }
       case 'log': {
         const { filesOrigin, readLog, topicsOrigin } = await import('./log.ts');
-        if (spec.topics === undefined) return readLog(filesOrigin(this.logFolder(spec.sink)), spec, options);
+        if (spec.topics === undefined)
+          return readLog(filesOrigin(this.logFolder(spec.sink)), spec, options, this.parts.payload);
         const [{ readTopic }, clients] = [await import('./kafka.ts'), await this.parts.kafka()];
         return readLog(
           topicsOrigin((topic, more) => readTopic(clients, { topic }, more), spec.topics),
           spec,
           options,
+          this.parts.payload,
         );
       }
       case 'images': {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { recordJson } from '../../eventlog/encode/json.ts';
+import { columnsJson, recordJson } from '../../eventlog/encode/json.ts';
 import type { FeedbackRecord, LogRecord } from '../../eventlog/record.ts';
 import { importEnded, openDatasets } from '../../testing/datasets.ts';
 import { collect } from '../batch.ts';
@@ -107,6 +107,44 @@ test('requests become rows with the labels that came later, redacted ones are re
     'stays',
     'leaves',
   ]);
+});
+
+test('values by reference are read where they lie, and what the gateway added is no column', async () => {
+  const apart = join(folder, 'apart');
+  mkdirSync(apart);
+  const anomalies = { name: 'switchyard.anomalies', datatype: 'BYTES' as const, shape: [1], values: ['x[1]:type'] };
+  const x = (values: number[]) => ({ name: 'x', datatype: 'FP32' as const, shape: [1, 2], values });
+  const reference = (sha256: string) => ({ payloadRef: `sha256:${sha256}`, payloadSha256: sha256, features: [x([])] });
+  writeFileSync(
+    join(apart, 'inference-000000000000000.jsonl'),
+    [
+      request('plain', 1, [1, 2]),
+      request('large', 2, [0, 0], reference('here')),
+      request('gone', 3, [0, 0], reference('gone')),
+      // Late, so that its column is none that the first rows had.
+      request('flagged', 4, [1, 2], { features: [x([5, 6]), anomalies] }),
+    ].join('\n'),
+  );
+  const rejects: Reject[] = [];
+  const source = await readLog(
+    filesOrigin(apart),
+    { model: 'churn', labelled: false },
+    { rejects: { add: (reject) => void rejects.push(reject) } },
+    async (sha256) => {
+      if (sha256 !== 'here') throw new Error('not found');
+      return { features: columnsJson([x([3, 4])]), predictions: '[]' };
+    },
+  );
+  const { columns } = await collect(source);
+  const column = (name: string) => columns[source.schema.fields.findIndex((field) => field.name === name)];
+  assert.deepEqual(column('id'), ['plain', 'large', 'flagged']);
+  assert.deepEqual(column('x[0]'), [1, 3, 5]);
+  assert.deepEqual(
+    source.schema.fields.filter(({ name }) => name.startsWith('switchyard')),
+    [],
+  );
+  assert.equal(rejects.length, 1);
+  assert.match(rejects[0].reason, /kept by reference/);
 });
 
 test('a window without a labelled request is an error that says so', async () => {

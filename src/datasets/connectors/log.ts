@@ -4,6 +4,7 @@
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isOwnColumn } from '../../eventlog/record.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { Batch, FieldType, Schema, Source } from '../batch.ts';
 import { typeOfValue, widen } from '../cells.ts';
@@ -91,6 +92,15 @@ export function topicsOrigin(
   };
 }
 
+/** The columns of a payload by reference, as JSON. Rejects where it is not here, or not any more. */
+export type ReadPayload = (sha256: string) => Promise<{ features: string; predictions: string }>;
+
+/** Puts the values where they belong, if they can be had. */
+async function resolve(record: Record<string, unknown>, payloads: ReadPayload | undefined): Promise<void> {
+  const whole = await payloads?.(String(record.payloadSha256)).catch(() => undefined);
+  if (whole !== undefined) Object.assign(record, whole);
+}
+
 interface Feedback {
   time: number;
   label: unknown;
@@ -101,9 +111,15 @@ interface Feedback {
  * One row for each row of a request: id, row, event_time, model, version, variant, route, entity, sample_weight; a column for
  * each value of the inputs ("x", or "x[0]", "x[1]" …) and of the outputs ("prediction.y"); label, label_time and
  * "reward.name". A label that is a list as long as the request gives each row its own. Failed requests and shadows are left
- * out; requests whose values lie apart by reference are rejected.
+ * out; so are columns that the gateway added. Values that lie apart by reference are read there, and the request is rejected
+ * where they are gone.
  */
-export async function readLog(origin: LogOrigin, window: LogWindow, options: ReadOptions): Promise<Source> {
+export async function readLog(
+  origin: LogOrigin,
+  window: LogWindow,
+  options: ReadOptions,
+  payloads?: ReadPayload,
+): Promise<Source> {
   let records = 0;
   let labelType: FieldType | undefined;
   const feedback = await readFeedback(origin, window);
@@ -113,7 +129,9 @@ export async function readLog(origin: LogOrigin, window: LogWindow, options: Rea
       for await (const batch of source.batches())
         for (let i = 0; i < batch.rows; i++) {
           records++;
-          yield* rowsOf(recordAt(source.schema, batch, i), window, feedback, records);
+          const record = recordAt(source.schema, batch, i);
+          if (record.payloadSha256 && record.model === window.model) await resolve(record, payloads);
+          yield* rowsOf(record, window, feedback, records);
         }
   }
   const types: Record<string, FieldType> = { event_time: 'timestamp', label: 'string', label_time: 'timestamp' };
@@ -201,11 +219,12 @@ function* rowsOf(
   if ((version !== undefined && record.version !== version) || (route !== undefined && record.route !== route)) return;
   const told = feedback.get(String(record.id));
   if (labelled && told?.label === undefined) return;
-  const inputs = (parse(record.features) ?? []) as LoggedColumn[];
-  const outputs = (parse(record.predictions) ?? []) as LoggedColumn[];
+  const columns = (of: unknown) => ((parse(of) ?? []) as LoggedColumn[]).filter((column) => !isOwnColumn(column));
+  const inputs = columns(record.features);
+  const outputs = columns(record.predictions);
   const taken = inputs.find(({ data }) => data === null);
   if (taken !== undefined) {
-    const problem = `the values of ${JSON.stringify(taken.name)} are not in the record: redacted, or kept by reference`;
+    const problem = `the values of ${JSON.stringify(taken.name)} are not in the record: redacted, or kept by reference where this server cannot read them`;
     yield { line, values: { id: record.id }, problem };
     return;
   }

@@ -211,13 +211,6 @@ test('nothing that a redaction takes out reaches the disk, and payloads by refer
   await until('both are written', () => lines(join(dir, 'jsonl'), 'inference').length === 2);
   const parquet = () => readdirSync(join(dir, 'parquet')).some((name) => name.endsWith('.parquet'));
   await until('the Parquet file is whole', parquet);
-  const found = readdirSync(dataDir, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name));
-  const holds = (word: string) => found.filter((path) => readFileSync(path).includes(word));
-  assert.deepEqual(holds(secret), [], 'files with the secret');
-  assert.ok(holds('shown').length >= 2, 'the spool and the lines have what is not redacted');
-
   const [, large] = lines(join(dir, 'jsonl'), 'inference');
   const payloads = `http://127.0.0.1:${server.ports.admin}/api/v1/log/payloads`;
   const payload = await fetch(`${payloads}/${large.payloadRef}`);
@@ -227,8 +220,15 @@ test('nothing that a redaction takes out reaches the disk, and payloads by refer
   assert.deepEqual(whole.features.find(({ name }) => name === 'plain')?.data, ['large '.repeat(1000)]);
   assert.equal((await fetch(`${payloads}/${'0'.repeat(64)}`)).status, 404);
   assert.equal((await fetch(`${payloads}/..%2f..%2fsalt`)).status, 400);
+  // Its temporary files are gone then.
   running.delete(server);
   await server.stop();
+  const found = readdirSync(dataDir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+  const holds = (word: string) => found.filter((path) => readFileSync(path).includes(word));
+  assert.deepEqual(holds(secret), [], 'files with the secret');
+  assert.ok(holds('shown').length >= 2, 'the spool and the lines have what is not redacted');
 });
 
 test('webhooks get signed batches, and again what they did not take', async () => {

@@ -4,10 +4,13 @@
  */
 import { readFileSync } from 'node:fs';
 import { evaluate } from '../../src/experiments/ope/estimators.ts';
+import { asymptoticHalfWidth, asymptoticRho } from '../../src/experiments/statistics/asymptotic.ts';
 import { betaBest, gaussianBest } from '../../src/experiments/statistics/best-arm.ts';
 import { bernoulliInterval } from '../../src/experiments/statistics/bernoulli.ts';
+import { addToCluster, clusteredVariance, noClusters } from '../../src/experiments/statistics/clusters.ts';
 import { betaCdf, gammaLower, logBeta, logGamma } from '../../src/experiments/statistics/gamma.ts';
-import { mannWhitney } from '../../src/experiments/statistics/mann-whitney.ts';
+import { mannWhitney } from '../../loadtest/experiments/mann-whitney.ts';
+import { logMsprt, msprtHalfWidth } from '../../src/experiments/statistics/msprt.ts';
 import { normalCdf, normalQuantile } from '../../src/experiments/statistics/normal.ts';
 import { sampleRatioTest } from '../../src/experiments/statistics/sample-ratio.ts';
 import { epsilonGreedy, ucb1Scores } from '../../src/routing/policies/context-free.ts';
@@ -42,7 +45,12 @@ const functions = {
   betaBest: (arms) => Array.from(betaBest(arms)),
   gaussianBest: (arms) => Array.from(gaussianBest(arms)),
   epsilonGreedy: (arms, epsilon) => Array.from(epsilonGreedy(arms, epsilon)),
-  ucb1Scores, linUcbScores, uniformPolicy,
+  ucb1Scores, linUcbScores, uniformPolicy, asymptoticRho, asymptoticHalfWidth, logMsprt, msprtHalfWidth,
+  clusteredVariance: (values, buckets) => {
+    const clusters = noClusters();
+    values.forEach((value, i) => addToCluster(clusters, buckets[i], value));
+    return clusteredVariance(clusters);
+  },
 };
 
 const answers = JSON.parse(readFileSync(0, 'utf8')).map(([name, ...args]) => functions[name](...args));

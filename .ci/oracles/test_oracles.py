@@ -100,6 +100,76 @@ def test_sample_ratio_beside_scipy_and_spotify_confidence():
         assert answer["pValue"] == pytest.approx(p_value, rel=1e-8, abs=1e-12)
 
 
+def log_integral(log_density, centre, width):
+    """ln of the integral of exp(log_density) around its peak."""
+    top = log_density(centre)
+    value, _ = integrate.quad(lambda x: np.exp(log_density(x) - top), centre - 12 * width, centre + 12 * width, limit=400, epsabs=0)
+    return top + np.log(value)
+
+
+def test_bernoulli_interval_by_quadrature_of_its_mixture():
+    cases = [(700, 1000, 0.05, 100), (5, 50, 0.05, 50), (40, 20_000, 0.01, 5000), (930, 1000, 0.1, 1000)]
+    intervals = ask([["bernoulliInterval", *case] for case in cases])
+    for interval, (successes, trials, alpha, t_opt) in zip(intervals, cases):
+        for p in (interval["low"], interval["high"]):
+            variance = p * (1 - p)
+            log = 2 * np.log(1 / 0.05)
+            r = max(variance * t_opt / (log + np.log1p(log)) - variance, 1e-3 * variance)
+            prior, failures = stats.beta(r / (1 - p), r / p), trials - successes
+            posterior = stats.beta(r / (1 - p) + successes, r / p + failures)
+
+            def density(q):
+                if not 0 < q < 1:
+                    return -np.inf
+                return prior.logpdf(q) + successes * np.log(q / p) + failures * np.log((1 - q) / (1 - p))
+
+            # At an end of the interval the mixture of likelihood ratios is 1/alpha.
+            assert log_integral(density, posterior.mean(), posterior.std()) == pytest.approx(np.log(1 / alpha), abs=1e-5)
+
+
+def test_asymptotic_interval_and_msprt_by_quadrature_of_their_mixtures():
+    alpha = 0.05
+    cases = [(1000, 5000, 1.0), (5000, 5000, 2.5), (20_000, 500, 0.3)]
+    rhos = ask([["asymptoticRho", alpha, tune] for _, tune, _ in cases])
+    widths = ask([["asymptoticHalfWidth", n, deviation, rho, alpha] for (n, _, deviation), rho in zip(cases, rhos)])
+    for (n, _, deviation), rho, width in zip(cases, rhos, widths):
+        # Robbins' mixture over both signs: exp(tilt * S - tilt**2 * n / 2) with tilt ~ N(0, rho**2).
+        total = n * width / deviation
+        spread = 1 / np.sqrt(n + 1 / rho**2)
+        density = lambda tilt: stats.norm.logpdf(tilt, 0, rho) + tilt * total - tilt**2 * n / 2
+        assert log_integral(density, total * spread**2, spread) == pytest.approx(np.log(1 / alpha), abs=1e-8)
+
+    pairs = [(500, 0.1, 2.0, 0.1), (100, 0.4, 1.0, 0.5), (20_000, -0.01, 0.25, 0.02)]
+    logs = ask([["logMsprt", *pair] for pair in pairs])
+    halves = ask([["msprtHalfWidth", n, variance, tau, alpha] for n, _, variance, tau in pairs])
+    for log, half, (n, difference, variance, tau) in zip(logs, halves, pairs):
+        error = np.sqrt(2 * variance / n)
+
+        def ratio(observed):
+            spread = 1 / np.sqrt(1 / error**2 + 1 / tau**2)
+            density = lambda effect: (
+                stats.norm.logpdf(effect, 0, tau)
+                + stats.norm.logpdf(observed, effect, error)
+                - stats.norm.logpdf(observed, 0, error)
+            )
+            return log_integral(density, observed * spread**2 / error**2, spread)
+
+        assert log == pytest.approx(ratio(difference), abs=1e-8)
+        assert ratio(half) == pytest.approx(np.log(1 / alpha), abs=1e-8)
+
+
+def test_cluster_robust_variance_beside_statsmodels():
+    import statsmodels.api as sm
+
+    random = np.random.default_rng(9)
+    for clusters in (25, 120, 400):
+        group = random.integers(0, clusters, 3000)
+        values = random.normal(size=clusters)[group] + random.normal(size=3000)
+        fit = sm.OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": group})
+        [ours] = ask([["clusteredVariance", values.tolist(), group.tolist()]])
+        assert ours == pytest.approx(fit.bse[0] ** 2, rel=1e-10)
+
+
 def test_ucb1_and_epsilon_greedy_beside_mabwiser():
     from mabwiser.mab import MAB, LearningPolicy
 

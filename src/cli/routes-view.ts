@@ -1,4 +1,5 @@
 import type { RouteView } from '../client/admin.ts';
+import { type BanditView, type ExperimentView, renderBandit, renderExperiment } from './routes-results-view.ts';
 import { formatTable } from './table.ts';
 
 const BAR = 24;
@@ -7,12 +8,8 @@ const BAR = 24;
 export function renderRoute(route: RouteView): string {
   const parts = [`${route.name}  ${route.strategy}  ${route.status}`, renderVariants(route)];
   if (route.rollout !== undefined) parts.push(renderRollout(route.rollout));
-  for (const [title, value] of [
-    ['experiment', route.experiment],
-    ['bandit', route.bandit],
-  ] as const) {
-    if (value !== undefined) parts.push(`${title}\n${JSON.stringify(value, undefined, 2)}`);
-  }
+  if (route.experiment !== undefined) parts.push(renderExperiment(route.experiment as unknown as ExperimentView));
+  if (route.bandit !== undefined) parts.push(renderBandit(route.bandit as unknown as BanditView));
   return parts.join('\n\n');
 }
 

@@ -11,7 +11,7 @@ import { formatTable } from './table.ts';
 const EXIT_HELP = `
 Exit codes:
   0   well: serving, or succeeded
-  1   rolled back, invalid, or refused
+  1   rolled back, invalid, a guardrail violated, or refused
   2   wrong command line
   3   waits for a person: a gate, a held analysis, or paused
   4   under way

@@ -157,7 +157,31 @@ test('mistakes are refused with place and remedy', () => {
       canary.replace('setWeight: 5', 'setWeight: 0').replace('setMirror: {percent: 10}', 'setWeight: 0'),
       /nothing reaches the candidate before this step/,
     ],
-    [canary.replace('- setWeight: 5', '- pause: {}'), /the candidate serves none before/],
+    [
+      canary.replace('- setWeight: 5', '- pause: {}'),
+      /the candidate serves none here; put a setWeight above 0 and below 100/,
+    ],
+    [
+      canary.replace('setWeight: 5', 'setWeight: 100'),
+      /^route.yaml:\d+:\d+: .*steps.3.analysis.templates.0: metric errors .* stable serves none here/,
+    ],
+    [
+      canary.replace('setWeight: 5', 'setWeight: 100'),
+      /background.templates.0: metric errors compares requests that both versions serve/,
+    ],
+    [canary.replace('deadline: 2h', 'deadline: 10m'), /deadline: the pauses alone last 600 s, so a rollout never ends/],
+    [
+      ROUTE.replace('STRATEGY', STRATEGIES.experiment.replace(/split: \{.*\}/, 'split: {stable: 100, next: 0}')),
+      /split.next: an arm of weight 0/,
+    ],
+    [
+      ROUTE.replace('STRATEGY', STRATEGIES.experiment.replace('primary:', 'reward: {default: 3}\n      primary:')),
+      /^route.yaml:\d+:\d+: spec.strategy.experiment.reward.default: lies outside 0 to 1/,
+    ],
+    [
+      ROUTE.replace('STRATEGY', STRATEGIES.experiment.replace('primary:', 'reward: {range: [1, 0]}\n      primary:')),
+      /experiment.reward.range: must be/,
+    ],
     [canary.replace('setWeight: 5', 'setWeight: 5\n          pause: {}'), /a step is exactly one of/],
     [canary.replace('candidate: next', 'candidate: stable'), /same variant as stable/],
     [

@@ -8,6 +8,12 @@ import { ConfigError, describe, located, type Problem, place, readYaml, type Yam
 export interface RouteSet {
   routes: RouteDocument[];
   templates: Map<string, TemplateDocument>;
+  /** Where variants are written, as file:line:column, by {@link variantKey}. */
+  places: ReadonlyMap<string, string>;
+}
+
+export function variantKey(route: string, variant: string): string {
+  return `${route}\n${variant}`;
 }
 
 export interface RouteFile {
@@ -79,7 +85,16 @@ export function parseRoutes(files: readonly RouteFile[], context: RouteContext =
     templates: new Map(
       values.flatMap((value) => (value.kind === 'AnalysisTemplate' ? [[value.metadata.name, value]] : [])),
     ),
+    places: new Map(parsed.flatMap(placesOf)),
   };
+}
+
+function placesOf({ yaml: { file, lines }, document, value }: Parsed): [string, string][] {
+  if (value.kind !== 'Route') return [];
+  return Object.keys(value.spec.variants).map((variant) => {
+    const { line, col } = lines.linePos(place(['spec', 'variants', variant], document));
+    return [variantKey(value.metadata.name, variant), `${file}:${line}:${col}`];
+  });
 }
 
 /** Names that are taken twice, templates that do not exist or cannot work here, models nobody has. */
@@ -130,8 +145,10 @@ function checkTemplates(
   const { canary } = spec.strategy;
   if (canary === undefined) return;
   let mirrored = spec.shadow?.variant === canary.candidate;
-  let weighted = false;
-  const check = (names: readonly string[], path: PropertyKey[]) => {
+  // Requests are compared with a slice of stable's, and of none or all of the traffic there is none.
+  const compared = (weight: number): boolean => weight > 0 && weight < 100;
+  let weight = 0;
+  const check = (names: readonly string[], path: PropertyKey[], comparable: boolean) => {
     names.forEach((name, i) => {
       const template = templates.get(name);
       if (template === undefined) {
@@ -146,10 +163,11 @@ function checkTemplates(
             `metric ${metric.name} compares shadowed answers, and nothing is mirrored to the candidate before; add setMirror or shadow`,
           );
         }
-        if ((metric.test === 'errorRate' || metric.test === 'latencyQuantile') && !weighted) {
+        if ((metric.test === 'errorRate' || metric.test === 'latencyQuantile') && !comparable) {
+          const why = weight >= 100 ? 'stable serves none here' : 'the candidate serves none here';
           report(
             [...path, i],
-            `metric ${metric.name} compares served requests, and the candidate serves none before; add a setWeight above 0`,
+            `metric ${metric.name} compares requests that both versions serve, and ${why}; put a setWeight above 0 and below 100 before it`,
           );
         }
       }
@@ -157,9 +175,15 @@ function checkTemplates(
   };
   canary.steps.forEach((step, i) => {
     if (step.setMirror) mirrored ||= step.setMirror.percent > 0;
-    if (step.setWeight) weighted = true;
+    if (step.setWeight !== undefined) weight = step.setWeight;
     if (step.analysis)
-      check(step.analysis.templates, ['spec', 'strategy', 'canary', 'steps', i, 'analysis', 'templates']);
+      check(
+        step.analysis.templates,
+        ['spec', 'strategy', 'canary', 'steps', i, 'analysis', 'templates'],
+        compared(weight),
+      );
   });
-  if (canary.background) check(canary.background.templates, ['spec', 'strategy', 'canary', 'background', 'templates']);
+  const ever = canary.steps.some(({ setWeight }) => setWeight !== undefined && compared(setWeight));
+  if (canary.background)
+    check(canary.background.templates, ['spec', 'strategy', 'canary', 'background', 'templates'], ever);
 }

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { parseCondition } from './condition.ts';
 import type { Metric, RouteSpec } from './route-schema.ts';
-import type { BanditSpec, CanarySpec } from './strategy-schema.ts';
+import type { BanditSpec, CanarySpec, RewardSpec } from './strategy-schema.ts';
 
 type Report = (path: PropertyKey[], message: string) => void;
 
@@ -28,6 +28,14 @@ export function checkRoute(spec: RouteSpec, context: z.RefinementCtx): void {
   if (experiment) {
     checkWeights(experiment.split, ['strategy', 'experiment', 'split'], known, report);
     const arms = Object.keys(experiment.split);
+    for (const [arm, weight] of Object.entries(experiment.split)) {
+      if (weight === 0)
+        report(
+          ['strategy', 'experiment', 'split', arm],
+          'an arm of weight 0 gets nothing that could be compared; give it a weight, or leave it out',
+        );
+    }
+    checkReward(experiment.reward, ['strategy', 'experiment', 'reward'], report);
     if (arms.length < 2) report(['strategy', 'experiment', 'split'], 'an experiment compares at least two variants');
     if (experiment.control !== undefined && !arms.includes(experiment.control)) {
       report(['strategy', 'experiment', 'control'], `must be one of the split: ${arms.join(', ')}`);
@@ -105,6 +113,7 @@ function checkCanary(
     }
   });
   if (!served) report(at('steps'), 'no step sends anything to the candidate; add a setWeight or setMirror above 0');
+  checkDeadline(canary, report);
   const alias = canary.onPass.setAlias;
   if (alias === undefined) return;
   const stable = spec.variants[canary.stable];
@@ -116,6 +125,22 @@ function checkCanary(
     );
   }
   if (candidate?.alias === alias) report(at('onPass', 'setAlias'), `the candidate follows ${alias} already`);
+}
+
+/** A rollout that waits longer than it may take is always rolled back. */
+function checkDeadline({ deadline, steps }: CanarySpec, report: Report): void {
+  if (deadline === undefined) return;
+  const paused = steps.reduce((sum, { pause }) => sum + (pause?.duration ?? 0), 0);
+  if (deadline > paused) return;
+  report(
+    ['strategy', 'canary', 'deadline'],
+    `the pauses alone last ${paused / 1000} s, so a rollout never ends within ${deadline / 1000} s; allow more, or pause less`,
+  );
+}
+
+function checkReward({ range: [low, high], default: fallback }: RewardSpec, path: PropertyKey[], report: Report): void {
+  if (!(low < high)) report([...path, 'range'], 'must be [least, greatest]');
+  else if (fallback < low || fallback > high) report([...path, 'default'], `lies outside ${low} to ${high}`);
 }
 
 const CONTEXTUAL = ['linUCB', 'linThompson'];
@@ -145,11 +170,10 @@ function checkBandit(bandit: BanditSpec, known: (name: string, path: PropertyKey
     report(at('context'), 'name the inputs, headers or parameters it consists of');
   }
   const [low, high] = reward.range;
-  if (!(low < high)) report(at('reward', 'range'), 'must be [least, greatest]');
+  checkReward(reward, at('reward'), report);
   if (bandit.policy === 'thompsonBeta' && (low < 0 || high > 1)) {
     report(at('reward', 'range'), 'thompsonBeta takes rewards from 0 to 1; use thompsonGaussian for others');
   }
-  if (reward.default < low || reward.default > high) report(at('reward', 'default'), `lies outside ${low} to ${high}`);
 }
 
 /** Which settings go with which kind of metric, and whether it can ever be decided. */

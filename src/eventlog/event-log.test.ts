@@ -78,7 +78,13 @@ test('without further settings every request becomes a JSON line, the bad ones t
     method: 'POST',
     body: JSON.stringify({ events: [{ id, reward: 0.5, label: { class: 'b' }, model: 'scale' }, { id: '' }] }),
   });
-  const told = (await feedback.json()) as { accepted: number; results: { result: string }[] };
+  const told = (await feedback.json()) as {
+    accepted: number;
+    recorded: number;
+    rejected: number;
+    results: { result: string }[];
+  };
+  assert.deepEqual([told.accepted, told.recorded, told.rejected], [0, 1, 1]);
   assert.deepEqual(
     told.results.map(({ result }) => result),
     ['recorded', 'malformed'],

@@ -2,7 +2,10 @@ import type { FeedbackRecord } from './record.ts';
 
 /** What became of each event, in their order. */
 export interface FeedbackAnswer {
+  /** Somebody learns from them, or may. */
   accepted: number;
+  /** Nobody learns from them, but the log keeps them. */
+  recorded: number;
   rejected: number;
   results: { id: string; result: string; message?: string }[];
 }
@@ -20,10 +23,11 @@ function readOne(value: unknown, now: number): FeedbackRecord | undefined {
   const { id, reward, rewards, label, model, route } = value as Record<string, unknown>;
   if (typeof id !== 'string' || id === '' || id.length > 256) return undefined;
   const numbers: Record<string, number> = Object.create(null);
-  if (typeof reward === 'number' || typeof reward === 'boolean') numbers.reward = Number(reward);
+  if ((typeof reward === 'number' && Number.isFinite(reward)) || typeof reward === 'boolean')
+    numbers.reward = Number(reward);
   if (typeof rewards === 'object' && rewards !== null && !Array.isArray(rewards)) {
     for (const [name, number] of Object.entries(rewards).slice(0, MAX_REWARDS))
-      if (typeof number === 'number' && name.length <= 128) numbers[name] = number;
+      if (typeof number === 'number' && Number.isFinite(number) && name.length <= 128) numbers[name] = number;
   }
   const text = label === undefined ? undefined : JSON.stringify(label);
   if (text !== undefined && text.length > MAX_LABEL) return undefined;
@@ -60,9 +64,9 @@ export function mergeResults<T extends { id: string; result: string }>(
 /** Results of events that no bandit and no experiment waits for. */
 const FOR_NOBODY = new Set(['unknown', 'malformed', 'notANumber']);
 const NOT_KEPT = 'the event log can keep nothing at this moment; send the event again later';
-const TAKEN = new Set(['accepted', 'forwarded', 'recorded']);
 
 export function answerOf(results: FeedbackAnswer['results']): FeedbackAnswer {
-  const accepted = results.filter(({ result }) => TAKEN.has(result)).length;
-  return { accepted, rejected: results.length - accepted, results };
+  const accepted = results.filter(({ result }) => result === 'accepted' || result === 'forwarded').length;
+  const recorded = results.filter(({ result }) => result === 'recorded').length;
+  return { accepted, recorded, rejected: results.length - accepted - recorded, results };
 }

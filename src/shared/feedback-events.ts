@@ -2,6 +2,25 @@ import { invalidArgument } from './errors.ts';
 
 export const MAX_EVENTS = 10_000;
 
+/** Numbers that Python's json.dumps writes and JSON does not have, outside of texts. */
+const NO_NUMBERS = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|\bNaN\b/g;
+
+/**
+ * JSON in which NaN and ±Infinity may stand for numbers, so that one such reward does not spoil all that are sent with it:
+ * NaN becomes null, which is no number either. Throws SyntaxError.
+ */
+export function parseFeedback(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return JSON.parse(
+      text.replace(NO_NUMBERS, (token) =>
+        token[0] === '"' ? token : token === 'NaN' ? 'null' : token.replace('Infinity', '1e999'),
+      ),
+    );
+  }
+}
+
 /** `{"events": [...]}`, a list, or one event by itself. Throws invalid_argument when it is none of these. */
 export function readEvents(body: unknown): unknown[] {
   if (typeof body !== 'object' || body === null)

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { z } from 'zod';
 import { configSchema } from '../config/schema.ts';
 import { renderRewardTopics } from '../control/routes/reward-topics.ts';
-import { renderRoutes } from '../control/routes/route-metrics.ts';
+import { renderRoutes, renderUnmatchedFeedback } from '../control/routes/route-metrics.ts';
 import { emptyStatus, logMetrics } from '../eventlog/metrics.ts';
 import { renderFeatures } from '../features/metrics.ts';
 import { newJoinCounts } from '../features/serving/join.ts';
@@ -152,6 +152,7 @@ test('docs/operations.md has exactly the metrics that are produced, with their t
       ...(
         renderPrometheus(new MetricsReader(), []) +
         renderRoutes([]) +
+        renderUnmatchedFeedback(new Map()) +
         new JobMetrics().render() +
         renderRewardTopics(new Map()) +
         logMetrics(emptyStatus(), 0) +

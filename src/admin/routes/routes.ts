@@ -51,10 +51,17 @@ const CHANGED = {
 };
 const STATUS = {
   type: 'object',
-  required: ['generation', 'problems'],
+  required: ['generation', 'problems', 'warnings', 'unmatched_feedback'],
   properties: {
     generation: { type: 'integer' },
     problems: { type: 'array', items: { type: 'string' }, description: 'Of the files, when last read; empty: taken' },
+    warnings: {
+      type: 'array',
+      items: { type: 'string' },
+      description:
+        'Models, versions and aliases that routes name and that are not there now, with file, line and column',
+    },
+    unmatched_feedback: { type: 'object', description: 'Feedback of no known decision, counted by result' },
     gateway: { type: 'object', description: 'Among several gateways: which one this is, and whether it decides' },
   },
 };
@@ -292,9 +299,10 @@ export const routeRoutes: readonly AdminRoute[] = [
     bodyRequired: true,
     response: {
       type: 'object',
-      required: ['accepted', 'rejected', 'results'],
+      required: ['accepted', 'recorded', 'rejected', 'results'],
       properties: {
         accepted: { type: 'integer' },
+        recorded: { type: 'integer' },
         rejected: { type: 'integer' },
         results: { type: 'array', items: { type: 'object' } },
       },

@@ -11,6 +11,7 @@ import {
   NO_RATIO_EVIDENCE,
   type Period,
   ratioPValue,
+  sampleRatioTest,
 } from '../../experiments/statistics/sample-ratio.ts';
 import { type Contribution, clusterKey } from './contribution.ts';
 import { sliceOf } from './ledger.ts';
@@ -27,7 +28,7 @@ export function lookAtExperiment(spec: RouteSpec, standing: Standing, data: Cont
   const weights = Object.values(experiment.split);
   const ratio = standing.ratio ?? { evidence: NO_RATIO_EVIDENCE, weights, from: weights.map(() => 0) };
   const seen = spec.unit === undefined ? lookAtRequests(spec, ratio, data) : lookAtSample(spec, ratio, data);
-  const next = { ...standing, ratio: seen, ...sequential(spec, standing, data) };
+  const next = { ...standing, ratio: seen, ...compared(spec, standing, data) };
   const p = ratioPValue(seen.evidence);
   if (p >= experiment.srm.alpha || experiment.srm.onFail !== 'invalidate') return next;
   const counts = countsOf(spec, data).join(':');
@@ -42,10 +43,13 @@ type Ratio = NonNullable<Standing['ratio']>;
 function lookAtRequests(spec: RouteSpec, ratio: Ratio, data: Contribution): Ratio {
   const weights = Object.values(spec.strategy.experiment?.split ?? {});
   const changed = weights.join() !== ratio.weights.join();
-  const counts = countsOf(spec, data);
-  const period = { counts: counts.map((count, arm) => Math.max(0, count - ratio.from[arm])), weights: ratio.weights };
-  const evidence = lookAtRatio(ratio.evidence, period, changed);
-  return changed ? { evidence, weights, from: counts } : { ...ratio, evidence };
+  const evidence = lookAtRatio(ratio.evidence, currentPeriod(spec, ratio, data), changed);
+  return changed ? { evidence, weights, from: countsOf(spec, data) } : { ...ratio, evidence };
+}
+
+function currentPeriod(spec: RouteSpec, ratio: Ratio | undefined, data: Contribution): Period {
+  const counts = countsOf(spec, data).map((count, arm) => Math.max(0, count - (ratio?.from[arm] ?? 0)));
+  return { counts, weights: ratio?.weights ?? Object.values(spec.strategy.experiment?.split ?? {}) };
 }
 
 function lookAtSample(spec: RouteSpec, ratio: Ratio, data: Contribution): Ratio {
@@ -56,20 +60,17 @@ function lookAtSample(spec: RouteSpec, ratio: Ratio, data: Contribution): Ratio 
 /** Values of control before mSPRT's mixture is fixed, for good: one that follows the data would not be valid. */
 const FIXED_AFTER = 100;
 
-/** mSPRT's part of a look: what its mixture is scaled by, and the p-values, which never rise. */
-function sequential(spec: RouteSpec, standing: Standing, data: Contribution): Pick<Standing, 'msprt'> {
+/** What a look finds of the arms: guardrails that are violated, and mSPRT's mixture and p-values, which never rise. */
+function compared(spec: RouteSpec, standing: Standing, data: Contribution): Pick<Standing, 'msprt' | 'violated'> {
   const experiment = spec.strategy.experiment as ExperimentSpec;
-  if (experiment.primary.test !== 'mSPRT') return {};
   const arms = armsOf(spec, data);
-  let msprt = standing.msprt ?? { p: {} };
-  if (msprt.scale === undefined) {
-    const control = controlMean(experiment, arms, FIXED_AFTER);
-    if (control === undefined) return {};
-    msprt = { ...msprt, scale: Math.abs(control) };
-  }
-  const { primary } = compareArms(experiment, arms, msprt.scale);
+  const scale = standing.msprt?.scale ?? controlMean(experiment, arms, FIXED_AFTER);
+  const { primary, guardrails } = compareArms(experiment, arms, scale);
+  const violated = guardrails.flatMap(({ arm, metric, verdict }) => (verdict === 'violated' ? `${arm} ${metric}` : []));
+  if (experiment.primary.test !== 'mSPRT' || scale === undefined) return { violated };
+  const msprt = standing.msprt ?? { scale, p: {} };
   const p = primary.map(({ arm, log_likelihood_ratio: log }) => [arm, msprtPValue(msprt.p[arm] ?? 1, log ?? 0)]);
-  return { msprt: { ...msprt, p: Object.fromEntries(p) } };
+  return { violated, msprt: { ...msprt, p: Object.fromEntries(p) } };
 }
 
 /** Results as of now, as the API shows them. */
@@ -108,6 +109,10 @@ export function experimentResults(spec: RouteSpec, standing: Standing, data: Con
     sample_ratio: {
       counts,
       p_value: ratioPValue(standing.ratio?.evidence ?? NO_RATIO_EVIDENCE),
+      // Of the counts as they are: for who looks once.
+      chi_square: sampleRatioTest(
+        spec.unit === undefined ? [currentPeriod(spec, standing.ratio, data)] : groupsOf(spec, data),
+      ).chiSquare,
       alpha: experiment.srm.alpha,
       counted: spec.unit === undefined ? 'requests' : 'units',
       // Of units, one in so many is counted.

@@ -15,6 +15,8 @@ export type EventResult = RewardResult | 'malformed';
 
 export interface FeedbackAnswer {
   accepted: number;
+  /** Kept by the event log, and learnt by nobody; 0 here. */
+  recorded: number;
   rejected: number;
   /** In the order of the events. */
   results: { id: string; result: EventResult; message?: string }[];
@@ -44,7 +46,7 @@ const MESSAGES: Record<Exclude<EventResult, 'accepted' | 'forwarded'>, string> =
  * an error of the server, and nothing but an accepted reward is ever learnt from.
  */
 export class Feedback {
-  /** By result, of events that no route could be found for. */
+  /** By result, of events that no route could be found for: unknown and malformed ones. */
   readonly counts = new Map<EventResult, number>();
   private readonly dependencies: FeedbackDependencies;
 
@@ -57,7 +59,7 @@ export class Feedback {
     // A fleet that cannot be reached: these are for nobody.
     const results = await this.takeAll(readEvents(body), false);
     const accepted = results.filter(({ result }) => result === 'accepted' || result === 'forwarded').length;
-    return { accepted, rejected: results.length - accepted, results };
+    return { accepted, recorded: 0, rejected: results.length - accepted, results };
   }
 
   /**
@@ -91,10 +93,7 @@ export class Feedback {
   /** One reward, as a topic or another gateway brings it. */
   reward({ id, reward, event }: RewardEvent): RewardResult {
     const live = this.find(id);
-    if (live === undefined) {
-      this.counts.set('unknown', (this.counts.get('unknown') ?? 0) + 1);
-      return 'unknown';
-    }
+    if (live === undefined) return 'unknown';
     const result = live.join!.reward(id, reward, event, this.dependencies.now());
     count(live, result);
     live.stirred = true;
@@ -107,7 +106,7 @@ export class Feedback {
   }
 
   private told(id: string, result: EventResult): FeedbackAnswer['results'][number] {
-    if (result === 'malformed') this.counts.set(result, (this.counts.get(result) ?? 0) + 1);
+    if (result === 'malformed' || result === 'unknown') this.counts.set(result, (this.counts.get(result) ?? 0) + 1);
     if (result === 'accepted' || result === 'forwarded') return { id, result };
     return { id, result, message: MESSAGES[result] };
   }

@@ -1,3 +1,4 @@
+import { parseFeedback } from '../../shared/feedback-events.ts';
 import type { EventResult } from './feedback.ts';
 
 /** What becomes of a record of a topic: of its events, or of the record as a whole when it holds none. */
@@ -14,7 +15,7 @@ export function readRecord(value: Buffer | null, place: string): unknown[] | Top
   if (value === null || value.length === 0) return 'empty';
   let body: unknown;
   try {
-    body = JSON.parse(value.toString('utf8'));
+    body = parseFeedback(value.toString('utf8'));
   } catch {
     return 'notJson';
   }

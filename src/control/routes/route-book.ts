@@ -35,7 +35,7 @@ const API = 'api:';
  * problem in one leaves all as they were.
  */
 export class RouteBook {
-  set: RouteSet = { routes: [], templates: new Map() };
+  set: RouteSet = { routes: [], templates: new Map(), places: new Map() };
   status: BookStatus = { generation: 1, problems: [] };
   private readonly patterns: readonly string[];
   private readonly baseDir: string;

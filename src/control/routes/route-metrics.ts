@@ -101,6 +101,14 @@ export function renderRoutes(routes: Iterable<LiveRoute>): string {
   return `${lines.join('\n')}\n`;
 }
 
+/** The Prometheus text of feedback that is of no route. */
+export function renderUnmatchedFeedback(counts: ReadonlyMap<string, number>): string {
+  const name = 'switchyard_feedback_unmatched_total';
+  const lines = [`# HELP ${name} Feedback of no known decision, by what was wrong with it`, `# TYPE ${name} counter`];
+  for (const [result, count] of counts) lines.push(`${name}{${labels({ result })}} ${count}`);
+  return `${lines.join('\n')}\n`;
+}
+
 function slices(name: string, help: string, value: (slice: SliceSums) => number): Family {
   return {
     name,

@@ -147,6 +147,20 @@ test('bad route files change nothing and are named; good ones are taken at once,
       String(line.problems).includes('no model is called "unheard"'),
     from,
   );
+  // A version may come after the route that names it: taken, and told with its place for as long as it is not there.
+  writeFileSync(routes, split(10).replace('version: "2"', 'version: "9"'));
+  const missing = await server.waitFor((line) => line.msg === 'a route names what is not there (yet)', from);
+  assert.match(
+    String(missing.problem),
+    /routes\.yaml:7:\d+: route m: .*version "9" is not loaded \(yet\); loaded of m: 1, 2/,
+  );
+  const warned = await admin<{ warnings: string[] }>(server, 'GET', '/routes-status');
+  assert.deepEqual(warned.body.warnings, [missing.problem]);
+  writeFileSync(routes, split(10));
+  await until('it is not missing any more', async () => {
+    const { body } = await admin<{ warnings: string[] }>(server, 'GET', '/routes-status');
+    return body.warnings.length === 0;
+  });
   const users = Array.from({ length: 200 }, (_, i) => `user-${i}`);
   const before = await Promise.all(users.map(async (user) => (await ask(server, { 'x-user-id': user })).variant));
   writeFileSync(routes, split(25));
@@ -242,6 +256,22 @@ test('a bandit learns from rewards by decision id, whatever else is sent, and go
     ['unknown', 'duplicate', 'notANumber', 'outOfRange', 'malformed', 'malformed', 'accepted'],
   );
   assert.equal((await send({ events: 3 })).status, 400);
+  // As Python's json.dumps writes it.
+  const python = await fetch(server.url('/switchyard/v1/feedback'), {
+    method: 'POST',
+    body: `{"events": [{"id": "${fresh.id}", "reward": NaN}, {"id": "nobody", "reward": 1}, {"id": "${fresh.id}", "reward": -Infinity}]}`,
+  });
+  assert.equal(python.status, 200);
+  const spoilt = (await python.json()) as { results: { result: string }[] };
+  assert.deepEqual(
+    spoilt.results.map(({ result }) => result),
+    ['notANumber', 'unknown', 'outOfRange'],
+  );
+  const metrics = await (await fetch(`http://127.0.0.1:${server.ports.metrics}/metrics`)).text();
+  assert.match(metrics, /^switchyard_feedback_unmatched_total\{result="unknown"\} 2$/m);
+  assert.match(metrics, /^switchyard_feedback_unmatched_total\{result="malformed"\} 2$/m);
+  const told = await admin<{ unmatched_feedback: object }>(server, 'GET', '/routes-status');
+  assert.deepEqual(told.body.unmatched_feedback, { unknown: 2, malformed: 2 });
   let view = {} as BanditView;
   await until('all rewards have matured and the better arm is preferred', async () => {
     view = (await admin<BanditView>(server, 'GET', '/routes/m')).body;

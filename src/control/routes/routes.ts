@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
 import type { Logger } from 'pino';
 import type { KafkaConfig } from '../../config/kafka-schema.ts';
+import { variantKey } from '../../config/load-routes.ts';
 import type { Config } from '../../config/schema.ts';
 import { ConfigError } from '../../config/yaml-file.ts';
 import type { RolloutEvent } from '../../experiments/rollout/state.ts';
@@ -20,7 +21,7 @@ import { RewardTopics, renderRewardTopics } from './reward-topics.ts';
 import { rolloutOf } from './rollout-control.ts';
 import { type DocumentKind, RouteBook } from './route-book.ts';
 import { watchedPaths } from './route-files.ts';
-import { renderRoutes } from './route-metrics.ts';
+import { renderRoutes, renderUnmatchedFeedback } from './route-metrics.ts';
 import type { RouteStore } from './route-store.ts';
 import { RouteRuntime } from './runtime.ts';
 import { type DecisionCount, type RouteTarget, VersionTraffic } from './version-traffic.ts';
@@ -115,7 +116,8 @@ export class Routes {
     const restored = this.restore();
     if (expected) await Promise.race([restored, new Promise((resolve) => setTimeout(resolve, START_MS).unref())]);
     if (this.runtime.routes.size === 0) this.runtime.replace(this.book.set);
-    this.warnOfUnknownModels();
+    // Versions are still being loaded: those are told by the status.
+    this.warn(this.warnings().filter(({ model }) => !this.modelNames.has(model)));
     if (this.cluster !== undefined) await this.cluster.start(START_MS);
     // The first request finds what bandits know already.
     this.runtime.tick();
@@ -157,7 +159,11 @@ export class Routes {
   }
 
   metrics(): string {
-    return renderRoutes(this.runtime.routes.values()) + renderRewardTopics(this.rewardTopics.counts);
+    return (
+      renderRoutes(this.runtime.routes.values()) +
+      renderUnmatchedFeedback(this.feedbackJoin.counts) +
+      renderRewardTopics(this.rewardTopics.counts)
+    );
   }
 
   status(): object {
@@ -167,6 +173,8 @@ export class Routes {
     return {
       generation,
       problems,
+      warnings: this.warnings().map(({ message }) => message),
+      unmatched_feedback: Object.fromEntries(this.feedbackJoin.counts),
       ...(fleet === undefined ? {} : { gateway: fleet }),
       ...(rewards.topics.length === 0 ? {} : { reward_topics: rewards }),
     };
@@ -222,6 +230,7 @@ export class Routes {
       return error.problems;
     }
     this.runtime.replace(this.book.set);
+    this.warn(this.warnings());
     this.parts.log.info({ routes: this.book.set.routes.length }, 'routes reloaded');
     return [];
   }
@@ -321,13 +330,37 @@ export class Routes {
     this.modelNames = await this.parts.models();
   }
 
-  private warnOfUnknownModels(): void {
-    for (const { metadata, spec } of this.book.set.routes) {
-      for (const { model } of Object.values(spec.variants)) {
-        if (!this.modelNames.has(model))
-          this.parts.log.warn({ route: metadata.name, model }, 'a route names a model that is not there (yet)');
-      }
-    }
+  /**
+   * What routes name and is not there, as of now. At a start models may still be loading, and a version may be rolled out
+   * after the route that names it: neither is refused then. A reload refuses models that nobody has.
+   */
+  private warnings(): { route: string; model: string; message: string }[] {
+    const { models } = this.parts.table();
+    const { places } = this.book.set;
+    return [...this.runtime.routes.values()].flatMap(({ name: route, document }) => {
+      const versions = this.runtime.versions(document);
+      return Object.entries(document.spec.variants).flatMap(([variant, { model, version, alias }]) => {
+        const say = (setting: string, what: string) => {
+          const place = places.get(variantKey(route, variant)) ?? '';
+          const message = `${place}: route ${route}: spec.variants.${variant}.${setting}: ${what}`;
+          return [{ route, model, message }];
+        };
+        if (!this.modelNames.has(model) && !models.has(model))
+          return say('model', `no model is called ${JSON.stringify(model)} (yet); load it, or correct the name`);
+        if (versions[variant] !== '') return [];
+        const loaded = models.get(model)?.versions.map((entry) => entry.version) ?? [];
+        const known = `loaded of ${model}: ${loaded.sort().join(', ') || 'none'}`;
+        if (alias !== undefined)
+          return say('alias', `alias ${JSON.stringify(alias)} leads to no loaded version (yet); ${known}`);
+        if (version === undefined) return say('model', `no version is loaded (yet) of ${model}`);
+        return say('version', `version ${JSON.stringify(version)} is not loaded (yet); ${known}`);
+      });
+    });
+  }
+
+  private warn(warnings: readonly { route: string; model: string; message: string }[]): void {
+    for (const { message, ...fields } of warnings)
+      this.parts.log.warn({ ...fields, problem: message }, 'a route names what is not there (yet)');
   }
 
   private watchFiles(): void {

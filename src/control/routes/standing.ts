@@ -20,7 +20,9 @@ export interface Standing {
   /** Experiments: evidence against the planned shares, and from which counts on requests are counted. */
   ratio?: { evidence: RatioEvidence; weights: number[]; from: number[] };
   /** Experiments by mSPRT: control's size when its mixture was fixed, and each arm's p-value so far. */
-  msprt?: { scale?: number; p: Record<string, number> };
+  msprt?: { scale: number; p: Record<string, number> };
+  /** Experiments: guardrails that are violated as of the last look, by arm and metric. */
+  violated?: string[];
   /** Experiments: why the results count no more. */
   invalid?: string;
   /** Canaries: as src/experiments/rollout keeps it. */

@@ -38,10 +38,11 @@ export function weightsOf({ document, standing }: LiveRoute): Record<string, num
   return weights;
 }
 
-/** Health for people and exit codes: 0 well, 1 rolled back or invalid, 2 needs a person, 3 under way. */
+/** Health for people and exit codes: 0 well, 1 rolled back, invalid or beyond a guardrail, 2 needs a person, 3 under way. */
 export function healthOf(live: LiveRoute): { status: string; exit: 0 | 1 | 2 | 3 } {
   const { standing } = live;
   if (standing.invalid !== undefined) return { status: 'invalid', exit: 1 };
+  if ((standing.violated ?? []).length > 0) return { status: 'guardrail violated', exit: 1 };
   const kind = kindOf(live);
   if (kind !== 'canary') return { status: kind === 'weighted' ? 'serving' : 'learning', exit: 0 };
   const rollout = rolloutOf(standing);

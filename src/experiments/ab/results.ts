@@ -86,14 +86,14 @@ export function compareArms(
 type Test = { kind: 'asymptoticCS' } | { kind: 'mSPRT'; tau: number };
 const ASYMPTOTIC: Test = { kind: 'asymptoticCS' };
 
-/** Control's mean of the primary metric, once it is of so many values; undefined before, and of other metrics. */
+/** The size of control's mean of the primary metric, once it is of so many values; undefined before, and of other metrics. */
 export function controlMean(spec: ExperimentSpec, arms: readonly ArmData[], values: number): number | undefined {
   const control = arms.find(({ name }) => name === (spec.control ?? Object.keys(spec.split)[0]));
   if (control === undefined) return undefined;
   const { metric } = spec.primary;
   if (metric !== 'reward' && metric !== 'latency.mean') return undefined;
   const moments = momentsOf(control, metric);
-  return moments.count < values ? undefined : mean(moments);
+  return moments.count < values ? undefined : Math.abs(mean(moments));
 }
 
 /** What the smallest difference worth finding says of an effect: whether it is less, and what is missing to know. */

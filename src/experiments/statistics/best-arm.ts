@@ -17,7 +17,7 @@ const MAX_TERMS = 2000;
 
 /** P(B > A) for independent Beta arms: a finite sum where B's α is a whole number, the quadrature elsewhere. */
 export function betaExceeds(b: Beta, a: Beta): number {
-  if (!Number.isInteger(b.alpha) || b.alpha > MAX_TERMS) return betaBest([a, b])[1];
+  if (!isShort(b)) return betaBest([a, b])[1];
   const base = logBeta(a.alpha, a.beta);
   let sum = 0;
   for (let i = 0; i < b.alpha; i++) {
@@ -25,6 +25,10 @@ export function betaExceeds(b: Beta, a: Beta): number {
     sum += Math.exp(log);
   }
   return sum;
+}
+
+function isShort({ alpha }: Beta): boolean {
+  return Number.isInteger(alpha) && alpha <= MAX_TERMS;
 }
 
 /** P(B > A) for independent Gaussian arms. */
@@ -47,8 +51,12 @@ export function gaussianBest(arms: readonly Gaussian[]): Float64Array {
   );
 }
 
-/** Integrated over log-odds: there the density is smooth and bounded, whatever the parameters. */
+/** Of two arms a finite sum, else integrated over log-odds: there the density is smooth, whatever the parameters. */
 export function betaBest(arms: readonly Beta[]): Float64Array {
+  if (arms.length === 2 && isShort(arms[1])) {
+    const second = betaExceeds(arms[1], arms[0]);
+    return Float64Array.of(1 - second, second);
+  }
   return probabilitiesOfBest(arms.map(logOdds));
 }
 

@@ -7,6 +7,7 @@ import {
   statisticsBody,
 } from '../../../protocol/v2/metadata.ts';
 import { SwitchyardError } from '../../../shared/errors.ts';
+import { parseFeedback } from '../../../shared/feedback-events.ts';
 import type { HttpExchange, HttpHandler, RequestHead } from '../socket.ts';
 import { errorBody, JSON_HEADERS } from '../status.ts';
 import { respondError, respondJson } from './answers.ts';
@@ -126,7 +127,7 @@ export class GatewayHandler implements HttpHandler {
       case 'trace':
         return (body) => services.control.traceSettings(route.model, method === 'POST' ? readObject(body) : undefined);
       case 'feedback':
-        return (body) => services.control.feedback(readJson(body));
+        return (body) => services.control.feedback(readJson(body, parseFeedback));
       case 'tfs-status':
         // A state is told without loading; only labels are part of the configuration.
         if (route.label === '') return () => tfServingStatus(gateway, route);

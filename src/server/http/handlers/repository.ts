@@ -16,9 +16,9 @@ export function readObject(body: Uint8Array): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-export function readJson(body: Uint8Array): unknown {
+export function readJson(body: Uint8Array, parse: (text: string) => unknown = JSON.parse): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    return parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch {
     throw invalidArgument('the body is not valid JSON');
   }

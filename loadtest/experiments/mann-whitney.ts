@@ -1,4 +1,4 @@
-import { normalCdf } from './normal.ts';
+import { normalCdf } from '../../src/experiments/statistics/normal.ts';
 
 export interface RankTest {
   /** U of the second sample: pairs in which its value is the larger, ties as a half. */

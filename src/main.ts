@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { startAdminServer } from './admin/server.ts';
 import { allocateLimitTable } from './admission/limit-table.ts';
-import { carriedRuntime, findCudaProvider, linkProvider } from './backends/onnx/cuda-provider.ts';
+import { machineGpus } from './backends/instances.ts';
+import { CUDA_PROVIDER, carriedRuntime, findCudaProvider, linkProvider } from './backends/onnx/cuda-provider.ts';
 import { onnxRuntimeWay } from './backends/onnx/runtime-way.ts';
 import { EXIT_CONFIG, mustQuarantine, recentCrashes, recordCrashes } from './cli/supervisor.ts';
 import { topicThreads } from './config/kafka-schema.ts';
@@ -40,6 +41,7 @@ import { loadUws } from './server/http/uws.ts';
 import { monotonicMs } from './shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
 import { createLogger } from './telemetry/logging.ts';
+import { renderModelMemory } from './telemetry/prometheus.ts';
 import { TraceSettingsStore } from './telemetry/trace-settings.ts';
 import type { TopicCounts } from './topics/inference-topic.ts';
 import { renderTopics } from './topics/metrics.ts';
@@ -111,6 +113,12 @@ function prepareCuda(setting: string | undefined, baseDir: string, dataDir: stri
   }
 }
 
+/** GPUs that KIND_AUTO may take: none where no CUDA provider can be used, since a model that found none would not load. */
+function gpusForAuto(setting: string | undefined, problem: string): number {
+  const provider = setting !== undefined || existsSync(join(carriedRuntime().folder, CUDA_PROVIDER));
+  return provider && problem === '' ? machineGpus().length : 0;
+}
+
 /** As resolveTlsFiles, for what imports may read. */
 function resolveDatasetFolders({ datasets }: Config, baseDir: string): void {
   datasets.folders = datasets.folders.map((folder) => resolve(baseDir, folder));
@@ -155,6 +163,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   // uWS reads it once, when the first thread loads it; its own 4 KiB would refuse long tokens.
   process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= String(MAX_HEADER_BYTES);
   const config = loadConfig(options.configFile, options.overrides);
+  const asWritten = structuredClone(config);
   const baseDir = options.configFile === undefined ? process.cwd() : dirname(resolve(options.configFile));
   resolveTlsFiles(config, baseDir);
   resolveKeyFiles(config, baseDir);
@@ -169,7 +178,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const { logger, apply } = createLogger({ thread: 'control', settings: { ...DEFAULT_LOG_SETTINGS } });
   logger.level = config.telemetry.logLevel;
   if (cudaProblem !== '') logger.warn({ problem: cudaProblem }, 'Models cannot be put on a GPU');
-  const admission = readAdmissionConfig(config.admission, baseDir);
+  const admission = readAdmissionConfig(config.admission, baseDir, options.configFile);
   const traceSettings = new TraceSettingsStore({
     on: config.telemetry.tracing.endpoint !== undefined,
     rate: Math.max(1, Math.round(1 / Math.max(config.telemetry.tracing.sampleRatio, 1e-9))),
@@ -208,6 +217,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     profile: async (name, version) => (await datasetServices()).datasets.profile(name, version, { actor: 'gateway' }),
   });
   hub.addSource(() => skew.render());
+  hub.addSource(() => renderModelMemory(pool.describe().versions));
   setInterval(() => void skew.refresh(), SKEW_INTERVAL_MS).unref();
   let topicCounts: Record<string, TopicCounts> = {};
   const fleet: GatewayFleet = new GatewayFleet({
@@ -268,6 +278,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       startupModels: config.models.load,
       memoryBudgetBytes: config.models.memoryBudgetBytes,
       remoteHosts: config.models.remoteHosts,
+      gpus: gpusForAuto(config.models.cuda.providerLibrary, cudaProblem),
       runtimeId: `onnxruntime ${dependencyVersion('onnxruntime-node')}${onnxRuntimeWay() === 'node' ? '' : ' shared'}`,
     },
     {
@@ -439,7 +450,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     logger.error({ quarantined: set }, CRASH_REASON);
     recordCrashes(dataDir, []);
   }
-  const reloader = new ConfigReloader(options, config, baseDir, (next) => fleet.updateAdmission(next), logger);
+  const inUse = { config, asWritten, admission };
+  const reloader = new ConfigReloader(options, inUse, baseDir, (next) => fleet.updateAdmission(next), logger);
   const [ports, metrics, admin] = await Promise.all([
     fleet.listen(),
     startMetricsServer(hub, config.server),
@@ -502,7 +514,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   let draining: Promise<void> | undefined;
   const drain = async (): Promise<void> => {
     fleet.setReady(false);
-    await reloader.close();
+    reloader.close();
     await monitors.close();
     await pipelines.close();
     await Promise.all([features.close(), labels.close()]);

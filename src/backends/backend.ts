@@ -53,6 +53,8 @@ export interface ExecuteOptions {
   signal?: AbortSignal;
   /** Request parameters, only when the batch is a single request. */
   parameters?: Record<string, string | number | boolean>;
+  /** W3C traceparent to send along; only for backends on other servers. */
+  traceparent?: string;
 }
 
 /** One per runtime, living in an executor thread (or in a child process behind the process backend). */

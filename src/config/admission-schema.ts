@@ -10,21 +10,23 @@ const limits = z.strictObject({
 const roles = z.array(z.enum(['infer', 'control'])).optional();
 const maxPriority = z.number().int().min(0).optional();
 
+/** One API key, in the admission section or in a file that it names. */
+export const apiKeySchema = z.strictObject({
+  tenant: z.string(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be the SHA-256 of the key, 64 lower-case hex digits'),
+  roles,
+  maxPriority,
+  expires: z.string().optional(),
+});
+
 /** The admission section of switchyard.yaml; src/admission/admission-config.ts says what each field means. */
 export const admissionSchema = z
   .strictObject({
-    apiKeys: z
-      .array(
-        z.strictObject({
-          tenant: z.string(),
-          sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be the SHA-256 of the key, 64 lower-case hex digits'),
-          roles,
-          maxPriority,
-          expires: z.string().optional(),
-        }),
-      )
-      .optional(),
-    keysFile: z.string().optional().describe('YAML or JSON list of apiKeys, read again when it changes'),
+    apiKeys: z.array(apiKeySchema).optional(),
+    keysFile: z
+      .string()
+      .optional()
+      .describe('YAML or JSON: a list of apiKeys, or an object with the list "keys"; read again when it changes'),
     jwt: z
       .array(
         z.strictObject({

@@ -34,19 +34,19 @@ export interface YamlFile {
 }
 
 /** The same of a file. Throws ConfigError, also when it cannot be read. */
-export function readYamlFile(file: string): YamlFile {
+export function readYamlFile(file: string, maxBytes: number = MAX_BYTES): YamlFile {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
   } catch (error) {
     throw new ConfigError([`${file}: cannot be read: ${(error as Error).message}`]);
   }
-  return readYaml(text, file);
+  return readYaml(text, file, maxBytes);
 }
 
-/** Reads YAML within bounds (1 MiB, core schema, 100 aliases). Throws ConfigError. */
-export function readYaml(text: string, file: string): YamlFile {
-  if (text.length > MAX_BYTES) throw new ConfigError([`${file}:1:1: larger than ${MAX_BYTES} bytes`]);
+/** Reads YAML within bounds (1 MiB unless said otherwise, core schema, 100 aliases). Throws ConfigError. */
+export function readYaml(text: string, file: string, maxBytes: number = MAX_BYTES): YamlFile {
+  if (text.length > maxBytes) throw new ConfigError([`${file}:1:1: larger than ${maxBytes} bytes`]);
   const lines = new LineCounter();
   const parsed = parseAllDocuments(text, { lineCounter: lines, schema: 'core', uniqueKeys: true });
   const documents: Document[] = Array.isArray(parsed) ? parsed : [];

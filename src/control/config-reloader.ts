@@ -1,91 +1,131 @@
 import { isDeepStrictEqual } from 'node:util';
-import { type FSWatcher, watch } from 'chokidar';
 import type { Logger } from 'pino';
 import type { AdmissionConfig } from '../admission/admission-config.ts';
-import { validateAdmissionConfig } from '../admission/validate-config.ts';
 import { ConfigError, loadConfig } from '../config/load.ts';
-import type { Config } from '../config/schema.ts';
+import { type Config, configSchema } from '../config/schema.ts';
 import { admissionFiles, readAdmissionConfig } from './admission-config.ts';
+import { FileWatch } from './file-watch.ts';
 
 export interface ReloadStatus {
   /** Counts configurations taken into use; starts at 1. */
   generation: number;
   /** Problems of the last attempt, each with file, line and column; empty: it was taken. */
   problems: string[];
-  /** Settings that changed in the file but need a restart. */
+  /** Sections that the last change brought into force. */
+  applied: string[];
+  /** Sections and settings that differ from what is in force, and need a restart. */
   restartNeeded: string[];
 }
 
+export interface ReloadSource {
+  configFile: string | undefined;
+  overrides: Record<string, unknown>;
+}
+
+/** What a reload can change; everything else of the configuration waits for a restart. */
+const LIVE_SECTION = 'admission';
+/** Settings of that section which connections were made with. */
+const FIXED_ADMISSION = ['redisUrl'] as const;
+
 /**
- * Reads the configuration again when one of its files changes, or on request: all of it is validated first, then it
- * is swapped whole; a bad one leaves the last good one serving. Admission changes take effect at once; what the
- * threads and sockets were built with needs a restart, and is named.
+ * Reads the configuration again when one of its files changes, or on request: all of it is validated first, then the
+ * admission section is swapped whole; a bad one leaves the last good one serving. What threads and sockets were built
+ * with needs a restart, and is named.
  */
 export class ConfigReloader {
   current: Config;
-  status: ReloadStatus = { generation: 1, problems: [], restartNeeded: [] };
-  private readonly file: string | undefined;
-  private readonly overrides: Record<string, unknown>;
+  status: ReloadStatus = { generation: 1, problems: [], applied: [], restartNeeded: [] };
+  private readonly source: ReloadSource;
+  /** As it was read at the start: paths in `current` have been resolved since, and what cannot be had was taken back. */
+  private readonly asWritten: Config;
   private readonly baseDir: string;
   private readonly applyAdmission: (config: AdmissionConfig) => void;
   private readonly log: Logger;
-  private watcher: FSWatcher | undefined;
+  private admission: AdmissionConfig;
+  private lastTaken: Config;
+  private files: FileWatch | undefined;
 
+  /** @param initial in use; `admission` is what the threads started with, `asWritten` the configuration as it was read */
   constructor(
-    source: { configFile: string | undefined; overrides: Record<string, unknown> },
-    initial: Config,
+    source: ReloadSource,
+    initial: { config: Config; asWritten: Config; admission: AdmissionConfig },
     baseDir: string,
     applyAdmission: (config: AdmissionConfig) => void,
     log: Logger,
   ) {
-    this.file = source.configFile;
-    this.overrides = source.overrides;
-    this.current = initial;
+    this.source = source;
+    this.current = initial.config;
+    this.asWritten = initial.asWritten;
+    this.lastTaken = initial.asWritten;
+    this.admission = initial.admission;
     this.baseDir = baseDir;
     this.applyAdmission = applyAdmission;
     this.log = log;
   }
 
+  /** Follows the files from now on; what has changed since they were read at the start is taken at once. */
   watch(): void {
-    const files = admissionFiles(this.current.admission, this.baseDir);
-    if (this.file !== undefined) files.push(this.file);
-    if (files.length === 0) return;
-    this.watcher = watch(files, {
-      ignoreInitial: true,
-      awaitWriteFinish: { stabilityThreshold: 50, pollInterval: 20 },
-    });
-    this.watcher.on('all', () => this.reload());
+    if (this.source.configFile === undefined) return;
+    this.files = new FileWatch(() => this.read(false));
+    this.files.follow([this.source.configFile]);
+    this.read(false);
   }
 
-  /** Never throws: a configuration that cannot be used is reported in the status and the log. */
+  /** Reads and checks everything. Never throws: what cannot be used is reported in the status and the log. */
   reload(): ReloadStatus {
+    this.read(true);
+    return this.status;
+  }
+
+  close(): void {
+    this.files?.close();
+  }
+
+  /** `asked`: somebody wants an answer, also when nothing has changed. */
+  private read(asked: boolean): void {
     try {
-      const next = loadConfig(this.file, this.overrides);
-      const admission = readAdmissionConfig(next.admission, this.baseDir);
-      validateAdmissionConfig(admission);
-      const restartNeeded = sectionsChanged(this.current, next);
-      this.applyAdmission(admission);
-      this.current = { ...this.current, admission: next.admission };
-      this.status = { generation: this.status.generation + 1, problems: [], restartNeeded };
-      this.log.info({ generation: this.status.generation, restartNeeded }, 'configuration reloaded');
+      const next = loadConfig(this.source.configFile, this.source.overrides);
+      // Also those of a configuration that is refused: one of them may be what is put right next.
+      this.files?.follow(admissionFiles(next.admission, this.baseDir));
+      const admission = readAdmissionConfig(next.admission, this.baseDir, this.source.configFile);
+      const same = isDeepStrictEqual(next, this.lastTaken) && isDeepStrictEqual(admission, this.admission);
+      if (asked || !same || this.status.problems.length > 0) this.take(next, admission);
     } catch (error) {
       const problems = error instanceof ConfigError ? error.problems : [(error as Error).message];
+      if (!asked && isDeepStrictEqual(problems, this.status.problems)) return;
       this.status = { ...this.status, problems };
       this.log.error(
         { problems, generation: this.status.generation },
         'the new configuration cannot be used; the last good one goes on',
       );
     }
-    return this.status;
   }
 
-  async close(): Promise<void> {
-    await this.watcher?.close();
+  private take(next: Config, admission: AdmissionConfig): void {
+    const restartNeeded = waitingForRestart(this.asWritten, next);
+    const changed = !isDeepStrictEqual(admission, this.admission);
+    if (changed) this.applyAdmission(admission);
+    // Who asks again, or just after the file was noticed, hears of the last change.
+    let { applied } = this.status;
+    if (changed) applied = [LIVE_SECTION];
+    else if (!isDeepStrictEqual(next, this.lastTaken)) applied = [];
+    this.lastTaken = next;
+    this.admission = admission;
+    const { redisUrl } = this.asWritten.admission;
+    this.current = { ...this.current, admission: { ...next.admission, redisUrl } };
+    const generation = this.status.generation + 1;
+    this.status = { generation, problems: [], applied, restartNeeded };
+    if (restartNeeded.length === 0) this.log.info({ generation, applied }, 'configuration reloaded');
+    else
+      this.log.warn({ generation, applied, restartNeeded }, 'configuration reloaded; part of it waits for a restart');
   }
 }
 
-const FIXED_SECTIONS = ['server', 'threads', 'limits', 'models', 'routes', 'cache', 'telemetry', 'dataDir'] as const;
-
-function sectionsChanged(current: Config, next: Config): string[] {
-  return FIXED_SECTIONS.filter((section) => !isDeepStrictEqual(current[section], next[section]));
+/** Every section of the schema but the one that takes effect at once, and of that the settings that do not. */
+function waitingForRestart(inForce: Config, next: Config): string[] {
+  const sections = (Object.keys(configSchema.shape) as (keyof Config)[]).filter(
+    (section) => section !== LIVE_SECTION && !isDeepStrictEqual(inForce[section], next[section]),
+  );
+  const settings = FIXED_ADMISSION.filter((setting) => inForce.admission[setting] !== next.admission[setting]);
+  return [...sections, ...settings.map((setting) => `${LIVE_SECTION}.${setting}`)];
 }

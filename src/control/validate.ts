@@ -1,5 +1,4 @@
 import { dirname, join, resolve } from 'node:path';
-import { validateAdmissionConfig } from '../admission/validate-config.ts';
 import { documentFiles } from '../config/document-files.ts';
 import { ConfigError, loadConfig } from '../config/load.ts';
 import { parseRoutes, readRouteFiles } from '../config/load-routes.ts';
@@ -74,7 +73,7 @@ function validateConfig(file: string | undefined, problems: string[]): Config | 
   }
   const baseDir = file === undefined ? process.cwd() : dirname(resolve(file));
   try {
-    validateAdmissionConfig(readAdmissionConfig(config.admission, baseDir));
+    readAdmissionConfig(config.admission, baseDir, file);
   } catch (error) {
     problems.push(...problemsOf(error, file));
   }

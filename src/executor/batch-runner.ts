@@ -179,6 +179,8 @@ export class BatchRunner {
       // Only a batch of one can be cancelled with its request; batch mates keep the others running.
       const abort = new AbortController();
       options.signal = abort.signal;
+      // A batch is one call: it is part of the first trace that any of its requests belongs to.
+      options.traceparent = items.find((item) => item.traceparent !== undefined)?.traceparent;
       if (items.length === 1) {
         items[0].abort = abort;
         loaded.running.add(items[0]);

@@ -86,12 +86,13 @@ export class ExecutorCore {
     const reader = new FrameReader(frame);
     const now = monotonicMs();
     const parameters = frame.parameters.length > 0 ? new Map(frame.parameters) : undefined;
+    const traces = frame.traces === undefined ? undefined : new Map(frame.traces);
     while (!reader.done) {
       const kind = reader.next();
       const id = reader.next();
       const loaded = this.models.get(reader.next());
       if (kind === CANCEL) this.cancel(loaded, gateway, id);
-      else if (kind === INFER) this.enqueue(loaded, reader, gateway, id, now, parameters?.get(id));
+      else if (kind === INFER) this.enqueue(loaded, reader, gateway, id, now, parameters?.get(id), traces?.get(id));
       else throw new Error(`Unknown entry kind ${kind} in a request frame`);
     }
   }
@@ -118,6 +119,7 @@ export class ExecutorCore {
     id: number,
     now: number,
     parameters: Record<string, string | number | boolean> | undefined,
+    traceparent: string | undefined,
   ): void {
     const rows = reader.next();
     const priority = reader.next();
@@ -149,18 +151,19 @@ export class ExecutorCore {
       inputs,
       outputs,
       parameters,
+      traceparent,
       abort: undefined,
     };
     // The request's own timeout; the queue heeds it where the policy allows the override.
     const timeoutMs = deadline === Number.POSITIVE_INFINITY ? 0 : Math.max(deadline - now, 0.001);
     if (!loaded.queue.enqueue(item, now, timeoutMs)) {
-      const limit = loaded.config.batching.defaultQueuePolicy.maxQueueSize;
+      const { limit, level } = queueLimit(loaded.config.batching, priority);
       this.outbox.error(
         gateway,
         id,
         new SwitchyardError(
           'overloaded',
-          `Exceeds maximum queue size of model '${loaded.config.name}' (${limit}); retry later`,
+          `Exceeds maximum queue size of model '${loaded.config.name}'${level} (${limit} on each executor); retry later`,
           {
             retryAfterMs: 1000,
           },
@@ -280,4 +283,11 @@ export class ExecutorCore {
       this.pump();
     }, delay - 1);
   }
+}
+
+/** The policy that refused a request: its level's own, or the default. */
+function queueLimit(batching: ModelConfig['batching'], priority: number): { limit: number; level: string } {
+  if (batching.priorityLevels === 0) return { limit: batching.defaultQueuePolicy.maxQueueSize, level: '' };
+  const policy = batching.priorityQueuePolicy.get(priority) ?? batching.defaultQueuePolicy;
+  return { limit: policy.maxQueueSize, level: ` at priority level ${priority}` };
 }

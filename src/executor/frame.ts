@@ -13,6 +13,8 @@ export interface Frame {
   texts: string[];
   /** Request parameters, which only decoupled and remote models read: [request id, parameters] pairs. */
   parameters: [number, Record<string, string | number | boolean>][];
+  /** W3C traceparents of requests to other servers: [request id, traceparent] pairs. Absent: none. */
+  traces?: [number, string][];
 }
 
 /** Tensors at least this large travel in their own buffer if they own it. */
@@ -31,6 +33,7 @@ export class FrameWriter {
   private large: ArrayBuffer[] = [];
   private texts: string[] = [];
   private parameters: Frame['parameters'] = [];
+  private traces: [number, string][] | undefined;
   /** Recent frame sizes: the next slab is allocated about as large as the last one was. */
   private typicalSlab = FIRST_SLAB_BYTES;
   private typicalWords = 512;
@@ -57,6 +60,11 @@ export class FrameWriter {
 
   pushParameters(id: number, parameters: Record<string, string | number | boolean>): void {
     this.parameters.push([id, parameters]);
+  }
+
+  pushTrace(id: number, traceparent: string): void {
+    this.traces ??= [];
+    this.traces.push([id, traceparent]);
   }
 
   /**
@@ -149,6 +157,10 @@ export class FrameWriter {
       texts: this.texts,
       parameters: this.parameters,
     };
+    if (this.traces !== undefined) {
+      frame.traces = this.traces;
+      this.traces = undefined;
+    }
     const transfer = [this.meta.buffer as ArrayBuffer, ...buffers];
     this.typicalSlab = nextSize(this.typicalSlab, this.slabBytes, 1024);
     this.typicalWords = nextSize(this.typicalWords, this.words, 64);

@@ -16,6 +16,8 @@ export interface ExecutorItem extends QueueItem {
   /** Bit k set = output k of the signature is wanted; 0 = all. */
   outputs: number;
   parameters: Record<string, string | number | boolean> | undefined;
+  /** Of a request to another server whose caller traces it. */
+  traceparent: string | undefined;
   /** Set while a remote or process backend works on it, so that a cancel reaches it. */
   abort: AbortController | undefined;
 }

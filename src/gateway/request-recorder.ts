@@ -21,9 +21,10 @@ export class RequestRecorder implements RequestMetrics {
   private readonly tenantNames: TenantNames;
   private readonly tracer: RequestTracer;
   private readonly log: Logger;
-  /** The version of the last answer, and whether it runs on a GPU. */
+  /** The version of the last answer, whether it runs on a GPU, and whether outside of the executor threads. */
   private lastVersion: ServingVersion | undefined;
   private lastOnGpu = false;
+  private lastElsewhere = false;
   private lastLogged = Number.NEGATIVE_INFINITY;
   private unlogged = 0;
   /** Wall time less monotonicMs(): a last-inference stamp needs no clock call per request. */
@@ -50,16 +51,16 @@ export class RequestRecorder implements RequestMetrics {
     const bytesOut = byteLength(outputs);
     const time = Math.round(now + this.epochOffset);
     this.block.recordSuccess(version.metricsRow, now - context.receivedAt, timings, bytesIn, bytesOut, time);
-    // A request's share of its batch, by rows. Only the thread pools of this machine count as CPU or GPU time.
-    const busy =
-      timings === undefined || timings.batchSize === 0
-        ? 0
-        : (timings.computeInfer * pending.rows) / timings.batchSize / 1000;
     if (version !== this.lastVersion) {
+      const { isolation, instanceGroups } = version.config;
       this.lastVersion = version;
-      this.lastOnGpu = version.config.instanceGroups.some((group) => group.kind === 'gpu');
+      this.lastOnGpu = instanceGroups.some((group) => group.kind === 'gpu');
+      this.lastElsewhere = isolation === 'process' || instanceGroups.some((group) => group.kind === 'remote');
     }
     const gpu = this.lastOnGpu;
+    // A request's share of its batch, by rows. As for models, waiting for another process or server is no CPU time.
+    const counts = timings !== undefined && timings.batchSize > 0 && (gpu || !this.lastElsewhere);
+    const busy = counts ? (timings.computeInfer * pending.rows) / timings.batchSize / 1000 : 0;
     this.tenants.record(
       this.tenantNames.slotOf(context.tenant),
       true,
@@ -125,10 +126,17 @@ export class RequestRecorder implements RequestMetrics {
       requestId: request.id,
       traceparent: context.traceparent,
       receivedAt: context.receivedAt,
-      queuedAt: 0,
+      queuedAt: queuedAt(timings, context.receivedAt, endedAt),
       endedAt,
       timings,
       error: error?.code,
     });
   }
+}
+
+/** The stages end with the answer: counted back from there, so that no request needs a clock call when it is sent. */
+function queuedAt(timings: Timings | undefined, receivedAt: number, endedAt: number): number {
+  if (timings === undefined) return 0;
+  const { queue, computeInput, computeInfer, computeOutput } = timings;
+  return Math.max(receivedAt, endedAt - queue - computeInput - computeInfer - computeOutput);
 }

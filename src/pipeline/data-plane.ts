@@ -550,7 +550,9 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       const cacheable = pending.cacheKey !== '' && !version.config.decoupled;
       if (cacheable) this.dependencies.cache?.set(pending.cacheKey, outputs);
       this.finish(pending);
-      this.dependencies.metrics.success(pending, outputs, timings, now);
+      this.dependencies.metrics.success(pending, outputs, timings ?? pending.streamed, now);
+    } else {
+      pending.streamed = timings;
     }
     const response: InferResponse = {
       model: version.model,
@@ -634,6 +636,7 @@ function newPending(
     outputs: 0,
     inputBytes: 0,
     cacheKey: '',
+    streamed: undefined,
     retried: false,
     replayable: false,
   };

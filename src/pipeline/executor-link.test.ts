@@ -33,6 +33,7 @@ function pending(): Pending {
     outputs: 0,
     inputBytes: 16,
     cacheKey: '',
+    streamed: undefined,
     retried: false,
     replayable: false,
   };

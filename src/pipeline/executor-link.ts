@@ -12,6 +12,9 @@ const HEAD_START = 16;
 /** Milliseconds per request from which on a fuller batch is worth more than a head start. */
 const SLOW_PACE = 0.1;
 
+/** What may be sent on: the text is the client's. */
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
 /** A gateway thread's side of one executor: collects this tick's requests and sends them as one message. */
 export class ExecutorLink {
   readonly id: number;
@@ -56,6 +59,9 @@ export class ExecutorLink {
       writer.pushTensor(index, inputs[i], !pending.replayable);
     }
     if (request.parameters !== undefined) writer.pushParameters(pending.id, plainParameters(request.parameters));
+    const { traceparent } = pending.context;
+    if (traceparent !== '' && isElsewhere(version) && TRACEPARENT.test(traceparent))
+      writer.pushTrace(pending.id, traceparent);
     this.outstanding++;
     this.inFrame++;
     if (this.inFrame === HEAD_START && this.outstanding === HEAD_START && this.pace < SLOW_PACE) this.flush();
@@ -103,6 +109,11 @@ export class ExecutorLink {
     const { frame, transfer } = this.writer.take();
     this.port.postMessage(frame, transfer);
   }
+}
+
+/** Served by another server, which may go on with the caller's trace. */
+function isElsewhere(version: Pending['version']): boolean {
+  return version.config.instanceGroups.some((group) => group.kind === 'remote');
 }
 
 function effectivePriority(pending: Pending): number {

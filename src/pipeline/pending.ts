@@ -1,4 +1,4 @@
-import type { InferRequest, RequestContext, ResponseObserver, ServingVersion } from './types.ts';
+import type { InferRequest, RequestContext, ResponseObserver, ServingVersion, Timings } from './types.ts';
 
 /** Where a request is. It only moves forward; DONE means that the observer has had its terminal call or was cancelled. */
 export const STATE = { QUEUED: 0, DONE: 1 } as const;
@@ -25,6 +25,8 @@ export interface Pending {
   inputBytes: number;
   /** Where this answer is kept when the model caches. */
   cacheKey: string;
+  /** Of the last response of a stream: what its run has taken. */
+  streamed: Timings | undefined;
   /** Retried once already after its executor was lost. */
   retried: boolean;
   /** The inputs' bytes stay here when it is sent, because it may have to be sent again or another step reads them. */

@@ -114,6 +114,23 @@ export function renderPrometheus(
   return lines.join('\n');
 }
 
+/** What loaded versions hold, in bytes over all their executors. A version may be there twice while it is swapped. */
+export function renderModelMemory(
+  versions: readonly { model: string; version: string; memoryBytes: number }[],
+): string {
+  const bytes = new Map<string, number>();
+  for (const { model, version, memoryBytes } of versions) {
+    const labels = `model="${escapeLabel(model)}",version="${escapeLabel(version)}"`;
+    bytes.set(labels, (bytes.get(labels) ?? 0) + memoryBytes);
+  }
+  const name = 'switchyard_model_memory_bytes';
+  const lines: string[] = [];
+  head(lines, name, 'Memory that a loaded version holds, over all executors', 'gauge');
+  for (const [labels, value] of bytes) lines.push(`${name}{${labels}} ${value}`);
+  lines.push('');
+  return lines.join('\n');
+}
+
 interface Row {
   labels: string;
   sums: Float64Array;

@@ -139,7 +139,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
   new Float64Array(chunk)[Column.cpuSeconds] = 0.5;
   const figures = new Float64Array(TENANT_COLUMNS);
   figures[TenantColumn.requests] = 4;
-  const reload = { generation: 1, problems: [] as string[], restartNeeded: [] as string[] };
+  const reload = { generation: 1, problems: [] as string[], applied: [] as string[], restartNeeded: [] as string[] };
   const pipelineRun = {
     id: '0123456789abcdef',
     pipeline: 'digits',

@@ -4,21 +4,26 @@ import type { AdminServices } from '../services.ts';
 
 const STATUS = {
   type: 'object',
-  required: ['generation', 'problems', 'restart_needed'],
+  required: ['generation', 'problems', 'applied', 'restart_needed'],
   properties: {
     generation: { type: 'integer', description: 'Configurations taken into use so far' },
     problems: { type: 'array', items: { type: 'string' }, description: 'Of the last attempt; empty: it was taken' },
+    applied: {
+      type: 'array',
+      items: { type: 'string' },
+      description: 'Sections that the last change brought into force',
+    },
     restart_needed: {
       type: 'array',
       items: { type: 'string' },
-      description: 'Changed sections that wait for a restart',
+      description: 'Sections and settings that differ from what is in force, and wait for a restart',
     },
   },
 };
 
 function status(reloader: AdminServices['reloader']): object {
-  const { generation, problems, restartNeeded } = reloader.status;
-  return { generation, problems, restart_needed: restartNeeded };
+  const { generation, problems, applied, restartNeeded } = reloader.status;
+  return { generation, problems, applied, restart_needed: restartNeeded };
 }
 
 export const configRoutes: readonly AdminRoute[] = [
@@ -45,7 +50,8 @@ export const configRoutes: readonly AdminRoute[] = [
     path: '/api/v1/config/reload',
     role: 'operator',
     operationId: 'reloadConfig',
-    summary: 'Read the configuration again: all of it is taken, or none and the problems are listed with 400',
+    summary:
+      'Read the configuration again: all of it is accepted, or none and the problems are listed with 400. The answer says what is in force and what waits for a restart',
     response: STATUS,
     errors: ['failed_precondition'],
     handle: ({ services }) => {

@@ -31,7 +31,12 @@ export class ReplicaChannels {
    * @param timeoutMs until the call fails with deadline_exceeded
    * @throws SwitchyardError
    */
-  unary(path: string, request: Buffer, timeoutMs: number, signal?: AbortSignal): Promise<Buffer> {
+  unary(
+    path: string,
+    request: Buffer,
+    timeoutMs: number,
+    { signal, traceparent }: { signal?: AbortSignal; traceparent?: string } = {},
+  ): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) {
         reject(cancelled());
@@ -44,19 +49,28 @@ export class ReplicaChannels {
         if (error !== null) reject(fromStatus(error.code, error.details));
         else resolve(response!);
       };
-      const call = this.#client().makeUnaryRequest(path, identity, identity, request, this.#metadata, options, done);
+      const metadata = this.#metadataOf(traceparent);
+      const call = this.#client().makeUnaryRequest(path, identity, identity, request, metadata, options, done);
       signal?.addEventListener('abort', abort, { once: true });
     });
   }
 
   /** A bidirectional stream; the caller writes, ends and reads it. Its errors are gRPC's own. */
-  duplex(path: string, timeoutMs: number): ClientDuplexStream<Buffer, Buffer> {
+  duplex(path: string, timeoutMs: number, traceparent?: string): ClientDuplexStream<Buffer, Buffer> {
     const options = { deadline: Date.now() + timeoutMs };
-    return this.#client().makeBidiStreamRequest(path, identity, identity, this.#metadata, options);
+    return this.#client().makeBidiStreamRequest(path, identity, identity, this.#metadataOf(traceparent), options);
   }
 
   close(): void {
     for (const client of this.#clients) client.close();
+  }
+
+  /** One for all calls that nobody traces. */
+  #metadataOf(traceparent: string | undefined): Metadata {
+    if (traceparent === undefined) return this.#metadata;
+    const metadata = new Metadata();
+    metadata.set('traceparent', traceparent);
+    return metadata;
   }
 
   #client(): Client {

@@ -65,7 +65,7 @@ class TfModel implements BackendModel {
     const request = encodePredict(this.#target, inputs, options.outputs);
     return this.#replicas.caller.call(options.deadline, options.signal, async (replica, timeoutMs) => {
       const channels = this.#replicas.channels(replica);
-      return decodePredict(await channels.unary(PREDICT, request, timeoutMs, options.signal));
+      return decodePredict(await channels.unary(PREDICT, request, timeoutMs, options));
     });
   }
 

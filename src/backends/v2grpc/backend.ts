@@ -55,7 +55,7 @@ class V2Model implements BackendModel {
     const request = encodeInferRequest(model, version, inputs, options.outputs, options.parameters);
     return this.#replicas.caller.call(options.deadline, options.signal, async (replica, timeoutMs) => {
       const channels = this.#replicas.channels(replica);
-      return decodeInferResponse(await channels.unary(MODEL_INFER, request, timeoutMs, options.signal)).outputs;
+      return decodeInferResponse(await channels.unary(MODEL_INFER, request, timeoutMs, options)).outputs;
     });
   }
 
@@ -67,7 +67,7 @@ class V2Model implements BackendModel {
     const parameters = { ...options.parameters, triton_enable_empty_final_response: true };
     const request = encodeInferRequest(model, version, inputs, options.outputs, parameters);
     const replica = set.pick();
-    const call = this.#replicas.channels(replica).duplex(MODEL_STREAM_INFER, timeoutMs);
+    const call = this.#replicas.channels(replica).duplex(MODEL_STREAM_INFER, timeoutMs, options.traceparent);
     const abort = () => call.cancel();
     options.signal?.addEventListener('abort', abort, { once: true });
     if (options.signal?.aborted) abort();

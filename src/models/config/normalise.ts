@@ -17,7 +17,7 @@ export interface NormaliseContext {
   labels: Readonly<Record<string, string[]>>;
   /** Resolves a file name of model_warmup to where its bytes are. */
   warmupFile: (name: string) => string;
-  /** GPUs of this machine; KIND_AUTO takes them when there are any. */
+  /** GPUs that ONNX models can run on here; KIND_AUTO takes them when there are any. */
   gpus: number;
   defaultIsolation: 'thread' | 'process';
 }
@@ -148,10 +148,12 @@ function instanceGroups(raw: RawModel, backend: string, gpus: number): InstanceG
     if (groups.length > 0) throw invalidArgument('instance_group has no meaning for an ensemble; leave it out');
     return [];
   }
+  const providers = raw.parameters?.execution_providers?.string_value ?? '';
+  const mayUseGpu = backend === 'onnxruntime' && (providers === '' || /cuda|tensorrt/i.test(providers));
   const kindOf = (kind: string, given: number[]): InstanceGroup['kind'] => {
     if (isRemote(backend)) return 'remote';
     if (kind === 'KIND_GPU') return 'gpu';
-    return kind === 'KIND_AUTO' && (gpus > 0 || given.length > 0) ? 'gpu' : 'cpu';
+    return kind === 'KIND_AUTO' && ((gpus > 0 && mayUseGpu) || given.length > 0) ? 'gpu' : 'cpu';
   };
   if (groups.length === 0) return [{ kind: kindOf('KIND_AUTO', []), count: 0, gpus: [] }];
   return groups.map((group, i) => {

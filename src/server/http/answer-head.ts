@@ -214,6 +214,13 @@ export function servedLines(served: Served | undefined): string {
   return id + variant + version + anomalies;
 }
 
+/** The line of stage times for heads that are texts; '' for answers that ran no batch. */
+export function timingLine(timings: Timings | undefined): string {
+  if (timings === undefined) return '';
+  const line = threadHead.cutTo(0).serverTiming(timings).view();
+  return Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString('latin1');
+}
+
 /** A head in bytes as `HttpExchange.respond` takes it. */
 export function splitHead(head: Uint8Array): { status: number; headers: string } {
   const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString('latin1');

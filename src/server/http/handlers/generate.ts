@@ -38,9 +38,10 @@ export class GenerateCall extends InferenceCall {
       this.partial ??= response;
       return;
     }
-    const body = encodeGenerateResponse(this.partial ?? response);
+    const whole = this.partial ?? response;
+    const body = encodeGenerateResponse(whole);
     this.finish();
-    this.exchange.respond(200, JSON_HEADERS + servedLines(this.served), body);
+    this.exchange.respond(200, JSON_HEADERS + this.answerLines(whole), body);
   }
 }
 

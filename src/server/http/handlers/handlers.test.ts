@@ -485,6 +485,19 @@ for (const library of ['uws', 'node'] as const) {
       assert.equal((await call('POST', '/v2/logging', '[1]')).status, 400);
     });
 
+    it('says what an answer has cost, whatever the protocol', async () => {
+      const asks: [path: string, body: string][] = [
+        ['/v2/models/echo/infer', '{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}'],
+        ['/v2/models/echo/generate', '{"x":[1,2,3,4]}'],
+        ['/v1/models/echo:predict', '{"instances":[[1,2,3,4]]}'],
+      ];
+      for (const [path, body] of asks) {
+        const { status, headers, bytes } = await call('POST', path, body);
+        assert.equal(status, 200, bytes.toString());
+        assert.match(headers.get('server-timing') ?? '', /^queue;dur=0\.250, .*compute_infer;dur=1\.500, .*"4"$/, path);
+      }
+    });
+
     it('loads a model that is not in memory for whoever asks what it takes', async () => {
       const asleep = { name: 'sleeping', versions: [], index: [], onDemand: true };
       const questions = [

@@ -11,6 +11,7 @@ import type {
 } from '../../../pipeline/types.ts';
 import { monotonicMs } from '../../../shared/clock.ts';
 import { invalidArgument, SwitchyardError, toSwitchyardError } from '../../../shared/errors.ts';
+import { servedLines, timingLine } from '../answer-head.ts';
 import { decompress, type Encoding, requestEncoding } from '../compression.ts';
 import { parseLength } from '../head.ts';
 import type { HttpExchange, RequestHead, RequestListener } from '../socket.ts';
@@ -211,6 +212,11 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
   /** Who answered, where a route decided. */
   protected get served(): Served | undefined {
     return this.context?.served;
+  }
+
+  /** What a head that is a text says of an answer: who gave it, and how long each stage took. */
+  protected answerLines(response: InferResponse): string {
+    return servedLines(this.served) + (this.gateway.settings.serverTiming ? timingLine(response.timings) : '');
   }
 
   onResponse(response: InferResponse, final: boolean): void {

@@ -10,7 +10,6 @@ import {
   modelStatusBody,
 } from '../../../protocol/tfserving/rest.ts';
 import { SwitchyardError } from '../../../shared/errors.ts';
-import { servedLines } from '../answer-head.ts';
 import type { HttpExchange, RequestHead } from '../socket.ts';
 import { JSON_HEADERS } from '../status.ts';
 import { InferenceCall } from './inference-call.ts';
@@ -51,7 +50,7 @@ export class TfServingCall extends InferenceCall {
     }
     const body = this.encode(response);
     this.finish();
-    this.exchange.respond(200, JSON_HEADERS + servedLines(this.served), body);
+    this.exchange.respond(200, JSON_HEADERS + this.answerLines(response), body);
   }
 
   private encode(response: InferResponse): Uint8Array {

@@ -1,6 +1,6 @@
 // A libFuzzer target for the gRPC server of native/src but its sockets and its binding:  .ci/fuzz.sh SECONDS
-// The first byte of an input chooses what is done with the rest: a message for the decoder, bytes of a client on a
-// connection, whose calls are answered, written to, reset and left alone as further bytes say, or a script for TLS.
+// The first byte of an input chooses what is done with the rest: a message for the decoder, or bytes of a client on a
+// connection, whose calls are answered, written to, reset and left alone as further bytes say.
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -9,8 +9,6 @@
 #include "grpc_connection.h"
 #include "grpc_message.h"
 #include "types.h"
-
-void fuzzTls(const uint8_t* data, size_t size);
 
 namespace {
 
@@ -183,8 +181,7 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
-  if (data[0] < 0x50) decode(data + 1, size - 1);
-  else if (data[0] < 0x60) fuzzTls(data, size);
+  if (data[0] < 0x60) decode(data + 1, size - 1);
   else converse(data + 1, size - 1, data[0]);
   return 0;
 }

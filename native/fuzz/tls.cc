@@ -1,5 +1,6 @@
-// What native/fuzz/grpc.cc does with TLS: a real client of OpenSSL's talks to a session, and the input says what is written,
-// closed, cut into pieces, damaged on the way, or replaced by bytes of the input's own.
+// A libFuzzer target for TLS of the gRPC server:  .ci/fuzz.sh SECONDS
+// A real client of OpenSSL's talks to a session, and the input says what is written, closed, cut into pieces, damaged on the
+// way, or replaced by bytes of the input's own.
 #include "grpc_tls.h"
 
 #include <openssl/bio.h>
@@ -75,8 +76,8 @@ struct Client {
 
 }  // namespace
 
-void fuzzTls(const uint8_t* data, size_t size) {
-  if (size < 1) return;
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size < 1) return 0;
   TlsSession session(serverContext());
   Client client(data[0]);
   std::string sent;
@@ -149,4 +150,5 @@ void fuzzTls(const uint8_t* data, size_t size) {
   // Bytes of the input's own may happen to be records only before there are keys.
   require(sent.compare(0, received.size(), received) == 0);
   if (session.open() && !damaged) require(received == sent && session.certificateName() == "alice");
+  return 0;
 }

@@ -18,11 +18,13 @@ export function addRegistry(program: Command, output: Output): void {
     .argument('<model>')
     .argument('<alias>')
     .action((model: string, alias: string, flags: AdminFlags) => history(model, alias, flags, output));
-  verb('served', 'what an alias meant at a time, and why')
+  verb('served', 'what an alias, or every alias of a model, meant at a time, and why')
     .argument('<model>')
-    .argument('<alias>')
+    .argument('[alias]', 'default: all that pointed to a version')
     .option('--at <time>', 'such as 2026-01-31T12:00:00Z (default: now)')
-    .action((model: string, alias: string, flags: AdminFlags & { at?: string }) => served(model, alias, flags, output));
+    .action((model: string, alias: string | undefined, flags: AdminFlags & { at?: string }) =>
+      alias === undefined ? allServed(model, flags, output) : served(model, alias, flags, output),
+    );
   verb('lineage', 'where a version comes from and what became of it, as JSON')
     .argument('<model>')
     .argument('<version>')
@@ -107,14 +109,33 @@ async function history(model: string, alias: string, flags: AdminFlags, output: 
     output.out(JSON.stringify({ moves }, undefined, 2));
     return;
   }
-  const rows = moves.map(({ at, version, previous, actor, reason }) => [
+  const rows = moves.map(({ at, name, version, previous, actor, reason }) => [
     time(at),
+    name,
     version ?? NO_VERSION,
     previous ?? NO_VERSION,
     actor,
     reason,
   ]);
-  output.out(formatTable(['time', 'version', 'before', 'actor', 'reason'], rows));
+  output.out(formatTable(['time', 'model', 'version', 'before', 'actor', 'reason'], rows));
+}
+
+async function allServed(model: string, flags: AdminFlags & { at?: string }, output: Output): Promise<void> {
+  const answer = await (await connect(flags)).allServed(model, flags.at ?? '');
+  if (flags.output === 'json') {
+    output.out(JSON.stringify(answer, undefined, 2));
+    return;
+  }
+  const rows = answer.aliases.map(({ alias, version, since, until, actor, reason, gateways }) => [
+    alias,
+    version ?? NO_VERSION,
+    time(since),
+    until === null ? 'now' : time(until),
+    actor,
+    reason,
+    gateways.map(({ gateway_id }) => gateway_id).join(', '),
+  ]);
+  output.out(formatTable(['alias', 'version', 'from', 'to', 'decided by', 'reason', 'served by'], rows));
 }
 
 async function served(

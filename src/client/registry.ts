@@ -21,6 +21,8 @@ export interface GatewayRow {
 }
 
 export interface MoveRow {
+  /** Of the model at the time of the move. */
+  name: string;
   version: string | null;
   previous: string | null;
   at: number;
@@ -29,6 +31,7 @@ export interface MoveRow {
 }
 
 export interface Served {
+  alias: string;
   version: string | null;
   since: number;
   until: number | null;
@@ -72,6 +75,12 @@ export class RegistryApi {
   served(model: string, alias: string, at: string): Promise<Served> {
     const query = at === '' ? '' : `?at=${encodeURIComponent(at)}`;
     return this.call('GET', `${aliasPath(model, alias)}/served${query}`);
+  }
+
+  /** As `served`, for every alias that pointed to a version then. */
+  async allServed(model: string, at: string): Promise<{ at: number; aliases: Served[] }> {
+    const query = at === '' ? '' : `?at=${encodeURIComponent(at)}`;
+    return this.call('GET', `models/${encodeURIComponent(model)}/served${query}`);
   }
 
   lineage(model: string, version: string): Promise<object> {

@@ -14,6 +14,7 @@ import { monitors } from './migrations/0011-monitors.ts';
 import { jobDocuments } from './migrations/0012-job-documents.ts';
 import { versionTraffic } from './migrations/0013-version-traffic.ts';
 import { monitorAlerts } from './migrations/0016-monitor-alerts.ts';
+import { leftModelNames } from './migrations/0018-left-model-names.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -65,6 +66,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0012-job-documents': jobDocuments,
   '0013-version-traffic': versionTraffic,
   '0016-monitor-alerts': monitorAlerts,
+  '0018-left-model-names': leftModelNames,
 };
 
 function migration(statements: string[]): Migration {

@@ -6,7 +6,7 @@ import { type Caller, jsonRoute, type RestRoute } from '../rest/route.ts';
 import { type AliasWish, moveAlias, versionByAlias } from './aliases.ts';
 import type { ModelsContext } from './context.ts';
 import { findModel } from './find.ts';
-import { movesOf, servedAt, timeOf, withoutKey } from './history.ts';
+import { allServedAt, movesOf, servedAt, timeOf, withoutKey } from './history.ts';
 import { versionNumber } from './names.ts';
 import { keyBefore, keyPage, pageFields } from './pages.ts';
 import { isPromptModel } from './registered-models.ts';
@@ -144,6 +144,17 @@ export function aliasRoutes(context: ModelsContext): RestRoute[] {
       request: z.object({ ...which, at: text }),
       handle: ({ name, alias, at }) =>
         database.read((db) => servedAt(db, name, alias, at ? timeOf(at, 'at') : context.now())),
+    }),
+    jsonRoute({
+      method: 'GET',
+      path: '/api/v1/registry/models/{name}/served',
+      operationId: 'registryAllServedAt',
+      summary: 'As the same of one alias, for every alias that pointed to a version then',
+      request: z.object({ name: required, at: text }),
+      handle: async ({ name, at: given }) => {
+        const at = given ? timeOf(given, 'at') : context.now();
+        return { name, at, aliases: await database.read((db) => allServedAt(db, name, at)) };
+      },
     }),
   ];
 }

@@ -12,23 +12,51 @@ export function timeOf(text: string, parameter: string): number {
   );
 }
 
-/** The number a model has, or had when it still was. Throws RESOURCE_DOES_NOT_EXIST. */
-export async function modelKeyOf(db: Db, name: string): Promise<number> {
+/**
+ * The numbers of the model that has a name, and of those that had it before. Throws RESOURCE_DOES_NOT_EXIST.
+ */
+export async function modelKeysOf(db: Db, name: string): Promise<number[]> {
+  const { living } = await historyOf(db, name);
+  const earlier = await db.selectFrom('alias_moves').select('model_key').distinct().where('name', '=', name).execute();
+  return [...new Set([...(living === undefined ? [] : [living]), ...earlier.map((row) => row.model_key)])];
+}
+
+/**
+ * The moves that a name's history consists of: those made under the name, whichever model had it, and before the first of
+ * them those of the model that has it now. Throws RESOURCE_DOES_NOT_EXIST for a name that no model has or had.
+ */
+async function historyOf(db: Db, name: string) {
   checkModelName(name);
-  const found =
-    (await db.selectFrom('registered_models').select('model_key').where('name', '=', name).executeTakeFirst()) ??
-    (await db
-      .selectFrom('alias_moves')
-      .select('model_key')
-      .where('name', '=', name)
-      .orderBy('move_key', 'desc')
-      .executeTakeFirst());
-  if (found === undefined) throw doesNotExist(`Registered Model with name=${name} not found`);
-  return found.model_key;
+  const model = await db
+    .selectFrom('registered_models')
+    .select('model_key')
+    .where('name', '=', name)
+    .executeTakeFirst();
+  const { first } = await db
+    .selectFrom('alias_moves')
+    .select(({ fn }) => fn.min('move_key').as('first'))
+    .where('name', '=', name)
+    .executeTakeFirstOrThrow();
+  // The database answers null when there is none.
+  const begin = first as number | null;
+  const living = model?.model_key;
+  if (living === undefined && begin === null) throw doesNotExist(`Registered Model with name=${name} not found`);
+  const moves = db.selectFrom('alias_moves').where((is) => {
+    const underName = is('name', '=', name);
+    if (living === undefined) return underName;
+    const earlier = is.and([
+      is('model_key', '=', living),
+      is('move_key', '<', begin === null ? Number.MAX_SAFE_INTEGER : Number(begin)),
+    ]);
+    return is.or([underName, earlier]);
+  });
+  return { living, moves };
 }
 
 export interface MoveRow extends Decision {
   move_key: number;
+  /** Of the model at the time of the move. */
+  name: string;
   version: number | null;
   previous: number | null;
 }
@@ -36,11 +64,9 @@ export interface MoveRow extends Decision {
 /** An alias's moves, newest first. */
 export async function movesOf(db: Db, name: string, alias: string, before: number, limit: number): Promise<MoveRow[]> {
   checkAlias(alias);
-  const key = await modelKeyOf(db, name);
-  return db
-    .selectFrom('alias_moves')
-    .select(['move_key', 'version', 'previous', 'at', 'actor', 'reason'])
-    .where('model_key', '=', key)
+  const { moves } = await historyOf(db, name);
+  return moves
+    .select(['move_key', 'name', 'version', 'previous', 'at', 'actor', 'reason'])
     .where('alias', '=', alias)
     .where('move_key', '<', before)
     .orderBy('move_key', 'desc')
@@ -69,13 +95,13 @@ export interface ServedAnswer {
 /** What an alias meant at a time, who had decided it, on what grounds, and where it was served. */
 export async function servedAt(db: Db, name: string, alias: string, at: number): Promise<ServedAnswer> {
   checkAlias(alias);
-  const key = await modelKeyOf(db, name);
-  const moves = db.selectFrom('alias_moves').selectAll().where('model_key', '=', key).where('alias', '=', alias);
-  const move = await moves.where('at', '<=', at).orderBy('move_key', 'desc').limit(1).executeTakeFirst();
+  const { moves } = await historyOf(db, name);
+  const ofAlias = moves.selectAll().where('alias', '=', alias);
+  const move = await ofAlias.where('at', '<=', at).orderBy('move_key', 'desc').limit(1).executeTakeFirst();
   if (move === undefined)
     throw doesNotExist(`Alias ${alias} of ${name} did not exist yet at ${new Date(at).toISOString()}`);
-  const next = await moves.where('move_key', '>', move.move_key).orderBy('move_key').limit(1).executeTakeFirst();
-  const version = move.version === null ? undefined : { model_key: key, version: move.version };
+  const next = await ofAlias.where('move_key', '>', move.move_key).orderBy('move_key').limit(1).executeTakeFirst();
+  const version = move.version === null ? undefined : { model_key: move.model_key, version: move.version };
   return {
     name,
     alias,
@@ -92,6 +118,15 @@ export async function servedAt(db: Db, name: string, alias: string, at: number):
       version === undefined ? [] : (await evidenceOf(db, version)).filter((row) => row.at <= at).map(withoutKey),
     gateways: version === undefined ? [] : await gatewaysAt(db, version, at),
   };
+}
+
+/** As servedAt, of every alias that pointed to a version then, by alias. */
+export async function allServedAt(db: Db, name: string, at: number): Promise<ServedAnswer[]> {
+  const { moves } = await historyOf(db, name);
+  const aliases = await moves.select('alias').distinct().where('at', '<=', at).orderBy('alias').execute();
+  const answers: ServedAnswer[] = [];
+  for (const { alias } of aliases) answers.push(await servedAt(db, name, alias, at));
+  return answers.filter(({ version }) => version !== null);
 }
 
 export function withoutKey<T extends object>(

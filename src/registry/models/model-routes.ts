@@ -61,9 +61,9 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       operationId: 'mlflowRenameRegisteredModel',
       summary: 'Rename a registered model; its versions, aliases and history go along',
       request: z.object({ ...named, new_name: required }),
-      handle: ({ name, new_name }) =>
+      handle: ({ name, new_name }, { actor }) =>
         commit(context, async (db, now) => {
-          const [registered_model] = await showModels(db, [await renameModel(db, now, name, new_name)]);
+          const [registered_model] = await showModels(db, [await renameModel(db, now, name, new_name, actor)]);
           return { registered_model };
         }),
     }),

@@ -21,10 +21,44 @@ export async function createModel(
     .executeTakeFirst();
   if (row === undefined) throw alreadyExists(`Registered Model (name=${name}) already exists.`);
   for (const tag of tags) await setModelTag(db, row.model_key, tag);
-  return row;
+  return { ...row, next_version: await goOnWithNumbers(db, row) };
 }
 
-export async function renameModel(db: Db, now: number, name: string, newName: string): Promise<ModelRow> {
+/**
+ * Numbers of versions go on where another model left off that had the name: what somebody wrote down as "version 3" of a
+ * name is never other bytes.
+ */
+async function goOnWithNumbers(db: Db, { model_key, name, next_version }: ModelRow): Promise<number> {
+  const left = await db
+    .selectFrom('left_model_names')
+    .select('next_version')
+    .where('name', '=', name)
+    .executeTakeFirst();
+  if (left === undefined || left.next_version <= next_version) return next_version;
+  await db
+    .updateTable('registered_models')
+    .set({ next_version: left.next_version })
+    .where('model_key', '=', model_key)
+    .execute();
+  return left.next_version;
+}
+
+async function leaveName(db: Db, { name, next_version }: ModelRow): Promise<void> {
+  await db
+    .insertInto('left_model_names')
+    .values({ name, next_version })
+    .onConflict((conflict) => conflict.column('name').doUpdateSet({ next_version }))
+    .execute();
+}
+
+/** Renames a model. The history of both names says so for every alias. */
+export async function renameModel(
+  db: Db,
+  now: number,
+  name: string,
+  newName: string,
+  actor: string,
+): Promise<ModelRow> {
   checkModelName(newName, 'new_name');
   const row = await lockModel(db, name, now);
   if (newName === name) return row;
@@ -34,8 +68,22 @@ export async function renameModel(db: Db, now: number, name: string, newName: st
     .where('name', '=', newName)
     .executeTakeFirst();
   if (taken !== undefined) throw alreadyExists(`Registered Model (name=${newName}) already exists.`);
-  await db.updateTable('registered_models').set({ name: newName }).where('model_key', '=', row.model_key).execute();
-  return { ...row, name: newName };
+  const aliases = await db.selectFrom('model_aliases').selectAll().where('model_key', '=', row.model_key).execute();
+  const { model_key } = row;
+  const moved = (
+    under: string,
+    reason: string,
+    to: (version: number) => { version: number | null; previous: number | null },
+  ) => aliases.map(({ alias, version }) => ({ model_key, name: under, alias, ...to(version), at: now, actor, reason }));
+  const moves = [
+    ...moved(name, `the model was renamed to "${newName}"`, (version) => ({ version: null, previous: version })),
+    ...moved(newName, `the model was renamed from "${name}"`, (version) => ({ version, previous: null })),
+  ];
+  for (const move of moves) await db.insertInto('alias_moves').values(move).execute();
+  await leaveName(db, row);
+  await db.updateTable('registered_models').set({ name: newName }).where('model_key', '=', model_key).execute();
+  const renamed = { ...row, name: newName };
+  return { ...renamed, next_version: await goOnWithNumbers(db, renamed) };
 }
 
 export async function describeModel(db: Db, now: number, name: string, description: string): Promise<ModelRow> {
@@ -64,6 +112,7 @@ export async function deleteModel(db: Db, now: number, name: string, actor: stri
       })
       .execute();
   }
+  await leaveName(db, row);
   for (const table of [
     'model_aliases',
     'model_version_files',

@@ -137,7 +137,7 @@ export interface ServedRow {
 /** What a gateway serves (`now`), or has served, newest first. */
 export async function servedBy(
   db: Db,
-  filter: { gatewayId?: string; modelKey?: number; now: boolean; before?: number; limit: number },
+  filter: { gatewayId?: string; modelKeys?: readonly number[]; now: boolean; before?: number; limit: number },
 ): Promise<(ServedRow & { row_key: number; gateway_id: string })[]> {
   let query = db
     .selectFrom('gateway_models as g')
@@ -147,7 +147,7 @@ export async function servedBy(
     .orderBy('g.row_key', 'desc')
     .limit(filter.limit);
   if (filter.gatewayId !== undefined) query = query.where('g.gateway_id', '=', filter.gatewayId);
-  if (filter.modelKey !== undefined) query = query.where('g.model_key', '=', filter.modelKey);
+  if (filter.modelKeys !== undefined) query = query.where('g.model_key', 'in', filter.modelKeys);
   if (filter.now) query = query.where('g.until', 'is', null);
   if (filter.before !== undefined) query = query.where('g.row_key', '<', filter.before);
   const rows = await query.execute();

@@ -1,6 +1,6 @@
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
-import { modelKeyOf } from '../models/history.ts';
+import { modelKeysOf } from '../models/history.ts';
 import { keyBefore, keyPage, pageFields } from '../models/pages.ts';
 import { int64, required } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute, type StreamCall } from '../rest/route.ts';
@@ -150,8 +150,8 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
       handle: async ({ name, limit, page_token }) => {
         await database.write((db) => endSilent(db, now()));
         return database.read(async (db) => {
-          const modelKey = await modelKeyOf(db, name);
-          const found = await servedBy(db, { modelKey, now: false, before: keyBefore(page_token), limit: limit + 1 });
+          const modelKeys = await modelKeysOf(db, name);
+          const found = await servedBy(db, { modelKeys, now: false, before: keyBefore(page_token), limit: limit + 1 });
           const { rows, next } = keyPage(found, limit, (row) => row.row_key);
           return { gateways: rows.map(({ row_key: _, ...row }) => row), ...next };
         });

@@ -19,6 +19,12 @@ export interface ModelTables {
     /** Of the next version: numbers are never given twice, also after deletions. */
     next_version: number;
   };
+  /** See migrations/0018-left-model-names.ts. */
+  left_model_names: {
+    name: string;
+    /** Of a model that gets the name. */
+    next_version: number;
+  };
   registered_model_tags: Keyed & { model_key: number };
   model_versions: {
     model_key: number;

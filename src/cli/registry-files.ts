@@ -16,6 +16,10 @@ export function addRegistryFiles(program: Command, output: Output): void {
       ),
     )
     .action((flags: AdminFlags & { dryRun?: boolean; grace?: number }) => collect(flags, output));
+  withAdmin(registry.command('upload').description('store a file as an artifact; goes on after a broken connection'))
+    .argument('<file>')
+    .argument('<path>', 'such as <experiment>/<run>/artifacts/model.onnx')
+    .action((file: string, path: string, flags: AdminFlags) => uploadOne(file, path, flags, output));
   withAdmin(registry.command('export').description('write a model version as an OCI image layout (CNCF ModelPack)'))
     .argument('<model>')
     .argument('<version>')
@@ -48,6 +52,13 @@ async function collect(flags: AdminFlags & { dryRun?: boolean; grace?: number },
   output.out(
     `${verb} ${done.artifacts} artifacts, ${done.blobs} blobs (${done.bytes} bytes), ${done.uploads} uploads, ${done.staged} left-overs`,
   );
+}
+
+async function uploadOne(file: string, path: string, flags: AdminFlags, output: Output): Promise<void> {
+  const { uploadFile } = await import('../exchange/upload-file.ts');
+  const done = await uploadFile(await connect(flags), file, path);
+  if (flags.output === 'json') output.out(JSON.stringify(done, undefined, 2));
+  else output.out(`${done.path}: ${done.bytes} bytes, ${done.digest}`);
 }
 
 async function exportOne(

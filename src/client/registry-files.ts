@@ -26,9 +26,12 @@ export interface CollectedRow {
 /** Bytes of an upload from an offset on. */
 export type BytesFrom = (offset: number) => AsyncIterable<Uint8Array>;
 
-const TRIES = 5;
+/** So often in a row a call may fail without an upload coming further: a server has half a minute to come back. */
+const TRIES = 10;
+const LONGEST_WAIT_MS = 5000;
 const MLFLOW = '/api/2.0/mlflow';
 const OWN = '/api/v1/registry';
+const ARTIFACTS = '/api/2.0/mlflow-artifacts/artifacts';
 
 /** The registry's part of the admin API. Every call rejects with ClientError. */
 export class RegistryFiles {
@@ -38,8 +41,11 @@ export class RegistryFiles {
     this.options = options;
   }
 
-  /** Base64 of the canonical manifest of a version. */
-  versionManifest(name: string, version: string): Promise<{ digest: string; manifest: string }> {
+  /** Base64 of the canonical manifest of a version, and its signatures if there are any. */
+  versionManifest(
+    name: string,
+    version: string,
+  ): Promise<{ digest: string; manifest: string; signed?: { signatures: { keyid: string; sig: string }[] } }> {
     return this.call(
       'GET',
       `${OWN}/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}/manifest`,
@@ -71,7 +77,7 @@ export class RegistryFiles {
 
   async removeArtifacts(path: string): Promise<void> {
     const encoded = path.split('/').map(encodeURIComponent).join('/');
-    await this.call('DELETE', `/api/2.0/mlflow-artifacts/artifacts/${encoded}`);
+    await this.call('DELETE', `${ARTIFACTS}/${encoded}`);
   }
 
   collect(dryRun: boolean, graceSeconds?: number): Promise<CollectedRow> {
@@ -85,24 +91,73 @@ export class RegistryFiles {
     yield* response.body;
   }
 
-  /** Uploads one artifact; what came is not sent again after a broken connection. */
+  /**
+   * Uploads one artifact; what came is not sent again after a broken connection, nor after a restart of the server.
+   */
   async upload(
     file: { path: string; size: number; digest: string; media_type: string },
     bytes: BytesFrom,
   ): Promise<void> {
-    const { upload_id } = await this.call<UploadState>('POST', `${OWN}/uploads`, file);
+    const patience = new Patience();
+    const { upload_id } = await patience.with(() => this.call<UploadState>('POST', `${OWN}/uploads`, file));
     const path = `${OWN}/uploads/${upload_id}`;
+    try {
+      await this.sendAll(path, file, bytes, patience);
+    } catch (error) {
+      await this.abort(path);
+      throw error;
+    }
+  }
+
+  private async sendAll(
+    path: string,
+    file: { path: string; digest: string },
+    bytes: BytesFrom,
+    patience: Patience,
+  ): Promise<void> {
     let offset = 0;
-    for (let attempt = 1; ; attempt++) {
+    for (let first = true; ; first = false) {
+      if (!first) {
+        const reached = await patience.with(() => this.reached(path, file));
+        if (reached === undefined) return;
+        if (reached > offset) patience.restore();
+        offset = reached;
+      }
       try {
         await this.raw('PATCH', path, bytes(offset), { 'upload-offset': String(offset) });
         return;
       } catch (error) {
-        const broken = error instanceof ClientError && (error.status === 0 || error.status === 409);
-        if (!broken || attempt === TRIES) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 100 * 2 ** attempt));
-        ({ offset } = await this.call<UploadState>('GET', path));
+        await patience.after(error);
       }
+    }
+  }
+
+  /** Leaves nothing of an upload that failed for good; a server that is away expires it by itself. */
+  private async abort(path: string): Promise<void> {
+    for (let attempt = 1; attempt <= 5; attempt++) {
+      try {
+        await this.call('DELETE', path);
+        return;
+      } catch (error) {
+        // The server may not have noticed yet that the request broke off.
+        if (!(error instanceof ClientError && error.status === 409)) return;
+        await new Promise((resolve) => setTimeout(resolve, 100 * attempt));
+      }
+    }
+  }
+
+  /** The offset to go on from; undefined: the upload had ended, only its answer was lost. */
+  private async reached(path: string, file: { path: string; digest: string }): Promise<number | undefined> {
+    try {
+      return (await this.call<UploadState>('GET', path)).offset;
+    } catch (error) {
+      if (!(error instanceof ClientError && error.status === 404)) throw error;
+      const artifact = file.path.split('/').map(encodeURIComponent).join('/');
+      const stored = await this.raw('HEAD', `${ARTIFACTS}/${artifact}`).catch((other: unknown) => {
+        throw other instanceof ClientError && other.status === 404 ? error : other;
+      });
+      if (stored.headers.get('etag') !== `"${file.digest}"`) throw error;
+      return undefined;
     }
   }
 
@@ -142,6 +197,33 @@ export class RegistryFiles {
     });
     if (!response.ok) throw refusedAnswer(response, await response.text(), url);
     return response;
+  }
+}
+
+/** Waits longer after each failure in a row, for a server that is away or busy, and gives up after some. */
+class Patience {
+  private failures = 0;
+
+  restore(): void {
+    this.failures = 0;
+  }
+
+  /** Waits, or throws what failed: it will not pass, or has not for too long. */
+  async after(error: unknown): Promise<void> {
+    const passing = error instanceof ClientError && [0, 409, 502, 503, 504].includes(error.status);
+    if (!passing || ++this.failures === TRIES) throw error;
+    const wait = Math.min(100 * 2 ** this.failures, LONGEST_WAIT_MS);
+    await new Promise((resolve) => setTimeout(resolve, wait));
+  }
+
+  async with<T>(call: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await call();
+      } catch (error) {
+        await this.after(error);
+      }
+    }
   }
 }
 

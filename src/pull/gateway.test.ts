@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -145,6 +145,68 @@ test('a gateway elsewhere mirrors a registry, serves on without it, also after a
   registry = await start(`server: {adminToken: ${token}}\n`, registryData, ['--admin-port', String(port)]);
   await client.alias('far model', 'champion', '1');
   await until('version 1 again', serves(gateway, 'far', '1'));
+  await stop(gateway);
+  await stop(registry);
+});
+
+test('a gateway killed while it brings a version leaves whole files only, and goes on', async () => {
+  const registry = await start('{}\n', join(scratch, 'registry-of-killed'));
+  const client = clientOf(registry);
+  const extra = { 'extra/large.bin': randomBytes(60_000_000), 'extra/other.bin': randomBytes(30_000_000) };
+  await client.register('cut', { ...mlflowFiles('one'), ...extra });
+  await client.alias('cut', 'champion', '1');
+  const data = join(scratch, 'killed-gateway');
+  const config = join(scratch, 'killed.yaml');
+  writeFileSync(
+    config,
+    `models: {source: registry, registry: {url: "http://127.0.0.1:${registry.ports.admin}", gatewayId: cut-1}}\n`,
+  );
+  const blobs = join(data, 'pull', 'blobs');
+  /** Names in a folder of the gateway's; none while it is not there. */
+  const names = (folder: string): string[] => {
+    try {
+      return readdirSync(folder);
+    } catch {
+      return [];
+    }
+  };
+  const arriving = (): boolean => names(blobs).some((name) => name.startsWith('.'));
+  const checkWhole = (): void => {
+    for (const name of names(blobs).filter((name) => !name.startsWith('.')))
+      assert.equal(
+        createHash('sha256')
+          .update(readFileSync(join(blobs, name)))
+          .digest('hex'),
+        name,
+      );
+    for (const name of names(join(data, 'pull', 'versions')).filter((name) => !name.startsWith('.')))
+      assert.deepEqual(readdirSync(join(data, 'pull', 'versions', name), { recursive: true }).toSorted(), [
+        'MLmodel',
+        'conda.yaml',
+        'extra',
+        'extra/large.bin',
+        'extra/other.bin',
+        'model.onnx',
+      ]);
+  };
+  let cut = 0;
+  for (let round = 0; round < 4; round++) {
+    const gateway = ServerProcess.launch(['--config', config], { dataDir: data });
+    await until('bytes arrive', async () => arriving() || names(join(data, 'pull', 'versions')).length > 0);
+    await new Promise((resolve) => setTimeout(resolve, round * 15));
+    const serving = gateway.servingPid();
+    gateway.child.kill('SIGKILL');
+    process.kill(serving, 'SIGKILL');
+    await gateway.exited();
+    await until('its process is gone', async () => !existsSync(`/proc/${serving}`));
+    if (arriving()) cut++;
+    checkWhole();
+  }
+  assert.ok(cut > 0, 'a kill came while bytes arrived');
+  const gateway = await start(readFileSync(config, 'utf8'), data);
+  await until('the version', serves(gateway, 'cut', '1'));
+  checkWhole();
+  assert.equal(names(join(data, 'pull', 'versions')).length, 1);
   await stop(gateway);
   await stop(registry);
 });

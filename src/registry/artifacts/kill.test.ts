@@ -1,27 +1,16 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { RegistryUnderTest } from '../../testing/registry.ts';
+import { RegistryProcess } from '../../testing/registry-process.ts';
 
 // .ci/run kills 200 times.
 const KILLS = Number(process.env.SWITCHYARD_TEST_KILLS ?? 2);
-const PROGRAM = fileURLToPath(new URL('../../testing/registry-server.ts', import.meta.url));
 const FILES = '/api/2.0/mlflow-artifacts/artifacts';
 const PART = 600_000;
-
-async function start(dataDir: string, database: string): Promise<{ child: ChildProcess; url: string }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, dataDir, database], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const [line] = (await once(child.stdout!, 'data')) as [Buffer];
-  return { child, url: `http://127.0.0.1:${line.toString().trim()}` };
-}
 
 function patch(url: string, id: string, content: Buffer, from: number, to: number): Promise<Response> {
   const headers = { 'Upload-Offset': String(from) };
@@ -58,8 +47,8 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
   };
   try {
     for (let round = 0; round < KILLS; round++) {
-      const { child, url } = await start(dataDir, database);
-      const ended = once(child, 'exit');
+      const server = await RegistryProcess.start(dataDir, database);
+      const { child, url } = server;
       // Before collections run again: they end uploads that nobody goes on with.
       await resume(url);
       const upload = async (writer: number): Promise<void> => {
@@ -94,8 +83,8 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
       const until = acknowledged.size + 1 + (round % 7);
       while (acknowledged.size < until && child.exitCode === null)
         await new Promise((resolve) => setTimeout(resolve, 3 + (round % 5)));
-      child.kill('SIGKILL');
-      await ended;
+      await server.kill();
+      assert.equal(server.stderr, '', 'what the server logged as errors');
       for (const { reason } of (await clients) as PromiseRejectedResult[])
         if (reason !== undefined) assert.ok(reason instanceof TypeError, String(reason));
     }

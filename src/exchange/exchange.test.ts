@@ -62,6 +62,8 @@ async function state(): Promise<unknown> {
     await db.selectFrom('artifacts').select('path').orderBy('path').execute(),
     await db.selectFrom('model_versions').select(['model_key', 'version']).execute(),
     await db.selectFrom('registered_models').select('name').execute(),
+    await db.selectFrom('uploads').select('path').execute(),
+    await readdir(served.registry.storage.vault.staging.folder),
   ]);
 }
 
@@ -110,8 +112,17 @@ test('the same version gives the same bytes, and what goes out after coming in h
   const first = await run('export', 'iris', '1', '--to', join(folder, 'a.tar'), '-o', 'json');
   const second = await run('export', 'iris', '1', '--to', join(folder, 'b.tar'), '-o', 'json');
   assert.equal(JSON.parse(first).digest, JSON.parse(second).digest);
-  assert.ok((await readFile(join(folder, 'a.tar'))).equals(await readFile(join(folder, 'b.tar'))));
+  assert.ok((await readFile(join(folder, 'a.tar'))).equals(await readFile(join(folder, 'b.tar'))), 'equal archives');
+  await run('import', join(folder, 'a.tar'), '--name', 'returned');
+  const back = join(folder, 'returned');
+  await run('export', 'returned', '1', '--to', back);
+  assert.deepEqual(await layersIn(back), await layersIn(layout));
 });
+
+async function layersIn(path: string): Promise<unknown> {
+  const [{ digest }] = JSON.parse(await readFile(join(path, 'index.json'), 'utf8')).manifests;
+  return JSON.parse(await readFile(join(path, 'blobs/sha256', digest.slice(7)), 'utf8')).layers;
+}
 
 test('a tar of ours is a tar, and one that the system made is taken', async () => {
   const listed = execFileSync('tar', ['tf', join(folder, 'a.tar')], { encoding: 'utf8' }).split('\n');
@@ -122,6 +133,25 @@ test('a tar of ours is a tar, and one that the system made is taken', async () =
     await run('import', file, '--name', format);
   }
   await run('import', join(folder, 'a.tar'), '--name', 'own');
+});
+
+test('a file is stored as an artifact', async () => {
+  const file = join(folder, 'big.bin');
+  await writeFile(file, contents.get('model.onnx')!);
+  const out = await run('upload', file, '0/files/big.bin', '-o', 'json');
+  const digest = `sha256:${sha256(contents.get('model.onnx')!)}`;
+  assert.deepEqual(JSON.parse(out), { path: '0/files/big.bin', bytes: 3_000_000, digest });
+  const got = await fetch(`${served.url}${FILES}/0/files/big.bin`);
+  assert.ok(contents.get('model.onnx')!.equals(Buffer.from(await got.arrayBuffer())), 'the artifact has the bytes');
+  for (const bad of [
+    [join(folder, 'none'), '0/x'],
+    [folder, '0/x'],
+    [file, '../x'],
+    [file, 'model-version-files/1/1/x'],
+  ]) {
+    const { code, err } = await cli(['registry', 'upload', ...bad, '--admin', served.url]);
+    assert.equal(code, 1, err);
+  }
 });
 
 test('an existing target is not written over', async () => {
@@ -233,7 +263,7 @@ test('refuses paths that lead elsewhere, paths twice, and other kinds of layers 
   const tar = forged(({ layers }) => {
     layers[0].mediaType = 'application/vnd.cncf.model.weight.v1.tar+gzip';
   });
-  assert.match(await refusal(await tar), /archives inside are not unpacked/);
+  assert.match(await refusal(await tar), /tar layers that are not compressed/);
   const image = forged((manifest) => {
     manifest.artifactType = 'application/vnd.oci.image.config.v1+json';
     (manifest.config as { mediaType: string }).mediaType = 'application/vnd.oci.image.config.v1+json';
@@ -253,6 +283,42 @@ test('refuses paths that lead elsewhere, paths twice, and other kinds of layers 
     manifest.layers = [];
   });
   assert.match(await refusal(await empty), /no layers/);
+});
+
+/** A copy of the layout in which the second layer's place is taken by an archive. */
+async function withArchive(bytes: Buffer, digest = `sha256:${sha256(bytes)}`): Promise<string> {
+  const path = await forged(({ layers }) => {
+    const annotations = { 'org.cncf.model.filepath': 'packed' };
+    layers.push({ mediaType: 'application/vnd.cncf.model.weight.v1.tar', digest, size: bytes.length, annotations });
+  });
+  await writeFile(join(path, 'blobs/sha256', digest.slice(7)), bytes);
+  return path;
+}
+
+test('takes layers that are archives, as modctl writes them, and what is wrong with them is found', async () => {
+  const tree = join(folder, 'tree');
+  await mkdir(join(tree, 'packed/deep'), { recursive: true });
+  const large = randomBytes(2_500_001);
+  await writeFile(join(tree, 'packed/large.bin'), large);
+  await writeFile(join(tree, 'packed/deep/empty.txt'), '');
+  const archive = join(folder, 'layer.tar');
+  execFileSync('tar', ['cf', archive, '-C', tree, 'packed']);
+  const bytes = await readFile(archive);
+  const out = await run('import', await withArchive(bytes), '--name', 'tarred', '-o', 'json');
+  assert.deepEqual(JSON.parse(out), { name: 'tarred', version: '1', files: 7, bytes: 3_001_020 + large.length });
+  const { artifact_uri } = await served.ok('GET', 'model-versions/get-download-uri', { name: 'tarred', version: '1' });
+  const got = await fetch(`${served.url}${FILES}/${artifact_uri.replace('mlflow-artifacts:/', '')}/packed/large.bin`);
+  assert.ok(large.equals(Buffer.from(await got.arrayBuffer())), 'the file from the archive has its bytes');
+  const damaged = Buffer.from(bytes);
+  damaged[5000] ^= 1;
+  assert.match(await refusal(await withArchive(damaged, `sha256:${sha256(bytes)}`)), /have the digest/);
+  await symlink('/etc/passwd', join(tree, 'packed/link'));
+  execFileSync('tar', ['cf', archive, '-C', tree, 'packed']);
+  assert.match(await refusal(await withArchive(await readFile(archive))), /only plain files are taken/);
+  execFileSync('tar', ['cf', archive, '-C', layout, 'index.json', '--transform', 's/index.json/model.onnx/']);
+  assert.match(await refusal(await withArchive(await readFile(archive))), /occurs twice/);
+  execFileSync('tar', ['cPf', archive, '-C', layout, 'index.json', '--transform', 's,index.json,../x,']);
+  assert.match(await refusal(await withArchive(await readFile(archive))), /leads elsewhere/);
 });
 
 test('refuses more than it was told to take, and endless documents', async () => {

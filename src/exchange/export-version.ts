@@ -27,6 +27,7 @@ export async function exportVersion(
     description: row.description ?? '',
     tags: Object.fromEntries((row.tags ?? []).map(({ key, value }) => [key, value]).sort()),
     createdAt: row.creation_timestamp,
+    signatures: answer.signed?.signatures ?? [],
   };
   const sink = await openSink(target);
   try {

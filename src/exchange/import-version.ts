@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { RegistryFiles } from '../client/registry-files.ts';
 import { checkArtifactPath } from '../registry/artifacts/path.ts';
-import { LayoutSource } from './layout-source.ts';
-import { type PackedModel, readManifest, refused } from './model-pack.ts';
+import { type ArchivedFile, LayoutSource } from './layout-source.ts';
+import { checkPaths, type PackedModel, readManifest, refused } from './model-pack.ts';
 
 export interface ImportOptions {
   /** Absent: as the package says. */
@@ -12,7 +12,8 @@ export interface ImportOptions {
 
 /**
  * Registers what an OCI image layout holds as the next version of a model. Everything that can be known without reading
- * the layers is checked before the first byte is sent, and each layer's digest while it is sent and again by the server.
+ * the layers is checked before the first byte is sent, archives are read through, and each file's digest is compared while it
+ * is sent and again by the server.
  */
 export async function importVersion(
   client: RegistryFiles,
@@ -24,13 +25,15 @@ export async function importVersion(
     const model = readManifest((await source.manifest()).document);
     const name = given ?? model.name;
     if (name === '') throw refused('it does not say its name; give one');
-    const bytes = await check(source, model, maxBytes);
+    await check(source, model, maxBytes);
+    const files = await unpack(source, model);
+    checkPaths(files);
+    const bytes = files.reduce((sum, { size }) => sum + size, 0);
     const folder = `imports/${randomUUID()}/artifacts`;
     try {
-      for (const { path, digest, size, mediaType } of model.files) {
-        const file = { path: checkArtifactPath(`${folder}/${path}`), size, digest, media_type: mediaType };
-        await client.upload(file, (offset) => source.blob({ digest, size }, offset));
-      }
+      const wanted = files.map(({ path, ...file }) => ({ ...file, path: checkArtifactPath(`${folder}/${path}`) }));
+      for (const { path, digest, size, mediaType, bytes } of wanted)
+        await client.upload({ path, size, digest, media_type: mediaType }, bytes);
       await client.ensureModel(name);
       const { version } = await client.createVersion({
         name,
@@ -38,7 +41,7 @@ export async function importVersion(
         description: model.description,
         tags: Object.entries(model.tags).map(([key, value]) => ({ key, value })),
       });
-      return { name, version, files: model.files.length, bytes };
+      return { name, version, files: files.length, bytes };
     } catch (error) {
       await client.removeArtifacts(folder).catch(() => {});
       throw error;
@@ -48,10 +51,23 @@ export async function importVersion(
   }
 }
 
-async function check(source: LayoutSource, { config, files }: PackedModel, maxBytes: number): Promise<number> {
-  const bytes = files.reduce((sum, { size }) => sum + size, 0);
-  if (bytes > maxBytes) throw refused(`its files have ${bytes} bytes together; at most ${maxBytes} are taken`);
+async function check(source: LayoutSource, { config, layers }: PackedModel, maxBytes: number): Promise<void> {
+  const bytes = layers.reduce((sum, { size }) => sum + size, 0);
+  if (bytes > maxBytes) throw refused(`its layers have ${bytes} bytes together; at most ${maxBytes} are taken`);
   await source.small(config);
-  for (const file of files) await source.check(file);
-  return bytes;
+  for (const layer of layers) await source.check(layer);
+}
+
+/** The files of all layers: each its own, or what an archive holds. */
+async function unpack(
+  source: LayoutSource,
+  { layers }: PackedModel,
+): Promise<(ArchivedFile & { mediaType: string })[]> {
+  const files: (ArchivedFile & { mediaType: string })[] = [];
+  for (const { path, digest, size, mediaType, isArchive } of layers) {
+    if (!isArchive) files.push({ path, digest, size, mediaType, bytes: (from) => source.blob({ digest, size }, from) });
+    else for (const file of await source.archive({ digest, size })) files.push({ ...file, mediaType: '' });
+  }
+  if (files.length === 0) throw refused('its layers hold no file');
+  return files;
 }

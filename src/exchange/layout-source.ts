@@ -16,6 +16,15 @@ interface Extent {
   size: number;
 }
 
+/** A file in a layer that is an archive. */
+export interface ArchivedFile {
+  path: string;
+  size: number;
+  digest: Digest;
+  /** Its bytes from an offset on. */
+  bytes(from: number): AsyncIterable<Uint8Array>;
+}
+
 /** An OCI image layout, as a folder or as an uncompressed tar archive. Only plain files in it are ever opened. */
 export class LayoutSource {
   private readonly find: (name: string) => Promise<Extent | undefined>;
@@ -84,6 +93,40 @@ export class LayoutSource {
     const found = digestOf(hash.digest());
     if (found !== digest) throw refused(`the bytes of ${digest} have the digest ${found}`);
     if (held !== undefined && held.length > 0) yield held;
+  }
+
+  /**
+   * The files of a blob that is an uncompressed archive, once its bytes are what its digest says. Throws invalid_argument
+   * for everything that tarFiles refuses.
+   */
+  async archive(blob: Pick<Descriptor, 'digest' | 'size'>): Promise<ArchivedFile[]> {
+    // From its end: read through and compared, given out nowhere.
+    await this.blob(blob, blob.size).next();
+    const { handle, offset } = await this.extent(blob);
+    const found = await tarFiles(blob.size, async (at, length) => {
+      const buffer = Buffer.alloc(length);
+      await handle.read(buffer, 0, length, offset + at);
+      return buffer;
+    });
+    const files: ArchivedFile[] = [];
+    for (const { name, offset: start, size } of found.values()) {
+      const hash = createHash('sha256');
+      for await (const chunk of this.part(blob, start, start + size)) hash.update(chunk);
+      const bytes = (from: number): AsyncGenerator<Buffer> => this.part(blob, start + from, start + size);
+      files.push({ path: name, size, digest: digestOf(hash.digest()), bytes });
+    }
+    return files;
+  }
+
+  private async *part(blob: Pick<Descriptor, 'digest' | 'size'>, from: number, to: number): AsyncGenerator<Buffer> {
+    const { handle, offset } = await this.extent(blob);
+    for (let at = from; at < to; ) {
+      const buffer = Buffer.allocUnsafe(Math.min(CHUNK, to - at));
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset + at);
+      if (bytesRead === 0) throw refused(`${blob.digest} is cut short`);
+      at += bytesRead;
+      yield buffer.subarray(0, bytesRead);
+    }
   }
 
   private async document(name: string): Promise<unknown> {

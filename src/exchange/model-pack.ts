@@ -12,6 +12,7 @@ const FILE_PATH = 'org.cncf.model.filepath';
 /** Ours: what else the registry knows of a file and of the version. */
 const MEDIA_TYPE = 'dev.switchyard.media-type';
 const VERSION = 'dev.switchyard.version';
+const SIGNATURES = 'dev.switchyard.signatures';
 
 export interface Descriptor {
   mediaType: string;
@@ -28,6 +29,8 @@ export interface VersionFacts {
   tags: Readonly<Record<string, string>>;
   /** Milliseconds since 1970. */
   createdAt: number;
+  /** Of the version's manifest: name, version, and path, digest, size and media type of every file. */
+  signatures: readonly { keyid: string; sig: string }[];
 }
 
 /** A layer's kind by the file's name: weights, what weights need to be read, documentation, code, data. */
@@ -88,6 +91,7 @@ export function ociManifest(
       'org.opencontainers.image.title': facts.name,
       'org.opencontainers.image.version': facts.version,
       [VERSION]: JSON.stringify({ description: facts.description, tags: facts.tags }),
+      ...(facts.signatures.length === 0 ? {} : { [SIGNATURES]: JSON.stringify(facts.signatures) }),
     },
   };
 }
@@ -102,9 +106,14 @@ export function readDescriptor(value: unknown, what: string): Descriptor {
   return { mediaType, digest, size, annotations: Object.fromEntries(texts) };
 }
 
+/** A layer that is a file, or an archive of files: modctl, which packs models, writes one of each. */
+export interface PackedLayer extends ManifestFile {
+  isArchive: boolean;
+}
+
 export interface PackedModel {
   config: Descriptor;
-  files: ManifestFile[];
+  layers: PackedLayer[];
   /** As the package says; '' where it is silent. */
   name: string;
   version: string;
@@ -112,12 +121,12 @@ export interface PackedModel {
   tags: Record<string, string>;
 }
 
-/** Reads a manifest of ModelPack's. Throws invalid_argument for other artifacts, archive layers and unsafe paths. */
+/** Reads a manifest of ModelPack's. Throws invalid_argument for other artifacts, compressed layers and unsafe paths. */
 export function readManifest(document: unknown): PackedModel {
   const {
     artifactType,
     config,
-    layers,
+    layers: given,
     annotations = {},
   } = (document ?? {}) as {
     artifactType?: unknown;
@@ -128,32 +137,40 @@ export function readManifest(document: unknown): PackedModel {
   const described = readDescriptor(config, 'config');
   if (artifactType !== ARTIFACT && described.mediaType !== CONFIG)
     throw refused(`it is ${JSON.stringify(artifactType ?? described.mediaType)}, not a model (${ARTIFACT})`);
-  if (!Array.isArray(layers) || layers.length === 0) throw refused('it has no layers');
-  const files = layers.map((layer, i) => readLayer(readDescriptor(layer, `layer ${i}`), i));
-  const paths = new Set<string>();
-  for (const { path } of files) {
-    if (paths.has(path)) throw refused(`the path ${JSON.stringify(path)} occurs twice`);
-    paths.add(path);
-  }
+  if (!Array.isArray(given) || given.length === 0) throw refused('it has no layers');
+  const layers = given.map((layer, i) => readLayer(readDescriptor(layer, `layer ${i}`), i));
+  checkPaths(layers.filter(({ isArchive }) => !isArchive));
   const text = (key: string): string => (typeof annotations[key] === 'string' ? annotations[key] : '');
   return {
     config: described,
-    files,
+    layers,
     name: text('org.opencontainers.image.title'),
     version: text('org.opencontainers.image.version'),
     ...readFacts(text(VERSION)),
   };
 }
 
-function readLayer({ mediaType, digest, size, annotations = {} }: Descriptor, i: number): ManifestFile {
+/** Throws invalid_argument when two files have one path. */
+export function checkPaths(files: readonly { path: string }[]): void {
+  const paths = new Set<string>();
+  for (const { path } of files) {
+    if (paths.has(path)) throw refused(`the path ${JSON.stringify(path)} occurs twice`);
+    paths.add(path);
+  }
+}
+
+function readLayer({ mediaType, digest, size, annotations = {} }: Descriptor, i: number): PackedLayer {
   const path = annotations[FILE_PATH] ?? annotations['org.opencontainers.image.title'];
-  if (path === undefined) throw refused(`layer ${i} does not say its file's path (${FILE_PATH})`);
-  if (!/^application\/vnd\.cncf\.model\.[a-z.]+\.v1\.raw$/.test(mediaType)) {
+  const [, form] = /^application\/vnd\.cncf\.model\.[a-z.]+\.v1\.(raw|tar)$/.exec(mediaType) ?? [];
+  if (form === undefined) {
     throw refused(
-      `layer ${i} (${JSON.stringify(path)}) is ${JSON.stringify(mediaType)}; archives inside are not unpacked, package the model with raw layers`,
+      `layer ${i} (${JSON.stringify(path ?? '')}) is ${JSON.stringify(mediaType)}; package the model with raw layers, or with tar layers that are not compressed`,
     );
   }
-  return { path: checkArtifactPath(path), digest, size, mediaType: annotations[MEDIA_TYPE] ?? '' };
+  // Paths of an archive's files are in it.
+  if (form === 'tar') return { path: path ?? '', digest, size, mediaType: '', isArchive: true };
+  if (path === undefined) throw refused(`layer ${i} does not say its file's path (${FILE_PATH})`);
+  return { path: checkArtifactPath(path), digest, size, mediaType: annotations[MEDIA_TYPE] ?? '', isArchive: false };
 }
 
 function readFacts(text: string): { description: string; tags: Record<string, string> } {

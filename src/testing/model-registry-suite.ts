@@ -608,6 +608,58 @@ function webhookTests(registry: () => RegistryUnderTest, refused: Refused): void
     await registry().ok('DELETE', `${OWN}/webhooks/${webhook.webhook_id}`);
   });
 
+  test('versions, aliases that go, decisions and gateways are told, once each', async () => {
+    const wanted = [
+      'gateway.created',
+      'gateway.updated',
+      'model_version.created',
+      'model_version_alias.deleted',
+      'model_version_approval.set',
+      'model_version_evidence.created',
+    ];
+    const { webhook } = await registry().ok('POST', `${OWN}/webhooks`, {
+      name: 'decisions',
+      url: url('/decisions'),
+      events: wanted.map((name) => ({ entity: name.split('.')[0], action: name.split('.')[1] })),
+    });
+    const name = 'decided upon';
+    const version = `${OWN}/models/${encodeURIComponent(name)}/versions/1`;
+    await registry().ok('POST', 'registered-models/create', { name });
+    await registry().ok('POST', 'model-versions/create', { name, source: `models:/${MODEL_ID}` });
+    await registry().ok('POST', 'registered-models/alias', { name, alias: 'champion', version: '1' });
+    await registry().ok('DELETE', 'registered-models/alias', { name, alias: 'champion' });
+    await registry().ok('PUT', `${version}/approval`, { state: 'Approved', reason: 'fine' });
+    await registry().ok('POST', `${version}/evidence`, { kind: 'gate', outcome: 'pass' });
+    const models = [{ served: 's', name, alias: 'champion', version: '1', digest: '', state: 'READY', problem: '' }];
+    const report = { host: 'h', program_version: '1', started_at: 1, models };
+    for (let i = 0; i < 2; i++) await registry().ok('PUT', `${OWN}/gateways/told-gateway`, report);
+    const of = () => received.filter(({ request }) => request.url === '/decisions').map(({ body }) => JSON.parse(body));
+    const path = `${OWN}/webhooks/${webhook.webhook_id}/deliveries`;
+    await until(async () => {
+      const { deliveries } = await registry().ok('GET', path);
+      return (
+        deliveries.length >= wanted.length && deliveries.every((row: { state: string }) => row.state === 'delivered')
+      );
+    });
+    const told = new Map(of().map(({ entity, action, data }) => [`${entity}.${action}`, data]));
+    assert.deepEqual(
+      of()
+        .map(({ entity, action }) => `${entity}.${action}`)
+        .sort(),
+      wanted,
+    );
+    assert.deepEqual(told.get('gateway.created'), { gateway_id: 'told-gateway', host: 'h', program_version: '1' });
+    assert.equal(told.get('gateway.updated').version, '1');
+    assert.deepEqual(told.get('model_version_alias.deleted'), { name, alias: 'champion' });
+    assert.equal(told.get('model_version.created').version, '1');
+    assert.deepEqual(
+      [told.get('model_version_approval.set').state, told.get('model_version_approval.set').reason],
+      ['Approved', 'fine'],
+    );
+    assert.equal(told.get('model_version_evidence.created').outcome, 'pass');
+    await registry().ok('DELETE', `${OWN}/webhooks/${webhook.webhook_id}`);
+  });
+
   test("MLflow's clients see only webhooks and events that they know", async () => {
     const mixed = [...events, { entity: 'RUN', action: 'CREATED' }];
     const { webhook } = await registry().ok('POST', `${OWN}/webhooks`, {

@@ -11,8 +11,9 @@ interface BridgeParts {
 }
 
 /**
- * Queues for webhooks what other parts of the program tell only by `events`: jobs, drift. What a write of the registry
- * tells has been queued in that write (see commit.ts) and passes by. Events are queued in their order.
+ * Queues for webhooks what other parts of the program tell only by `events`: sweeps, drift, pipelines. What a write of the
+ * registry tells has been queued in that write (see commit.ts) and passes by. Events are queued in their order, each in a
+ * write of its own: a kill between what happened and that write loses the message.
  */
 export class WebhookBridge {
   private readonly parts: BridgeParts;

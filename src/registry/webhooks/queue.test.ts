@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { openDatabase } from '../database/database.ts';
+import { enqueueEvent, WebhookQueue } from './queue.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'webhook-queue-'));
+const database = await openDatabase({ kind: 'sqlite', file: join(folder, 'registry.db') });
+const seen: string[] = [];
+const statuses: number[] = [];
+const receiver = createServer((request, response) => {
+  seen.push(String(request.headers['x-mlflow-delivery-id']));
+  request.resume();
+  response.writeHead(statuses.shift() ?? 200).end('no');
+});
+await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
+after(async () => {
+  receiver.closeAllConnections();
+  receiver.close();
+  await database.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const hook = { webhook_id: 'w1', name: 'w', description: '', secret: '', status: 'ACTIVE' as const };
+await database.write(async (db) => {
+  const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`;
+  await db
+    .insertInto('webhooks')
+    .values({ ...hook, url, creation_time: 1, last_updated_time: 1 })
+    .execute();
+  await db.insertInto('webhook_events').values({ webhook_id: 'w1', event: 'drift.set' }).execute();
+});
+
+/** What became of one delivery that is answered with these statuses. */
+async function deliver(...answers: number[]): Promise<{ state: string; tries: number; status: number }> {
+  seen.length = 0;
+  statuses.splice(0, statuses.length, ...answers);
+  await database.write((db) => db.deleteFrom('webhook_deliveries').execute());
+  await database.write((db) => enqueueEvent(db, { entity: 'drift', action: 'set' }, { name: 'm' }, Date.now()));
+  const queue = new WebhookQueue({
+    database,
+    policy: { schemes: ['http'], hosts: [], privateHosts: ['127.0.0.1'] },
+    now: Date.now,
+    onError: (error) => assert.fail(String(error)),
+    waitsMs: [1, 2],
+    lookMs: 5,
+  });
+  queue.start();
+  for (;;) {
+    const row = await database.read((db) =>
+      db.selectFrom('webhook_deliveries').select(['state', 'tries', 'status']).executeTakeFirstOrThrow(),
+    );
+    if (row.state !== 'pending') {
+      await queue.close();
+      return row;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+test('a delivery is given up after three tries, and the refusal is kept', async () => {
+  assert.deepEqual(await deliver(503, 500, 502, 200), { state: 'failed', tries: 3, status: 502 });
+  assert.equal(seen.length, 3);
+  assert.equal(new Set(seen).size, 1, 'a receiver knows them for the same delivery');
+});
+
+test('the third try may succeed; what will never be taken is not tried again', async () => {
+  assert.deepEqual(await deliver(503, 503, 200), { state: 'delivered', tries: 3, status: 200 });
+  assert.deepEqual(await deliver(400, 200), { state: 'failed', tries: 1, status: 400 });
+});

@@ -40,6 +40,17 @@ export function addRegistry(program: Command, output: Output): void {
     .action((model: string, alias: string, version: string, flags: AdminFlags & { expect?: string; reason: string }) =>
       promote({ model, alias, version }, flags, output),
     );
+  verb('sign', "sign a version that was registered without the registry's key")
+    .argument('<model>')
+    .argument('<version>')
+    .action(async (model: string, version: string, flags: AdminFlags) => {
+      const signed = await (await connect(flags)).sign(model, version);
+      output.out(
+        flags.output === 'json'
+          ? JSON.stringify(signed)
+          : `version ${version} of ${model} is signed with ${signed.key_id}`,
+      );
+    });
   verb('approve', 'approve or reject a version')
     .argument('<model>')
     .argument('<version>')

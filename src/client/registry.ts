@@ -96,6 +96,10 @@ export class RegistryApi {
     return this.call('PUT', `${versionPath(model, version)}/approval`, { state, reason });
   }
 
+  sign(model: string, version: string): Promise<{ key_id: string }> {
+    return this.call('POST', `${versionPath(model, version)}/signature`);
+  }
+
   private async all<K extends string, T>(path: string, key: K): Promise<T[]> {
     const rows: T[] = [];
     let token = '';

@@ -79,11 +79,12 @@ export class RegistryUnderTest {
     dataDir = mkdtempSync(join(tmpdir(), 'registry-')),
     artifacts: StorageSettings = testStorage(),
     more: Parameters<typeof openRegistry>[2] = () => [],
+    settings: Partial<RegistrySettings> = {},
   ): Promise<RegistryUnderTest> {
     const errors: unknown[] = [];
     const store = database === undefined ? await emptyDatabase() : { database, drop: async () => {} };
-    const settings = { ...registrySettings(dataDir, store.database), artifacts };
-    const registry = await openRegistry(settings, { error: (fields) => void errors.push(fields.err) }, more);
+    const all = { ...registrySettings(dataDir, store.database), artifacts, ...settings };
+    const registry = await openRegistry(all, { error: (fields) => void errors.push(fields.err) }, more);
     const server = http.createServer((request, response) => {
       const [path, query = ''] = (request.url ?? '').split('?');
       const contentLength = Number(request.headers['content-length'] ?? -1);

@@ -15,6 +15,7 @@ import { jobDocuments } from './migrations/0012-job-documents.ts';
 import { versionTraffic } from './migrations/0013-version-traffic.ts';
 import { monitorAlerts } from './migrations/0016-monitor-alerts.ts';
 import { leftModelNames } from './migrations/0018-left-model-names.ts';
+import { versionSignatures } from './migrations/0019-version-signatures.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -67,6 +68,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0013-version-traffic': versionTraffic,
   '0016-monitor-alerts': monitorAlerts,
   '0018-left-model-names': leftModelNames,
+  '0019-version-signatures': versionSignatures,
 };
 
 function migration(statements: string[]): Migration {

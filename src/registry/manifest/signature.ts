@@ -52,6 +52,17 @@ export function signManifest(manifest: Manifest, { id, key }: SigningKey): Signe
   return { payloadType: MANIFEST_TYPE, payload: payload.toString('base64'), signatures: [{ keyid: id, sig }] };
 }
 
+/** A manifest in the envelope of a signature that was made before. */
+export function signedAs(manifest: Manifest, keyid: string, sig: string): SignedManifest {
+  const payload = canonicalManifest(manifest).toString('base64');
+  return { payloadType: MANIFEST_TYPE, payload, signatures: [{ keyid, sig }] };
+}
+
+/** What verifies the signatures of a signing key. */
+export function publicPart({ id, key }: SigningKey): SigningKey {
+  return { id, key: createPublicKey(key) };
+}
+
 /**
  * The manifest inside, once one of `trusted` has signed exactly these bytes. Throws failed_precondition otherwise. A
  * caller that wanted a certain version must also compare name and version: a genuine manifest of another one is a forgery.

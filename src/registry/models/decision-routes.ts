@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { commit } from '../commit.ts';
+import { doesNotExist, RegistryError } from '../errors.ts';
 import { required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { parseRequirements, REQUIREMENTS_TAG } from '../serving/requirements.ts';
@@ -10,6 +11,7 @@ import { findVersion } from './find.ts';
 import { withoutKey } from './history.ts';
 import { lineageOf, versionsFrom } from './lineage.ts';
 import { keyBefore, keyPage, pageFields } from './pages.ts';
+import { signVersion } from './signing.ts';
 import { deleteVersionTag, setVersionTag } from './versions.ts';
 
 const VERSION = '/api/v1/registry/models/{name}/versions/{version}';
@@ -99,6 +101,22 @@ export function decisionRoutes(context: ModelsContext): RestRoute[] {
           const action = empty ? 'deleted' : 'set';
           note({ entity: 'model_version_tag', action, data: { name, version, key: REQUIREMENTS_TAG, value } });
           return { name, version, requirements: parsed };
+        }),
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: `${VERSION}/signature`,
+      operationId: 'registrySignVersion',
+      summary: 'Sign what a version consists of now: for one that was registered without the key',
+      request: z.object(which),
+      handle: ({ name, version }) =>
+        commit(context, async (db) => {
+          const { signingKey } = context;
+          if (signingKey === undefined)
+            throw new RegistryError('INVALID_STATE', 'there is no key to sign with; set registry.signingKey');
+          const signed = await signVersion(db, await findVersion(db, name, version), signingKey);
+          if (signed !== undefined) return { name, version, key_id: signed.signatures[0].keyid };
+          throw doesNotExist(`Model Version (name=${name}, version=${version}) has no files yet`);
         }),
     }),
     jsonRoute({

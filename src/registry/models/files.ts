@@ -1,8 +1,12 @@
 import { filesBelow } from '../artifacts/tree.ts';
 import type { Digest } from '../blobs/digest.ts';
-import type { Db, RegistryDatabase } from '../database/database.ts';
+import type { Db } from '../database/database.ts';
+import { RegistryError } from '../errors.ts';
 import { type Manifest, type ManifestFile, makeManifest } from '../manifest/manifest.ts';
+import type { SigningKey } from '../manifest/signature.ts';
+import type { ModelsContext } from './context.ts';
 import { findVersion } from './find.ts';
+import { compareWithSignature, keepSignature } from './signatures.ts';
 import { parseSource } from './sources.ts';
 import type { VersionRow } from './view.ts';
 
@@ -13,8 +17,14 @@ const AT_ONCE = 500;
  * Its digest, and whatever was decided about it, stays true whatever is uploaded to these paths later. Nothing there yet:
  * nothing is fixed.
  */
-export async function pinFiles(db: Db, row: VersionRow, copyOf?: VersionRow): Promise<readonly ManifestFile[]> {
-  const files = copyOf === undefined ? await filesAtSource(db, row) : ((await pinnedManifest(db, copyOf))?.files ?? []);
+export async function pinFiles(
+  db: Db,
+  row: VersionRow,
+  key: SigningKey | undefined,
+  copyOf?: VersionRow,
+): Promise<Manifest | undefined> {
+  const files = copyOf === undefined ? await filesAtSource(db, row) : await filesOfOriginal(db, copyOf, key);
+  if (files.length === 0) return undefined;
   const { model_key, version } = row;
   for (let i = 0; i < files.length; i += AT_ONCE) {
     await db
@@ -31,7 +41,25 @@ export async function pinFiles(db: Db, row: VersionRow, copyOf?: VersionRow): Pr
       )
       .execute();
   }
-  return files;
+  const manifest = makeManifest(row.name, String(version), files);
+  if (key !== undefined) await keepSignature(db, row, manifest, key);
+  return manifest;
+}
+
+/** Throws INVALID_STATE when they are not what was signed: a copy would sign them anew. */
+async function filesOfOriginal(
+  db: Db,
+  original: VersionRow,
+  key: SigningKey | undefined,
+): Promise<readonly ManifestFile[]> {
+  const manifest = await pinnedManifest(db, original, key);
+  if (manifest === undefined) return [];
+  if (key === undefined || (await compareWithSignature(db, original, manifest, key)) !== 'changed')
+    return manifest.files;
+  throw new RegistryError(
+    'INVALID_STATE',
+    `version ${original.version} of ${original.name} is not what was signed when it was registered; find out who changed it, and register its files anew`,
+  );
 }
 
 async function filesAtSource(db: Db, { storage_location }: VersionRow): Promise<ManifestFile[]> {
@@ -69,12 +97,9 @@ export async function manifestOf(db: Db, row: VersionRow): Promise<Manifest | un
   );
 }
 
-/** As manifestOf, inside a write: files that came after the version was registered are fixed now. */
-export async function pinnedManifest(db: Db, row: VersionRow): Promise<Manifest | undefined> {
-  const known = await manifestOf(db, row);
-  if (known !== undefined) return known;
-  const files = await pinFiles(db, row);
-  return files.length === 0 ? undefined : makeManifest(row.name, String(row.version), files);
+/** As manifestOf, inside a write: files that came after the version was registered are fixed, and signed, now. */
+async function pinnedManifest(db: Db, row: VersionRow, key: SigningKey | undefined): Promise<Manifest | undefined> {
+  return (await manifestOf(db, row)) ?? pinFiles(db, row, key);
 }
 
 /**
@@ -82,7 +107,7 @@ export async function pinnedManifest(db: Db, row: VersionRow): Promise<Manifest 
  * yet. Throws RESOURCE_DOES_NOT_EXIST for a version that is not there.
  */
 export async function fixedVersion(
-  database: RegistryDatabase,
+  { database, signingKey }: Pick<ModelsContext, 'database' | 'signingKey'>,
   name: string,
   version: string,
 ): Promise<{ row: VersionRow; manifest: Manifest | undefined }> {
@@ -93,6 +118,6 @@ export async function fixedVersion(
   if (found.manifest !== undefined || found.row.storage_location === '') return found;
   return database.write(async (db) => {
     const row = await findVersion(db, name, version);
-    return { row, manifest: await pinnedManifest(db, row) };
+    return { row, manifest: await pinnedManifest(db, row, signingKey) };
   });
 }

@@ -63,7 +63,9 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       request: z.object({ ...named, new_name: required }),
       handle: ({ name, new_name }, { actor }) =>
         commit(context, async (db, now) => {
-          const [registered_model] = await showModels(db, [await renameModel(db, now, name, new_name, actor)]);
+          const [registered_model] = await showModels(db, [
+            await renameModel(db, now, name, new_name, actor, context.signingKey),
+          ]);
           return { registered_model };
         }),
     }),

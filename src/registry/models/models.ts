@@ -18,7 +18,7 @@ import { versionRoutes } from './version-routes.ts';
 export interface ModelsSettings {
   aliases: AliasPolicy;
   webhooks: WebhookPolicy;
-  /** Signs manifests; undefined: nobody does. */
+  /** Signs what versions consist of when they are registered; undefined: nobody does. */
   signingKey: SigningKey | undefined;
 }
 
@@ -43,9 +43,10 @@ export interface Models {
 /** Registered models, versions, aliases, decisions and webhooks. */
 export function createModels(settings: ModelsSettings, parts: ModelsParts): Models {
   const { database, events, now, wakeWebhooks } = parts;
-  const context: ModelsContext = { database, events, policy: settings.aliases, now, wakeWebhooks };
+  const { aliases: policy, signingKey } = settings;
+  const context: ModelsContext = { database, events, policy, signingKey, now, wakeWebhooks };
   const closing = new AbortController();
-  const around = { models: context, vault: parts.vault, signingKey: settings.signingKey, closing: closing.signal };
+  const around = { models: context, vault: parts.vault, closing: closing.signal };
   const serving = createServing(around);
   return {
     routes: [

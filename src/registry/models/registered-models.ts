@@ -1,7 +1,9 @@
 import type { Db } from '../database/database.ts';
 import { alreadyExists } from '../errors.ts';
+import type { SigningKey } from '../manifest/signature.ts';
 import { findModel, lockModel } from './find.ts';
 import { checkDescription, checkModelName, checkModelTag } from './names.ts';
+import { signForNewName } from './signing.ts';
 import type { ModelRow } from './view.ts';
 
 type Tag = { key: string; value: string };
@@ -58,6 +60,7 @@ export async function renameModel(
   name: string,
   newName: string,
   actor: string,
+  key: SigningKey | undefined,
 ): Promise<ModelRow> {
   checkModelName(newName, 'new_name');
   const row = await lockModel(db, name, now);
@@ -80,6 +83,7 @@ export async function renameModel(
     ...moved(newName, `the model was renamed from "${name}"`, (version) => ({ version, previous: null })),
   ];
   for (const move of moves) await db.insertInto('alias_moves').values(move).execute();
+  await signForNewName(db, row, newName, key);
   await leaveName(db, row);
   await db.updateTable('registered_models').set({ name: newName }).where('model_key', '=', model_key).execute();
   const renamed = { ...row, name: newName };
@@ -115,6 +119,7 @@ export async function deleteModel(db: Db, now: number, name: string, actor: stri
   await leaveName(db, row);
   for (const table of [
     'model_aliases',
+    'model_version_signatures',
     'model_version_files',
     'model_version_tags',
     'model_versions',

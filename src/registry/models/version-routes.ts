@@ -45,15 +45,21 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       handle: (request, { actor }) =>
         commit(context, async (db, now, note) => {
           const tags = request.tags ?? [];
-          const row = await createVersion(db, now, actor, {
-            name: request.name,
-            source: request.source,
-            runId: request.run_id ?? '',
-            runLink: request.run_link ?? '',
-            modelId: request.model_id ?? '',
-            description: request.description ?? '',
-            tags,
-          });
+          const row = await createVersion(
+            db,
+            now,
+            actor,
+            {
+              name: request.name,
+              source: request.source,
+              runId: request.run_id ?? '',
+              runLink: request.run_link ?? '',
+              modelId: request.model_id ?? '',
+              description: request.description ?? '',
+              tags,
+            },
+            context.signingKey,
+          );
           const prompt = isPrompt(tags);
           note({
             entity: prompt ? 'prompt_version' : 'model_version',
@@ -149,7 +155,7 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       summary: "Where a version's files are, as they were when it was registered",
       request: z.object(which),
       handle: async ({ name, version }) => {
-        const { row, manifest } = await fixedVersion(database, name, version);
+        const { row, manifest } = await fixedVersion(context, name, version);
         return { artifact_uri: manifest === undefined ? row.storage_location || row.source : versionUri(row) };
       },
     }),

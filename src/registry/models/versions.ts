@@ -1,5 +1,6 @@
 import type { Db } from '../database/database.ts';
 import { invalidParameter, shown } from '../errors.ts';
+import type { SigningKey } from '../manifest/signature.ts';
 import { dropAliasesOf } from './aliases.ts';
 import { pinFiles } from './files.ts';
 import { findVersion, lockModel } from './find.ts';
@@ -22,7 +23,13 @@ export interface NewVersion {
 }
 
 /** Registers the next version of a model. It is ready at once, with the files that are at its source now. */
-export async function createVersion(db: Db, now: number, actor: string, wish: NewVersion): Promise<VersionRow> {
+export async function createVersion(
+  db: Db,
+  now: number,
+  actor: string,
+  wish: NewVersion,
+  key: SigningKey | undefined,
+): Promise<VersionRow> {
   checkDescription(wish.description);
   for (const tag of wish.tags) checkVersionTag(tag);
   const resolved = isPrompt(wish.tags)
@@ -54,7 +61,7 @@ export async function createVersion(db: Db, now: number, actor: string, wish: Ne
   for (const tag of wish.tags) await putVersionTag(db, row, tag);
   if (resolved.modelId !== '') await noteOnLoggedModel(db, resolved.modelId, wish.name, version);
   const created = { ...row, name: wish.name };
-  await pinFiles(db, created, resolved.copyOf);
+  await pinFiles(db, created, key, resolved.copyOf);
   return created;
 }
 
@@ -146,7 +153,12 @@ export async function deleteVersion(
   await lockModel(db, name, now);
   const row = await findVersion(db, name, version);
   await dropAliasesOf(db, now, row, actor);
-  for (const table of ['model_version_files', 'model_version_tags', 'model_versions'] as const)
+  for (const table of [
+    'model_version_signatures',
+    'model_version_files',
+    'model_version_tags',
+    'model_versions',
+  ] as const)
     await db.deleteFrom(table).where('model_key', '=', row.model_key).where('version', '=', row.version).execute();
   return row;
 }

@@ -37,7 +37,7 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
       method: 'GET',
       path: '/api/v1/registry/models/{name}/versions/{version}/manifest',
       operationId: 'registryVersionManifest',
-      summary: 'What a version consists of, by digest; signed when the registry has a key',
+      summary: 'What a version consists of, by digest, with the signature that was made when it was registered',
       request: z.object({ name: required, version: required }),
       handle: (which) => serving.manifest(which.name, which.version),
     }),

@@ -4,9 +4,9 @@ import type { BlobVault } from '../blobs/vault.ts';
 import { commit } from '../commit.ts';
 import { doesNotExist, shown } from '../errors.ts';
 import { canonicalManifest, manifestDigest } from '../manifest/manifest.ts';
-import { type SigningKey, signManifest } from '../manifest/signature.ts';
 import type { ModelsContext } from '../models/context.ts';
 import { fixedVersion } from '../models/files.ts';
+import { signedManifest } from '../models/signatures.ts';
 import { recordReport } from './gateways.ts';
 import type { Follow, GatewayReport, Resolution, VersionManifest } from './types.ts';
 import { watch } from './watch.ts';
@@ -14,7 +14,6 @@ import { watch } from './watch.ts';
 export interface ServingContext {
   models: ModelsContext;
   vault: BlobVault;
-  signingKey: SigningKey | undefined;
   /** Ends waiting gateways when the server stops. */
   closing: AbortSignal;
 }
@@ -30,21 +29,22 @@ export interface Serving {
 }
 
 export function createServing(context: ServingContext): Serving {
-  const { models, vault, signingKey, closing } = context;
+  const { models, vault, closing } = context;
   const { database, events } = models;
   return {
     watch: (follow, mark, waitMs, signal) =>
       watch({ database, events }, follow, mark, waitMs, AbortSignal.any([signal, closing])),
     manifest: async (name, version) => {
-      const { manifest } = await fixedVersion(database, name, version);
+      const { row, manifest } = await fixedVersion(models, name, version);
       if (manifest === undefined)
         throw doesNotExist(
           `Model Version (name=${name}, version=${version}) has no files yet; upload them to its source`,
         );
+      const signed = await database.read((db) => signedManifest(db, row, manifest));
       return {
         digest: manifestDigest(manifest),
         manifest: canonicalManifest(manifest).toString('base64'),
-        ...(signingKey === undefined ? {} : { signed: signManifest(manifest, signingKey) }),
+        ...(signed === undefined ? {} : { signed }),
       };
     },
     blob: async (digest) => {
@@ -61,10 +61,18 @@ export function createServing(context: ServingContext): Serving {
     },
     report: (report) =>
       commit(models, async (db, now, note) => {
+        const { gateway_id, host, program_version } = report;
+        const known = await db
+          .selectFrom('gateways')
+          .select('gateway_id')
+          .where('gateway_id', '=', gateway_id)
+          .executeTakeFirst();
         for (const { served, name, version, state, problem } of await recordReport(db, report, now)) {
-          const data = { gateway_id: report.gateway_id, served, name, version, state, problem };
+          const data = { gateway_id, served, name, version, state, problem };
           note({ entity: 'gateway', action: 'updated', data });
         }
+        if (known === undefined)
+          note({ entity: 'gateway', action: 'created', data: { gateway_id, host, program_version } });
       }),
   };
 }

@@ -31,7 +31,7 @@ export interface Resolution {
   upcoming: readonly Deployment[];
 }
 
-/** A version's manifest: in canonical form, signed when the registry has a key. */
+/** A version's manifest: in canonical form, with the signature that was made when it was fixed, if there was a key. */
 export interface VersionManifest {
   digest: string;
   /** Base64 of the canonical bytes. */

@@ -54,6 +54,14 @@ export interface ModelTables {
     size: number;
     media_type: string;
   };
+  /** See migrations/0019-version-signatures.ts. */
+  model_version_signatures: {
+    model_key: number;
+    version: number;
+    key_id: string;
+    /** Base64, over the canonical manifest as it was then. */
+    signature: string;
+  };
   model_aliases: { model_key: number; alias: string; version: number };
   alias_moves: {
     move_key: Generated<number>;

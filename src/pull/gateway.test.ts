@@ -192,13 +192,22 @@ test('a gateway killed while it brings a version leaves whole files only, and go
   let cut = 0;
   for (let round = 0; round < 4; round++) {
     const gateway = ServerProcess.launch(['--config', config], { dataDir: data });
-    await until('bytes arrive', async () => arriving() || names(join(data, 'pull', 'versions')).length > 0);
+    const serving = (): number => {
+      try {
+        return gateway.servingPid();
+      } catch {
+        return 0;
+      }
+    };
+    const begun = (): boolean => arriving() || names(join(data, 'pull', 'versions')).length > 0;
+    await until('bytes arrive', async () => serving() > 0 && begun());
     await new Promise((resolve) => setTimeout(resolve, round * 15));
-    const serving = gateway.servingPid();
+    const pid = serving();
+    assert.ok(pid > 0, 'the gateway runs');
     gateway.child.kill('SIGKILL');
-    process.kill(serving, 'SIGKILL');
+    process.kill(pid, 'SIGKILL');
     await gateway.exited();
-    await until('its process is gone', async () => !existsSync(`/proc/${serving}`));
+    await until('its process is gone', async () => !existsSync(`/proc/${pid}`));
     if (arriving()) cut++;
     checkWhole();
   }

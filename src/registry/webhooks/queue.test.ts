@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openDatabase } from '../database/database.ts';
-import { enqueueEvent, WebhookQueue } from './queue.ts';
+import { enqueueEvents, WebhookQueue } from './queue.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'webhook-queue-'));
 const database = await openDatabase({ kind: 'sqlite', file: join(folder, 'registry.db') });
@@ -40,7 +40,9 @@ async function deliver(...answers: number[]): Promise<{ state: string; tries: nu
   seen.length = 0;
   statuses.splice(0, statuses.length, ...answers);
   await database.write((db) => db.deleteFrom('webhook_deliveries').execute());
-  await database.write((db) => enqueueEvent(db, { entity: 'drift', action: 'set' }, { name: 'm' }, Date.now()));
+  await database.write((db) =>
+    enqueueEvents(db, [{ entity: 'drift', action: 'set', data: { name: 'm' } }], Date.now()),
+  );
   const queue = new WebhookQueue({
     database,
     policy: { schemes: ['http'], hosts: [], privateHosts: ['127.0.0.1'] },

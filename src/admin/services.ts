@@ -22,7 +22,10 @@ export interface AdminServices {
   control: {
     repositoryIndex(readyOnly: boolean): Promise<{ name: string; versions: VersionStatus[] }[]>;
     /** As the gateways' control client calls. Rejects with SwitchyardError. */
-    call(method: 'loadModel' | 'unloadModel' | 'logSettings' | 'traceSettings', args: unknown[]): Promise<unknown>;
+    call(
+      method: 'loadModel' | 'unloadModel' | 'logSettings' | 'traceSettings' | 'feedback',
+      args: unknown[],
+    ): Promise<unknown>;
   };
   manager: { table(): ServingTable };
   hub: {
@@ -37,7 +40,7 @@ export interface AdminServices {
   pool: { describe(): PoolDescription };
   fleet: { readonly ready: boolean; ids(): number[] };
   registry: Pick<RegistryFront, 'owns' | 'serve' | 'refuse' | 'routes'>;
-  routes: Pick<Routes, 'list' | 'get' | 'mismatches' | 'status' | 'reload' | 'change' | 'command' | 'feedback'>;
+  routes: Pick<Routes, 'list' | 'get' | 'mismatches' | 'status' | 'reload' | 'change' | 'command'>;
   training: { get(): Promise<{ jobs: Jobs; sweeps: Sweeps }> };
   pipelines: Pick<
     Pipelines,

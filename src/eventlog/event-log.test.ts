@@ -226,6 +226,12 @@ test('nothing that a redaction takes out reaches the disk, and payloads by refer
   assert.deepEqual(whole.features.find(({ name }) => name === 'plain')?.data, ['large '.repeat(1000)]);
   assert.equal((await fetch(`${payloads}/${'0'.repeat(64)}`)).status, 404);
   assert.equal((await fetch(`${payloads}/..%2f..%2fsalt`)).status, 400);
+  const told = await fetch(`http://127.0.0.1:${server.ports.admin}/api/v1/feedback`, {
+    method: 'POST',
+    body: JSON.stringify({ id: large.id, label: 'by the admin port' }),
+  });
+  assert.equal(((await told.json()) as { results: { result: string }[] }).results[0].result, 'recorded');
+  await until('it is logged', () => lines(join(dir, 'jsonl'), 'feedback').length === 1);
   // Its temporary files are gone then.
   running.delete(server);
   await server.stop();

@@ -226,7 +226,6 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       reload: async () => [],
       change: async (...args) => void calls.push({ method: 'changeRoutes', args }),
       command: async (...args) => void calls.push({ method: 'commandRoute', args }),
-      feedback: async () => ({ accepted: 0, recorded: 0, rejected: 0, results: [] }),
     },
     training: { get: async () => ({ jobs, sweeps }) },
     pipelines: {

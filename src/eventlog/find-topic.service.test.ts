@@ -27,7 +27,9 @@ const { logger } = createLogger({ thread: 'test' });
 logger.level = 'silent';
 
 for (const sink of [{ format: 'json' }, { format: 'avro', schemaRegistry: registry }, { layout: 'block' }])
-  test(`a record is found on its model's topic by its id: ${sink.format ?? sink.layout}`, { timeout: 600_000 }, async () => {
+  test(`a record is found on its model's topic by its id: ${sink.format ?? sink.layout}`, {
+    timeout: 600_000,
+  }, async () => {
     const kafka = { brokers: [broker], topicPrefix: `t${randomUUID()}.` };
     const root = scriptRepository(scratch, { scale: { versions: { 1: times(10) } } });
     const file = join(scratch, `${randomUUID()}.yaml`);

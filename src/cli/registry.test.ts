@@ -25,9 +25,9 @@ test('an alias is promoted on condition, and its history tells who and why', asy
   assert.deepEqual(
     out.split('\n').map((line) => line.split(/ {2,}/).slice(1)),
     [
-      ['VERSION', 'BEFORE', 'ACTOR', 'REASON'],
-      ['2', '1', 'tester'],
-      ['1', 'none', 'tester', 'first'],
+      ['MODEL', 'VERSION', 'BEFORE', 'ACTOR', 'REASON'],
+      ['churn', '2', '1', 'tester'],
+      ['churn', '1', 'none', 'tester', 'first'],
     ],
   );
 });

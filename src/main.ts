@@ -295,6 +295,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
         await gatewaysStarted;
         await fleet.publish(table);
         routes.tableChanged();
+        pull?.tableChanged();
       },
       lastUsed: (model) => lastUsed.get(model) ?? 0,
       metricsRow: (model, modelVersion) => hub.acquire(model, modelVersion),
@@ -349,6 +350,10 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   const pull = config.models.source === 'registry' ? await startPull() : undefined;
   async function startPull(): Promise<RegistryFollower> {
     const { createPull } = await import('./pull/pull.ts');
+    const { gpuFacts, gpuPlaces } = await import('./doctor/gpu.ts');
+    const { systemPlaces } = await import('./doctor/libraries.ts');
+    const setting = config.models.cuda.providerLibrary;
+    const named = setting === undefined || cudaProblem !== '' ? '' : resolve(baseDir, setting);
     return createPull(config.models.registry, {
       dataDir,
       serving: async () => (await registry.get()).models.serving,
@@ -358,8 +363,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       traffic: () => routes.traffic(),
       programVersion: version,
       runtimes: { onnxruntime: dependencyVersion('onnxruntime-node'), node: process.versions.node },
-      providers: ['cpu'],
-      gpus: 0,
+      ...gpuFacts(gpuPlaces(systemPlaces(), named)),
       hasModel: (name) => manager.table().models.has(name),
       memoryBudgetBytes: config.models.memoryBudgetBytes,
       log: (level, message, fields) => logger[level](fields, message),

@@ -53,6 +53,22 @@ test("the registry needs the admin token, as Bearer or as HTTP Basic's password,
   assert.deepEqual([elsewhere.status, error_code], [403, 'PERMISSION_DENIED']);
 });
 
+test('no call of the registry is answered without the token', async () => {
+  const { rest } = await registry.get();
+  assert.ok(rest.routes.length > 80, `${rest.routes.length} routes`);
+  for (const { method, path } of rest.routes) {
+    const target = url(path.replaceAll(/\{\w+\*?\}/g, '1'));
+    for (const authorization of [undefined, 'Bearer wrong', `Bearer ${TOKEN}x`, basic('ada', 'wrong')]) {
+      const body = method === 'GET' || method === 'DELETE' ? {} : { body: '{}' };
+      const headers = authorization === undefined ? {} : { headers: { authorization } };
+      const answer = await fetch(target, { method, ...body, ...headers });
+      const text = await answer.text();
+      assert.equal(answer.status, 401, `${method} ${path} with ${authorization}: ${text}`);
+      assert.match(text, /UNAUTHENTICATED|unauthenticated/);
+    }
+  }
+});
+
 test('a refused request with a body leaves no connection that is out of step', async () => {
   const answer = await fetch(url('/api/2.0/mlflow/experiments/create'), {
     method: 'POST',

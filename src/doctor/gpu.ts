@@ -18,6 +18,8 @@ export interface GpuPlaces {
   libraries: LibraryPlaces;
 }
 
+const TENSORRT_PROVIDER = 'libonnxruntime_providers_tensorrt.so';
+
 const PACKAGES: readonly [prefix: string, where: string][] = [
   ['libcuda.', "NVIDIA's driver"],
   ['libnvinfer', 'TensorRT 10 (PyPI: tensorrt-cu12-libs)'],
@@ -54,8 +56,23 @@ export function checkGpu(places: GpuPlaces, wanted: boolean): Check[] {
       ? check('gpu', 'driver', broken, `libcuda.so.1 is not found; ${driverVersion(places.driver)}`, install)
       : check('gpu', 'driver', 'ok', `${library}; ${driverVersion(places.driver)}`),
     provider('CUDA provider', CUDA_PROVIDER, places, status),
-    provider('TensorRT provider', 'libonnxruntime_providers_tensorrt.so', places, 'missing'),
+    provider('TensorRT provider', TENSORRT_PROVIDER, places, 'missing'),
   ];
+}
+
+/** Providers by the names that onnxruntime-node gives them. */
+const PROVIDERS: readonly [name: string, library: string][] = [
+  ['cuda', CUDA_PROVIDER],
+  ['tensorrt', TENSORRT_PROVIDER],
+];
+
+/** The GPUs of this machine, and the execution providers that models can use on it: "cpu", and what has all it needs. */
+export function gpuFacts(places: GpuPlaces): { providers: string[]; gpus: number } {
+  const gpus = gpuDevices(places.devices).length;
+  const usable = gpus > 0 && findLibrary('libcuda.so.1', places.libraries) !== undefined;
+  const whole = ([name, library]: readonly [string, string]): boolean =>
+    usable && provider(name, library, places, 'missing').status === 'ok';
+  return { providers: ['cpu', ...PROVIDERS.filter(whole).map(([name]) => name)], gpus };
 }
 
 function gpuDevices(folder: string): string[] {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { elfFile } from '../testing/elf.ts';
-import { checkGpu } from './gpu.ts';
+import { checkGpu, gpuFacts } from './gpu.ts';
 import { type LibraryPlaces, missingLibraries, systemPlaces } from './libraries.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'switchyard-doctor-'));
@@ -64,6 +64,7 @@ test('a GPU machine is told what it lacks, by name and package', () => {
   const statuses = (wanted: boolean) => checkGpu(places, wanted).map(({ status }) => status);
   assert.deepEqual(statuses(false), ['missing', 'missing', 'missing', 'missing']);
   assert.deepEqual(statuses(true), ['failed', 'failed', 'failed', 'missing']);
+  assert.deepEqual(gpuFacts(places), { providers: ['cpu'], gpus: 0 });
 
   writeFileSync(join(devices, 'nvidia0'), '');
   writeFileSync(join(devices, 'nvidiactl'), '');
@@ -77,6 +78,7 @@ test('a GPU machine is told what it lacks, by name and package', () => {
   assert.equal(cuda.found, 'needs libcublas.so.12, libcublasLt.so.12, libcudnn.so.9');
   assert.match(cuda.remedy, /CUDA 12 \(PyPI: nvidia-cublas-cu12\); cuDNN 9 \(PyPI: nvidia-cudnn-cu12\)$/);
   assert.deepEqual(statuses(true), ['ok', 'failed', 'failed', 'missing']);
+  assert.deepEqual(gpuFacts(places), { providers: ['cpu'], gpus: 1 }, 'a provider that lacks libraries is none');
 
   for (const name of ['libcuda.so.1', 'libcudnn.so.9', 'libcublas.so.12', 'libcublasLt.so.12'])
     library(`cuda/${name}`, []);
@@ -85,6 +87,12 @@ test('a GPU machine is told what it lacks, by name and package', () => {
     checkGpu(complete, true).map(({ status }) => status),
     ['ok', 'ok', 'ok', 'missing'],
   );
+  assert.deepEqual(gpuFacts(complete), { providers: ['cpu', 'cuda'], gpus: 1 });
+  writeFileSync(join(devices, 'nvidia1'), '');
+  library('ort/libonnxruntime_providers_tensorrt.so', []);
+  assert.deepEqual(gpuFacts(complete), { providers: ['cpu', 'cuda', 'tensorrt'], gpus: 2 });
+  const driverless = { ...complete, libraries: { folders: [join(folder, 'none')], cached: new Map<string, string>() } };
+  assert.deepEqual(gpuFacts(driverless), { providers: ['cpu'], gpus: 2 });
 
   // A provider that is named must be there, and of the same version.
   library('pip/onnxruntime/capi/libonnxruntime_providers_shared.so', []);
@@ -94,6 +102,7 @@ test('a GPU machine is told what it lacks, by name and package', () => {
   const mismatch = checkGpu(named, false)[2];
   assert.equal(mismatch.status, 'failed');
   assert.match(mismatch.found, /1\.29\.0, the one in use is 1\.30\.0/);
+  assert.deepEqual(gpuFacts(named), { providers: ['cpu'], gpus: 2 });
   assert.match(mismatch.remedy, /pip install .*onnxruntime-gpu==1\.30\.0/);
   const matching = checkGpu({ ...named, version: '1.29.0' }, false)[2];
   assert.equal(matching.status, 'ok');

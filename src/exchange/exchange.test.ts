@@ -5,6 +5,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, truncate, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { storageUnderTest } from '../testing/artifact-storage.ts';
 import { cli } from '../testing/cli.ts';
 import { RegistryUnderTest } from '../testing/registry.ts';
 import { tarHeader } from './tar.ts';
@@ -22,7 +23,7 @@ let served: RegistryUnderTest;
 const layout = join(folder, 'layout');
 
 before(async () => {
-  served = await RegistryUnderTest.open();
+  served = await RegistryUnderTest.open(undefined, undefined, await storageUnderTest());
   for (const [path, body] of contents) {
     const encoded = path.split('/').map(encodeURIComponent).join('/');
     await fetch(`${served.url}${FILES}/models/iris/artifacts/${encoded}`, { method: 'PUT', body });

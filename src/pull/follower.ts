@@ -91,6 +91,8 @@ export class RegistryFollower {
   private readonly names = new Map<string, string>();
   private mark = '';
   private away = false;
+  /** What versions with requirements lacked when they were last published. */
+  private judged = '[]';
   private warned = new Set<string>();
   private loops: Promise<void>[] = [];
 
@@ -126,6 +128,18 @@ export class RegistryFollower {
     await Promise.all(this.loops);
     // The last counts, unless the registry is away.
     await Promise.race([this.report().catch(() => {}), sleep(LAST_REPORT_MS, undefined, { ref: false })]);
+  }
+
+  /** The models that are served have changed: what a version needs beside it may have come, or gone. */
+  tableChanged(): void {
+    if (!this.ending.signal.aborted && this.verdicts() !== this.judged) this.background(this.publisher.request());
+  }
+
+  private verdicts(): string {
+    const verdicts: [string, string][] = [];
+    for (const [key, { deployment, local }] of this.wanted)
+      if (local !== undefined && deployment.requirements !== '') verdicts.push([key, this.unmet(deployment, local)]);
+    return JSON.stringify(verdicts);
   }
 
   private async followLoop(): Promise<void> {
@@ -226,6 +240,7 @@ export class RegistryFollower {
   /** Hands what should be served to the manager. Does not wait for it: another model may take its time. */
   private async publish(): Promise<void> {
     const models = new Map<string, ScannedModel>();
+    this.judged = this.verdicts();
     const chosen = servedVersions(this.wanted, this.standing, (deployment, local) => this.unmet(deployment, local));
     for (const [served, { versions, config }] of chosen) {
       if (isSafeName(served))

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -261,6 +271,24 @@ test('what cannot be served is refused with its reason, and the good version ser
   assert.equal((await ask(server, 'strict')).body.model_version, '1');
   await client.ok('PUT', path, { requirements: {} });
   await until('it serves once it needs nothing', serves(server, 'strict', version));
+  await stop(server);
+});
+
+test('a version that needs another model beside it serves once that appears in a folder', async () => {
+  const repository = join(scratch, 'beside');
+  mkdirSync(repository);
+  const server = await start(`models: {source: registry, repositories: [${repository}], mode: poll, pollSeconds: 1}\n`);
+  const client = clientOf(server);
+  await client.register('needy', mlflowFiles('one'));
+  const path = '/api/v1/registry/models/needy/versions/1/requirements';
+  await client.ok('PUT', path, { requirements: { preprocessing: ['tokenizer'] } });
+  await client.alias('needy', 'champion', '1');
+  await until('what is missing is named', async () => {
+    const { versions } = await client.ok('GET', '/api/v1/models/needy').catch(() => ({ versions: [] }));
+    return /needs the model "tokenizer" beside it/.test(versions[0]?.reason ?? '');
+  });
+  cpSync(join(FIXTURES, 'identity_fp32'), join(repository, 'tokenizer'), { recursive: true });
+  await until('it serves beside it', serves(server, 'needy', '1'));
   await stop(server);
 });
 

@@ -30,6 +30,12 @@ export async function freshBucket(): Promise<S3Options> {
   return options;
 }
 
+/** Of suites that run on PostgreSQL and an S3-compatible server too: a bucket where both are named, else files. */
+export async function storageUnderTest(): Promise<StorageSettings> {
+  const { SWITCHYARD_TEST_POSTGRES_URL: postgres, SWITCHYARD_TEST_S3_URL: s3 } = process.env;
+  return testStorage(postgres && s3 ? { s3: await freshBucket() } : {});
+}
+
 /** No collection by itself. */
 export function testStorage(changes: Partial<StorageSettings> = {}): StorageSettings {
   return { ...DEFAULT_STORAGE, collect: { graceHours: 24, everyHours: 0 }, ...changes };

@@ -391,6 +391,11 @@ export function modelRegistrySuite(open: () => Promise<RegistryUnderTest>): void
     assert.match(await refused('POST', path, set('other', '2'), [400, 'INVALID_STATE']), /is rejected/);
     await refused('PUT', approval(2), { state: 'Maybe' }, [400, 'invalid_argument']);
     await refused('PUT', approval(9), { state: 'Approved' }, [404, 'not_found']);
+    for (const state of ['Rejected', 'Pending'])
+      assert.match(
+        await refused('PUT', approval(1), { state, reason: 'late' }, [400, 'failed_precondition']),
+        /version 1 of model \d+ has the alias approved-only, .*move it to another version or remove it/,
+      );
     const { state, decisions } = await registry.ok('GET', approval(1));
     assert.equal(state, 'Approved');
     assert.deepEqual(
@@ -400,6 +405,43 @@ export function modelRegistrySuite(open: () => Promise<RegistryUnderTest>): void
         ['Pending', 'tester', 'asked'],
       ],
     );
+    await registry.ok('DELETE', path, { name, alias: 'approved-only' });
+    await registry.ok('PUT', approval(1), { state: 'Rejected', reason: 'found out' });
+    const { model_version } = await registry.ok('GET', path, { name, alias: 'other' });
+    assert.equal(model_version.version, '1', 'an alias for all stays until it is moved');
+  });
+
+  test('files that come after a version was registered are its own once it is approved or gets an alias', async () => {
+    const name = await model();
+    const folder = `late/${name.replace(' ', '-')}`;
+    const source = `mlflow-artifacts:/${folder}`;
+    for (let i = 0; i < 2; i++) await registry.ok('POST', 'model-versions/create', { name, source });
+    const put = (path: string) =>
+      fetch(`${registry.url}/api/2.0/mlflow-artifacts/artifacts/${folder}/${path}`, { method: 'PUT', body: path });
+    const filesOf = async (number: number): Promise<string[]> => {
+      const rows = await registry.registry.database.read((db) =>
+        db
+          .selectFrom('model_version_files as f')
+          .innerJoin('registered_models as m', 'm.model_key', 'f.model_key')
+          .select('f.path')
+          .where('m.name', '=', name)
+          .where('f.version', '=', number)
+          .orderBy('f.path')
+          .execute(),
+      );
+      return rows.map(({ path }) => path);
+    };
+    const watched = async () =>
+      (await registry.ok('POST', `${OWN}/serving/watch`, { models: [{ name, alias: 'a', served: 'late' }] }))
+        .deployments;
+    await put('one');
+    await registry.ok('POST', 'registered-models/alias', { name, alias: 'a', version: '1' });
+    assert.deepEqual([await filesOf(1), await filesOf(2)], [['one'], []]);
+    assert.match((await watched())[0].digest, /^sha256:/);
+    await put('two');
+    const decision = { state: 'Approved', reason: 'as it is' };
+    await registry.ok('PUT', `${OWN}/models/${encodeURIComponent(name)}/versions/2/approval`, decision);
+    assert.deepEqual([await filesOf(1), await filesOf(2)], [['one'], ['one', 'two']]);
   });
 
   test('requirements are checked where they are set, by either way', async () => {

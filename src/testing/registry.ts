@@ -55,19 +55,21 @@ export class RegistryUnderTest {
   readonly errors: unknown[];
   /** What the registry was opened with, to open it again. */
   readonly database: string;
+  readonly artifacts: StorageSettings;
   private readonly server: http.Server;
   private readonly drop: () => Promise<void>;
 
   private constructor(
     registry: Registry,
     server: http.Server,
-    files: { dataDir: string; database: string; drop(): Promise<void> },
+    files: { dataDir: string; database: string; artifacts: StorageSettings; drop(): Promise<void> },
     errors: unknown[],
   ) {
     this.registry = registry;
     this.server = server;
     this.dataDir = files.dataDir;
     this.database = files.database;
+    this.artifacts = files.artifacts;
     this.drop = files.drop;
     this.errors = errors;
     this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -92,7 +94,7 @@ export class RegistryUnderTest {
       void registry.rest.serve({ method, path, query, contentLength, actor: 'tester', request, response });
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    return new RegistryUnderTest(registry, server, { dataDir, ...store }, errors);
+    return new RegistryUnderTest(registry, server, { dataDir, artifacts, ...store }, errors);
   }
 
   /** @param path below /api/2.0/mlflow/, or absolute. A GET's values travel in the query. */

@@ -211,7 +211,7 @@ def test_webhooks(client, unique):
 
 
 def test_the_gateway_serves_what_the_alias_points_to(client, experiment, unique):
-    """log_model, set the alias: a gateway under load serves it, without a failed request; and back. How fast is printed."""
+    """log_model, set the alias: a gateway under load serves it within a second, without a failed request; and back."""
     url = f"http://{os.environ['SWITCHYARD_HTTP']}/v2/models/{unique}/infer"
     request = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]}
     failures, answers, ending = [], [], threading.Event()
@@ -232,12 +232,12 @@ def test_the_gateway_serves_what_the_alias_points_to(client, experiment, unique)
     def seconds_until(version):
         begun = time.monotonic()
         session = requests.Session()
-        while time.monotonic() - begun < 20:
+        while time.monotonic() - begun < 60:
             status, body = ask(session)
             if status == 200 and body["model_version"] == version:
                 return time.monotonic() - begun
             time.sleep(0.01)
-        pytest.fail(f"version {version} is not served within 20 s")
+        pytest.fail(f"version {version} is not served within a minute")
 
     log_onnx(DOUBLE, unique)
     client.set_registered_model_alias(unique, "champion", "1")
@@ -246,13 +246,17 @@ def test_the_gateway_serves_what_the_alias_points_to(client, experiment, unique)
     for thread in threads:
         thread.start()
     log_onnx(TRIPLE, unique)
-    took = {}
-    for move, version in enumerate(["2", "1", "2"]):
+    took = {"1": [], "2": []}
+    for version in ["2", "1"] * 5:
+        begun = time.monotonic()
         client.set_registered_model_alias(unique, "champion", version)
-        took[move, version] = seconds_until(version)
+        seconds_until(version)
+        took[version].append(round(time.monotonic() - begun, 3))
     ending.set()
     for thread in threads:
         thread.join()
-    print("seconds from alias to answer:", {str(key): round(value, 3) for key, value in took.items()})
+    print("seconds from the call that moves the alias to the new version's first answer:", took)
     assert failures == []
+    # The best of five each way: a busy machine may hold up any single one.
+    assert max(min(took["1"]), min(took["2"])) < 1, took
     assert set(map(str, answers)) == {str(("1", [2.0, 4.0])), str(("2", [3.0, 6.0]))}

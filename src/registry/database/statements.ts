@@ -95,3 +95,18 @@ export function inTexts(kind: DatabaseKind, column: string, texts: readonly stri
   if (kind === 'sqlite') return sql`${sql.ref(column)} IN (SELECT value FROM json_each(${list}))`;
   return sql`${sql.ref(column)} IN (SELECT json_array_elements_text(${list}::json))`;
 }
+
+/** As inKeys, of two columns together. */
+export function inPairs(
+  kind: DatabaseKind,
+  [first, second]: readonly [string, string],
+  pairs: readonly (readonly [number, number])[],
+): RawBuilder<boolean> {
+  const list = JSON.stringify(pairs);
+  const columns = sql`(${sql.ref(first)}, ${sql.ref(second)})`;
+  if (kind === 'sqlite') {
+    return sql`${columns} IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(${list}))`;
+  }
+  return sql`${columns} IN
+    (SELECT (pair ->> 0)::bigint, (pair ->> 1)::bigint FROM json_array_elements(${list}::json) AS pair)`;
+}

@@ -7,6 +7,7 @@ import { parseRequirements, REQUIREMENTS_TAG } from '../serving/requirements.ts'
 import { whoAndWhy } from './alias-routes.ts';
 import type { ModelsContext } from './context.ts';
 import { addEvidence, approvalsOf, decide, evidenceOf } from './decisions.ts';
+import { pinnedManifest } from './files.ts';
 import { findVersion } from './find.ts';
 import { withoutKey } from './history.ts';
 import { lineageOf, versionsFrom } from './lineage.ts';
@@ -30,7 +31,9 @@ export function decisionRoutes(context: ModelsContext): RestRoute[] {
       handle: ({ name, version, state, ...given }, caller) =>
         commit(context, async (db, at, note) => {
           const { actor, reason } = whoAndWhy(given, caller);
-          await decide(db, name, version, { state, at, actor, reason });
+          const row = await decide(db, name, version, { state, at, actor, reason }, context.policy);
+          // What was approved does not change by files that come later.
+          if (state === 'Approved') await pinnedManifest(db, row, context.signingKey);
           const data = { name, version, state, actor, reason };
           note({ entity: 'model_version_approval', action: 'set', data });
           return { ...data, at };

@@ -1,5 +1,7 @@
 import type { Db } from '../database/database.ts';
 import type { ApprovalState } from '../database/tables/models.ts';
+import { RegistryError } from '../errors.ts';
+import type { AliasPolicy } from './aliases.ts';
 import { findVersion, lockModel } from './find.ts';
 import type { VersionRow } from './view.ts';
 
@@ -9,15 +11,20 @@ export interface Decision {
   reason: string;
 }
 
-/** Sets a version's approval and keeps who decided, when and why. Aliases that it has stay: taking one away is a move. */
+/**
+ * Sets a version's approval and keeps who decided, when and why. Aliases that it has stay: taking one away is a move. So a
+ * version that has one for approved versions only can be nothing else until that has moved: throws INVALID_STATE.
+ */
 export async function decide(
   db: Db,
   name: string,
   version: string,
   wish: Decision & { state: ApprovalState },
+  policy: AliasPolicy,
 ): Promise<VersionRow> {
   await lockModel(db, name, wish.at);
   const row = await findVersion(db, name, version);
+  if (wish.state !== 'Approved') await checkAliases(db, row, wish.state, policy);
   await db
     .updateTable('model_versions')
     .set({ approval: wish.state, last_updated_time: wish.at })
@@ -30,6 +37,22 @@ export async function decide(
     .values({ model_key: row.model_key, version: row.version, state, at, actor, reason })
     .execute();
   return { ...row, approval: state };
+}
+
+async function checkAliases(db: Db, row: VersionRow, state: ApprovalState, policy: AliasPolicy): Promise<void> {
+  const aliases = await db
+    .selectFrom('model_aliases')
+    .select('alias')
+    .where('model_key', '=', row.model_key)
+    .where('version', '=', row.version)
+    .orderBy('alias')
+    .execute();
+  const kept = aliases.map(({ alias }) => alias).filter((alias) => policy.approvedOnly.includes(alias));
+  if (kept.length === 0) return;
+  throw new RegistryError(
+    'INVALID_STATE',
+    `version ${row.version} of ${row.name} has the alias ${kept.join(', ')}, which is for approved versions (registry.approvals.aliases): move it to another version or remove it, then set the version to ${state}`,
+  );
 }
 
 /** Newest first. */

@@ -1,7 +1,9 @@
 import { filesBelow } from '../artifacts/tree.ts';
 import type { Digest } from '../blobs/digest.ts';
-import type { Db } from '../database/database.ts';
+import type { DatabaseKind, Db } from '../database/database.ts';
+import { inPairs } from '../database/statements.ts';
 import { RegistryError } from '../errors.ts';
+import { groupBy } from '../group-by.ts';
 import { type Manifest, type ManifestFile, makeManifest } from '../manifest/manifest.ts';
 import type { SigningKey } from '../manifest/signature.ts';
 import type { ModelsContext } from './context.ts';
@@ -84,6 +86,37 @@ export async function manifestOf(db: Db, row: VersionRow): Promise<Manifest | un
     .where('model_key', '=', row.model_key)
     .where('version', '=', row.version)
     .execute();
+  return manifestFrom(row, files);
+}
+
+/** As manifestOf, of some versions by one query. Those whose files have not come are left out. */
+export async function manifestsOf(
+  db: Db,
+  kind: DatabaseKind,
+  rows: readonly VersionRow[],
+): Promise<Map<VersionRow, Manifest>> {
+  const files = await db
+    .selectFrom('model_version_files')
+    .selectAll()
+    .where(inPairs(kind, ['model_key', 'version'], rows.map(pairOf)))
+    .execute();
+  const byVersion = groupBy(files, (file) => String(pairOf(file)));
+  const found = new Map<VersionRow, Manifest>();
+  for (const row of rows) {
+    const manifest = manifestFrom(row, byVersion.get(String(pairOf(row))) ?? []);
+    if (manifest !== undefined) found.set(row, manifest);
+  }
+  return found;
+}
+
+export function pairOf({ model_key, version }: { model_key: number; version: number }): [number, number] {
+  return [model_key, version];
+}
+
+function manifestFrom(
+  row: VersionRow,
+  files: readonly { path: string; digest: string; size: number; media_type: string }[],
+): Manifest | undefined {
   if (files.length === 0) return undefined;
   return makeManifest(
     row.name,
@@ -98,7 +131,11 @@ export async function manifestOf(db: Db, row: VersionRow): Promise<Manifest | un
 }
 
 /** As manifestOf, inside a write: files that came after the version was registered are fixed, and signed, now. */
-async function pinnedManifest(db: Db, row: VersionRow, key: SigningKey | undefined): Promise<Manifest | undefined> {
+export async function pinnedManifest(
+  db: Db,
+  row: VersionRow,
+  key: SigningKey | undefined,
+): Promise<Manifest | undefined> {
   return (await manifestOf(db, row)) ?? pinFiles(db, row, key);
 }
 

@@ -131,3 +131,55 @@ test('no value in any place of any call reaches a file, ends as a mistake of the
   assert.deepEqual(registry.errors, []);
   assert.equal((await send('GET', '/api/2.0/mlflow/experiments/get?experiment_id=0', '')).status, 200);
 });
+
+test('long lists are refused by name, or answered: none is too deep or too wide for the database', async () => {
+  const many = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i));
+  const kinds = ['metrics', 'params', 'tags'];
+  const ids = { experiment_ids: ['0'] };
+  const runOrders = (count: number) => many(count, (i) => `${kinds[i % 3]}.k${i} DESC`);
+  const modelOrders = (count: number) => many(count, (i) => ({ field_name: `metrics.k${i}` }));
+  const datasets = (count: number) =>
+    many(count, (i) => ({ dataset_name: `d${i}`, dataset_digest: i % 2 ? `${i}` : '' }));
+  const filter = (entity: string, count: number) =>
+    many(count, (i) => `${entity}.k${i} = ${entity === 'metrics' ? '1' : "'x'"}`).join(' AND ');
+  const refused: [string, object, RegExp][] = [
+    ['runs/search', { ...ids, order_by: runOrders(200) }, /order_by has 200 .* at most 20/],
+    ['runs/search', { ...ids, order_by: runOrders(20_000) }, /order_by has 20000/],
+    ['logged-models/search', { ...ids, order_by: modelOrders(200) }, /order_by has 200/],
+    ['logged-models/search', { ...ids, datasets: datasets(20_000) }, /datasets has 20000 .* at most 100/],
+    ['experiments/search', { max_results: 5, order_by: many(200, () => 'name') }, /order_by has 200/],
+  ];
+  for (const [path, body, reason] of refused)
+    assert.match(
+      await registry.refused('POST', path, body as Record<string, unknown>, 'INVALID_PARAMETER_VALUE'),
+      reason,
+    );
+  const allowed: [string, object][] = [
+    ['runs/search', { ...ids, order_by: runOrders(20) }],
+    ['runs/search', { ...ids, order_by: runOrders(20), filter: filter('metrics', 20) }],
+    ['runs/search', { ...ids, filter: filter('params', 100) }],
+    ['runs/search', { experiment_ids: many(5000, String) }],
+    [
+      'logged-models/search',
+      { ...ids, order_by: modelOrders(20), datasets: datasets(100), filter: filter('metrics', 100) },
+    ],
+    ['logged-models/search', { experiment_ids: many(20_000, String) }],
+  ];
+  for (const [path, body] of allowed) await registry.ok('POST', path, body as Record<string, unknown>);
+  const models = many(10_000, (i) => ({ name: i === 7777 ? 'many' : `m${i}`, alias: 'champion', served: `s${i}` }));
+  await registry.ok('POST', 'registered-models/create', { name: 'many' });
+  await registry.ok('POST', 'model-versions/create', { name: 'many', source: 'mlflow-artifacts:/0/many' });
+  await registry.ok('POST', 'registered-models/alias', { name: 'many', alias: 'champion', version: '1' });
+  const watched = await registry.ok('POST', '/api/v1/registry/serving/watch', { models });
+  assert.deepEqual(
+    watched.deployments.map(({ served }: { served: string }) => served),
+    ['s7777'],
+  );
+  const started_at = 1;
+  const state = { version: '1', digest: '', state: 'READY', problem: '' };
+  await registry.ok('PUT', '/api/v1/registry/gateways/many', {
+    started_at,
+    models: models.map((model) => ({ ...model, ...state })),
+  });
+  assert.deepEqual(registry.errors, []);
+});

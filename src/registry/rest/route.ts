@@ -6,6 +6,8 @@ export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 /** Who asks, as far as the admin port knows: the user name of HTTP Basic, else "operator". */
 export interface Caller {
   actor: string;
+  /** Closes when whoever asked goes away: for calls that wait. Absent: a part of this program asks. */
+  response?: Pick<ServerResponse, 'once'>;
 }
 
 interface Described {

@@ -9,7 +9,9 @@ import { fakeAdmin } from '../../testing/admin-services.ts';
 import { RegistryUnderTest } from '../../testing/registry.ts';
 import { scriptJob, trainingUnderTest } from '../../testing/training.ts';
 import type { Training } from '../../training/training.ts';
+import type { RegistryError } from '../errors.ts';
 import { RegistryFront } from '../front.ts';
+import { jobScope } from './scope.ts';
 
 const TOKEN = 'correct-horse-battery-staple';
 
@@ -131,6 +133,39 @@ describe("a job's token", { timeout: 60_000 }, () => {
     // The rest of the admin port knows it not at all.
     assert.equal((await call('GET', '/api/v1/models'))[0], 401);
     assert.equal((await call('GET', '/api/v1/jobs'))[0], 401);
+  });
+
+  test('changes nothing of others by any call of the registry', async () => {
+    const { routes } = registry.registry.rest;
+    const strange = 'f'.repeat(32);
+    const values = {
+      ...{
+        run_id: strange,
+        model_id: `m-${strange}`,
+        source_run_id: strange,
+        experiment_id: job.experimentId,
+        tags: [],
+      },
+      ...{ path: `0/${strange}/artifacts/a`, source: `runs:/${strange}/a`, name: 'm', version: '1' },
+    };
+    // What only asks though it is a POST, models to make versions of, and a call that always says there is no such thing.
+    const allowed = [
+      ...['mlflowSearchRuns', 'mlflowSearchExperiments', 'mlflowSearchLoggedModels', 'mlflowGetLatestVersions'],
+      ...['mlflowCreateRegisteredModel', 'createMultipartUpload'],
+    ];
+    const check = jobScope(registry.registry.database);
+    const claims = { jobId: job.id, runId: job.runId, experimentId: job.experimentId, expiresAt: Date.now() + 60_000 };
+    const open: string[] = [];
+    for (const route of routes) {
+      if (route.method === 'GET') continue;
+      await check(claims, route, values).then(
+        () => open.push(route.operationId),
+        (error: RegistryError) => assert.equal(error.registryCode, 'PERMISSION_DENIED', route.operationId),
+      );
+      if (!('stream' in route) || allowed.includes(route.operationId)) continue;
+      await mayNot(route.method, route.path.replace('{path*}', values.path).replaceAll(/\{\w+\}/g, '1'), {});
+    }
+    assert.deepEqual(open.sort(), allowed.sort());
   });
 
   test('is none when forged, over, or when the job is', async () => {

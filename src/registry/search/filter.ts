@@ -4,6 +4,8 @@ import { type Token, tokenize } from './lexer.ts';
 
 const MAX_COMPARISONS = 100;
 const MAX_LIST = 10_000;
+/** Each may be a join, of which SQLite allows 64. */
+const MAX_ORDERS = 20;
 
 /**
  * Parses a filter: comparisons joined by AND. Throws invalid_argument with the position of the mistake, counted from 1,
@@ -16,6 +18,8 @@ export function parseFilter(source: string | null | undefined, grammar: SearchGr
 
 /** Parses order_by clauses: a name, then ASC (implied) or DESC. Throws invalid_argument. */
 export function parseOrderBy(clauses: readonly string[], grammar: SearchGrammar): OrderBy[] {
+  if (clauses.length > MAX_ORDERS)
+    throw invalidParameter(`order_by has ${clauses.length} clauses; at most ${MAX_ORDERS} are allowed`);
   const orders = clauses.map((clause) => new Parser(tokenize(clause), grammar).orderBy());
   const seen = new Set<string>();
   for (const { entity, key } of orders) {

@@ -9,7 +9,6 @@ import type { Serving, ServingContext } from './serving.ts';
 import { AWAY_MS } from './types.ts';
 
 const MAX_WAIT_SECONDS = 60;
-const NEVER = new AbortController().signal;
 const name = z.string().min(1).max(256);
 const toVersion = { name, version: z.string().max(20), route: name, variant: name };
 
@@ -30,8 +29,11 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
         mark: z.string().default(''),
         wait_seconds: z.number().min(0).max(MAX_WAIT_SECONDS).default(0),
       }),
-      handle: ({ models, every_alias, mark, wait_seconds }) =>
-        serving.watch({ models, everyAlias: every_alias }, mark, wait_seconds * 1000, NEVER),
+      handle: ({ models, every_alias, mark, wait_seconds }, { response }) => {
+        const gone = new AbortController();
+        response?.once('close', () => gone.abort());
+        return serving.watch({ models, everyAlias: every_alias }, mark, wait_seconds * 1000, gone.signal);
+      },
     }),
     jsonRoute({
       method: 'GET',

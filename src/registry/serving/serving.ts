@@ -8,6 +8,7 @@ import type { ModelsContext } from '../models/context.ts';
 import { fixedVersion } from '../models/files.ts';
 import { signedManifest } from '../models/signatures.ts';
 import { recordReport } from './gateways.ts';
+import { Resolver } from './resolve.ts';
 import type { Follow, GatewayReport, Resolution, VersionManifest } from './types.ts';
 import { watch } from './watch.ts';
 
@@ -31,9 +32,10 @@ export interface Serving {
 export function createServing(context: ServingContext): Serving {
   const { models, vault, closing } = context;
   const { database, events } = models;
+  const resolver = new Resolver(database);
   return {
     watch: (follow, mark, waitMs, signal) =>
-      watch({ database, events }, follow, mark, waitMs, AbortSignal.any([signal, closing])),
+      watch({ database, events, resolver }, follow, mark, waitMs, AbortSignal.any([signal, closing])),
     manifest: async (name, version) => {
       const { row, manifest } = await fixedVersion(models, name, version);
       if (manifest === undefined)

@@ -1,6 +1,6 @@
 import type { RegistryDatabase } from '../database/database.ts';
 import type { RegistryEvents } from '../events.ts';
-import { resolve } from './resolve.ts';
+import type { Resolver } from './resolve.ts';
 import type { Follow, Resolution } from './types.ts';
 
 /** Changes that another process on the same database makes are seen after this long. */
@@ -13,13 +13,13 @@ const RELEVANT = /^(registered_model|model_version)/;
  * happens while it looks. `signal` ends it early, with the last look.
  */
 export async function watch(
-  parts: { database: RegistryDatabase; events: RegistryEvents },
+  parts: { database: RegistryDatabase; events: RegistryEvents; resolver: Resolver },
   follow: Follow,
   mark: string,
   waitMs: number,
   signal: AbortSignal,
 ): Promise<Resolution> {
-  const { database, events } = parts;
+  const { database, events, resolver } = parts;
   const end = performance.now() + waitMs;
   let changed = true;
   let wake = (): void => {};
@@ -38,7 +38,7 @@ export async function watch(
       if (look || over) {
         changed = false;
         seen = await lastChange(database);
-        const resolution = await database.read((db) => resolve(db, follow));
+        const resolution = await resolver.resolve(follow);
         if (resolution.mark !== mark || over) return resolution;
       }
       if (changed) continue;

@@ -1,7 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import { z } from 'zod';
 import type { DatabaseKind } from '../database/database.ts';
-import { inKeys } from '../database/statements.ts';
+import { inKeys, inTexts } from '../database/statements.ts';
 import { invalidParameter, shown } from '../errors.ts';
 import { flag, int64, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
@@ -13,6 +13,7 @@ import { type LoggedModelRow, loggedModelViews } from './logged-model-store.ts';
 import type { TrackingContext } from './tracking.ts';
 
 const MAX_RESULTS = 1000;
+const MAX_DATASETS = 100;
 const textAttribute = { type: 'text', operators: TEXT_OPERATORS } as const;
 const numberAttribute = { type: 'number', operators: NUMBER_OPERATORS } as const;
 
@@ -53,12 +54,17 @@ const requestSchema = z.object({
 type Request = z.output<typeof requestSchema>;
 type Dataset = z.output<typeof datasetSchema>;
 
-function onDatasets(datasets: readonly Dataset[]): RawBuilder<boolean> {
-  const one = ({ dataset_name, dataset_digest }: Dataset): RawBuilder<boolean> =>
-    dataset_digest
-      ? sql`(x.dataset_name = ${dataset_name} AND x.dataset_digest = ${dataset_digest})`
-      : sql`x.dataset_name = ${dataset_name}`;
-  return datasets.length === 0 ? sql`1 = 1` : sql`(${sql.join(datasets.map(one), sql` OR `)})`;
+/** Whether a metric is of one of these, by lists of two parameters however many there are; none: of any. */
+function onDatasets(datasets: readonly Dataset[], kind: DatabaseKind): RawBuilder<boolean> {
+  if (datasets.length === 0) return sql`1 = 1`;
+  const names = datasets.filter(({ dataset_digest }) => !dataset_digest).map(({ dataset_name }) => dataset_name);
+  const whole = datasets.filter(({ dataset_digest }) => dataset_digest);
+  const list = JSON.stringify(whole.map(({ dataset_name, dataset_digest }) => [dataset_name, dataset_digest]));
+  const pairs =
+    kind === 'sqlite'
+      ? sql`SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(${list})`
+      : sql`SELECT pair ->> 0, pair ->> 1 FROM json_array_elements(${list}::json) AS pair`;
+  return sql`(${inTexts(kind, 'x.dataset_name', names)} OR (x.dataset_name, x.dataset_digest) IN (${pairs}))`;
 }
 
 /** A READY model is found by MLflow's short name of the state too. */
@@ -78,13 +84,13 @@ function where(comparison: Comparison, datasets: readonly Dataset[], kind: Datab
   const holds = condition(sql.ref('x.value'), comparison, kind);
   if (entity === 'metrics') {
     return sql`EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_key = m.model_key AND x.key = ${key}
-      AND x.is_nan = 0 AND ${holds} AND ${onDatasets(datasets)})`;
+      AND x.is_nan = 0 AND ${holds} AND ${onDatasets(datasets, kind)})`;
   }
   return sql`EXISTS (SELECT 1 FROM ${sql.table(`logged_model_${entity}`)} x
     WHERE x.model_key = m.model_key AND x.key = ${key} AND ${holds})`;
 }
 
-function sortKeys(orders: Request['order_by']): SortKey[] {
+function sortKeys(orders: Request['order_by'], kind: DatabaseKind): SortKey[] {
   const parsed = parseOrderBy(
     orders.map(({ field_name }) => field_name),
     GRAMMAR,
@@ -94,7 +100,7 @@ function sortKeys(orders: Request['order_by']): SortKey[] {
     if (entity === 'attribute') return [{ expression: sql.ref(`m.${key}`), ascending }];
     const datasets = dataset_name ? [{ dataset_name, dataset_digest }] : [];
     const latest = sql`(SELECT x.value FROM logged_model_metrics x WHERE x.model_key = m.model_key AND x.key = ${key}
-      AND x.is_nan = 0 AND ${onDatasets(datasets)} ORDER BY x.timestamp DESC, x.step DESC, x.run_id LIMIT 1)`;
+      AND x.is_nan = 0 AND ${onDatasets(datasets, kind)} ORDER BY x.timestamp DESC, x.step DESC, x.run_id LIMIT 1)`;
     return [
       { expression: sql`CASE WHEN ${latest} IS NULL THEN 1 ELSE 0 END`, ascending: true },
       { expression: sql`COALESCE(${latest}, 0)`, ascending },
@@ -114,8 +120,10 @@ async function search({ database }: TrackingContext, request: Request): Promise<
     throw invalidParameter(
       `Invalid value ${shown(limit)} for parameter 'max_results' supplied: give 1 to ${MAX_RESULTS}`,
     );
+  if (datasets.length > MAX_DATASETS)
+    throw invalidParameter(`datasets has ${datasets.length} entries; at most ${MAX_DATASETS} are allowed`);
   const comparisons = parseFilter(filter, GRAMMAR);
-  const keys = sortKeys(order_by);
+  const keys = sortKeys(order_by, kind);
   const fingerprint = queryFingerprint([experiment_ids, filter ?? '', datasets, order_by]);
   const from = decodePageToken(page_token, fingerprint, keys.length);
   const experiments = experiment_ids.filter((id) => /^\d{1,15}$/.test(id)).map(Number);
@@ -126,7 +134,7 @@ async function search({ database }: TrackingContext, request: Request): Promise<
   ];
   if (datasets.length > 0 && !comparisons.some(({ entity }) => entity === 'metrics')) {
     conditions.push(
-      sql`EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_key = m.model_key AND ${onDatasets(datasets)})`,
+      sql`EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_key = m.model_key AND ${onDatasets(datasets, kind)})`,
     );
   }
   if (from !== undefined) conditions.push(behind(keys, from));

@@ -9,6 +9,7 @@ import { service } from '../../testing/kafka-consumer.ts';
 import { emptyPostgres, RegistryUnderTest } from '../../testing/registry.ts';
 import { mlflowFiles, RegistryClient } from '../../testing/registry-client.ts';
 import { infer, ServerProcess } from '../../testing/server-process.ts';
+import { openDatabase } from './database.ts';
 
 const postgres = service('SWITCHYARD_TEST_SOURCE_POSTGRES_URL', '.ci/services/postgres.sh');
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-lost-'));
@@ -119,5 +120,23 @@ test('a gateway that follows its own registry serves on while PostgreSQL ends it
   for (const version of ['1', '2']) {
     await client.alias('lost', 'champion', version);
     await serves(version);
+  }
+});
+
+test('nodes that start at once on an empty database migrate it once', async () => {
+  const { database, drop } = await emptyPostgres(postgres);
+  ends.push(drop);
+  const opened = await Promise.allSettled(
+    Array.from({ length: 5 }, () => openDatabase({ kind: 'postgres', url: database })),
+  );
+  const nodes = opened.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  ends.push(() => Promise.all(nodes.map((node) => node.close())));
+  assert.deepEqual(
+    opened.flatMap((result) => (result.status === 'rejected' ? [String(result.reason)] : [])),
+    [],
+  );
+  for (const node of nodes) {
+    const found = await node.read((db) => db.selectFrom('experiments').select('name').execute());
+    assert.deepEqual(found, [{ name: 'Default' }]);
   }
 });

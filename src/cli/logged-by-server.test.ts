@@ -24,7 +24,7 @@ kind: Route
 metadata: {name: ranker}
 spec:
   variants: {stable: {model: m, version: "1"}, next: {model: m, version: "2"}}
-  shadow: {variant: next, sample: 1}
+  shadow: {variant: next, sample: 1, compare: {maxMismatch: 10%}}
   strategy:
     canary:
       stable: stable
@@ -48,9 +48,18 @@ spec:
     bandit:
       policy: thompsonBeta
       arms: [stable, next]
+      context: {headers: [x-age], dim: 4}
       floor: 0.5
       refresh: 1s
       reward: {wait: 1s}
+---
+apiVersion: switchyard/v1
+kind: Route
+metadata: {name: learner}
+spec:
+  variants: {stable: {model: m, version: "1"}, next: {model: m, version: "2"}}
+  strategy:
+    bandit: {policy: epsilonGreedy, epsilon: 1, arms: [stable, next], refresh: 1s, mode: apprentice}
 ---
 apiVersion: switchyard/v1
 kind: Route
@@ -59,6 +68,18 @@ spec:
   variants: {stable: {model: m, version: "1"}, next: {model: m, version: "2"}}
   log: {redact: [{field: inputs.x, action: mask}, {field: outputs.y, action: mask}]}
   strategy: {weighted: {stable: 50, next: 50}}
+`,
+);
+const CONTEXTUAL = join(scratch, 'contextual.yaml');
+writeFileSync(
+  CONTEXTUAL,
+  `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: shop}
+spec:
+  variants: {stable: {model: m, version: "1"}, next: {model: m, version: "2"}}
+  strategy:
+    bandit: {policy: linUCB, arms: [stable, next], context: {headers: [x-age], dim: 4}, refresh: 1s, reward: {wait: 1s}}
 `,
 );
 const COUNT = 150;
@@ -88,9 +109,10 @@ test('ope and replay read what a gateway has logged: its files, and the tail wit
   });
   const events: object[] = [];
   for (let i = 0; i < COUNT; i++) {
-    for (const model of ['ranker', 'shop', 'secret']) {
+    for (const model of ['ranker', 'shop', 'secret', 'learner']) {
       const answer = await fetch(url(`/v2/models/${model}/infer`), {
         method: 'POST',
+        headers: { 'x-age': String(i) },
         body: JSON.stringify({ inputs: x(i) }),
       });
       assert.equal(answer.status, 200, await answer.text());
@@ -109,7 +131,7 @@ test('ope and replay read what a gateway has logged: its files, and the tail wit
   const count = (kind: string): number =>
     files(kind).reduce((sum, file) => sum + readFileSync(file, 'utf8').split('\n').length - 1, 0);
   // Of stable's requests a copy is logged, too.
-  await until('all is in the files', () => count('inference-') > 3 * COUNT && count('feedback-') === COUNT);
+  await until('all is in the files', () => count('inference-') > 4 * COUNT && count('feedback-') === COUNT);
   const tail = await cli(['log', 'tail', '-n', '5000', ...admin]);
   const tailed = join(scratch, 'tail.jsonl');
   writeFileSync(tailed, tail.out);
@@ -124,6 +146,8 @@ test('ope and replay read what a gateway has logged: its files, and the tail wit
     assert.equal(shop.refusal, '', JSON.stringify(shop));
     assert.equal(shop.rewarded, COUNT);
     assert.ok(Math.abs(shop.snips.value - 1) < 1e-9, JSON.stringify(shop.snips));
+    const sighted = await evaluated(...records, '--name', 'shop', '--policy', CONTEXTUAL, '--min-effective', '1');
+    assert.equal(sighted.decisions, COUNT, 'the context of a header is on record');
     const masked = await evaluated(...records, '--name', 'secret', ...all);
     assert.equal(masked.decisions, COUNT);
     const { out, err } = await cli([
@@ -135,4 +159,59 @@ test('ope and replay read what a gateway has logged: its files, and the tail wit
     // Twice as much is another answer: every copy differs, but for that of 0.
     assert.equal(replay.decided?.reports.find(({ metric }) => metric === 'agreement')?.verdict, 'fail', out);
   }
+});
+
+interface Logged {
+  route: string;
+  shadow: boolean;
+  override: number;
+  bucket: number;
+  detour: string;
+  variant: string;
+  context: number[];
+  fallbacks: object[];
+  proposed?: { variant: string; pmf: number[] };
+}
+
+test('a record says what an apprentice would have done and in which context, and the route how often they agree', async () => {
+  const lines = readFileSync(join(scratch, 'tail.jsonl'), 'utf8').split('\n');
+  const records = lines.map((line) => JSON.parse(line) as Logged).filter(({ shadow }) => shadow === false);
+  const of = (name: string): Logged[] => records.filter(({ route }) => route === name);
+  const proposals = of('learner').map(({ detour, variant, proposed }) => {
+    assert.deepEqual([detour, variant, proposed?.pmf], ['apprentice', 'stable', [0.5, 0.5]]);
+    return proposed?.variant;
+  });
+  assert.deepEqual([...new Set(proposals)].sort(), ['next', 'stable']);
+  for (const { context, override, bucket, fallbacks } of of('shop')) {
+    assert.equal(context.length, 4);
+    assert.deepEqual([context[0], override, bucket, fallbacks], [1, -1, -1, []]);
+  }
+  assert.ok(
+    of('shop').some(({ context }) => context.slice(1).some((value) => value !== 0)),
+    'the header is in it',
+  );
+  for (const { bucket } of of('ranker')) assert.ok(bucket >= 0, `bucket ${bucket}`);
+
+  const admin = ['--admin', `http://127.0.0.1:${server!.ports.admin}`];
+  const agreed = proposals.filter((variant) => variant === 'stable').length;
+  await until('the route has counted them', async () => {
+    const { out } = await cli(['routes', 'get', 'learner', '-o', 'json', ...admin]);
+    const { apprentice } = (JSON.parse(out) as { bandit: { apprentice: { decisions: number; agreement: number } } })
+      .bandit;
+    return apprentice.decisions === COUNT && apprentice.agreement === agreed / COUNT;
+  });
+});
+
+test('a shadow shows how many answers differ, with interval and verdict, and the last ones of them', async () => {
+  const admin = ['--admin', `http://127.0.0.1:${server!.ports.admin}`];
+  const { out } = await cli(['routes', 'get', 'ranker', ...admin]);
+  assert.match(out, /shadow of next: \d+ of \d+ answers differ, \d+(\.\d)? % \(\d.* % to 100 %\); 10 % allowed: fail/);
+  const listed = await cli(['routes', 'mismatches', 'ranker', ...admin]);
+  assert.match(listed.out, /next@2 +output 'y' /);
+  const found = JSON.parse((await cli(['routes', 'mismatches', 'ranker', '-o', 'json', ...admin])).out) as object[];
+  assert.ok(found.length > 0 && found.length <= 20, `${found.length} examples`);
+  const metrics = await (await fetch(`http://127.0.0.1:${server!.ports.metrics}/metrics`)).text();
+  assert.match(metrics, /switchyard_route_shadow_mismatch_rate\{route="ranker",variant="next",bound="low"\} 0\.\d/);
+  assert.match(metrics, /switchyard_route_shadow_verdict\{route="ranker",variant="next",verdict="fail"\} 1/);
+  assert.equal((await cli(['routes', 'mismatches', 'nobody', ...admin])).code, 1);
 });

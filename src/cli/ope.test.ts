@@ -178,4 +178,14 @@ test('wrong lines are named by file and line, and nothing is evaluated', async (
   );
   const context = await cli(['ope', file(good), '--route', ROUTE, '--policy', headers]);
   assert.match(context.err, /the context uses h, which are headers or parameters/);
+  // The log has the context of another policy: it is not taken for this one's.
+  const logging = file(
+    [bandit('linUCB').replace('      refresh', '      context: {headers: [g]}\n      refresh')],
+    'g.yaml',
+  );
+  const held = file(good.map((record) => ({ ...record, context: new Array(16).fill(1) })));
+  const other = await cli(['ope', held, '--route', logging, '--policy', headers]);
+  assert.match(other.err, /the context uses h, which are headers or parameters/);
+  const own = await cli(['ope', held, '--route', logging]);
+  assert.match(own.out, /^3 decisions of 3 records/);
 });

@@ -73,6 +73,7 @@ async function ope(files: string[], flags: OpeFlags, output: Output): Promise<nu
       route: route.metadata.name,
       policy: flags.weights === undefined ? policyOf(spec) : fixedPolicy(flags.weights),
       context: spec.strategy.bandit?.context,
+      loggedContext: route.spec.strategy.bandit?.context,
       rewards: table,
       defaultReward: reward.default,
       alpha: flags.alpha,

@@ -78,6 +78,10 @@ function record(i: number, role: 'stable' | 'control' | 'candidate', over: Parti
     predictions: [{ name: 'y', datatype: 'FP32', shape: [1], values: [1] }],
     schemaVersion: 1,
     redactions: [],
+    override: -1,
+    bucket: -1,
+    fallbacks: [],
+    context: [],
     ...over,
   };
 }
@@ -122,10 +126,15 @@ test('little data is no verdict, and none is none', async () => {
 });
 
 test("failures that a fallback answered for are the candidate's; sheds, cancels and client errors are nobody's", async () => {
-  const hidden = traffic(2000, [0, 0]).map((one) => (one.role === 'candidate' ? { ...one, variant: 'stable' } : one));
+  const hidden = traffic(2000, [0, 0]).map((one) =>
+    one.role === 'candidate' ? { ...one, variant: 'stable', fallbacks: [{ variant: 'next', cause: '5xx' }] } : one,
+  );
   const failed = await replayed(hidden);
   assert.equal(failed.verdict, 'fail');
   assert.equal(failed.last!.candidate.errors, failed.last!.candidate.requests);
+  const ejected = hidden.map((one) => (one.role === 'candidate' ? { ...one, detour: 'ejected', fallbacks: [] } : one));
+  const { verdict, last } = await replayed(ejected);
+  assert.deepEqual([verdict, last!.candidate.requests], ['inconclusive', 0], 'who was not asked did not fail');
   for (const status of ['overloaded', 'cancelled', 'invalid_argument']) {
     const { last } = await replayed(traffic(100, [0, 0], 1, { status }));
     assert.deepEqual([last!.control.requests, last!.candidate.requests], [0, 0], status);
@@ -176,7 +185,7 @@ test('variants are compared by name where there is no canary, and wrong names ar
 test('a log record has all that replays read', () => {
   const logged: Pick<
     LogRecord,
-    Exclude<keyof LoggedRecord, 'context' | 'reward' | 'features' | 'predictions'>
+    Exclude<keyof LoggedRecord, 'context' | 'failedOver' | 'reward' | 'features' | 'predictions'>
   > = record(0, 'stable');
   assert.equal(logged.id, 'r0');
 });

@@ -2,7 +2,7 @@ import type { Timings } from '../pipeline/types.ts';
 import type { DataType } from '../tensor/tensor.ts';
 
 /** The version of the record's shape, as consumers see it in `schemaVersion`. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** What a record says whose values were to be kept by reference, and could not be. */
 export const PAYLOAD_NOT_KEPT = 'payload: not kept, the disk refused it';
@@ -86,6 +86,16 @@ export interface LogRecord {
   schemaVersion: number;
   /** What was taken out, as 'field: action'. */
   redactions: string[];
+  /** Index of the route's override that decided; −1: none. */
+  override: number;
+  /** Of the unit; −1: no bucket was involved. */
+  bucket: number;
+  /** Attempts that failed before the one that counts. */
+  fallbacks: { variant: string; cause: string }[];
+  /** A bandit in apprentice mode: what it would have served, drawn from its distribution over the variants. */
+  proposed?: { variant: string; pmf: number[] };
+  /** Contextual bandits: the hashed features that a reward is learnt with. Empty otherwise. */
+  context: number[];
 }
 
 /** A label or a reward that came later, for the record with the same id. */

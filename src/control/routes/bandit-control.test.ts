@@ -35,6 +35,23 @@ function learnt(standing: Standing, data: Contribution, epoch: number): number {
   return arms.reduce((sum, arm) => sum + arm.rewards, 0);
 }
 
+test('an apprentice shows how often it would have served what was served', () => {
+  const text = ROUTE.replace('refresh', 'mode: apprentice, refresh');
+  const apprentice = parseRoutes([{ file: 'routes.yaml', text }]).routes[0].spec;
+  const standing: Standing = { print: strategyPrint(apprentice), state: initialState(apprentice) };
+  const node = { node: 'a', closed: 0, epochs: [] };
+  const data = (...counts: [string, number][]): Contribution => ({ ...of(node), feedback: new Map(counts) });
+  type Shown = { apprentice?: { decisions: number; agreement: number | null; low: number; high: number } };
+  const shown = (...counts: [string, number][]) =>
+    banditState(apprentice, standing, data(...counts), 0) as Shown & { feedback: object };
+  assert.deepEqual(shown().apprentice, { decisions: 0, agreement: null, low: 0, high: 1 });
+  const { apprentice: found, feedback } = shown(['agreed', 300], ['disagreed', 100], ['matured', 7]);
+  assert.deepEqual([found?.decisions, found?.agreement], [400, 0.75]);
+  assert.ok(found!.low > 0.6 && found!.low < 0.75 && found!.high > 0.75, JSON.stringify(found));
+  assert.deepEqual(feedback, { matured: 7 });
+  assert.equal((banditState(spec, standing, data(), 0) as Shown).apprentice, undefined);
+});
+
 test('rewards count once, however late another gateway tells them, and though it tells them again', () => {
   let standing: Standing = { print: strategyPrint(spec), state: initialState(spec) };
   const own = { node: 'a', closed: 101, epochs: [rewards(100, 3)] };

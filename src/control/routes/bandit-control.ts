@@ -1,5 +1,6 @@
 import type { RouteSpec } from '../../config/route-schema.ts';
 import type { BanditSpec } from '../../config/strategy-schema.ts';
+import { bernoulliInterval } from '../../experiments/statistics/bernoulli.ts';
 import { isContextual, makeSnapshot } from '../../routing/policies/snapshot.ts';
 import {
   type ArmSums,
@@ -17,6 +18,8 @@ import type { Standing } from './standing.ts';
 const ABANDONED_MS = 1_800_000;
 /** What is known of nodes' folded epochs is kept longer than anything of a node that is gone. */
 const FORGOTTEN_MS = 4 * ABANDONED_MS;
+/** Decisions at which the interval of an apprentice's agreement is tuned to be tightest. */
+const AGREEMENT_TUNED_TO = 1000;
 
 export function epochOf(bandit: BanditSpec, now: number): number {
   return Math.floor(now / bandit.refresh);
@@ -90,6 +93,7 @@ export function banditState(spec: RouteSpec, standing: Standing, data: Contribut
   const keep = keepPerEpoch(bandit.refresh, bandit.discount?.halfLife);
   const sums = currentSums(totalsOf(standing, bandit, epoch), data.epochs, epoch, keep);
   const { policy } = standing.state;
+  const { agreed = 0, disagreed = 0, ...feedback } = Object.fromEntries(data.feedback);
   return {
     policy: bandit.policy,
     mode: bandit.mode,
@@ -102,6 +106,14 @@ export function banditState(spec: RouteSpec, standing: Standing, data: Contribut
       mean: sums[k].count === 0 ? null : sums[k].sum / sums[k].count,
       version: standing.versions?.[name] ?? '',
     })),
-    feedback: Object.fromEntries(data.feedback),
+    ...(bandit.mode === 'apprentice' ? { apprentice: agreement(agreed, disagreed) } : {}),
+    feedback,
   };
+}
+
+/** How often an apprentice would have served what was served, with its 95 % interval, valid at all looks at once. */
+function agreement(agreed: number, disagreed: number): object {
+  const decisions = agreed + disagreed;
+  const { low, high } = bernoulliInterval(agreed, decisions, 0.05, AGREEMENT_TUNED_TO);
+  return { decisions, agreement: decisions === 0 ? null : agreed / decisions, low, high };
 }

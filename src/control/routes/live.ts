@@ -78,6 +78,7 @@ function armNames({ spec }: RouteDocument): string[] {
  */
 export function learnFrom(live: LiveRoute, record: LearningRecord): void {
   if (live.join === undefined || !record.analysed || record.status === 'cancelled') return;
+  if (record.proposed !== undefined) count(live, record.proposed.variant === record.assigned ? 'agreed' : 'disagreed');
   const { experiment } = live.document.spec.strategy;
   if (experiment !== undefined) countUnit(live, experiment, record);
   const detoured = experiment === undefined && record.assigned !== record.served;

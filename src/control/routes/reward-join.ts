@@ -50,6 +50,8 @@ export class RewardJoin {
   lost = 0;
   private readonly spec: RewardSpec;
   private readonly limit: number;
+  /** Of the contexts that are learnt with; 0: policies without one keep none. */
+  private readonly dimension: number;
   /** In the order of their decisions, to within the time requests take. */
   private readonly pending = new Map<string, Pending>();
   private young = new Set<string>();
@@ -57,6 +59,7 @@ export class RewardJoin {
 
   constructor(spec: RewardSpec, dimension = 0, limit = MAX_PENDING) {
     this.spec = spec;
+    this.dimension = dimension;
     this.limit = Math.min(limit, Math.floor(MAX_NUMBERS / Math.max(1, dimension)));
   }
 
@@ -70,7 +73,8 @@ export class RewardJoin {
       return;
     }
     const due = time + this.spec.wait;
-    this.pending.set(id, { arm, context, failed, bucket, due, count: 0, value: 0, events: undefined });
+    const kept = this.dimension > 0 ? context : undefined;
+    this.pending.set(id, { arm, context: kept, failed, bucket, due, count: 0, value: 0, events: undefined });
   }
 
   knows(id: string): boolean {

@@ -48,6 +48,9 @@ const TYPES: Readonly<Record<string, FieldType>> = {
   pmf: 'string',
   eligible: 'string',
   redactions: 'string',
+  fallbacks: 'string',
+  proposed: 'string',
+  context: 'string',
   payloadRef: 'string',
   payloadSha256: 'string',
 };

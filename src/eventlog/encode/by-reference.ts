@@ -25,6 +25,8 @@ export function byReference(u8: Uint8Array, start: number, end: number, keep: Ke
   const kept: { payload: ReturnType<KeepPayload> } = { payload: undefined };
   for (const { name, type } of FIELDS) {
     const from = reader.at;
+    // One of the schema's first version ends here.
+    if (name === 'override' && from === end) break;
     if (name === 'payloadRef') {
       if (reader.byte() !== 0) return undefined;
       kept.payload = keep(containerOf([{ u8, start, end }], 'inference'));

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import avro from 'avsc';
 import fc from 'fast-check';
 import type { Redaction } from '../../config/log-rule-schema.ts';
+import type { DecisionRecord } from '../../pipeline/routed/record.ts';
 import { encodeBytes } from '../../tensor/bytes.ts';
 import { DATA_TYPES, type DataType, ELEMENT_BYTES, type Tensor } from '../../tensor/tensor.ts';
 import { typedView } from '../../tensor/views.ts';
@@ -20,23 +21,20 @@ import { decodeRecord, readHead, readRecord } from './record-decoder.ts';
 import { Redactions } from './redact.ts';
 import { INFERENCE_SCHEMA } from './schema.ts';
 
-/** Avro's own reader of the published schema: what any consumer has. */
-const reference = avro.Type.forSchema(INFERENCE_SCHEMA as avro.Schema, {
-  registry: {
-    long: avro.types.LongType.__with({
-      fromBuffer: (buffer: Buffer) => buffer.readBigInt64LE(),
-      toBuffer: (value: bigint) => {
-        const buffer = Buffer.alloc(8);
-        buffer.writeBigInt64LE(value);
-        return buffer;
-      },
-      fromJSON: BigInt,
-      toJSON: Number,
-      isValid: (value: unknown) => typeof value === 'bigint',
-      compare: (a: bigint, b: bigint) => (a === b ? 0 : a < b ? -1 : 1),
-    }),
+const long = avro.types.LongType.__with({
+  fromBuffer: (buffer: Buffer) => buffer.readBigInt64LE(),
+  toBuffer: (value: bigint) => {
+    const buffer = Buffer.alloc(8);
+    buffer.writeBigInt64LE(value);
+    return buffer;
   },
+  fromJSON: BigInt,
+  toJSON: Number,
+  isValid: (value: unknown) => typeof value === 'bigint',
+  compare: (a: bigint, b: bigint) => (a === b ? 0 : a < b ? -1 : 1),
 });
+/** Avro's own reader of the published schema: what any consumer has. */
+const reference = avro.Type.forSchema(INFERENCE_SCHEMA as avro.Schema, { registry: { long } });
 
 interface ReferenceColumn {
   name: string;
@@ -149,7 +147,7 @@ test('a record says who was asked, who answered and how long it took', () => {
       shadow: false,
       analysed: false,
       sampleRate: 1,
-      schemaVersion: 1,
+      schemaVersion: 2,
       status: 'ok',
       latencyMs: 1.5,
       propensity: 1,
@@ -160,8 +158,44 @@ test('a record says who was asked, who answered and how long it took', () => {
       features: [[1.5, -2]],
       predictions: 1,
       redactions: [],
+      override: -1,
+      bucket: -1,
+      fallbacks: [],
+      context: [],
     },
   );
+});
+
+test('why a request was decided so is there for every reader of the schema; version 1 did not say it', () => {
+  const decision: Partial<DecisionRecord> = {
+    ...{
+      route: 'ranker',
+      stateVersion: 3,
+      snapshotVersion: 4,
+      eligible: ['a', 'b'],
+      pmf: [0.75, 0.25],
+      propensity: 0.25,
+    },
+    ...{ assigned: 'b', served: 'a', role: 'arm', analysed: true, detour: '', override: 2, bucket: 4711 },
+    fallbacks: [{ variant: 'b', cause: '5xx' }],
+    proposed: { variant: 'b', pmf: [0.125, 0.875] },
+    features: [1, -2.5],
+  };
+  const loop = new LogLoop();
+  loop.tap.finished(finishedRequest({ decision: decision as DecisionRecord }));
+  const [bytes] = loop.take();
+  const read = reference.fromBuffer(Buffer.from(bytes)) as Record<string, unknown>;
+  const { override, bucket, fallbacks, proposed, context, ...before } = read;
+  const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
+  assert.deepEqual([override, bucket, plain(context)], [2, 4711, [1, -2.5]]);
+  assert.deepEqual(plain(fallbacks), [{ variant: 'b', cause: '5xx' }]);
+  assert.deepEqual(plain(proposed), { variant: 'b', pmf: [0.125, 0.875] });
+
+  const fields = INFERENCE_SCHEMA.fields.slice(0, -5);
+  const first = avro.Type.forSchema({ ...INFERENCE_SCHEMA, fields } as avro.Schema, { registry: { long } });
+  const old = decodeRecord(first.toBuffer({ ...before, schemaVersion: 1 }));
+  assert.deepEqual([old.pmf, old.redactions, old.schemaVersion], [[0.75, 0.25], [], 1]);
+  assert.deepEqual([old.override, old.bucket, old.fallbacks, old.proposed, old.context], [-1, -1, [], undefined, []]);
 });
 
 test('redactions happen before anything is encoded, and the record says so', () => {

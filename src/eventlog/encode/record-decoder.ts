@@ -19,7 +19,7 @@ export function readRecord(reader: AvroReader): LogRecord {
   const shared = (): string => reader.known(sharedTexts[place++]);
   let columns = 0;
   const column = (): Column => readColumn(reader, columns++);
-  const record: LogRecord = {
+  const record: Omit<LogRecord, keyof typeof NO_REASONS> = {
     id: text(),
     time: reader.long(),
     entity: text(),
@@ -54,7 +54,28 @@ export function readRecord(reader: AvroReader): LogRecord {
     predictions: list(reader, column),
     redactions: list(reader, text),
   };
-  return record;
+  // The spool may hold records of an earlier version yet.
+  return Object.assign(record, record.schemaVersion < 2 ? NO_REASONS : readReasons(reader));
+}
+
+/** How it was decided, beyond what version 1 said. */
+const NO_REASONS: Pick<LogRecord, 'override' | 'bucket' | 'fallbacks' | 'context'> = {
+  override: -1,
+  bucket: -1,
+  fallbacks: [],
+  context: [],
+};
+
+function readReasons(reader: AvroReader): typeof NO_REASONS & Pick<LogRecord, 'proposed'> {
+  return {
+    override: reader.long(),
+    bucket: reader.long(),
+    fallbacks: list(reader, () => ({ variant: reader.string(), cause: reader.string() })),
+    ...(reader.byte() === 0
+      ? {}
+      : { proposed: { variant: reader.string(), pmf: list(reader, () => reader.double()) } }),
+    context: list(reader, () => reader.double()),
+  };
 }
 
 export function decodeFeedback(bytes: Uint8Array, start: number = 0, end: number = bytes.length): FeedbackRecord {

@@ -1,4 +1,13 @@
-import { FIXED_BYTES, HAS_DECISION, HAS_TIMINGS, IS_ANALYSED, IS_SHADOW, ORIGIN_TEXTS } from '../handover/memory.ts';
+import {
+  DECISION_WORDS,
+  decisionWords,
+  FIXED_BYTES,
+  HAS_DECISION,
+  HAS_TIMINGS,
+  IS_ANALYSED,
+  IS_SHADOW,
+  ORIGIN_TEXTS,
+} from '../handover/memory.ts';
 import type { DefinedOrigin, DefinedText, RingRequest } from '../handover/ring-reader.ts';
 import { STATUSES } from '../handover/statuses.ts';
 import { PAYLOAD_NOT_KEPT, SCHEMA_VERSION } from '../record.ts';
@@ -22,6 +31,8 @@ interface Plan {
   inputs: (Action | null | undefined)[];
   outputs: (Action | null | undefined)[];
   limit: number;
+  /** A bandit's context is made of what the rule may take out. */
+  hidesContext: boolean;
   /** Undefined: its records are redacted or name an entity, and each is encoded by itself. */
   templates: Templates | undefined;
 }
@@ -132,7 +143,7 @@ export class RecordEncoder {
     const timings = at;
     if ((flags & HAS_TIMINGS) !== 0) at += 5;
     const decision = at;
-    if ((flags & HAS_DECISION) !== 0) at += 5 + f64[decision + 3] + f64[decision + 4];
+    if ((flags & HAS_DECISION) !== 0) at += decisionWords(f64, decision);
     const idBytes = u32[word + 8];
     const requestIdBytes = u32[word + 9];
     const traceBytes = u32[word + 10];
@@ -203,11 +214,57 @@ export class RecordEncoder {
     let byte = this.writeColumns(out, views.u8, u32, f64, tensors, inputs, texts, plan, 'inputs', values, redactions);
     byte = this.writeColumns(out, views.u8, u32, f64, byte, counts >>> 16, texts, plan, 'outputs', values, redactions);
     if (!values && payload === undefined) redactions.push(PAYLOAD_NOT_KEPT);
+    const decided = (flags & HAS_DECISION) !== 0;
+    if (decided && plan.hidesContext && f64[decision + 10] > 0) redactions.push('context: drop');
     const lines = plan.lines.length + redactions.length;
     if (lines > 0) {
       out.long(lines);
       for (const line of plan.lines) out.string(line);
       for (const line of redactions) out.string(line);
+    }
+    out.byte(0);
+    if (decided) this.writeReasons(out, u8, f64, decision, texts, plan.hidesContext);
+    else {
+      out.long(-1);
+      out.long(-1);
+      for (let i = 0; i < 3; i++) out.byte(0);
+    }
+  }
+
+  private writeReasons(
+    out: AvroWriter,
+    u8: Uint8Array,
+    f64: Float64Array,
+    at: number,
+    texts: readonly DefinedText[],
+    hidesContext: boolean,
+  ): void {
+    const fallbacks = f64[at + 8];
+    const proposed = f64[at + 5];
+    const proposedPmf = f64[at + 9];
+    const context = f64[at + 10];
+    out.long(f64[at + 3]);
+    out.long(f64[at + 4]);
+    let list = at + DECISION_WORDS + f64[at + 6] + f64[at + 7];
+    if (fallbacks > 0) out.long(fallbacks);
+    for (const end = list + 2 * fallbacks; list < end; list++) {
+      const name = this.nameBytes(texts[f64[list]]);
+      out.raw(name, 0, name.length);
+    }
+    out.byte(0);
+    if (proposed < 0) out.byte(0);
+    else {
+      out.byte(2);
+      const name = this.nameBytes(texts[proposed]);
+      out.raw(name, 0, name.length);
+      if (proposedPmf > 0) out.long(proposedPmf);
+      out.raw(u8, list << 3, proposedPmf * 8);
+      out.byte(0);
+    }
+    list += proposedPmf;
+    if (context > 0 && !hidesContext) {
+      out.long(context);
+      out.raw(u8, list << 3, context * 8);
     }
     out.byte(0);
   }
@@ -219,17 +276,18 @@ export class RecordEncoder {
     at: number,
     texts: readonly DefinedText[],
   ): void {
-    const pmf = f64[at + 3];
-    const eligible = f64[at + 4];
+    const pmf = f64[at + 6];
+    const eligible = f64[at + 7];
+    const list = at + DECISION_WORDS;
     out.double(f64[at + 2]);
     out.long(f64[at]);
     out.long(f64[at + 1]);
     if (pmf > 0) out.long(pmf);
-    out.raw(u8, (at + 5) << 3, pmf * 8);
+    out.raw(u8, list << 3, pmf * 8);
     out.byte(0);
     if (eligible > 0) out.long(eligible);
     for (let i = 0; i < eligible; i++) {
-      const name = this.nameBytes(texts[f64[at + 5 + pmf + i]]);
+      const name = this.nameBytes(texts[f64[list + pmf + i]]);
       out.raw(name, 0, name.length);
     }
     out.byte(0);
@@ -386,6 +444,7 @@ export class RecordEncoder {
       inputs: [],
       outputs: [],
       limit: rule.payloadLimitBytes,
+      hidesContext: rule.redact.some(({ field }) => field.startsWith('inputs.')),
       templates: rule.redact.length > 0 || rule.entity !== undefined ? undefined : new Templates(),
     };
     this.plans.set(origin, plan);
@@ -400,7 +459,7 @@ function firstTensor({ views, base }: RingRequest): number {
   const flags = u32[word + 1] >>> 16;
   let at = (base + FIXED_BYTES) >> 3;
   if ((flags & HAS_TIMINGS) !== 0) at += 5;
-  if ((flags & HAS_DECISION) !== 0) at += 5 + f64[at + 3] + f64[at + 4];
+  if ((flags & HAS_DECISION) !== 0) at += decisionWords(f64, at);
   return ((at << 3) + u32[word + 8] + u32[word + 9] + u32[word + 10] + u32[word + 11] + 7) & ~7;
 }
 

@@ -34,6 +34,28 @@ const TIMINGS = {
   ],
 };
 
+const FALLBACK = {
+  type: 'record',
+  name: 'Fallback',
+  namespace: 'dev.switchyard',
+  doc: 'An attempt that failed before the one that counts.',
+  fields: [
+    { name: 'variant', type: 'string' },
+    { name: 'cause', type: 'string' },
+  ],
+};
+
+const PROPOSED = {
+  type: 'record',
+  name: 'Proposed',
+  namespace: 'dev.switchyard',
+  doc: 'What a bandit in apprentice mode would have served, and the distribution it was drawn from.',
+  fields: [
+    { name: 'variant', type: 'string' },
+    { name: 'pmf', type: { type: 'array', items: 'double' } },
+  ],
+};
+
 export const INFERENCE_SCHEMA = {
   type: 'record',
   name: 'Inference',
@@ -73,6 +95,11 @@ export const INFERENCE_SCHEMA = {
     { name: 'features', type: { type: 'array', items: COLUMN } },
     { name: 'predictions', type: { type: 'array', items: 'dev.switchyard.Column' } },
     { name: 'redactions', type: { type: 'array', items: 'string' } },
+    { name: 'override', type: 'int', default: -1 },
+    { name: 'bucket', type: 'int', default: -1 },
+    { name: 'fallbacks', type: { type: 'array', items: FALLBACK }, default: [] },
+    { name: 'proposed', type: ['null', PROPOSED], default: null },
+    { name: 'context', type: { type: 'array', items: 'double' }, default: [] },
   ],
 };
 

@@ -126,6 +126,21 @@ test('sampling, fields and rules by model and route', () => {
   assert.equal(counters[SAMPLED_OUT] + counters[HANDED], counters[SERVED]);
 });
 
+test('what a rule takes out of the inputs does not come back by a context made of them', () => {
+  const rule = { redact: [{ field: 'inputs.x', action: 'drop' as const }] };
+  const loop = new LogLoop({ rule });
+  const decision: Partial<DecisionRecord> = {
+    ...{ route: 'ranker', stateVersion: 1, snapshotVersion: 1, eligible: ['a'], pmf: [1], propensity: 1, role: 'arm' },
+    ...{ assigned: 'a', served: 'a', analysed: true, override: -1, bucket: -1, fallbacks: [], detour: '' },
+    features: [1, 3],
+  };
+  loop.tap.finished(finishedRequest({ decision: decision as DecisionRecord }));
+  const [record] = loop.take().map((bytes) => decodeRecord(bytes));
+  assert.deepEqual(record.context, []);
+  assert.deepEqual(record.redactions, ['inputs.x: drop', 'context: drop']);
+  assert.equal(record.proposed, undefined);
+});
+
 test('a routed request says how it was decided, and its shadow says that it is one', () => {
   const loop = new LogLoop();
   const decision: Partial<DecisionRecord> = {
@@ -139,6 +154,11 @@ test('a routed request says how it was decided, and its shadow says that it is o
     served: 'b',
     role: 'arm',
     analysed: true,
+    override: 1,
+    bucket: 9999,
+    fallbacks: [{ variant: 'a', cause: 'timeout' }],
+    proposed: { variant: 'a', pmf: [0.125, 0.875] },
+    features: [1, -2.5, 0],
     detour: '',
     model: 'iris',
   };
@@ -153,6 +173,11 @@ test('a routed request says how it was decided, and its shadow says that it is o
   assert.equal(primary.stateVersion, 3);
   assert.equal(primary.snapshotVersion, 2 ** 40);
   assert.equal(primary.analysed, true);
+  assert.deepEqual([primary.override, primary.bucket], [1, 9999]);
+  assert.deepEqual(primary.fallbacks, [{ variant: 'a', cause: 'timeout' }]);
+  assert.deepEqual(primary.proposed, { variant: 'a', pmf: [0.125, 0.875] });
+  assert.deepEqual(primary.context, [1, -2.5, 0]);
+  assert.deepEqual([...primary.features[0].values], [1.5, -2]);
   assert.equal(shadow.shadow, true);
   assert.equal(shadow.variant, 'a');
   assert.equal(shadow.assigned, 'b');

@@ -47,6 +47,17 @@ export const HAS_DECISION = 2;
 /** Bytes of a request's fixed part: words 0..3, time and latency, lengths of four texts. */
 export const FIXED_BYTES = 48;
 
+/**
+ * Words of a decision, 64-bit floats each: state, snapshot, propensity, override, bucket, the proposed variant's text
+ * (−1: none), then how many there are of pmf, eligible, fallbacks, proposed pmf and context, which follow in this
+ * order. A fallback takes two words, and texts are numbers.
+ */
+export const DECISION_WORDS = 11;
+
+export function decisionWords(f64: Float64Array, at: number): number {
+  return DECISION_WORDS + f64[at + 6] + f64[at + 7] + 2 * f64[at + 8] + f64[at + 9] + f64[at + 10];
+}
+
 /** Texts of an origin, in the order of its words and of the record's schema. */
 export const ORIGIN_TEXTS = [
   'route',

@@ -6,6 +6,7 @@ import { bytesOf, PlacedTensor } from '../../tensor/placed.ts';
 import { DATA_TYPES, type DataType, type Tensor } from '../../tensor/tensor.ts';
 import {
   countersOf,
+  DECISION_WORDS,
   DROPPED,
   EPOCH,
   FIXED_BYTES,
@@ -44,6 +45,7 @@ const typeCode = new Map<DataType, number>(DATA_TYPES.map((type, code) => [type,
 /** Names come from clients: beyond so many, everything is defined anew. */
 const MAX_TEXTS = 16_384;
 const MAX_ORIGINS = 4096;
+const NOTHING: readonly number[] = [];
 /** Up to here a loop copies faster than a call. */
 const FEW_BYTES = 96;
 
@@ -103,8 +105,9 @@ export class LogTap implements RequestLog {
     let bytes =
       FIXED_BYTES + 48 + 3 * (finished.id.length + request.id.length + context.traceparent.length + entity.length);
     if (decision !== undefined) {
-      bytes += 40 + 8 * (decision.pmf.length + decision.eligible.length);
-      for (const name of decision.eligible) if (this.textOf(name) < 0) return false;
+      const words = this.sizeDecision(decision);
+      if (words < 0) return false;
+      bytes += 8 * words;
     }
     const joined = context.served?.joined;
     const inputs = joined === undefined ? request.inputs : [...request.inputs, ...joined];
@@ -168,17 +171,41 @@ export class LogTap implements RequestLog {
     return true;
   }
 
-  /** [state, snapshot, propensity, pmf entries, eligible entries, pmf…, eligible…] */
+  /** Words that a decision takes, with its texts defined. −1: no room for them. */
+  private sizeDecision({ pmf, eligible, fallbacks, proposed, features }: DecisionRecord): number {
+    for (let i = 0; i < eligible.length; i++) if (this.textOf(eligible[i]) < 0) return -1;
+    for (let i = 0; i < fallbacks.length; i++) {
+      if (this.textOf(fallbacks[i].variant) < 0 || this.textOf(fallbacks[i].cause) < 0) return -1;
+    }
+    if (proposed !== undefined && this.textOf(proposed.variant) < 0) return -1;
+    const lists = pmf.length + eligible.length + 2 * fallbacks.length;
+    return DECISION_WORDS + lists + (proposed?.pmf.length ?? 0) + (features?.length ?? 0);
+  }
+
+  /** As {@link DECISION_WORDS} says. */
   private writeDecision(f64: Float64Array, start: number, decision: DecisionRecord): number {
-    const { pmf, eligible } = decision;
+    const { pmf, eligible, fallbacks, proposed, features = NOTHING } = decision;
+    const proposedPmf = proposed?.pmf ?? NOTHING;
     let at = start;
     f64[at++] = decision.stateVersion;
     f64[at++] = decision.snapshotVersion;
     f64[at++] = decision.propensity;
+    f64[at++] = decision.override;
+    f64[at++] = decision.bucket;
+    f64[at++] = proposed === undefined ? -1 : (this.texts.get(proposed.variant) as number);
     f64[at++] = pmf.length;
     f64[at++] = eligible.length;
+    f64[at++] = fallbacks.length;
+    f64[at++] = proposedPmf.length;
+    f64[at++] = features.length;
     for (let i = 0; i < pmf.length; i++) f64[at++] = pmf[i];
     for (let i = 0; i < eligible.length; i++) f64[at++] = this.texts.get(eligible[i]) as number;
+    for (let i = 0; i < fallbacks.length; i++) {
+      f64[at++] = this.texts.get(fallbacks[i].variant) as number;
+      f64[at++] = this.texts.get(fallbacks[i].cause) as number;
+    }
+    for (let i = 0; i < proposedPmf.length; i++) f64[at++] = proposedPmf[i];
+    for (let i = 0; i < features.length; i++) f64[at++] = features[i];
     return at;
   }
 

@@ -105,7 +105,7 @@ type ParquetColumn = Parameters<typeof parquetWriteBuffer>[0]['columnData'][numb
 
 const TEXTS = ['id', 'entity', 'requestId', 'traceparent', ...ORIGIN_TEXTS, 'status'] as const;
 const DOUBLES = ['latencyMs', 'sampleRate', 'propensity'] as const;
-const LONGS = ['stateVersion', 'snapshotVersion', 'schemaVersion'] as const;
+const LONGS = ['stateVersion', 'snapshotVersion', 'schemaVersion', 'override', 'bucket'] as const;
 
 /** One row a record. Tensors are JSON texts as in JSON lines: their names, types and shapes differ from model to model. */
 function inferenceColumns(records: readonly LogRecord[]): ParquetColumn[] {
@@ -144,6 +144,9 @@ function inferenceColumns(records: readonly LogRecord[]): ParquetColumn[] {
     text('payloadRef', ({ payloadRef }) => payloadRef ?? ''),
     text('payloadSha256', ({ payloadSha256 }) => payloadSha256 ?? ''),
     text('redactions', ({ redactions }) => JSON.stringify(redactions)),
+    text('fallbacks', ({ fallbacks }) => JSON.stringify(fallbacks)),
+    text('proposed', ({ proposed }) => (proposed === undefined ? '' : JSON.stringify(proposed))),
+    text('context', ({ context }) => JSON.stringify(context)),
   ];
 }
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { BanditSpec } from '../../config/strategy-schema.ts';
 import { hashFeatures } from '../../routing/policies/features.ts';
 import type { LoggedRecord } from '../replay/logged-record.ts';
@@ -11,8 +12,10 @@ type ContextSpec = NonNullable<BanditSpec['context']>;
 export interface LogEvaluationSettings extends Omit<EvaluationOptions, 'predict'> {
   route: string;
   policy: TargetPolicy;
-  /** Absent: what the records hold, else their features. */
+  /** Of the policy. Absent: what the records hold, else their features. */
   context: ContextSpec | undefined;
+  /** Of the bandit that logged: its records hold this one. Absent: they hold none, or one that was put there by hand. */
+  loggedContext: ContextSpec | undefined;
   rewards: RewardTable | undefined;
   /** Of decisions without a reward. */
   defaultReward: number;
@@ -43,7 +46,7 @@ export function evaluateLog(records: readonly LoggedRecord[], settings: LogEvalu
     return reason === '';
   });
   used.sort((a, b) => a.time - b.time);
-  const contextOf = contextReader(used, settings.context);
+  const contextOf = contextReader(used, settings.context, settings.loggedContext);
   const arms = [...new Set([...policy.arms, ...used.map(({ variant }) => variant)])];
   const indexes = new Map(arms.map((name, k) => [name, k]));
   let rewarded = 0;
@@ -98,14 +101,16 @@ function unusable(record: LoggedRecord, route: string): string {
 function contextReader(
   records: readonly LoggedRecord[],
   spec: ContextSpec | undefined,
+  logged: ContextSpec | undefined,
 ): (record: LoggedRecord) => Float64Array {
   const dim = records[0]?.context?.length ?? 0;
-  if (dim > 0 && records.every(({ context }) => context?.length === dim) && (spec === undefined || spec.dim === dim))
-    return ({ context }) => Float64Array.from(context as readonly number[]);
+  const whole = dim > 0 && records.every(({ context }) => context?.length === dim);
+  const same = spec === undefined || (spec.dim === dim && (logged === undefined || isDeepStrictEqual(spec, logged)));
+  if (whole && same) return ({ context }) => Float64Array.from(context as readonly number[]);
   const foreign = [...(spec?.headers ?? []), ...(spec?.parameters ?? [])];
   if (foreign.length > 0)
     throw new TypeError(
-      `the context uses ${foreign.join(', ')}, which are headers or parameters: log records hold only inputs; log "context", or evaluate a policy on inputs`,
+      `the context uses ${foreign.join(', ')}, which are headers or parameters: records hold inputs, and the context of the bandit that logged them; evaluate a policy on that, or on inputs`,
     );
   const inputs = spec?.inputs ?? [...new Set(records.flatMap(({ features }) => features.map(({ name }) => name)))];
   const context: ContextSpec = {

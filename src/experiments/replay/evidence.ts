@@ -10,10 +10,11 @@ export function noArm(): ArmEvidence & { latency: Float64Array } {
 
 /**
  * Counts a record as a gateway's judge does: a failure that another variant answered for is still a failure of the
- * assigned one, and what the client got wrong, gave up, or was shed is nobody's.
+ * assigned one. What the client got wrong, gave up, or was shed is nobody's, and an ejected variant was not asked.
  */
 export function addToArm(arm: ReturnType<typeof noArm>, record: LoggedRecord): void {
   if (record.variant !== record.assigned) {
+    if (!record.failedOver) return;
     arm.requests++;
     arm.errors++;
     return;

@@ -15,6 +15,8 @@ export interface LoggedRecord {
   /** The variant that answered. */
   variant: string;
   assigned: string;
+  /** The assigned variant failed, and another one answered. Not so when it was ejected: it was not asked then. */
+  failedOver: boolean;
   shadow: boolean;
   status: string;
   latencyMs: number;
@@ -37,6 +39,11 @@ export interface LoggedRecord {
 
 type Fields = Record<string, unknown>;
 
+/** Of a request that another variant answered: whether one was tried before. Old records do not say who failed. */
+function failed({ fallbacks, detour }: Fields): boolean {
+  return Array.isArray(fallbacks) ? fallbacks.length > 0 : detour !== 'ejected';
+}
+
 /**
  * Reads one line of the log. Undefined: it is feedback, which stands between the records in `log tail`. Throws TypeError
  * naming the field, its value and what is allowed.
@@ -56,6 +63,7 @@ export function readLogged(value: unknown): LoggedRecord | undefined {
       throw wrong(name, given, `a number from ${low} to ${high}`);
     return given;
   };
+  const assigned = text('assigned', text('variant'));
   const sampleRate = number('sampleRate', 0, 1, 1);
   if (sampleRate === 0) throw wrong('sampleRate', 0, 'above 0: a record that is kept was kept with some probability');
   const reward = fields.reward ?? undefined;
@@ -65,7 +73,8 @@ export function readLogged(value: unknown): LoggedRecord | undefined {
     time: number('time', 0, Number.MAX_SAFE_INTEGER),
     route: text('route'),
     variant: text('variant'),
-    assigned: text('assigned', text('variant')),
+    assigned,
+    failedOver: text('variant') !== assigned && failed(fields),
     shadow: fields.shadow === true,
     status: text('status', 'ok'),
     latencyMs: number('latencyMs', 0, Number.MAX_VALUE, 0),

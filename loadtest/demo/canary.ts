@@ -10,24 +10,38 @@ import { grpcLoad, httpLoad, type Load } from './load.ts';
 
 /**
  * `npm run demo:canary [-- --grpc]`: runs the canary of config/routes/demo.yaml under load, first with a version that is
- * as good as the one before it, then with one that fails and one that is slow. Ends with 0 if the first was promoted,
- * and the others were rolled back.
+ * as good as the one before it, then with one that fails and one that is slow. Ends with 0 if the first was promoted
+ * and is the champion in the registry, and the others were rolled back.
  */
 const CONFIG = fileURLToPath(new URL('../../config', import.meta.url));
 const CLEAR = '\x1b[H\x1b[J';
 const CANDIDATE = '{model: digits, version: "2"}';
+/** An alias names versions of one model; the bad ones are scripts, and so models of their own. */
+const PROMOTION = 'onPass: {setAlias: champion}';
 const TIMEOUT_S = 240;
 
 interface Act {
   title: string;
   candidate: string;
   phase: 'succeeded' | 'rolledBack';
+  /** Version that is the champion in the end. */
+  champion: string;
 }
 
 const ACTS: readonly Act[] = [
-  { title: 'a version as good as the one before it', candidate: CANDIDATE, phase: 'succeeded' },
-  { title: 'a version that fails', candidate: '{model: digits-failing, version: "1"}', phase: 'rolledBack' },
-  { title: 'a version that is slow', candidate: '{model: digits-slow, version: "1"}', phase: 'rolledBack' },
+  { title: 'a version as good as the one before it', candidate: CANDIDATE, phase: 'succeeded', champion: '2' },
+  {
+    title: 'a version that fails',
+    candidate: '{model: digits-failing, version: "1"}',
+    phase: 'rolledBack',
+    champion: '1',
+  },
+  {
+    title: 'a version that is slow',
+    candidate: '{model: digits-slow, version: "1"}',
+    phase: 'rolledBack',
+    champion: '1',
+  },
 ];
 
 /** Both versions of the digits model and the two bad ones, in a folder of their own. */
@@ -42,15 +56,40 @@ function prepare(folder: string, act: Act): string {
   const config = readFileSync(join(digits, 'config.pbtxt'), 'utf8');
   writeFileSync(join(repository, 'digits/config.pbtxt'), `${config}version_policy: { all: {} }\n`);
   const route = readFileSync(join(CONFIG, 'routes/demo.yaml'), 'utf8').replace(CANDIDATE, act.candidate);
-  writeFileSync(join(folder, 'routes.yaml'), route);
+  const own = act.candidate === CANDIDATE ? route : route.replace(PROMOTION, 'onPass: {}');
+  writeFileSync(join(folder, 'routes.yaml'), own);
   const file = join(folder, 'switchyard.yaml');
   writeFileSync(file, 'models: {repositories: [models]}\nroutes: {files: [routes.yaml]}\n');
   return file;
 }
 
+/** Both versions of the digits model in the server's registry, the first of them its champion. */
+async function register(server: ServerProcess): Promise<void> {
+  const mlflow = async (path: string, body: object): Promise<void> => {
+    const response = await fetch(`http://127.0.0.1:${server.ports.admin}/api/2.0/mlflow/${path}`, {
+      method: 'POST',
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  };
+  await mlflow('registered-models/create', { name: 'digits' });
+  for (const artifact of ['first', 'second'])
+    await mlflow('model-versions/create', { name: 'digits', source: `mlflow-artifacts:/0/${artifact}` });
+  await mlflow('registered-models/alias', { name: 'digits', alias: 'champion', version: '1' });
+}
+
+async function championOf(server: ServerProcess): Promise<string> {
+  const query = 'name=digits&alias=champion';
+  const response = await fetch(
+    `http://127.0.0.1:${server.ports.admin}/api/2.0/mlflow/registered-models/alias?${query}`,
+  );
+  return ((await response.json()) as { model_version: { version: string } }).model_version.version;
+}
+
 async function play(act: Act, grpc: boolean): Promise<boolean> {
   const folder = mkdtempSync(join(tmpdir(), 'switchyard-demo-'));
   const server = await ServerProcess.start(['--config', prepare(folder, act)]);
+  await register(server);
   const load: Load = grpc ? grpcLoad(server.ports.grpc, CONFIG) : httpLoad(server.ports.http, CONFIG);
   try {
     const client = new AdminClient({ url: `http://127.0.0.1:${server.ports.admin}` });
@@ -66,9 +105,10 @@ async function play(act: Act, grpc: boolean): Promise<boolean> {
     };
     await watch(client, 'digits', show, TIMEOUT_S);
     const { rollout } = await client.getRoute('digits');
-    const good = rollout?.phase === act.phase;
+    const champion = await championOf(server);
+    const good = rollout?.phase === act.phase && champion === act.champion;
     process.stdout.write(
-      `${good ? 'as it should be' : 'NOT as it should be'}: ${title}: ${rollout?.phase} ${rollout?.reason}\n\n`,
+      `${good ? 'as it should be' : 'NOT as it should be'}: ${title}: ${rollout?.phase} ${rollout?.reason}; the champion is version ${champion}\n\n`,
     );
     return good;
   } finally {

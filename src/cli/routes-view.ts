@@ -7,6 +7,10 @@ const BAR = 24;
 /** What `routes get` shows of one route. */
 export function renderRoute(route: RouteView): string {
   const parts = [`${route.name}  ${route.strategy}  ${route.status}`, renderVariants(route)];
+  const shadows = route.variants.flatMap(({ name, shadow }) =>
+    shadow === undefined ? [] : [shadowText(name, shadow)],
+  );
+  if (shadows.length > 0) parts.push(shadows.join('\n'));
   if (route.rollout !== undefined) parts.push(renderRollout(route.rollout));
   if (route.experiment !== undefined) parts.push(renderExperiment(route.experiment as unknown as ExperimentView));
   if (route.bandit !== undefined) parts.push(renderBandit(route.bandit as unknown as BanditView));
@@ -66,6 +70,17 @@ function armText({
 
 function over(phase: string): boolean {
   return phase === 'succeeded' || phase === 'rolledBack' || phase === 'rollingBack';
+}
+
+function shadowText(name: string, shadow: NonNullable<RouteView['variants'][number]['shadow']>): string {
+  const { match, mismatch, failed, dropped, uncompared, mismatch_low, mismatch_high, max_mismatch, verdict } = shadow;
+  const compared = match + mismatch;
+  const rate =
+    compared === 0
+      ? 'nothing compared yet'
+      : `${mismatch} of ${compared} answers differ, ${percent(mismatch / compared)} (${percent(mismatch_low)} to ${percent(mismatch_high)})`;
+  const limit = max_mismatch === null ? '' : `; ${percent(max_mismatch)} allowed: ${verdict}`;
+  return `shadow of ${name}: ${rate}${limit}\n  ${failed} failed, ${dropped} dropped, ${uncompared} without an answer to compare with`;
 }
 
 function bar(share: number): string {

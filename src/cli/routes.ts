@@ -36,6 +36,17 @@ export function addRoutes(program: Command, output: Output, setExit: (code: numb
     .option('-w, --watch', 'show it anew as it changes, until its rollout is over')
     .option('--timeout <seconds>', 'watch no longer', Number)
     .action(async (name: string, flags: AdminFlags & WatchFlags) => setExit(await get(name, flags, output)));
+  withAdmin(routes.command('mismatches').description('the last shadowed answers that differed, and in what'))
+    .argument('<route>')
+    .action(async (name: string, flags: AdminFlags) => {
+      const found = await (await connect(flags)).routeMismatches(name);
+      const rows = found.map(({ id, variant, version, difference }) => [id, `${variant}@${version}`, difference]);
+      output.out(
+        flags.output === 'json'
+          ? JSON.stringify(found, undefined, 2)
+          : formatTable(['request', 'shadow', 'difference'], rows),
+      );
+    });
   withAdmin(routes.command('apply').description('make or replace the routes and templates of a file'))
     .argument('<files...>')
     .option('--dry-run', 'only check')

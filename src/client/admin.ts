@@ -39,6 +39,29 @@ export interface VariantView {
   requests: number;
   errors: number;
   latency_ms: { p50: number; p99: number } | null;
+  /** Of variants that got copies of requests. */
+  shadow?: ShadowView;
+}
+
+export interface ShadowView {
+  match: number;
+  mismatch: number;
+  failed: number;
+  dropped: number;
+  uncompared: number;
+  mismatch_rate: number | null;
+  mismatch_low: number;
+  mismatch_high: number;
+  max_mismatch: number | null;
+  verdict: string | null;
+}
+
+/** A shadowed answer that differed. */
+export interface MismatchRow {
+  id: string;
+  variant: string;
+  version: string;
+  difference: string;
 }
 
 export interface MetricReport {
@@ -181,6 +204,12 @@ export class AdminClient {
 
   getRoute(name: string): Promise<RouteView> {
     return this.call('GET', `/api/v1/routes/${encodeURIComponent(name)}`);
+  }
+
+  /** The last ones, the newest last. */
+  async routeMismatches(name: string): Promise<MismatchRow[]> {
+    const path = `/api/v1/routes/${encodeURIComponent(name)}/mismatches`;
+    return (await this.call<{ mismatches: MismatchRow[] }>('GET', path)).mismatches;
   }
 
   /** All of the documents are taken, or none. */

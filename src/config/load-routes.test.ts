@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import { parseCondition } from './condition.ts';
 import { ConfigError } from './load.ts';
 import { loadRouteFiles, parseRoutes } from './load-routes.ts';
+import { POLICIES } from './strategy-schema.ts';
 import { parseDuration } from './units.ts';
 
 /** A document of each kind with everything in it; each strategy is tried in the place of STRATEGY. */
@@ -76,7 +77,7 @@ const STRATEGIES = {
       guardrails: [{metric: latency.p99, nonInferiority: 5%}, {metric: errors, nonInferiority: 0.2%}]
       srm: {alpha: 0.001, onFail: invalidate}`,
   bandit: `bandit:
-      policy: linUCB
+      policy: thompsonBeta
       arms: [stable, next]
       context: {inputs: [age, locale], dim: 16}
       floor: 0.02
@@ -112,6 +113,14 @@ test('every capability of the example is read, with units converted', () => {
     assert.deepEqual(spec.match?.[0].headers, { 'x-tenant': { regex: '^eu-' } });
     const metrics = templates.get('golden')!.spec.metrics;
     assert.deepEqual([metrics[0].margin, metrics[1].quantile, metrics[3].failureLimit], [0.002, 0.99, 0]);
+  }
+  for (const policy of POLICIES) {
+    const { spec } = parse(ROUTE.replace('STRATEGY', STRATEGIES.bandit.replace('thompsonBeta', policy))).routes[0];
+    assert.deepEqual(spec.strategy.bandit?.context?.inputs, ['age', 'locale'], policy);
+  }
+  for (const allowed of ['hold', 'fail']) {
+    const canary = parse(ROUTE.replace('STRATEGY', STRATEGIES.canary.replace('hold', allowed))).routes[0];
+    assert.equal(canary.spec.strategy.canary?.onInconclusive, allowed);
   }
   assert.equal(parseDuration('1h30m5s250ms'), 5_405_250);
 });
@@ -188,7 +197,15 @@ test('mistakes are refused with place and remedy', () => {
       canary.replace('{alias: ', '{alias: ').replace('next: {model: ranker,', 'next: {model: other,'),
       /alias names a version of one model/,
     ],
-    [ROUTE.replace('STRATEGY', STRATEGIES.bandit.replace('linUCB', 'ucb1')), /ucb1 uses no context/],
+    [
+      canary.replace('    variant: next\n    sample', '    variant: stable\n    sample'),
+      /^route.yaml:\d+:\d+: .*setMirror: mirrors to the candidate next, and shadow to stable; a route has one shadow/,
+    ],
+    [canary.replace('hold', 'pass'), /onInconclusive: pass never comes about .*; give it a timeout$/],
+    [
+      canary.replace('hold', 'fail').replace('      deadline: 2h', ''),
+      /onInconclusive: fail never comes about .*; give it a timeout, or the canary a deadline/,
+    ],
     [ROUTE.replace('STRATEGY', STRATEGIES.bandit.replace('floor: 0.02', 'floor: 0.6')), /more than 1/],
     [ROUTE.replace('STRATEGY', STRATEGIES.bandit.replace('default: 0', 'default: 4')), /outside 0 to 1/],
     [`${base}---\n${base}`, /there is another Route ranker/],

@@ -144,7 +144,7 @@ function checkTemplates(
 ): void {
   const { canary } = spec.strategy;
   if (canary === undefined) return;
-  let mirrored = spec.shadow?.variant === canary.candidate;
+  let mirrored = spec.shadow?.variant === canary.candidate && spec.shadow.sample > 0;
   // Requests are compared with a slice of stable's, and of none or all of the traffic there is none.
   const compared = (weight: number): boolean => weight > 0 && weight < 100;
   let weight = 0;

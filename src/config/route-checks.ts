@@ -103,6 +103,14 @@ function checkCanary(
   if (canary.stable === canary.candidate) report(at('candidate'), 'is the same variant as stable');
   let served = false;
   canary.steps.forEach((step, i) => {
+    if (step.setMirror && spec.shadow !== undefined && spec.shadow.variant !== canary.candidate) {
+      report(
+        at('steps', i, 'setMirror'),
+        `mirrors to the candidate ${canary.candidate}, and shadow to ${spec.shadow.variant}; a route has one shadow: leave one of them out, or shadow the candidate`,
+      );
+    }
+    if (step.analysis && step.analysis.timeout === undefined)
+      checkInconclusive(canary, at('steps', i, 'analysis'), report);
     if (step.setWeight !== undefined && step.setWeight > 0) served = true;
     if (step.setMirror && step.setMirror.percent > 0) served = true;
     if (step.analysis && !served) {
@@ -143,6 +151,15 @@ function checkReward({ range: [low, high], default: fallback }: RewardSpec, path
   else if (fallback < low || fallback > high) report([...path, 'default'], `lies outside ${low} to ${high}`);
 }
 
+/** Without a timeout an analysis waits for its verdict, and no end is inconclusive. */
+function checkInconclusive({ onInconclusive, deadline }: CanarySpec, path: PropertyKey[], report: Report): void {
+  if (onInconclusive === 'hold' || (onInconclusive === 'fail' && deadline !== undefined)) return;
+  report(
+    path,
+    `onInconclusive: ${onInconclusive} never comes about while an analysis waits for its verdict without end; give it a timeout${onInconclusive === 'fail' ? ', or the canary a deadline' : ''}`,
+  );
+}
+
 const CONTEXTUAL = ['linUCB', 'linThompson'];
 
 function checkBandit(bandit: BanditSpec, known: (name: string, path: PropertyKey[]) => void, report: Report): void {
@@ -163,9 +180,6 @@ function checkBandit(bandit: BanditSpec, known: (name: string, path: PropertyKey
   const contextual = CONTEXTUAL.includes(bandit.policy);
   const { context, reward } = bandit;
   if (contextual && context === undefined) report(at('policy'), `${bandit.policy} needs a context`);
-  if (!contextual && context !== undefined) {
-    report(at('context'), `${bandit.policy} uses no context; the policies that do are ${CONTEXTUAL.join(' and ')}`);
-  }
   if (context && context.inputs.length + context.headers.length + context.parameters.length === 0) {
     report(at('context'), 'name the inputs, headers or parameters it consists of');
   }

@@ -65,6 +65,20 @@ const STATUS = {
     gateway: { type: 'object', description: 'Among several gateways: which one this is, and whether it decides' },
   },
 };
+const TEXT = { type: 'string' };
+const MISMATCH = {
+  type: 'object',
+  required: ['id', 'variant', 'version', 'difference'],
+  properties: {
+    id: { ...TEXT, description: 'Of the request; the event log has both answers, this and <id>.shadow' },
+    route: TEXT,
+    variant: TEXT,
+    version: TEXT,
+    outcome: { const: 'mismatch' },
+    latencyMs: { type: 'number' },
+    difference: { ...TEXT, description: 'What differs first' },
+  },
+};
 const LIST = 'route';
 
 function list({ services, query }: AdminRequest): object {
@@ -264,7 +278,7 @@ export const routeRoutes: readonly AdminRoute[] = [
     response: {
       type: 'object',
       required: ['mismatches'],
-      properties: { mismatches: { type: 'array', items: { type: 'object' } } },
+      properties: { mismatches: { type: 'array', items: MISMATCH } },
     },
     errors: ['not_found'],
     handle: ({ services, params }) => ({ body: { mismatches: services.routes.mismatches(params[LIST]) } }),

@@ -5,8 +5,14 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Metadata } from '@grpc/grpc-js';
 import { INFERENCE_SERVICE, serviceDefinition } from '../../protocol/grpc/schema.ts';
-import { inferRequest, TestClient } from '../../testing/grpc-client.ts';
-import { scriptRepository, times, x } from '../../testing/script-models.ts';
+import {
+  type InferResponse,
+  inferRequest,
+  type StreamResponse,
+  status,
+  TestClient,
+} from '../../testing/grpc-client.ts';
+import { scriptRepository, sleeps, times, until, x } from '../../testing/script-models.ts';
 import { ServerProcess } from '../../testing/server-process.ts';
 
 /** One route for every way to find a unit or to match, over model m: version 1 multiplies by 2, version 2 by 3. */
@@ -36,6 +42,10 @@ spec:
   overrides:
     - {parameters: {debug: "yes"}, variant: two}
   strategy: {weighted: {one: 100, two: 0}}`,
+  `metadata: {name: busy}
+spec:
+  variants: {one: {model: sleepy, version: "1"}}
+  strategy: {weighted: {one: 100}}`,
   // A route of a stage is for clients of the stage; the pipelines do not ask it.
   `metadata: {name: shift}
 spec:
@@ -66,6 +76,11 @@ before(async () => {
   const all = 'version_policy: { all: {} }\n';
   const root = scriptRepository(scratch, {
     m: { versions: { 1: times(2), 2: times(3) }, config: all },
+    // One runs and one waits; further ones are shed.
+    sleepy: {
+      versions: { 1: sleeps(300) },
+      config: 'dynamic_batching { default_queue_policy { max_queue_size: 1 } }\n',
+    },
     shift: { versions: { 1: times(5), 2: times(7) }, config: all },
   });
   pipeline(root, 'pipe-old', 1);
@@ -162,4 +177,105 @@ test("a pipeline's stages change version together, whatever the stages' own rout
   }
   // 2 · 5 and 3 · 7; never 2 · 7 or 3 · 5.
   assert.deepEqual([...seen].sort(), [10, 21]);
+});
+
+/** Value of a counter of a route, over all its slices. */
+async function counted(name: string, route: string): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${server.ports.metrics}/metrics`)).text();
+  const lines = text.split('\n').filter((line) => line.startsWith(`${name}{route="${route}"`));
+  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+}
+
+const DECISION = /^[0-9A-Za-z-]{16,}$/;
+
+test('over gRPC the metadata says who answered, and of a stream the parameters of each answer', async () => {
+  const method = serviceDefinition(INFERENCE_SERVICE).ModelInfer;
+  const metadata = await new Promise<Metadata>((resolve, reject) => {
+    const call = grpc.client.makeUnaryRequest(
+      method.path,
+      method.requestSerialize as (value: object) => Buffer,
+      method.responseDeserialize as unknown as (bytes: Buffer) => InferResponse,
+      inferRequest('m', [1]),
+      (error) => error !== null && reject(error),
+    );
+    call.on('metadata', resolve);
+  });
+  assert.match(String(metadata.get('x-switchyard-id')[0]), DECISION);
+  assert.deepEqual(metadata.get('x-switchyard-variant'), ['one']);
+  assert.deepEqual(metadata.get('x-switchyard-version'), ['1']);
+
+  const stream = grpc.bidi<StreamResponse>('ModelStreamInfer');
+  const answers: StreamResponse[] = [];
+  stream.on('data', (answer: StreamResponse) => answers.push(answer));
+  for (let i = 0; i < 3; i++) stream.write(inferRequest('m', [i]));
+  await until('three answers', () => answers.length === 3);
+  stream.end();
+  const ids = answers.map(({ infer_response: { parameters } }) => {
+    assert.equal(parameters.switchyard_variant.string_param, 'one');
+    assert.equal(parameters.switchyard_version.string_param, '1');
+    return String(parameters.switchyard_id.string_param);
+  });
+  for (const id of ids) assert.match(id, DECISION);
+  assert.equal(new Set(ids).size, 3, 'each of them is a decision');
+});
+
+test('a routed request that is shed says what was decided, and is counted as shed', async () => {
+  const MANY = 12;
+  let shed = 0;
+  const body = JSON.stringify({ inputs: x(1) });
+  await Promise.all(
+    Array.from({ length: MANY }, async () => {
+      const answer = await fetch(server.url('/v2/models/busy/infer'), { method: 'POST', body });
+      await answer.arrayBuffer();
+      if (answer.status === 200) return;
+      assert.equal(answer.status, 429);
+      assert.match(answer.headers.get('x-switchyard-id') ?? '', DECISION);
+      assert.equal(answer.headers.get('x-switchyard-variant'), 'one');
+      shed++;
+    }),
+  );
+  assert.ok(shed > 0, 'none was shed over HTTP');
+  const before = shed;
+  const stream = grpc.bidi<StreamResponse>('ModelStreamInfer');
+  const answers: StreamResponse[] = [];
+  stream.on('data', (answer: StreamResponse) => answers.push(answer));
+  for (let i = 0; i < MANY; i++) stream.write(inferRequest('busy', [1]));
+  await until('all of the stream are answered', () => answers.length === MANY);
+  stream.end();
+  const refused = answers.filter(({ error_message }) => error_message !== '');
+  assert.ok(refused.length > 0, 'none was shed in a stream');
+  for (const { infer_response: response } of refused) {
+    assert.match(String(response.parameters.switchyard_id.string_param), DECISION);
+    assert.equal(response.parameters.switchyard_variant.string_param, 'one');
+  }
+  shed += refused.length;
+  await Promise.all(
+    Array.from({ length: MANY }, async () => {
+      const call = grpc.unary('ModelInfer', inferRequest('busy', [1]));
+      const failed = await call.then(() => false).catch(() => true);
+      if (!failed) return;
+      const { code, metadata } = await status(call);
+      assert.equal(code, 8);
+      assert.match(String(metadata.get('x-switchyard-id')[0]), DECISION);
+      assert.deepEqual(metadata.get('x-switchyard-variant'), ['one']);
+      shed++;
+    }),
+  );
+  assert.ok(shed > before + refused.length, 'none was shed over gRPC');
+  await until(
+    'they are counted',
+    async () =>
+      (await counted('switchyard_route_sheds_total', 'busy')) === shed &&
+      (await counted('switchyard_route_requests_total', 'busy')) === 3 * MANY,
+  );
+  assert.equal(await counted('switchyard_route_errors_total', 'busy'), 0);
+
+  const wrong = await fetch(server.url('/v2/models/busy/infer'), {
+    method: 'POST',
+    body: JSON.stringify({ inputs: [{ ...x(1)[0], name: 'z' }] }),
+  });
+  assert.equal(wrong.status, 400);
+  await until('the client error is counted', async () => {
+    return (await counted('switchyard_route_client_errors_total', 'busy')) === 1;
+  });
 });

@@ -102,7 +102,7 @@ export function stepRollout(
       next = { ...next, state: withWeights(next.state, weights) };
     } else if (command.type === 'setMirror') {
       const version = next.state.version + 1;
-      next = { ...next, state: { ...next.state, version, mirror: command.percent / 100 } };
+      next = { ...next, state: { ...next.state, version, mirror: mirrorOf(spec, command.percent) } };
     } else if (command.type === 'restartWindow') rollout = { ...rollout, window: encodeSums(sums) };
     else {
       const { alias: name, expected, version } = command;
@@ -116,6 +116,11 @@ export function stepRollout(
   }
   if (isOver(state) && !isOver(before.state)) rollout = { ...rollout, queries: {} };
   return { standing: rollout === before ? next : { ...next, rollout }, alias };
+}
+
+/** What a canary does not mirror (any more) is shadowed as the route says. */
+export function mirrorOf(spec: RouteSpec, percent: number): number {
+  return percent > 0 ? percent / 100 : (spec.shadow?.sample ?? 0);
 }
 
 /** Queries of the templates in force whose interval has passed. */

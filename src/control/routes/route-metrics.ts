@@ -3,6 +3,7 @@ import { ratioPValue } from '../../experiments/statistics/sample-ratio.ts';
 import { escapeLabel } from '../../telemetry/prometheus.ts';
 import type { SliceSums } from './ledger.ts';
 import type { LiveRoute } from './live.ts';
+import { type ShadowView, shadowView } from './shadow-view.ts';
 import { healthOf, weightsOf } from './view.ts';
 
 const BOUNDS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -22,6 +23,13 @@ const FAMILIES: readonly Family[] = [
     'Requests answered with 500 and above, timeouts among them',
     ({ errors }) => errors,
   ),
+  slices(
+    'switchyard_route_client_errors_total',
+    'Requests answered with 400 to 499, but sheds',
+    ({ clientErrors }) => clientErrors,
+  ),
+  slices('switchyard_route_sheds_total', 'Requests refused because too many wait', ({ sheds }) => sheds),
+  slices('switchyard_route_cancelled_total', 'Requests that their client gave up', ({ cancelled }) => cancelled),
   slices(
     'switchyard_route_fallbacks_total',
     'Requests answered by another variant than was tried first',
@@ -61,6 +69,35 @@ const FAMILIES: readonly Family[] = [
       ),
   },
   {
+    name: 'switchyard_route_shadow_mismatch_rate',
+    type: 'gauge',
+    help: 'Share of compared shadows that differ, with the bounds of its 95 % interval',
+    lines: (live) =>
+      shadowsOf(live).flatMap(({ variant, view }) =>
+        (
+          [
+            ['estimate', view.mismatch_rate ?? Number.NaN],
+            ['low', view.mismatch_low],
+            ['high', view.mismatch_high],
+          ] as const
+        ).map(
+          ([bound, value]) =>
+            `switchyard_route_shadow_mismatch_rate{${labels({ route: live.name, variant, bound })}} ${value}`,
+        ),
+      ),
+  },
+  {
+    name: 'switchyard_route_shadow_verdict',
+    type: 'gauge',
+    help: "1 for the verdict on a shadow's mismatch rate against compare.maxMismatch",
+    lines: (live) =>
+      shadowsOf(live).flatMap(({ variant, view: { verdict } }) =>
+        verdict === null
+          ? []
+          : [`switchyard_route_shadow_verdict{${labels({ route: live.name, variant, verdict })}} 1`],
+      ),
+  },
+  {
     name: 'switchyard_route_bandit_probability',
     type: 'gauge',
     help: 'Probability of an arm in the present snapshot; of policies without a context',
@@ -82,7 +119,7 @@ const FAMILIES: readonly Family[] = [
   {
     name: 'switchyard_route_feedback_total',
     type: 'counter',
-    help: 'Rewards, and decisions that waited for one, by what became of them',
+    help: "Rewards, and decisions that waited for one, by what became of them; an apprentice's proposals as agreed or disagreed",
     lines: ({ name, own }) =>
       [...own.feedback].map(
         ([result, count]) => `switchyard_route_feedback_total{${labels({ route: name, result })}} ${count}`,
@@ -117,6 +154,14 @@ function slices(name: string, help: string, value: (slice: SliceSums) => number)
     lines: (live) =>
       [...live.own.sums.slices.values()].map((slice) => `${name}{${sliceLabels(live, slice)}} ${value(slice)}`),
   };
+}
+
+function shadowsOf({ own, document }: LiveRoute): { variant: string; view: ShadowView }[] {
+  const limit = document.spec.shadow?.compare.maxMismatch;
+  return [...own.sums.shadows.values()].map((shadow) => ({
+    variant: shadow.variant,
+    view: shadowView(shadow, limit),
+  }));
 }
 
 function sliceLabels(live: LiveRoute, { variant, assigned, version, role, analysed }: SliceSums): string {

@@ -56,7 +56,9 @@ export function resume(spec: RouteSpec, before: Standing | undefined): Standing 
   if (before.print !== print || takeState(spec, variants, before.state, newShared()) === undefined)
     return { print, state: { ...fresh, version } };
   const weights = spec.strategy.weighted ?? spec.strategy.experiment?.split;
-  const mirror = spec.strategy.canary === undefined ? fresh.mirror : before.state.mirror;
+  // A canary's own mirror stays while it is in force.
+  const rollout = before.rollout as { state: { mirror: number } } | undefined;
+  const mirror = (rollout?.state.mirror ?? 0) > 0 ? before.state.mirror : fresh.mirror;
   const state = weights === undefined ? before.state : sameShares(before.state, Object.values(weights));
   return { ...before, state: mirror === state.mirror ? state : { ...state, version, mirror } };
 }

@@ -1,3 +1,4 @@
+import type { RouteDocument } from '../../config/route-schema.ts';
 import { exitStatus } from '../../experiments/rollout/state.ts';
 import { histogramQuantile, total } from '../../experiments/statistics/latency-histogram.ts';
 import { BUCKETS, decodeBuckets } from '../../routing/buckets.ts';
@@ -7,6 +8,7 @@ import { experimentResults } from './experiment-control.ts';
 import { sliceOf } from './ledger.ts';
 import type { LiveRoute } from './live.ts';
 import { evidenceOf, rolloutOf } from './rollout-control.ts';
+import { type ShadowView, shadowView } from './shadow-view.ts';
 
 export type StrategyKind = 'weighted' | 'canary' | 'experiment' | 'bandit';
 
@@ -97,7 +99,7 @@ export function routeView(
                 p50: round(histogramQuantile(served.latency, 0.5)),
                 p99: round(histogramQuantile(served.latency, 0.99)),
               },
-        shadow: shadowOf(data, name),
+        shadow: shadowOf(document, data, name),
       };
     }),
     ...rolloutView(live, data),
@@ -138,11 +140,9 @@ function rolloutView(live: LiveRoute, data: Contribution): object {
   };
 }
 
-function shadowOf(data: Contribution, variant: string): object | undefined {
+function shadowOf({ spec }: RouteDocument, data: Contribution, variant: string): ShadowView | undefined {
   const shadow = data.sums.shadows.get(variant);
-  if (shadow === undefined) return undefined;
-  const { match, mismatch, failed, dropped, uncompared } = shadow;
-  return { match, mismatch, failed, dropped, uncompared };
+  return shadow === undefined ? undefined : shadowView(shadow, spec.shadow?.compare.maxMismatch);
 }
 
 function given(key: string, value: object | undefined): object {

@@ -34,14 +34,15 @@ export function encodeStreamResponse(response: InferResponse, final: boolean): B
 }
 
 /** Encodes a ModelStreamInferResponse frame for a request that failed; its id and model name tell the client which one. */
-export function encodeStreamError(message: string, id: string, model: string): Buffer {
-  const inner = stringFieldSize(model) + stringFieldSize(id);
+export function encodeStreamError(message: string, id: string, model: string, parameters: Parameters = {}): Buffer {
+  const inner = stringFieldSize(model) + stringFieldSize(id) + parametersSize(parameters);
   const frame = allocateFrame(stringFieldSize(message) + fieldSize(inner));
   const writer = new WireWriter(frame, FRAME_PREFIX);
   writer.stringField(0x0a, message);
   writer.header(0x12, inner);
   writer.stringField(0x0a, model);
   writer.stringField(0x1a, id);
+  for (const name in parameters) writeParameter(writer, name, parameters[name]);
   return frame;
 }
 

@@ -116,15 +116,19 @@ class StreamedInference extends InferenceTask {
 
   /** Many requests share the call's metadata, so who answered travels as parameters of the response. */
   private named(response: InferResponse): InferResponse {
+    if (this.served === undefined) return response;
+    return { ...response, parameters: Object.assign(Object.create(null), response.parameters, this.who()) };
+  }
+
+  private who(): Record<string, string> {
     const { served } = this;
-    if (served === undefined) return response;
-    const parameters = Object.assign(Object.create(null), response.parameters, {
+    if (served === undefined) return {};
+    return {
       switchyard_id: served.id,
       switchyard_variant: served.variant,
       switchyard_version: served.version,
       ...(served.anomalies === undefined ? {} : { switchyard_anomalies: served.anomalies }),
-    });
-    return { ...response, parameters };
+    };
   }
 
   protected refuse(error: SwitchyardError): void {
@@ -134,7 +138,7 @@ class StreamedInference extends InferenceTask {
     }
     const request = this.decoded?.request;
     const id = request === undefined ? peekId(this.bytes) : request.id;
-    this.stream.send(encodeStreamError(error.message, id, request === undefined ? '' : request.model));
+    this.stream.send(encodeStreamError(error.message, id, request === undefined ? '' : request.model, this.who()));
     this.stream.done(this);
   }
 }

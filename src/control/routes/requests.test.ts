@@ -186,7 +186,7 @@ async function counted(name: string, route: string): Promise<number> {
   return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
 }
 
-const DECISION = /^[0-9A-Za-z-]{16,}$/;
+const DECISION = /^[\w-]{16,}$/;
 
 test('over gRPC the metadata says who answered, and of a stream the parameters of each answer', async () => {
   const method = serviceDefinition(INFERENCE_SERVICE).ModelInfer;

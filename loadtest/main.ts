@@ -12,12 +12,13 @@ import { grpcTls } from './scenarios/grpc-tls.ts';
 import { latency } from './scenarios/latency.ts';
 import { logCost } from './scenarios/log-cost.ts';
 import { logFaults } from './scenarios/log-faults.ts';
-import { midBinary } from './scenarios/mid-binary.ts';
+import { midBinary, midJson } from './scenarios/mid-model.ts';
 import { overload } from './scenarios/overload.ts';
 import { registry } from './scenarios/registry.ts';
 import { registryAlias } from './scenarios/registry-alias.ts';
 import { registryUploads } from './scenarios/registry-uploads.ts';
 import { routes } from './scenarios/routes.ts';
+import { scale } from './scenarios/scale.ts';
 import { thousandModels } from './scenarios/thousand-models.ts';
 import { PEERS } from './targets/peers.ts';
 import { endAllServers } from './targets/server-process.ts';
@@ -27,10 +28,12 @@ const SCENARIOS: Scenario[] = [
   smallBinary,
   smallGrpc,
   midBinary,
+  midJson,
   thousandModels,
   routes,
   overload,
   latency,
+  scale,
   registry,
   registryUploads,
   registryAlias,

@@ -36,19 +36,19 @@ export function driveGrpc(target: Target, workload: Workload, connections: numbe
 }
 
 export const smallJson = smallModel('small-json', 'json', 'a 16-64-64-4 MLP, v2 JSON over HTTP/1.1', (series) => [
-  ...ratioOf(series, 'switchyard', 'bare-uws', 'of bare uWebSockets.js answering the same POST', { atLeast: 0.55 }),
+  ...ratioOf(series, 'switchyard', 'bare-uws', 'of bare uWebSockets.js answering the same POST', { atLeast: 0.75 }),
   ...bestPeerRatio(series),
   ...ratioOf(series, 'switchyard', 'triton', "of Triton's HTTP front end with its Python backend", { atLeast: 3 }),
 ]);
 
 export const smallBinary = smallModel('small-binary', 'binary', 'the same MLP, v2 binary tensors', (series) => [
-  ...ratioOf(series, 'switchyard', 'bare-uws', 'of bare uWebSockets.js answering the same POST', { atLeast: 0.55 }),
+  ...ratioOf(series, 'switchyard', 'bare-uws', 'of bare uWebSockets.js answering the same POST', { atLeast: 0.8 }),
   ...ratioOf(series, 'switchyard', 'triton', "of Triton's HTTP front end with its Python backend"),
 ]);
 
 export const smallGrpc = smallModel('small-grpc', 'grpc', 'the same MLP, v2 gRPC with raw contents', (series) => [
-  ...ratioOf(series, 'switchyard', 'empty-grpc-js', 'of an empty @grpc/grpc-js unary handler', { atLeast: 0.9 }),
-  ...ratioOf(series, 'switchyard', 'triton', "of Triton's gRPC front end with its Python backend"),
+  ...ratioOf(series, 'switchyard', 'empty-grpc-js', 'of an empty @grpc/grpc-js unary handler', { atLeast: 4 }),
+  ...ratioOf(series, 'switchyard', 'triton', "of Triton's gRPC front end with its Python backend", { atLeast: 5 }),
 ]);
 
 function smallModel(

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { closedLoop, type JsonCall, send } from '../generators/closed-loop.ts';
+import { closedLoop, send } from '../generators/closed-loop.ts';
+import type { JsonCall } from '../generators/keep-alive.ts';
 import type { Measurement } from '../generators/measurement.ts';
 import { mlpOnnx, SMALL_MLP } from '../mlp-model.ts';
 import { v2Json } from '../payloads.ts';
@@ -25,7 +26,7 @@ const INFER: JsonCall = {
 };
 
 async function mlflow(port: number, path: string, body: object): Promise<void> {
-  const answer = await send(undefined, port, { method: 'POST', path: `/api/2.0/mlflow/${path}`, body });
+  const answer = await send(port, { method: 'POST', path: `/api/2.0/mlflow/${path}`, body });
   if (answer.status !== 200) throw new Error(`${path} answered ${answer.status}: ${answer.body.slice(0, 300)}`);
 }
 
@@ -51,7 +52,7 @@ async function register(port: number): Promise<void> {
 }
 
 async function servedVersion(port: number): Promise<string> {
-  const { status, body } = await send(undefined, port, INFER);
+  const { status, body } = await send(port, INFER);
   return status === 200 ? (JSON.parse(body) as { model_version: string }).model_version : '';
 }
 

@@ -7,14 +7,9 @@ import type { Tensor } from '../tensor/tensor.ts';
 import { modelConfig, spec } from '../testing/models.ts';
 import { EnsembleRun } from './ensemble.ts';
 import { planEnsemble } from './ensemble-plan.ts';
-import { validateEnsemble } from './ensemble-validation.ts';
 
 function step(modelName: string, inputMap: Record<string, string>, outputMap: Record<string, string>): EnsembleStep {
   return { modelName, modelVersion: '', inputMap, outputMap };
-}
-
-function model(name: string, inputs: TensorSpec[], outputs: TensorSpec[], maxBatchSize = 8): ModelConfig {
-  return modelConfig({ name, signature: { inputs, outputs, maxBatchSize } });
 }
 
 function ensemble(inputs: TensorSpec[], outputs: TensorSpec[], steps: EnsembleStep[], maxBatchSize = 8): ModelConfig {
@@ -38,16 +33,6 @@ const DIAMOND = ensemble(
     step('b', { in: 'features' }, { out: 'right' }),
   ],
 );
-const MODELS = new Map(
-  [
-    model('join', [x('l'), x('r')], [x('out')]),
-    model('pre', [x('in')], [x('out')]),
-    model('a', [x('in')], [x('out'), x('debug')]),
-    model('b', [x('in')], [x('out')]),
-  ].map((entry) => [entry.name, entry]),
-);
-const lookup = (name: string): ModelConfig | undefined => MODELS.get(name);
-
 describe('EnsembleRun', () => {
   test('takes tensors whose bytes lie in a larger buffer', () => {
     const placed = new PlacedTensor('image', 'UINT8', [1], Uint8Array.of(7, 8, 9), 1, 1);
@@ -185,92 +170,5 @@ describe('EnsembleRun', () => {
         assert.equal(run.held, 0);
       }),
     );
-  });
-});
-
-describe('validateEnsemble', () => {
-  function problems(change: (config: ModelConfig) => ModelConfig): string[] {
-    return validateEnsemble(change(structuredClone(DIAMOND)), lookup);
-  }
-
-  function withStep(at: number, patch: Partial<EnsembleStep>): (config: ModelConfig) => ModelConfig {
-    return (config) => {
-      Object.assign(config.ensemble?.[at] ?? {}, patch);
-      return config;
-    };
-  }
-
-  test('finds nothing wrong with a good one', () => {
-    assert.deepEqual(validateEnsemble(DIAMOND, lookup), []);
-  });
-
-  test('names each fault, and only it', () => {
-    const cases: [(config: ModelConfig) => ModelConfig, RegExp][] = [
-      [(config) => ({ ...config, ensemble: [] }), /has no steps/],
-      [withStep(1, { modelName: 'gone', modelVersion: '3' }), /step 2 .*there is no model "gone" version 3/],
-      [withStep(1, { inputMap: { in: 'image', more: 'image' } }), /the model has no input "more"; it has "in"/],
-      [withStep(1, { outputMap: { out: 'features', more: 'm' } }), /the model has no output "more"/],
-      [withStep(0, { inputMap: { l: 'left' } }), /step 1 .*input "r" is not mapped/],
-      [withStep(3, { inputMap: { in: 'featurs' } }), /reads tensor "featurs", which nothing writes/],
-      [
-        withStep(2, { outputMap: { out: 'left', debug: 'right' } }),
-        /writes tensor "right", which is already .*"debug"/,
-      ],
-      [withStep(2, { inputMap: { in: 'label' } }), /steps 1 \("join"\), 3 \("a"\) wait for one another/],
-      [
-        (config) => ({ ...config, signature: { ...config.signature, outputs: [x('label'), x('other')] } }),
-        /output "other": no step writes it/,
-      ],
-      [
-        (config) => ({ ...config, signature: { ...config.signature, inputs: [spec('image', 'UINT8', [4])] } }),
-        /tensor "image": .* is UINT8, .*step 2.* is FP32/,
-      ],
-      [
-        (config) => ({ ...config, signature: { ...config.signature, inputs: [x('image', [5])] } }),
-        /tensor "image": .* has shape \[-1,5\], .* has \[-1,4\]/,
-      ],
-      [
-        (config) => ({ ...config, signature: { ...config.signature, inputs: [spec('image', 'FP32', [4], true)] } }),
-        /input "image" is optional, but .*step 2.* is not/,
-      ],
-    ];
-    for (const [change, message] of cases) {
-      const found = problems(change);
-      assert.equal(found.length, 1, `${message}: ${found.join('; ')}`);
-      assert.match(found[0], message);
-    }
-  });
-
-  test('the ensemble may not allow more rows than a batching step', () => {
-    const found = problems((config) => ({ ...config, signature: { ...config.signature, maxBatchSize: 16 } }));
-    assert.equal(found.length, 4);
-    assert.match(found[0], /max_batch_size is 8, less than the ensemble's 16/);
-  });
-
-  test('an ensemble that does not batch may declare the batch dimension itself', () => {
-    const unbatched = (dims: number[]) =>
-      ensemble([x('image', dims)], [x('out', dims)], [step('pre', { in: 'image' }, { out: 'out' })], 0);
-    assert.deepEqual(validateEnsemble(unbatched([-1, 4]), lookup), []);
-    assert.equal(validateEnsemble(unbatched([4]), lookup).length, 2);
-  });
-
-  test('an ensemble inside an ensemble is fine, inside itself not', () => {
-    const inner = (target: string) =>
-      modelConfig({
-        name: 'inner',
-        signature: { inputs: [x('i')], outputs: [x('o')], maxBatchSize: 8 },
-        ensemble: [step(target, { in: 'i' }, { out: 'o' })],
-      });
-    const outer = ensemble([x('in')], [x('out')], [step('inner', { i: 'in' }, { o: 'out' })]);
-    const models = (target: string) => (name: string) =>
-      ({ inner: inner(target), all: outer, pre: MODELS.get('pre') })[name];
-    assert.deepEqual(validateEnsemble(outer, models('pre')), []);
-    assert.deepEqual(validateEnsemble(outer, models('all')), ['ensemble "all" contains itself: all → inner → all']);
-  });
-
-  test('a decoupled model cannot be a step', () => {
-    const decoupled = { ...(MODELS.get('pre') as ModelConfig), decoupled: true };
-    const found = validateEnsemble(DIAMOND, (name) => (name === 'pre' ? decoupled : lookup(name)));
-    assert.match(found.join(), /step 2 \(model "pre"\): the model is decoupled/);
   });
 });

@@ -37,6 +37,7 @@ test('a sound chain in any order has no problem', () => {
 test('problems name models and tensors', () => {
   const cases: [string[], ModelConfig[], RegExp, string?][] = [
     [[step('a', 'A', 'Z')], [], /depends on model "a", which is not available/],
+    [[step('a', 'A', 'Z')], [{ ...f32('a'), decoupled: true }], /model "a", which is decoupled/],
     [
       [step('a', 'm', 'n'), step('b', 'n', 'm'), step('c', 'A', 'Z')],
       [f32('a'), f32('b'), f32('c')],

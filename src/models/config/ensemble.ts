@@ -23,6 +23,8 @@ export function ensembleProblem(ensemble: ModelConfig, lookup: ModelLookup): str
   for (const step of steps) {
     const config = lookup(step.modelName, step.modelVersion);
     if (config === undefined) return `depends on model "${step.modelName}"${versionText(step)}, which is not available`;
+    if (config.decoupled)
+      return `has a step of model "${step.modelName}", which is decoupled; a step answers exactly once`;
     models.push(config);
   }
   return (

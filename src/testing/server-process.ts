@@ -82,9 +82,11 @@ export class ServerProcess {
     return new Promise((resolve) => this.waiters.push({ predicate, resolve }));
   }
 
-  /** The process that serves, a child of the supervisor. */
+  /** The process that serves, a child of the supervisor. Throws while there is none. */
   servingPid(): number {
     const children = readFileSync(`/proc/${this.child.pid}/task/${this.child.pid}/children`, 'utf8').trim();
+    // A kill of process 0 would end the test's whole group.
+    if (children === '') throw new Error('no process serves');
     return Number(children.split(' ')[0]);
   }
 

@@ -39,12 +39,13 @@ test('every problem of the configuration and of all models is listed with its pl
   const { models, problems } = await validateAll(join(folder, 'switchyard.yaml'), undefined);
   assert.equal(models, 5);
   const text = problems.map((problem) => problem.replaceAll(folder, '')).sort();
-  assert.equal(text.length, 5, text.join('\n'));
-  assert.match(text[0], /^\/keys\.yaml:1:1: admission\.keysFile: must hold a list/);
-  assert.match(text[1], /^\/models\/empty: holds neither/);
-  assert.match(text[2], /^\/models\/ens\/config\.pbtxt: composes model "gone", which is in no repository/);
-  assert.match(text[3], /^\/models\/syntax\/config\.pbtxt:2:17: /);
-  assert.match(text[4], /^\/models\/unknown\/config\.pbtxt:2:3: .*max_batchsize/);
+  assert.equal(text.length, 6, text.join('\n'));
+  assert.match(text[0], /^\/keys\.yaml:1:1: admission\.keysFile: keys: .*expected array/);
+  assert.match(text[1], /^\/keys\.yaml:1:1: admission\.keysFile: unknown setting 'not'/);
+  assert.match(text[2], /^\/models\/empty: holds neither/);
+  assert.match(text[3], /^\/models\/ens\/config\.pbtxt: composes model "gone", which is in no repository/);
+  assert.match(text[4], /^\/models\/syntax\/config\.pbtxt:2:17: /);
+  assert.match(text[5], /^\/models\/unknown\/config\.pbtxt:2:3: .*max_batchsize/);
 });
 
 test('validate exits 0 without problems and 1 with them', async (t) => {

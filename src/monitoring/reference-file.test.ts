@@ -46,7 +46,7 @@ test('every version begins with the reference of a file, by the names that the l
     const values = [((i * 37) % 101) + moved, (i * 53) % 97];
     const record = { id: `${i}`, time: i, model: 'm', version: '3', digest: 'd', status: 'ok', shadow: false };
     const features = [{ name: 'x', datatype: 'FP32', shape: [1, 2], values }];
-    stream.consume([{ ...record, features, predictions: [] } as unknown as LogRecord]);
+    stream.consume([{ ...record, features, predictions: [], redactions: [] } as unknown as LogRecord]);
   }
   const reference = events.find((event) => event.kind === 'reference');
   assert.ok(reference?.kind === 'reference' && reference.reference.version === '3', 'the version has its own');

@@ -110,7 +110,7 @@ test('verbs steer a canary, exit codes follow its health, and its end moves the 
   await run(server, 'routes', 'promote', 'm');
   assert.equal((await watching).code, 0, 'a watched rollout that succeeds ends with 0');
   const history = await run(server, 'registry', 'history', 'm', 'champion');
-  assert.match(history.out, /\n\S+ +2 +1 .*rollout of route m/);
+  assert.match(history.out, /\n\S+ +m +2 +1 .*rollout of route m/);
   const done = await view(server);
   // Stable is version 2 by now, so the candidate's share could go back to it.
   assert.deepEqual(done.weights, { stable: 1, next: 0 });

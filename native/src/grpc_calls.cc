@@ -34,6 +34,7 @@ Call* Calls::open(Connection* connection, int32_t stream) {
   call->headerCount = 0;
   call->ended = call->dataQueued = call->extraQueued = false;
   call->outAt = call->unsent = 0;
+  call->lingered = 0;
   call->headersSent = call->ending = call->bare = call->deferred = call->wantsDrain = call->complete = false;
   return call;
 }

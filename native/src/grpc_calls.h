@@ -77,6 +77,8 @@ struct Call {
   bool wantsDrain = false;
   /** The end of the answer is with nghttp2. */
   bool complete = false;
+  /** Ticks for which the client has not ended its request since. */
+  int lingered = 0;
 
   // Among the calls of its connection.
   Call* previous = nullptr;

@@ -25,6 +25,8 @@ constexpr size_t kPortion = 256 * 1024;
 constexpr int kPortionsPerTurn = 4;
 constexpr int kRoundsPerTurn = 8;
 constexpr uint64_t kTickMs = 10;
+/** A client that still sends is asked to stop after so many: a reset that leaves with the answer takes the answer's place. */
+constexpr int kLingerTicks = 10;
 constexpr uint64_t kSweepMs = 1000;
 constexpr uint64_t kDrainNoticeMs = 500;
 constexpr int kLeaveSweeps = 2;
@@ -429,6 +431,10 @@ void Server::tick() {
   for (const Queued& one : lingering) {
     Call* call = calls.find(one.slot, one.generation);
     if (call == nullptr || call->ended) continue;
+    if (++call->lingered < kLingerTicks) {
+      calls.lingering.push_back(one);
+      continue;
+    }
     Connection& connection = *call->connection;
     connection.reset(*call, kNoError);
     touch(connection);

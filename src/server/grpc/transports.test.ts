@@ -184,6 +184,14 @@ for (const secure of [false, true])
       );
     });
 
+    it('errors told before the request has ended arrive, also when a client is being asked to stop', async () => {
+      const frame = frameMessage(ModelInfer.requestSerialize({ model_name: 'stream' }));
+      for (let i = 0; i < 500; i++) {
+        const { headers } = await alike([frame.subarray(0, 4), frame.subarray(4)]);
+        assert.equal(headers['grpc-status'], '12');
+      }
+    });
+
     it('large tensors', async () => {
       for (const count of [1023, 1024, 1025, 20_000, 65_536, 200_000]) {
         const raw = Buffer.alloc(count * 4, 'switchyard');

@@ -25,7 +25,7 @@ import { columnsJson } from './eventlog/encode/json.ts';
 import { EventLog } from './eventlog/event-log.ts';
 import { RecordFinder } from './eventlog/find.ts';
 import { TopicRecords } from './eventlog/find-topic.ts';
-import { eventLogFolders, payloadFolder } from './eventlog/folders.ts';
+import { eventLogFolders, eventLogRoot, payloadFolder } from './eventlog/folders.ts';
 import { readPayload } from './eventlog/payload-reader.ts';
 import { Features } from './features/features.ts';
 import { createModelManager, type ModelManager } from './models/manager.ts';
@@ -313,8 +313,9 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       const { createDatasets } = await import('./datasets/front.ts');
       const { validationRoutes } = await import('./validation/routes.ts');
       const logFolders = eventLogFolders(config.eventLog, dataDir, baseDir);
+      const payloads = payloadFolder(eventLogRoot(config.eventLog.dir, dataDir, baseDir));
       const payload = async (sha256: string) => {
-        const { features, predictions } = await readPayload(payloadFolder(config.eventLog, dataDir, baseDir), sha256);
+        const { features, predictions } = await readPayload(payloads, sha256);
         return { features: columnsJson(features), predictions: columnsJson(predictions) };
       };
       const settings = { config: config.datasets, kafka: config.kafka, logFolders, payload, logger };

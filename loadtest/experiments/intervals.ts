@@ -6,7 +6,7 @@ import {
   noClusters,
 } from '../../src/experiments/statistics/clusters.ts';
 import { type Moments, mean, NO_MOMENTS, variance, withValue } from '../../src/experiments/statistics/moments.ts';
-import { logMsprt, msprtPValue } from '../../src/experiments/statistics/msprt.ts';
+import { asPairs, logMsprt, msprtPValue } from '../../src/experiments/statistics/msprt.ts';
 import { gaussian, mulberry32 } from './random.ts';
 
 /** Experiments whose users come again: a reward is the user's own level, noise, and the arm's effect. */
@@ -89,8 +89,7 @@ function play(seed: number, effect: number): number[] {
 /** With a mixture of a tenth of a standard deviation. */
 function logRatio(a: Moments, b: Moments): number {
   if (a.count < 2 || b.count < 2) return 0;
-  const n = 2 / (1 / a.count + 1 / b.count);
-  const pooled = (n * (variance(a) / a.count + variance(b) / b.count)) / 2;
+  const { n, variance: pooled } = asPairs(a, b);
   return logMsprt(n, mean(b) - mean(a), pooled, 0.1 * Math.sqrt(pooled));
 }
 

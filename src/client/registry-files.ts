@@ -33,6 +33,10 @@ const MLFLOW = '/api/2.0/mlflow';
 const OWN = '/api/v1/registry';
 const ARTIFACTS = '/api/2.0/mlflow-artifacts/artifacts';
 
+function artifactUrl(path: string): string {
+  return `${ARTIFACTS}/${path.split('/').map(encodeURIComponent).join('/')}`;
+}
+
 /** The registry's part of the admin API. Every call rejects with ClientError. */
 export class RegistryFiles {
   private readonly options: ClientOptions;
@@ -76,8 +80,7 @@ export class RegistryFiles {
   }
 
   async removeArtifacts(path: string): Promise<void> {
-    const encoded = path.split('/').map(encodeURIComponent).join('/');
-    await this.call('DELETE', `${ARTIFACTS}/${encoded}`);
+    await this.call('DELETE', artifactUrl(path));
   }
 
   collect(dryRun: boolean, graceSeconds?: number): Promise<CollectedRow> {
@@ -152,8 +155,7 @@ export class RegistryFiles {
       return (await this.call<UploadState>('GET', path)).offset;
     } catch (error) {
       if (!(error instanceof ClientError && error.status === 404)) throw error;
-      const artifact = file.path.split('/').map(encodeURIComponent).join('/');
-      const stored = await this.raw('HEAD', `${ARTIFACTS}/${artifact}`).catch((other: unknown) => {
+      const stored = await this.raw('HEAD', artifactUrl(file.path)).catch((other: unknown) => {
         throw other instanceof ClientError && other.status === 404 ? error : other;
       });
       if (stored.headers.get('etag') !== `"${file.digest}"`) throw error;

@@ -40,6 +40,8 @@ class Executor {
   readonly ready: Promise<void>;
   readonly handles = new Set<number>();
   readonly calls = new Map<number, { resolve(event: ExecutorEvent): void; reject(error: Error): void }>();
+  /** Versions on their way to it. */
+  coming = 0;
 
   constructor(id: number, compute: boolean, worker: Worker, ready: Promise<void>) {
     this.id = id;
@@ -47,9 +49,6 @@ class Executor {
     this.worker = worker;
     this.ready = ready;
   }
-
-  /** Versions on their way to it. */
-  coming = 0;
 
   get load(): number {
     return this.handles.size + this.coming;

@@ -8,11 +8,11 @@ import type { KafkaMessage } from 'kafkajs';
 import { pino } from 'pino';
 import { kafkaSchema } from '../config/kafka-schema.ts';
 import { kafkaClients } from '../kafka/client.ts';
+import { service } from '../testing/kafka-consumer.ts';
 import { scriptRepository, times, until, x } from '../testing/script-models.ts';
 import { ServerProcess } from '../testing/server-process.ts';
 
-const broker = process.env.SWITCHYARD_TEST_KAFKA_URL;
-assert.ok(broker, 'SWITCHYARD_TEST_KAFKA_URL names a broker; see .ci/services/kafka.sh');
+const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-feedback-'));
 const running = new Set<ServerProcess>();
 after(async () => {

@@ -13,6 +13,7 @@ import type { Logger } from '../telemetry/logging.ts';
 import { allocateCounts } from './counts.ts';
 import { recordJson } from './encode/json.ts';
 import { answerOf, type FeedbackAnswer, feedbackRecords, mergeResults } from './feedback.ts';
+import { eventLogRoot, payloadFolder } from './folders.ts';
 import { allocateRing, countersOf, LARGE, LOST, type RingMemory, TAKEN, wordsOf } from './handover/memory.ts';
 import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData, TailAnswer, VerifyAnswer } from './messages.ts';
 import { logMetrics } from './metrics.ts';
@@ -59,7 +60,7 @@ export class EventLog {
 
   constructor({ config, dataDir, baseDir, logSettings, logger }: EventLogDependencies) {
     const { eventLog, kafka, monitoring, threads, telemetry, registry } = config;
-    const dir = eventLog.dir === undefined ? join(dataDir, 'eventlog') : resolve(baseDir, eventLog.dir);
+    const dir = eventLogRoot(eventLog.dir, dataDir, baseDir);
     this.rings = Array.from({ length: threads.gateways + topicThreads(kafka) }, () =>
       allocateRing(eventLog.bufferBytes),
     );
@@ -147,7 +148,7 @@ export class EventLog {
    * digest.
    */
   async payload(sha256: string): Promise<string> {
-    return recordJson(await readPayload(join(this.data.dir, 'payloads'), sha256));
+    return recordJson(await readPayload(payloadFolder(this.data.dir), sha256));
   }
 
   verify(): Promise<VerifyAnswer> {

@@ -5,7 +5,7 @@ import { kafkaClients } from '../kafka/client.ts';
 import type { RecordSearch, RecordSource, TimeRange } from '../monitoring/record-search.ts';
 import type { Logger } from '../telemetry/logging.ts';
 import { recordJson } from './encode/json.ts';
-import { recordsOfMessage } from './encode/message-reader.ts';
+import { contentOf, recordsOfMessage } from './encode/message-reader.ts';
 import { factsOf } from './find.ts';
 
 const MOST_MS = 120_000;
@@ -134,8 +134,8 @@ async function read(
 
 function recordIn(message: KafkaMessage, id: string, problems: string[]): string | undefined {
   const { headers, value } = message;
-  const block = headers?.['switchyard-records'] !== undefined;
-  if (value === null || (!block && String(headers?.ce_id ?? '') !== id)) return undefined;
+  // A block's headers name none of its records.
+  if (value === null || (contentOf(message) !== 'block' && String(headers?.ce_id ?? '') !== id)) return undefined;
   // As it came, with 64-bit integers that no number holds.
   if (value[0] === OPEN_BRACE) return value.toString('utf8').startsWith('{"id":') ? value.toString('utf8') : undefined;
   try {

@@ -8,7 +8,7 @@ export function eventLogFolders(
   baseDir: string,
 ): Record<string, string> {
   if (!enabled) return {};
-  const root = rootOf(dir, dataDir, baseDir);
+  const root = eventLogRoot(dir, dataDir, baseDir);
   if (sinks.length === 0) return { files: join(root, 'files', 'files') };
   const folders: Record<string, string> = {};
   for (const sink of sinks)
@@ -17,11 +17,12 @@ export function eventLogFolders(
   return folders;
 }
 
-/** Where this server keeps payloads by reference. */
-export function payloadFolder({ dir }: Config['eventLog'], dataDir: string, baseDir: string): string {
-  return join(rootOf(dir, dataDir, baseDir), 'payloads');
+/** Where a server keeps payloads by reference. @param root of its event log */
+export function payloadFolder(root: string): string {
+  return join(root, 'payloads');
 }
 
-function rootOf(dir: string | undefined, dataDir: string, baseDir: string): string {
+/** Where a server keeps everything of its event log that has no place of its own. @param dir of the configuration */
+export function eventLogRoot(dir: string | undefined, dataDir: string, baseDir: string): string {
   return dir === undefined ? join(dataDir, 'eventlog') : resolve(baseDir, dir);
 }

@@ -11,7 +11,7 @@ import {
   utimesSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 const ROOT = 'sha256';
 
@@ -24,26 +24,27 @@ export class PayloadStore {
   stored = 0;
   evicted = 0;
   errors = 0;
-  private readonly root: string;
+  private readonly dir: string;
   private readonly maxBytes: number;
   private readonly sync: boolean;
   /** By age, oldest first. */
   private readonly files = new Map<string, number>();
 
   constructor(dir: string, maxBytes: number, sync: boolean) {
-    this.root = join(dir, ROOT);
+    this.dir = dir;
+    const root = join(dir, ROOT);
     this.maxBytes = maxBytes;
     this.sync = sync;
-    mkdirSync(this.root, { recursive: true, mode: 0o700 });
+    mkdirSync(root, { recursive: true, mode: 0o700 });
     const found: { hex: string; size: number; age: number }[] = [];
-    for (const shard of readdirSync(this.root)) {
-      for (const hex of readdirSync(join(this.root, shard))) {
+    for (const shard of readdirSync(root)) {
+      for (const hex of readdirSync(join(root, shard))) {
         if (!/^[0-9a-f]{64}$/.test(hex)) {
           // Left by a process that ended while it wrote.
-          rmSync(join(this.root, shard, hex), { force: true });
+          rmSync(join(root, shard, hex), { force: true });
           continue;
         }
-        const { size, mtimeMs } = statSync(join(this.root, shard, hex));
+        const { size, mtimeMs } = statSync(join(root, shard, hex));
         found.push({ hex, size, age: mtimeMs });
       }
     }
@@ -57,7 +58,7 @@ export class PayloadStore {
   put(bytes: Uint8Array): { ref: string; sha256: string } | undefined {
     const hex = createHash('sha256').update(bytes).digest('hex');
     const kept = { ref: `sha256:${hex}`, sha256: hex };
-    const path = this.path(hex);
+    const path = payloadPath(this.dir, hex);
     try {
       if (this.files.has(hex)) {
         const now = new Date();
@@ -66,7 +67,7 @@ export class PayloadStore {
         this.files.set(hex, bytes.length);
         return kept;
       }
-      mkdirSync(join(this.root, hex.slice(0, 2)), { recursive: true, mode: 0o700 });
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
       const fd = openSync(`${path}.next`, 'w', 0o600);
       try {
         for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
@@ -90,15 +91,11 @@ export class PayloadStore {
   private evict(): void {
     for (const [hex, size] of this.files) {
       if (this.bytes <= this.maxBytes || this.files.size === 1) return;
-      rmSync(this.path(hex), { force: true });
+      rmSync(payloadPath(this.dir, hex), { force: true });
       this.files.delete(hex);
       this.bytes -= size;
       this.evicted++;
     }
-  }
-
-  private path(hex: string): string {
-    return join(this.root, hex.slice(0, 2), hex);
   }
 }
 

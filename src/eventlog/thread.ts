@@ -12,6 +12,7 @@ import { containerOf } from './encode/container.ts';
 import { feedbackOfMessage, recordsOfMessage } from './encode/message-reader.ts';
 import { RecordEncoder } from './encode/record-encoder.ts';
 import { hashWith } from './encode/redact.ts';
+import { payloadFolder } from './folders.ts';
 import { countersOf, DROPPED, HANDED, LOST, SAMPLED_OUT, SERVED, TAKEN } from './handover/memory.ts';
 import { RingReader } from './handover/ring-reader.ts';
 import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData } from './messages.ts';
@@ -73,7 +74,7 @@ async function run(): Promise<void> {
   const { logger } = createLogger({ thread: 'log', settings: data.logSettings });
   logger.level = data.logLevel;
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const payloads = new PayloadStore(join(dir, 'payloads'), config.payloads.maxBytes, config.spool.fsync === 'always');
+  const payloads = new PayloadStore(payloadFolder(dir), config.payloads.maxBytes, config.spool.fsync === 'always');
   const spool = new Spool({ dir: join(dir, 'spool'), ...config.spool });
   const encoder = new RecordEncoder(
     hashWith(readSalt()),

@@ -9,6 +9,7 @@ import { recordJson } from '../eventlog/encode/json.ts';
 import { feedbackOfMessage, recordsOfMessage } from '../eventlog/encode/message-reader.ts';
 import { decodeRecord } from '../eventlog/encode/record-decoder.ts';
 import { kafkaClients } from '../kafka/client.ts';
+import { service } from '../testing/kafka-consumer.ts';
 import { finishedRequest, LogLoop } from '../testing/log-records.ts';
 import { until } from '../testing/script-models.ts';
 import { monitorSchema } from './document.ts';
@@ -16,8 +17,7 @@ import { KafkaSource } from './kafka-source.ts';
 import { MonitorStream } from './stream.ts';
 import type { Reference } from './types.ts';
 
-const broker = process.env.SWITCHYARD_TEST_KAFKA_URL;
-assert.ok(broker, 'SWITCHYARD_TEST_KAFKA_URL names a broker; see .ci/services/kafka.sh');
+const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
 
 test('monitors read every form of the topics, and a wrong message costs no other', { timeout: 300_000 }, async (t) => {
   const topicPrefix = `monitors-${randomUUID().slice(0, 8)}.`;

@@ -55,6 +55,16 @@ export function clusterKey(metric: string, arm: string): string {
   return `${metric} ${arm}`;
 }
 
+/** The sums of a key, made where there are none yet. */
+export function clustersIn(all: Map<string, Clusters>, key: string): Clusters {
+  let clusters = all.get(key);
+  if (clusters === undefined) {
+    clusters = noClusters();
+    all.set(key, clusters);
+  }
+  return clusters;
+}
+
 export function merge(parts: readonly Contribution[]): Contribution {
   const all = noContribution();
   for (const part of parts) {
@@ -62,14 +72,7 @@ export function merge(parts: readonly Contribution[]): Contribution {
     for (const node of part.epochs) addNode(all.epochs, node);
     for (const [name, moments] of part.rewards)
       all.rewards.set(name, addMoments(all.rewards.get(name) ?? NO_MOMENTS, moments));
-    for (const [key, clusters] of part.clusters) {
-      let into = all.clusters.get(key);
-      if (into === undefined) {
-        into = noClusters();
-        all.clusters.set(key, into);
-      }
-      addClusters(into, clusters);
-    }
+    for (const [key, clusters] of part.clusters) addClusters(clustersIn(all.clusters, key), clusters);
     all.units.merge(part.units);
     for (const [name, count] of part.feedback) all.feedback.set(name, (all.feedback.get(name) ?? 0) + count);
   }

@@ -1,6 +1,6 @@
 import type { RouteSpec } from '../../config/route-schema.ts';
 import type { ExperimentSpec } from '../../config/strategy-schema.ts';
-import { type ArmData, compareArms, controlMean } from '../../experiments/ab/results.ts';
+import { type ArmData, compareArms, controlMean, controlOf } from '../../experiments/ab/results.ts';
 import { noClusters } from '../../experiments/statistics/clusters.ts';
 import { addHistogram, newHistogram } from '../../experiments/statistics/latency-histogram.ts';
 import { NO_MOMENTS } from '../../experiments/statistics/moments.ts';
@@ -77,7 +77,6 @@ function compared(spec: RouteSpec, standing: Standing, data: Contribution): Pick
 export function experimentResults(spec: RouteSpec, standing: Standing, data: Contribution): object | undefined {
   const experiment = spec.strategy.experiment;
   if (experiment === undefined) return undefined;
-  const names = Object.keys(experiment.split);
   const arms = armsOf(spec, data);
   const counts = countsOf(spec, data);
   const { primary, guardrails } = compareArms(experiment, arms, standing.msprt?.scale);
@@ -92,7 +91,7 @@ export function experimentResults(spec: RouteSpec, standing: Standing, data: Con
   return {
     verdict,
     ...(standing.invalid === undefined ? {} : { invalid: standing.invalid }),
-    control: experiment.control ?? names[0],
+    control: controlOf(experiment),
     arms: arms.map(({ name, requests, errors, rewards }, i) => ({
       name,
       counted: counts[i],

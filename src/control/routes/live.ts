@@ -1,12 +1,12 @@
 import type { RouteDocument } from '../../config/route-schema.ts';
 import type { ExperimentSpec, RewardSpec } from '../../config/strategy-schema.ts';
-import { addToCluster, type Clusters, noClusters } from '../../experiments/statistics/clusters.ts';
+import { addToCluster, type Clusters } from '../../experiments/statistics/clusters.ts';
 import { NO_MOMENTS, withValue } from '../../experiments/statistics/moments.ts';
 import type { LearningRecord } from '../../gateway/route-activity.ts';
 import { addReward, noEpoch } from '../../routing/policies/statistics.ts';
 import { ERROR_TABLE } from '../../shared/errors.ts';
 import { dimensionOf, epochOf } from './bandit-control.ts';
-import { type Contribution, clusterKey, noContribution } from './contribution.ts';
+import { type Contribution, clusterKey, clustersIn, noContribution } from './contribution.ts';
 import { clusteredMetrics, groupOf } from './experiment-control.ts';
 import { RewardJoin } from './reward-join.ts';
 import type { Standing } from './standing.ts';
@@ -119,13 +119,7 @@ function clusteredValue(metric: string, record: LearningRecord): number | undefi
 }
 
 function clustersOf(live: LiveRoute, metric: string, arm: string): Clusters {
-  const key = clusterKey(metric, arm);
-  let clusters = live.own.clusters.get(key);
-  if (clusters === undefined) {
-    clusters = noClusters();
-    live.own.clusters.set(key, clusters);
-  }
-  return clusters;
+  return clustersIn(live.own.clusters, clusterKey(metric, arm));
 }
 
 /** Learns what has waited long enough. */

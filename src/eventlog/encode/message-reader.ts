@@ -46,7 +46,8 @@ function bytesIn({ value }: Message): Buffer {
   return value;
 }
 
-function contentOf({ headers }: Message): 'block' | 'avro' | 'json' {
+/** What a message of the Kafka sink holds, by its headers. */
+export function contentOf({ headers }: Pick<Message, 'headers'>): 'block' | 'avro' | 'json' {
   if (headers?.['switchyard-records'] !== undefined) return 'block';
   return String(headers?.['content-type'] ?? '') === 'application/avro' ? 'avro' : 'json';
 }

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { Redaction } from '../../config/log-rule-schema.ts';
-import { stricter } from '../handover/stricter.ts';
+import { stricter, strictestByField } from '../handover/stricter.ts';
 
 /** What happens to one field, with the line that the record shows for it. */
 export interface Action {
@@ -18,13 +18,10 @@ export function hashWith(salt: string): Hash {
 
 /** Actions by field: 'inputs.age', 'inputs.*', 'tenant' … Of several for one field the strictest holds. */
 export class Redactions {
-  private readonly byField = new Map<string, Redaction>();
+  private readonly byField: ReadonlyMap<string, Redaction>;
 
   constructor(redactions: readonly Redaction[]) {
-    for (const redaction of redactions) {
-      const known = this.byField.get(redaction.field);
-      this.byField.set(redaction.field, known === undefined ? redaction : stricter(known, redaction));
-    }
+    this.byField = strictestByField(redactions);
   }
 
   /** Of a column's own redaction and that of all columns the stricter one. */

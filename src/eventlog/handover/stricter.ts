@@ -9,3 +9,13 @@ export function stricter(a: Redaction, b: Redaction): Redaction {
   if (difference !== 0) return difference > 0 ? a : b;
   return (a.length ?? 0) <= (b.length ?? 0) ? a : b;
 }
+
+/** Redactions by field; of several for one field the strictest holds. */
+export function strictestByField(redactions: Iterable<Redaction>): Map<string, Redaction> {
+  const byField = new Map<string, Redaction>();
+  for (const redaction of redactions) {
+    const known = byField.get(redaction.field);
+    byField.set(redaction.field, known === undefined ? redaction : stricter(known, redaction));
+  }
+  return byField;
+}

@@ -1,6 +1,6 @@
 import type { EventLogConfig } from '../../config/event-log-schema.ts';
 import type { EntitySource, LogRule, Redaction } from '../../config/log-rule-schema.ts';
-import { stricter } from './stricter.ts';
+import { strictestByField } from './stricter.ts';
 
 /** A rule with nothing left open. */
 export interface CompleteRule {
@@ -27,17 +27,14 @@ export function mergeRules(...rules: readonly (LogRule | undefined)[]): Complete
     entity: undefined,
     payloadLimitBytes: DEFAULT_PAYLOAD_LIMIT,
   };
-  const redactions = new Map<string, Redaction>();
+  const redactions: Redaction[] = [];
   for (const rule of rules) {
     if (rule === undefined) continue;
     const { redact, ...plain } = rule;
     for (const [key, value] of Object.entries(plain)) if (value !== undefined) Object.assign(merged, { [key]: value });
-    for (const redaction of redact ?? []) {
-      const known = redactions.get(redaction.field);
-      redactions.set(redaction.field, known === undefined ? redaction : stricter(known, redaction));
-    }
+    redactions.push(...(redact ?? []));
   }
-  merged.redact = [...redactions.values()];
+  merged.redact = [...strictestByField(redactions).values()];
   return merged;
 }
 

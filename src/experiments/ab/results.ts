@@ -5,8 +5,8 @@ import { type Clusters, effectiveMoments } from '../statistics/clusters.ts';
 import { prepareArm, quantileRatioSequence } from '../statistics/compare-quantiles.ts';
 import { rateDifferenceSequence } from '../statistics/compare-rates.ts';
 import { histogramQuantile, lowerBound, RATIO } from '../statistics/latency-histogram.ts';
-import { type Moments, mean, NO_MOMENTS, variance } from '../statistics/moments.ts';
-import { logMsprt, msprtHalfWidth } from '../statistics/msprt.ts';
+import { type Moments, mean, NO_MOMENTS } from '../statistics/moments.ts';
+import { asPairs, logMsprt, msprtHalfWidth } from '../statistics/msprt.ts';
 
 /** What one arm of an experiment did, as far as it is analysed. */
 export interface ArmData {
@@ -52,6 +52,11 @@ export interface Guardrail extends Omit<Effect, 'verdict'> {
 /** mSPRT's mixture where no smallest effect is named: a tenth of control's standard deviation. */
 const DEFAULT_TAU = 0.1;
 
+/** The name of the arm that others are compared with: the first where none is named. */
+export function controlOf({ control, split }: ExperimentSpec): string {
+  return control ?? Object.keys(split)[0];
+}
+
 /**
  * Every arm against control, by intervals that hold at all looks at once.
  * @param scale the mean of control that mSPRT's mixture was fixed by; undefined: it is not fixed yet
@@ -61,7 +66,7 @@ export function compareArms(
   arms: readonly ArmData[],
   scale?: number,
 ): { primary: Effect[]; guardrails: Guardrail[] } {
-  const controlName = spec.control ?? Object.keys(spec.split)[0];
+  const controlName = controlOf(spec);
   const control = arms.find(({ name }) => name === controlName);
   const others = arms.filter((arm) => arm !== control);
   if (control === undefined) return { primary: [], guardrails: [] };
@@ -88,7 +93,8 @@ const ASYMPTOTIC: Test = { kind: 'asymptoticCS' };
 
 /** The size of control's mean of the primary metric, once it is of so many values; undefined before, and of other metrics. */
 export function controlMean(spec: ExperimentSpec, arms: readonly ArmData[], values: number): number | undefined {
-  const control = arms.find(({ name }) => name === (spec.control ?? Object.keys(spec.split)[0]));
+  const controlName = controlOf(spec);
+  const control = arms.find(({ name }) => name === controlName);
   if (control === undefined) return undefined;
   const { metric } = spec.primary;
   if (metric !== 'reward' && metric !== 'latency.mean') return undefined;
@@ -193,15 +199,11 @@ function effective({ clusters }: ArmData, metric: string, moments: Moments): Mom
   return clusters === undefined ? moments : effectiveMoments(moments, clusters(metric));
 }
 
-/**
- * The test is for n pairs: with unequal arms, n is their harmonic mean, which has the difference's variance.
- * @param tau of the mixture; 0: by the standard deviation, NaN: nothing is said yet
- */
+/** @param tau of the mixture; 0: by the standard deviation, NaN: nothing is said yet */
 function msprt(a: Moments, b: Moments, alpha: number, tau: number): { interval: Interval; log: number } {
   const nothing = { interval: { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY }, log: 0 };
   if (a.count < 2 || b.count < 2 || Number.isNaN(tau)) return nothing;
-  const n = 2 / (1 / a.count + 1 / b.count);
-  const pooled = (n * (variance(a) / a.count + variance(b) / b.count)) / 2;
+  const { n, variance: pooled } = asPairs(a, b);
   if (!(pooled > 0)) return nothing;
   const spread = tau > 0 ? tau : DEFAULT_TAU * Math.sqrt(pooled);
   const half = msprtHalfWidth(n, pooled, spread, alpha);

@@ -3,13 +3,13 @@ import { randomUUID } from 'node:crypto';
 import { after, test } from 'node:test';
 import { Redis } from 'ioredis';
 import { featureSet } from '../../testing/features.ts';
+import { service } from '../../testing/kafka-consumer.ts';
 import { until } from '../../testing/script-models.ts';
 import { viewOf } from '../documents/catalog.ts';
 import type { Row } from './online-store.ts';
 import { RedisStore } from './redis-store.ts';
 
-const url = process.env.SWITCHYARD_TEST_REDIS_URL;
-assert.ok(url, 'SWITCHYARD_TEST_REDIS_URL names a Redis; see .ci/services/redis.sh');
+const url = service('SWITCHYARD_TEST_REDIS_URL', '.ci/services/redis.sh');
 const client = new Redis(url);
 const store = new RedisStore(url, 5000);
 after(() => {

@@ -7,6 +7,7 @@ import { after, test } from 'node:test';
 import { pino } from 'pino';
 import { kafkaSchema } from '../../config/kafka-schema.ts';
 import { type KafkaClients, kafkaClients } from '../../kafka/client.ts';
+import { service } from '../../testing/kafka-consumer.ts';
 import { until } from '../../testing/script-models.ts';
 import { seeded } from '../../testing/seeded.ts';
 import { ServerProcess } from '../../testing/server-process.ts';
@@ -16,10 +17,8 @@ import { eventOfObject } from './events.ts';
 import { windowsAt } from './replay.ts';
 import type { WindowEvent } from './state.ts';
 
-const redisUrl = process.env.SWITCHYARD_TEST_REDIS_URL;
-assert.ok(redisUrl, 'SWITCHYARD_TEST_REDIS_URL names a Redis; see .ci/services/redis.sh');
-const broker = process.env.SWITCHYARD_TEST_KAFKA_URL;
-assert.ok(broker, 'SWITCHYARD_TEST_KAFKA_URL names a broker; see .ci/services/kafka.sh');
+const redisUrl = service('SWITCHYARD_TEST_REDIS_URL', '.ci/services/redis.sh');
+const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-windows-'));
 const running = new Set<ServerProcess>();
 after(async () => {

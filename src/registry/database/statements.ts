@@ -102,11 +102,31 @@ export function inPairs(
   [first, second]: readonly [string, string],
   pairs: readonly (readonly [number, number])[],
 ): RawBuilder<boolean> {
+  return pairsIn(kind, first, second, pairs, sql`::bigint`);
+}
+
+/** As inPairs, of texts. */
+export function inTextPairs(
+  kind: DatabaseKind,
+  [first, second]: readonly [string, string],
+  pairs: readonly (readonly [string, string])[],
+): RawBuilder<boolean> {
+  return pairsIn(kind, first, second, pairs, sql``);
+}
+
+/** @param cast what PostgreSQL makes of the texts that it finds in JSON */
+function pairsIn(
+  kind: DatabaseKind,
+  first: string,
+  second: string,
+  pairs: readonly unknown[],
+  cast: RawBuilder<unknown>,
+): RawBuilder<boolean> {
   const list = JSON.stringify(pairs);
   const columns = sql`(${sql.ref(first)}, ${sql.ref(second)})`;
   if (kind === 'sqlite') {
     return sql`${columns} IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(${list}))`;
   }
   return sql`${columns} IN
-    (SELECT (pair ->> 0)::bigint, (pair ->> 1)::bigint FROM json_array_elements(${list}::json) AS pair)`;
+    (SELECT (pair ->> 0)${cast}, (pair ->> 1)${cast} FROM json_array_elements(${list}::json) AS pair)`;
 }

@@ -1,7 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import { z } from 'zod';
 import type { DatabaseKind } from '../database/database.ts';
-import { inKeys, inTexts } from '../database/statements.ts';
+import { inKeys, inTextPairs, inTexts } from '../database/statements.ts';
 import { invalidParameter, shown } from '../errors.ts';
 import { flag, int64, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
@@ -58,13 +58,11 @@ type Dataset = z.output<typeof datasetSchema>;
 function onDatasets(datasets: readonly Dataset[], kind: DatabaseKind): RawBuilder<boolean> {
   if (datasets.length === 0) return sql`1 = 1`;
   const names = datasets.filter(({ dataset_digest }) => !dataset_digest).map(({ dataset_name }) => dataset_name);
-  const whole = datasets.filter(({ dataset_digest }) => dataset_digest);
-  const list = JSON.stringify(whole.map(({ dataset_name, dataset_digest }) => [dataset_name, dataset_digest]));
-  const pairs =
-    kind === 'sqlite'
-      ? sql`SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(${list})`
-      : sql`SELECT pair ->> 0, pair ->> 1 FROM json_array_elements(${list}::json) AS pair`;
-  return sql`(${inTexts(kind, 'x.dataset_name', names)} OR (x.dataset_name, x.dataset_digest) IN (${pairs}))`;
+  const whole = datasets.flatMap(({ dataset_name, dataset_digest }): [string, string][] =>
+    dataset_digest ? [[dataset_name, dataset_digest]] : [],
+  );
+  const named = inTexts(kind, 'x.dataset_name', names);
+  return sql`(${named} OR ${inTextPairs(kind, ['x.dataset_name', 'x.dataset_digest'], whole)})`;
 }
 
 /** A READY model is found by MLflow's short name of the state too. */

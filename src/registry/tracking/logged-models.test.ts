@@ -77,6 +77,9 @@ test('models are searched by metrics on datasets, params, tags and attributes, a
     [4, 3],
   );
   assert.deepEqual((await search({ datasets: [{ dataset_name: 'train' }] })).sort(), [0, 1, 2]);
+  const whole = (dataset_digest: string) => ({ datasets: [{ dataset_name: 'train', dataset_digest }] });
+  assert.deepEqual((await search(whole('x'))).sort(), [0, 1, 2]);
+  assert.deepEqual(await search(whole('y')), []);
   assert.deepEqual((await search({ filter: "params.depth = '1' AND name LIKE 'model-%'" })).sort(), [1, 3, 5]);
   assert.deepEqual(await search({ filter: "name = 'model-6' and status = 'PENDING'" }), [6]);
   assert.deepEqual(await search({ filter: "status IN ('READY')" }), []);

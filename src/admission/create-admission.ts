@@ -4,7 +4,7 @@ import { type AdmissionConfig, hasCredentials, hasLimits } from './admission-con
 import { ApiKeyDirectory } from './api-keys.ts';
 import { JwtVerifier } from './jwt.ts';
 import { allocateLimitTable, LimitTable } from './limit-table.ts';
-import { RedisLimits } from './redis-limits.ts';
+import type { RedisLimits } from './redis-limits.ts';
 import { TenantLimits } from './tenant-limits.ts';
 import { validateAdmissionConfig } from './validate-config.ts';
 
@@ -155,7 +155,14 @@ export async function createAdmission(
   shared: SharedAdmission = {},
 ): Promise<UpdatableAdmission> {
   validateAdmissionConfig(config);
-  const redis = shared.redisUrl === undefined ? undefined : new RedisLimits(shared.redisUrl);
-  await redis?.connected(1000);
+  const redis = shared.redisUrl === undefined ? undefined : await openRedis(shared.redisUrl);
   return new TenantAdmission(config, new LimitTable(shared.limits ?? allocateLimitTable(4096)), redis);
+}
+
+/** Loads the client's libraries too: most threads start without them. */
+async function openRedis(url: string): Promise<RedisLimits> {
+  const { RedisLimits } = await import('./redis-limits.ts');
+  const redis = new RedisLimits(url);
+  await redis.connected(1000);
+  return redis;
 }

@@ -1,6 +1,5 @@
 import type { Tensor } from '../tensor/tensor.ts';
 import { MemoryCache } from './memory-cache.ts';
-import { RedisCache } from './redis-cache.ts';
 
 /**
  * Outputs by request digest (cacheKey). Bytes are copied both ways: `set` keeps nothing of the caller's, and what `get`
@@ -38,9 +37,9 @@ export interface CacheConfig {
 }
 
 /** One cache for one gateway thread. */
-export function createResponseCache(config: CacheConfig): ResponseCache {
+export async function createResponseCache(config: CacheConfig): Promise<ResponseCache> {
   const maxEntryBytes = config.maxEntryBytes ?? 1024 * 1024;
-  return config.redisUrl === undefined
-    ? new MemoryCache(config.maxBytes, maxEntryBytes, config.ttlMs)
-    : new RedisCache(config.redisUrl, maxEntryBytes, config.ttlMs);
+  if (config.redisUrl === undefined) return new MemoryCache(config.maxBytes, maxEntryBytes, config.ttlMs);
+  const { RedisCache } = await import('./redis-cache.ts');
+  return new RedisCache(config.redisUrl, maxEntryBytes, config.ttlMs);
 }

@@ -62,10 +62,10 @@ async function build() {
   const { memoryBytes, ttlSeconds, redisUrl } = config.cache;
   const cache =
     memoryBytes > 0 || redisUrl !== undefined
-      ? createResponseCache({ maxBytes: memoryBytes, ttlMs: ttlSeconds * 1000, redisUrl })
+      ? await createResponseCache({ maxBytes: memoryBytes, ttlMs: ttlSeconds * 1000, redisUrl })
       : undefined;
   const { endpoint } = config.telemetry.tracing;
-  const tracer = createTracer(
+  const tracer = await createTracer(
     endpoint === undefined ? undefined : { url: endpoint, serviceVersion: data.version, instanceId: data.instanceId },
     data.traceSettings,
     data.traceCounters,

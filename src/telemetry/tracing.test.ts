@@ -66,7 +66,7 @@ const config = () => ({ url, serviceVersion: '0.0.0', instanceId: 'i' });
 
 test('phases arrive at the collector as children of the request, one after the other, under the caller', async () => {
   const store = new TraceSettingsStore({ on: true, rate: 1, count: -1 });
-  const tracer = createTracer(config(), store.state, store.counters);
+  const tracer = await createTracer(config(), store.state, store.counters);
   spans.length = 0;
   tracer.record(request({ traceparent: PARENT }));
   tracer.record(request({ requestId: 'r2', timings: undefined, error: 'deadline_exceeded' }));
@@ -104,7 +104,7 @@ test('phases arrive at the collector as children of the request, one after the o
 test('sampling: the caller decides, else one in trace_rate; switched by settings', async () => {
   const store = new TraceSettingsStore({ on: true, rate: 4, count: -1 });
   let random = 0;
-  const tracer = createTracer(config(), store.state, store.counters, () => random);
+  const tracer = await createTracer(config(), store.state, store.counters, () => random);
   const notSampled = `${PARENT.slice(0, -2)}00`;
   random = 0.24;
   assert.equal(tracer.sample('m', ''), true);
@@ -129,7 +129,7 @@ test('sampling: the caller decides, else one in trace_rate; switched by settings
 
 test('trace_count is counted down over all threads, and starts anew when it is set', async () => {
   const store = new TraceSettingsStore({ on: true, rate: 1, count: 3 });
-  const tracers = [0, 1].map(() => createTracer(config(), store.state, store.counters));
+  const tracers = await Promise.all([0, 1].map(() => createTracer(config(), store.state, store.counters)));
   const taken = (model: string) =>
     Array.from({ length: 10 }, (_, i) => tracers[i % 2].sample(model, '')).filter(Boolean).length;
   assert.equal(taken('m'), 3);
@@ -146,13 +146,13 @@ test('trace_count is counted down over all threads, and starts anew when it is s
 
 test('a collector that is away costs nothing but the spans', async () => {
   const store = new TraceSettingsStore({ on: true, rate: 1, count: -1 });
-  const tracer = createTracer({ ...config(), url: 'http://127.0.0.1:1/v1/traces' }, store.state, store.counters);
+  const tracer = await createTracer({ ...config(), url: 'http://127.0.0.1:1/v1/traces' }, store.state, store.counters);
   tracer.record(request());
   await tracer.close();
 });
 
-test('switched off: no exporter behind it', () => {
+test('switched off: no exporter behind it', async () => {
   const store = new TraceSettingsStore({ on: false, rate: 0, count: -1 });
-  assert.equal(createTracer(undefined, store.state, store.counters), NO_TRACING);
+  assert.equal(await createTracer(undefined, store.state, store.counters), NO_TRACING);
   assert.equal(NO_TRACING.sample('m', PARENT), false);
 });

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { monotonicMs } from '../../shared/clock.ts';
+import { redisClient } from '../../shared/redis.ts';
 import { ACQUIRE, PUBLISH, RENEW, RETIRE } from './cluster-scripts.ts';
 import { decodeContribution, type EncodedContribution, encodeContribution, merge } from './contribution.ts';
 
@@ -73,8 +74,8 @@ export class RouteCluster {
       maxRetriesPerRequest: 0,
       retryStrategy: (attempt: number) => Math.min(100 * attempt, 1000),
     };
-    this.redis = new Redis(settings.url, options);
-    this.subscriber = new Redis(settings.url, { ...options, commandTimeout: undefined });
+    this.redis = redisClient(settings.url, options);
+    this.subscriber = redisClient(settings.url, { ...options, commandTimeout: undefined });
     for (const client of [this.redis, this.subscriber]) client.on('error', () => {});
   }
 

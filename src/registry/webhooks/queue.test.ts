@@ -12,7 +12,12 @@ const folder = mkdtempSync(join(tmpdir(), 'webhook-queue-'));
 const database = await openDatabase({ kind: 'sqlite', file: join(folder, 'registry.db') });
 const seen: string[] = [];
 const statuses: number[] = [];
+let unanswered = 0;
 const receiver = createServer((request, response) => {
+  if (request.url === '/silent') {
+    unanswered++;
+    return;
+  }
   seen.push(String(request.headers['x-mlflow-delivery-id']));
   request.resume();
   response.writeHead(statuses.shift() ?? 200).end('no');
@@ -26,8 +31,8 @@ after(async () => {
 });
 
 const hook = { webhook_id: 'w1', name: 'w', description: '', secret: '', status: 'ACTIVE' as const };
+const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`;
 await database.write(async (db) => {
-  const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`;
   await db
     .insertInto('webhooks')
     .values({ ...hook, url, creation_time: 1, last_updated_time: 1 })
@@ -35,14 +40,7 @@ await database.write(async (db) => {
   await db.insertInto('webhook_events').values({ webhook_id: 'w1', event: 'drift.set' }).execute();
 });
 
-/** What became of one delivery that is answered with these statuses. */
-async function deliver(...answers: number[]): Promise<{ state: string; tries: number; status: number }> {
-  seen.length = 0;
-  statuses.splice(0, statuses.length, ...answers);
-  await database.write((db) => db.deleteFrom('webhook_deliveries').execute());
-  await database.write((db) =>
-    enqueueEvents(db, [{ entity: 'drift', action: 'set', data: { name: 'm' } }], Date.now()),
-  );
+function startQueue(): WebhookQueue {
   const queue = new WebhookQueue({
     database,
     policy: { schemes: ['http'], hosts: [], privateHosts: ['127.0.0.1'] },
@@ -52,6 +50,18 @@ async function deliver(...answers: number[]): Promise<{ state: string; tries: nu
     lookMs: 5,
   });
   queue.start();
+  return queue;
+}
+
+/** What became of one delivery that is answered with these statuses. */
+async function deliver(...answers: number[]): Promise<{ state: string; tries: number; status: number }> {
+  seen.length = 0;
+  statuses.splice(0, statuses.length, ...answers);
+  await database.write((db) => db.deleteFrom('webhook_deliveries').execute());
+  await database.write((db) =>
+    enqueueEvents(db, [{ entity: 'drift', action: 'set', data: { name: 'm' } }], Date.now()),
+  );
+  const queue = startQueue();
   for (;;) {
     const row = await database.read((db) =>
       db.selectFrom('webhook_deliveries').select(['state', 'tries', 'status']).executeTakeFirstOrThrow(),
@@ -73,4 +83,38 @@ test('a delivery is given up after three tries, and the refusal is kept', async 
 test('the third try may succeed; what will never be taken is not tried again', async () => {
   assert.deepEqual(await deliver(503, 503, 200), { state: 'delivered', tries: 3, status: 200 });
   assert.deepEqual(await deliver(400, 200), { state: 'failed', tries: 1, status: 400 });
+});
+
+test('a webhook that never answers holds up no other one, and what it was told waits for the next process', async () => {
+  await database.write(async (db) => {
+    await db.deleteFrom('webhook_deliveries').execute();
+    await db
+      .insertInto('webhooks')
+      .values({
+        ...hook,
+        webhook_id: 'w0',
+        name: 'silent',
+        url: `${url}silent`,
+        creation_time: 1,
+        last_updated_time: 1,
+      })
+      .execute();
+    await db.insertInto('webhook_events').values({ webhook_id: 'w0', event: 'drift.set' }).execute();
+  });
+  const told = 50;
+  const happening = { entity: 'drift', action: 'set', data: { name: 'm' } };
+  await database.write((db) => enqueueEvents(db, Array(told).fill(happening), Date.now()));
+  const queue = startQueue();
+  const states = (): Promise<{ webhook_id: string; state: string; tries: number }[]> =>
+    database.read((db) => db.selectFrom('webhook_deliveries').select(['webhook_id', 'state', 'tries']).execute());
+  const delivered = async (): Promise<number> => (await states()).filter(({ state }) => state === 'delivered').length;
+  while ((await delivered()) < told) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(unanswered, 2, 'one webhook is sent two at a time');
+  await queue.close();
+  const left = (await states()).filter(({ state }) => state !== 'delivered');
+  assert.deepEqual(
+    [...new Set(left.map(({ webhook_id, state, tries }) => `${webhook_id} ${state} ${tries}`))],
+    ['w0 pending 0'],
+  );
+  assert.equal(left.length, told);
 });

@@ -22,7 +22,11 @@ const WAITS_MS = [1000, 5000];
 const LOOK_MS = 5000;
 /** A delivery that was taken and not answered for is another's after this: longer than any try. */
 const LEASE_MS = 60_000;
-const PARALLEL = 8;
+const PARALLEL = 32;
+/** One that never answers holds up its own deliveries alone. */
+const PARALLEL_TO_ONE = 2;
+/** What is on its way when the queue closes has so long; then the next process sends it again. */
+const CLOSE_MS = 1000;
 const KEPT_MS = 7 * 24 * 3600 * 1000;
 
 const WANTING = `SELECT w.webhook_id FROM webhook_events e JOIN webhooks w ON w.webhook_id = e.webhook_id
@@ -71,6 +75,7 @@ export async function enqueueEvents(db: Db, happenings: readonly Happening[], at
 interface Taken {
   delivery_key: number;
   delivery_id: string;
+  webhook_id: string;
   body: string;
   tries: number;
   url: string;
@@ -82,6 +87,8 @@ export class WebhookQueue {
   private readonly parts: QueueParts;
   private timer: NodeJS.Timeout | undefined;
   private running: Promise<void> | undefined;
+  private readonly sending = new Map<Taken, Promise<void>>();
+  private readonly stopping = new AbortController();
   private again = false;
   private closed = false;
   private cleanedAt = Number.NEGATIVE_INFINITY;
@@ -120,51 +127,70 @@ export class WebhookQueue {
       });
   }
 
-  /** What is on its way is waited for; what is queued stays queued. */
+  /** What is queued stays queued, and so does what is on its way and has no answer within a second. */
   async close(): Promise<void> {
     this.closed = true;
     clearTimeout(this.timer);
     await this.running;
+    const timer = setTimeout(() => this.stopping.abort(), CLOSE_MS);
+    await Promise.all(this.sending.values());
+    clearTimeout(timer);
   }
 
-  /** Sends until nothing is due. Returns when the next one is. */
+  /** Begins to send what is due, as far as there is room. Returns when the next one is due. */
   private async work(): Promise<number> {
     await this.clean();
-    while (!this.closed) {
+    while (!this.closed && this.sending.size < PARALLEL) {
       const taken = await this.take();
       if (taken.length === 0) break;
-      await Promise.all(taken.map((delivery) => this.send(delivery)));
+      for (const delivery of taken) this.begin(delivery);
     }
-    const next = await this.parts.database.read((db) =>
-      db
-        .selectFrom('webhook_deliveries')
-        .select('due')
-        .where('state', '=', 'pending')
-        .orderBy('due')
-        .limit(1)
-        .executeTakeFirst(),
-    );
+    // Whatever ends wakes the queue.
+    if (this.sending.size >= PARALLEL) return Number.POSITIVE_INFINITY;
+    const next = await this.parts.database.read((db) => this.waiting(db).select('d.due').limit(1).executeTakeFirst());
     return next?.due ?? Number.POSITIVE_INFINITY;
+  }
+
+  private begin(delivery: Taken): void {
+    const sent = this.send(delivery)
+      .catch(this.parts.onError)
+      .then(() => {
+        this.sending.delete(delivery);
+        this.wake();
+      });
+    this.sending.set(delivery, sent);
+  }
+
+  /** Pending deliveries by the time they are due, without those of webhooks that have enough on their way. */
+  private waiting(db: Db) {
+    const busy = groupBy([...this.sending.keys()], ({ webhook_id }) => webhook_id);
+    const full = [...busy].flatMap(([webhook, sending]) => (sending.length < PARALLEL_TO_ONE ? [] : [webhook]));
+    return db
+      .selectFrom('webhook_deliveries as d')
+      .where('d.state', '=', 'pending')
+      .$if(full.length > 0, (query) => query.where('d.webhook_id', 'not in', full))
+      .orderBy('d.due');
   }
 
   /** Takes due deliveries for this process: another one finds them leased. */
   private async take(): Promise<Taken[]> {
     const { database, now } = this.parts;
     const due = await database.read((db) =>
-      db
-        .selectFrom('webhook_deliveries as d')
+      this.waiting(db)
         .innerJoin('webhooks as w', 'w.webhook_id', 'd.webhook_id')
-        .select(['d.delivery_key', 'd.delivery_id', 'd.body', 'd.tries', 'd.due', 'w.url', 'w.secret'])
-        .where('d.state', '=', 'pending')
+        .select(['d.delivery_key', 'd.delivery_id', 'd.webhook_id', 'd.body', 'd.tries', 'd.due', 'w.url', 'w.secret'])
         .where('d.due', '<=', now())
-        .orderBy('d.due')
-        .limit(PARALLEL)
+        .limit(PARALLEL - this.sending.size)
         .execute(),
     );
-    if (due.length === 0) return [];
-    return database.write(async (db) => {
-      const taken: Taken[] = [];
+    const room = new Map<string, number>();
+    for (const { webhook_id } of this.sending.keys()) room.set(webhook_id, roomFor(room, webhook_id) - 1);
+    const taken: Taken[] = [];
+    if (due.length === 0) return taken;
+    await database.write(async (db) => {
       for (const { due: dueAt, ...delivery } of due) {
+        const left = roomFor(room, delivery.webhook_id);
+        if (left === 0) continue;
         const { numUpdatedRows } = await db
           .updateTable('webhook_deliveries')
           .set({ due: now() + LEASE_MS, tries: delivery.tries + 1 })
@@ -172,17 +198,23 @@ export class WebhookQueue {
           .where('due', '=', dueAt)
           .where('state', '=', 'pending')
           .executeTakeFirst();
-        if (Number(numUpdatedRows) === 1) taken.push({ ...delivery, tries: delivery.tries + 1 });
+        if (Number(numUpdatedRows) !== 1) continue;
+        room.set(delivery.webhook_id, left - 1);
+        taken.push({ ...delivery, tries: delivery.tries + 1 });
       }
-      return taken;
     });
+    return taken;
   }
 
   private async send(taken: Taken): Promise<void> {
     const { database, policy, now } = this.parts;
-    const { delivery_id: id, url, secret, body } = taken;
-    const result = await deliver({ id, url, secret, body }, policy, now());
-    const outcome = nextState(result, taken.tries, now(), this.parts.waitsMs ?? WAITS_MS);
+    const { delivery_id: id, url, secret, body, tries } = taken;
+    const { signal } = this.stopping;
+    const result = await deliver({ id, url, secret, body }, policy, now(), { signal });
+    const outcome =
+      result.status === 0 && signal.aborted
+        ? { due: now(), tries: tries - 1 }
+        : nextState(result, tries, now(), this.parts.waitsMs ?? WAITS_MS);
     await database.write((db) =>
       db.updateTable('webhook_deliveries').set(outcome).where('delivery_key', '=', taken.delivery_key).execute(),
     );
@@ -200,6 +232,10 @@ export class WebhookQueue {
         .execute(),
     );
   }
+}
+
+function roomFor(room: ReadonlyMap<string, number>, webhook: string): number {
+  return room.get(webhook) ?? PARALLEL_TO_ONE;
 }
 
 /** What becomes of a delivery after a try. */

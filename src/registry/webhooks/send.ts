@@ -34,12 +34,14 @@ export async function deliver(
   delivery: Delivery,
   policy: WebhookPolicy,
   nowMs: number,
-  timeoutMs = DELIVERY_TIMEOUT_MS,
+  { timeoutMs = DELIVERY_TIMEOUT_MS, signal }: { timeoutMs?: number; signal?: AbortSignal } = {},
 ): Promise<DeliveryResult> {
+  const timeout = AbortSignal.timeout(timeoutMs);
+  const until = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
   try {
     const { url, address, family } = await resolveDestination(delivery.url, policy);
     const headers = deliveryHeaders(delivery.secret, delivery.id, Math.floor(nowMs / 1000), delivery.body);
-    const { status, text } = await post(url, { address, family }, headers, delivery.body, timeoutMs);
+    const { status, text } = await post(url, { address, family }, headers, delivery.body, until);
     return { status, text, error: '', passing: status === 429 || status >= 500 };
   } catch (thrown) {
     const { code, message } = toSwitchyardError(thrown);
@@ -54,7 +56,7 @@ function post(
   to: { address: string; family: 4 | 6 },
   headers: Record<string, string>,
   body: string,
-  timeoutMs: number,
+  signal: AbortSignal,
 ): Promise<{ status: number; text: string }> {
   const secure = url.protocol === 'https:';
   return new Promise((resolve, reject) => {
@@ -65,7 +67,7 @@ function post(
         headers: { ...headers, 'Content-Length': String(Buffer.byteLength(body)), 'User-Agent': 'switchyard-webhook' },
         // A connection of its own: a pooled one could lead to an address that was never checked.
         agent: false,
-        signal: AbortSignal.timeout(timeoutMs),
+        signal,
         lookup: (_host, options, found) => {
           if (options.all === true) found(null, [to]);
           else found(null, to.address, to.family);

@@ -80,7 +80,7 @@ test('answers of servers in trouble may pass; a refusal and a redirect stay as t
 
 test('silence ends at the deadline, and a long answer is cut', async () => {
   answer = 'hang';
-  const silent = await deliver(hook(), LOCAL, 0, 50);
+  const silent = await deliver(hook(), LOCAL, 0, { timeoutMs: 50 });
   assert.equal(silent.error, 'no answer within 50 ms');
   assert.equal(silent.passing, true);
   answer = { status: 200, body: 'x'.repeat(1_000_000) };

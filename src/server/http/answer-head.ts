@@ -131,7 +131,6 @@ export const threadHead = new AnswerHead();
  */
 export class InferenceHeads {
   private readonly head = new AnswerHead();
-  private view: Uint8Array = new Uint8Array(0);
   /** Bytes of the head without what says who answered, and without the decision's id. */
   private common = 0;
   private decided = 0;
@@ -150,6 +149,12 @@ export class InferenceHeads {
    * @returns valid until the next `of`
    */
   of(jsonLength: number, timings: Timings | undefined): Uint8Array {
+    this.print(jsonLength, timings);
+    return this.head.cutTo(this.common).view();
+  }
+
+  /** Leaves the first `common` bytes of the head as they are to be. */
+  private print(jsonLength: number, timings: Timings | undefined): void {
     if (
       jsonLength === this.jsonLength &&
       this.timed === (timings !== undefined) &&
@@ -160,7 +165,7 @@ export class InferenceHeads {
           timings.computeOutput === this.computeOutput &&
           timings.batchSize === this.batchSize))
     ) {
-      return this.view;
+      return;
     }
     const head = inferenceHead(this.head, jsonLength);
     this.jsonLength = jsonLength;
@@ -175,13 +180,11 @@ export class InferenceHeads {
     }
     this.common = head.length;
     this.decided = 0;
-    this.view = head.view();
-    return this.view;
   }
 
   /** The same for an answer that a route decided: the answers of a batch differ in the id alone, which comes last. */
   ofRouted(jsonLength: number, timings: Timings | undefined, served: Served): Uint8Array {
-    this.of(jsonLength, timings);
+    this.print(jsonLength, timings);
     const { variant, version, id, anomalies } = served;
     const { head } = this;
     if (id === '' || anomalies !== undefined) {

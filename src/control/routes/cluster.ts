@@ -18,6 +18,8 @@ export interface ClusterEvents {
   onCommand(route: string, command: unknown): void;
   /** This gateway decides from now on, and knows what was decided before it. */
   onLeading(): void;
+  /** Redis has this gateway's sums as they were when they were asked for. */
+  onTold(sums: ReadonlyMap<string, EncodedContribution>): void;
   log(level: 'info' | 'warn', message: string, fields: object): void;
 }
 
@@ -203,9 +205,22 @@ export class RouteCluster {
   private async tellSums(): Promise<void> {
     const pipeline = this.redis.pipeline();
     pipeline.hset(this.key('nodes'), this.id, Date.now());
-    for (const [route, contribution] of this.own())
+    const sums = this.own();
+    for (const [route, contribution] of sums)
       pipeline.hset(this.key(`sums:${route}`), this.id, JSON.stringify(contribution));
     for (const [error] of (await pipeline.exec()) ?? []) if (error !== null) throw error;
+    this.events.onTold(sums);
+  }
+
+  /**
+   * Which of its waiting decisions a process that is gone has learnt: all before the number. Of one that Redis does not
+   * know any more, all: rather none is learnt than one twice. Rejects when Redis is away.
+   */
+  async learnt(route: string, node: string): Promise<number> {
+    const text = await this.redis.hget(this.key(`sums:${route}`), node);
+    if (text !== null) return (JSON.parse(text) as EncodedContribution).learnt ?? 0;
+    const known = await this.redis.hexists(this.key('nodes'), node);
+    return known === 1 ? 0 : Number.POSITIVE_INFINITY;
   }
 
   private async readStandings(): Promise<void> {

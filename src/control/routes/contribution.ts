@@ -26,6 +26,8 @@ export interface Contribution {
   units: UnitSample;
   /** Decisions and rewards by what became of them. */
   feedback: Map<string, number>;
+  /** Of its waiting decisions, the first that is not in the sums (RewardJoin.learnt). */
+  learnt: number;
 }
 
 /** JSON as it is. */
@@ -37,6 +39,7 @@ export interface EncodedContribution {
   clusters?: [string, string][];
   units?: EncodedUnits;
   feedback: [string, number][];
+  learnt?: number;
 }
 
 export function noContribution(): Contribution {
@@ -47,6 +50,7 @@ export function noContribution(): Contribution {
     clusters: new Map(),
     units: new UnitSample(),
     feedback: new Map(),
+    learnt: 0,
   };
 }
 
@@ -74,6 +78,8 @@ export function merge(parts: readonly Contribution[]): Contribution {
       all.rewards.set(name, addMoments(all.rewards.get(name) ?? NO_MOMENTS, moments));
     for (const [key, clusters] of part.clusters) addClusters(clustersIn(all.clusters, key), clusters);
     all.units.merge(part.units);
+    // Parts of one gateway from before and after a restart; of several, nobody asks for it.
+    all.learnt = Math.max(all.learnt, part.learnt);
     for (const [name, count] of part.feedback) all.feedback.set(name, (all.feedback.get(name) ?? 0) + count);
   }
   return all;
@@ -106,6 +112,7 @@ export function encodeContribution(part: Contribution): EncodedContribution {
     clusters: [...part.clusters].map(([key, clusters]) => [key, encodeClusters(clusters)]),
     units: part.units.encode(),
     feedback: [...part.feedback],
+    learnt: part.learnt,
   };
 }
 
@@ -117,5 +124,6 @@ export function decodeContribution(part: EncodedContribution): Contribution {
     clusters: new Map((part.clusters ?? []).map(([key, text]) => [key, decodeClusters(text)])),
     units: UnitSample.decode(part.units ?? { level: 0, groups: [] }),
     feedback: new Map(part.feedback),
+    learnt: part.learnt ?? 0,
   };
 }

@@ -26,6 +26,8 @@ export interface FeedbackDependencies {
   routes(): Iterable<LiveRoute>;
   /** Brings in decisions that threads have not reported yet. */
   flush(): Promise<void>;
+  /** Resolves when accepted rewards outlive the process. */
+  kept(): Promise<void>;
   /** Undefined: this gateway is alone. */
   forward: ((events: readonly RewardEvent[]) => Promise<void>) | undefined;
   now(): number;
@@ -87,6 +89,7 @@ export class Feedback {
           if (entry.result === 'forwarded') Object.assign(entry, this.told(entry.id, 'unknown'));
       });
     }
+    await this.dependencies.kept();
     return results;
   }
 

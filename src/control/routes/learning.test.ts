@@ -218,3 +218,38 @@ test('every policy learns from late rewards over HTTP, contextual ones by the in
     (await views()).every(([, { arms }]) => arms[1].rewards > 0),
   );
 });
+
+test('decisions of a gateway that is killed wait on, and each reward is learnt once', async () => {
+  const yaml = route(
+    'm',
+    `${ARMS}strategy:\n  bandit: {arms: [stable, next], policy: epsilonGreedy, epsilon: 1, mode: online, refresh: 200ms, reward: {wait: 30s, default: 0}}\n`,
+  );
+  const dataDir = mkdtempSync(join(scratch, 'data-'));
+  const killed = (await serve(yaml, times(2), dataDir)).server;
+  const ids: string[] = [];
+  for (let i = 0; i < 20; i++) ids.push((await ask(killed, 'm', 1)).id);
+  const rewards = (which: string[]) => which.map((id) => ({ id, reward: 1 }));
+  // Ten are told before, which also brings in the decisions that threads have not reported yet.
+  assert.equal(await reward(killed, rewards(ids.slice(0, 10))), 10);
+  killed.child.kill('SIGKILL');
+  await killed.exited();
+  running.delete(killed);
+
+  const { server } = await serve(yaml, times(2), dataDir);
+  assert.equal(await reward(server, rewards(ids)), 10, 'those told before the restart are duplicates');
+  assert.equal(await reward(server, rewards(ids)), 0);
+  const learnt = async (): Promise<[number, number]> => {
+    const { arms } = (await view<BanditView>(server, 'm')).bandit;
+    const count = arms[0].rewards + arms[1].rewards;
+    return [count, arms.reduce((sum, { rewards, mean }) => sum + rewards * (mean ?? 0), 0)];
+  };
+  await until('all rewards are learnt', async () => (await learnt())[0] >= 20, 120_000);
+  assert.deepEqual((await learnt()).map(Math.round), [20, 20]);
+
+  server.child.kill('SIGTERM');
+  await server.exited();
+  running.delete(server);
+  const again = await serve(yaml, times(2), dataDir);
+  const { arms } = (await view<BanditView>(again.server, 'm')).bandit;
+  assert.equal(arms[0].rewards + arms[1].rewards, 20, 'and none twice after another restart');
+});

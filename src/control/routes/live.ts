@@ -10,6 +10,7 @@ import { type Contribution, clusterKey, clustersIn, noContribution } from './con
 import { clusteredMetrics, groupOf } from './experiment-control.ts';
 import { RewardJoin } from './reward-join.ts';
 import type { Standing } from './standing.ts';
+import type { WaitingJournal } from './waiting-journal.ts';
 
 /** A route while it runs: what it is, where it stands, and what this gateway has seen of it. */
 export interface LiveRoute {
@@ -35,8 +36,16 @@ export interface LiveRoute {
 /** Epochs that are still told after they were folded, for a leader that has to go back to an earlier standing. */
 const KEPT_EPOCHS = 10;
 
-/** @param node this gateway's name among those that count the route's traffic */
-export function newLive(document: RouteDocument, standing: Standing, node: string): LiveRoute {
+/**
+ * @param node this gateway's name among those that count the route's traffic
+ * @param journal where decisions that wait for rewards outlive the process
+ */
+export function newLive(
+  document: RouteDocument,
+  standing: Standing,
+  node: string,
+  journal?: (print: string) => WaitingJournal,
+): LiveRoute {
   const { bandit } = document.spec.strategy;
   const rewards = rewardsOf(document);
   const own = noContribution();
@@ -46,7 +55,10 @@ export function newLive(document: RouteDocument, standing: Standing, node: strin
     document,
     standing,
     own,
-    join: rewards === undefined ? undefined : new RewardJoin(rewards, bandit === undefined ? 0 : dimensionOf(bandit)),
+    join:
+      rewards === undefined
+        ? undefined
+        : new RewardJoin(rewards, bandit === undefined ? 0 : dimensionOf(bandit), undefined, journal?.(standing.print)),
     unsaved: true,
     stirred: false,
     lookedAt: 0,
@@ -154,6 +166,7 @@ export function mature(live: LiveRoute, now: number): void {
       node.epochs = node.epochs.filter((sums) => sums.epoch >= kept);
   }
   if (join.lost > 0) own.feedback.set('lost', join.lost);
+  if (join.owners.size === 0) own.learnt = join.learnt;
 }
 
 export function count(live: LiveRoute, what: string): void {

@@ -1,4 +1,5 @@
 import type { RewardSpec } from '../../config/strategy-schema.ts';
+import type { Kept, KeptReward, WaitingJournal } from './waiting-journal.ts';
 
 /** What became of one reward. Only 'accepted' ones are ever learnt from. */
 export type RewardResult =
@@ -24,6 +25,7 @@ export interface Awaiting {
 }
 
 interface Pending extends Awaiting {
+  seq: number;
   due: number;
   count: number;
   /** By the aggregate: the first, the last, the sum or the greatest. */
@@ -37,6 +39,7 @@ const MAX_PENDING = 200_000;
 /** Numbers of contexts that are kept at a time. */
 const MAX_NUMBERS = 8_000_000;
 const MAX_EVENTS = 64;
+const NOBODY: ReadonlySet<string> = new Set();
 /** Ids remembered after their time, to tell a late reward from one for nothing: at least so many, at most twice. */
 const REMEMBERED = 50_000;
 
@@ -53,14 +56,65 @@ export class RewardJoin {
   /** Of the contexts that are learnt with; 0: policies without one keep none. */
   private readonly dimension: number;
   /** In the order of their decisions, to within the time requests take. */
-  private readonly pending = new Map<string, Pending>();
+  private pending = new Map<string, Pending>();
+  private readonly journal: WaitingJournal | undefined;
+  private next = 0;
+  /** Of earlier processes, until it is known what they have learnt. */
+  private kept: Kept | undefined;
   private young = new Set<string>();
   private old = new Set<string>();
 
-  constructor(spec: RewardSpec, dimension = 0, limit = MAX_PENDING) {
+  /** @param journal where decisions outlive the process; what it holds is waited for from {@link recover} on */
+  constructor(spec: RewardSpec, dimension = 0, limit = MAX_PENDING, journal?: WaitingJournal) {
     this.spec = spec;
     this.dimension = dimension;
     this.limit = Math.min(limit, Math.floor(MAX_NUMBERS / Math.max(1, dimension)));
+    this.journal = journal;
+    const kept = journal?.read();
+    this.next = kept?.next ?? 0;
+    if (kept !== undefined && kept.owners.size > 0) this.kept = kept;
+  }
+
+  /** Who has to be asked what it learnt before this can go on; empty: nobody. Nothing matures meanwhile. */
+  get owners(): ReadonlySet<string> {
+    return this.kept?.owners ?? NOBODY;
+  }
+
+  /** Of the first decision that was not learnt: kept with what was, so that after a restart none is learnt twice. */
+  get learnt(): number {
+    for (const { seq } of this.pending.values()) return seq;
+    return this.next;
+  }
+
+  /** @param learnt the greatest that an owner has told */
+  recover(learnt: number): void {
+    const { kept } = this;
+    if (kept === undefined) return;
+    this.kept = undefined;
+    const recent = this.pending;
+    this.pending = new Map();
+    for (const entry of kept.entries) {
+      if (!('seq' in entry)) this.count(this.pending.get(entry.id), entry);
+      else if (entry.seq < learnt) this.remember(entry.id);
+      else this.pending.set(entry.id, { ...entry, count: 0, value: 0, events: undefined });
+    }
+    for (const [id, entry] of recent) this.pending.set(id, entry);
+    this.journal?.begin();
+  }
+
+  /** Resolves when what was taken in outlives this process. Never rejects. */
+  async flush(): Promise<void> {
+    await this.journal?.flush();
+  }
+
+  /** What was learnt before `learnt` is kept elsewhere now. */
+  prune(learnt: number): void {
+    if (this.kept === undefined) this.journal?.prune(learnt);
+  }
+
+  /** Its route is gone, or has another strategy. */
+  drop(): void {
+    this.journal?.drop();
   }
 
   get waiting(): number {
@@ -74,7 +128,9 @@ export class RewardJoin {
     }
     const due = time + this.spec.wait;
     const kept = this.dimension > 0 ? context : undefined;
-    this.pending.set(id, { arm, context: kept, failed, bucket, due, count: 0, value: 0, events: undefined });
+    const seq = this.next++;
+    this.pending.set(id, { seq, arm, context: kept, failed, bucket, due, count: 0, value: 0, events: undefined });
+    this.journal?.decided({ seq, id, due, arm, context: kept, failed, bucket });
   }
 
   knows(id: string): boolean {
@@ -82,28 +138,38 @@ export class RewardJoin {
   }
 
   reward(id: string, reward: number, event: string | undefined, now: number): RewardResult {
-    const { aggregate, range } = this.spec;
+    const { range } = this.spec;
     const found = this.pending.get(id);
     if (found === undefined) return this.knows(id) ? 'expired' : 'unknown';
     if (found.due <= now) return 'expired';
     if (Number.isNaN(reward)) return 'notANumber';
     if (found.failed) return 'failedOver';
     if (reward < range[0] || reward > range[1]) return 'outOfRange';
-    if (found.count > 0 && aggregate === 'first') return 'duplicate';
+    if (!this.count(found, { id, reward, event })) return 'duplicate';
+    this.journal?.rewarded({ id, reward, event });
+    return 'accepted';
+  }
+
+  /** False: it was counted before. */
+  private count(found: Pending | undefined, { reward, event }: KeptReward): boolean {
+    if (found === undefined) return false;
+    const { aggregate } = this.spec;
+    if (found.count > 0 && aggregate === 'first') return false;
     if (event !== undefined) {
       found.events ??= new Set();
-      if (found.events.has(event)) return 'duplicate';
+      if (found.events.has(event)) return false;
       if (found.events.size < MAX_EVENTS) found.events.add(event);
     }
     found.count++;
     if (found.count === 1 || aggregate === 'last') found.value = reward;
     else if (aggregate === 'max') found.value = Math.max(found.value, reward);
     else found.value += reward;
-    return 'accepted';
+    return true;
   }
 
   /** Hands over what is due, each once. */
   mature(now: number, take: (decision: Awaiting, reward: number) => void): void {
+    if (this.kept !== undefined) return;
     for (const [id, entry] of this.pending) {
       if (entry.due > now) break;
       this.pending.delete(id);

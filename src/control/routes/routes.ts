@@ -26,6 +26,7 @@ import type { RouteStore } from './route-store.ts';
 import { RouteRuntime } from './runtime.ts';
 import { type DecisionCount, type RouteTarget, VersionTraffic } from './version-traffic.ts';
 import { kindOf, routeRow, routeView } from './view.ts';
+import { WaitingJournal } from './waiting-journal.ts';
 
 export interface RoutesParts {
   config: Config['routes'];
@@ -45,6 +46,8 @@ export interface RoutesParts {
 
 const TICK_MS = 250;
 const ALIAS_POLL_MS = 5000;
+/** Name of a gateway that shares nothing. */
+const ALONE = 'this';
 /** A start waits so long for the database and Redis, and goes on without what they know. */
 const START_MS = 5000;
 
@@ -90,15 +93,23 @@ export class Routes {
       table: parts.table,
       aliases: this.aliases,
       aliasSource,
-      node: this.cluster?.id ?? 'this',
+      node: this.cluster?.id ?? ALONE,
       fleet: this.cluster,
       save: async (standings) => (await this.opened()).store.putStandings(standings),
+      journal: (route, print) =>
+        new WaitingJournal({
+          folder: join(parts.dataDir, 'routes', encodeURIComponent(route)),
+          print,
+          owner: this.cluster?.id ?? ALONE,
+          problem: (message, fields) => log.error({ route, ...fields }, message),
+        }),
       log: (level, message, fields) => log[level](fields, message),
       now: Date.now,
     });
     this.feedbackJoin = new Feedback({
       routes: () => this.runtime.routes.values(),
       flush: () => fleet.flushRoutes(),
+      kept: () => this.runtime.flush(),
       forward: this.cluster === undefined ? undefined : (events) => this.cluster!.forwardRewards(events),
       now: Date.now,
     });
@@ -119,6 +130,7 @@ export class Routes {
     // Versions are still being loaded: those are told by the status.
     this.warn(this.warnings().filter(({ model }) => !this.modelNames.has(model)));
     if (this.cluster !== undefined) await this.cluster.start(START_MS);
+    await this.runtime.recover();
     // The first request finds what bandits know already.
     this.runtime.tick();
     this.timers.push(setInterval(() => this.runtime.tick(), TICK_MS));
@@ -392,6 +404,7 @@ export class Routes {
         const known = events.map(readEvent).filter((event) => event !== undefined);
         void this.parts.fleet.flushRoutes().then(() => {
           for (const event of known) this.feedbackJoin.reward(event);
+          return this.runtime.flush();
         });
       },
       onCommand: (route, command) => {
@@ -399,6 +412,7 @@ export class Routes {
         if (live !== undefined) this.runtime.command(live, command as RolloutEvent);
       },
       onLeading: () => void this.runtime.lead(),
+      onTold: (sums) => this.runtime.told(sums),
       log: (level, message, fields) => log[level](fields, message),
     });
   }

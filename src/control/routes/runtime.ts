@@ -18,6 +18,7 @@ import {
 import { lookAtExperiment } from './experiment-control.ts';
 import { Ledger, noRouteSums } from './ledger.ts';
 import { isControlled, type LiveRoute, learnFrom, mature, newLive } from './live.ts';
+import type { RewardJoin } from './reward-join.ts';
 import {
   type AliasWish,
   answerQuery,
@@ -28,6 +29,7 @@ import {
   type VersionPair,
 } from './rollout-control.ts';
 import { resume, type Standing } from './standing.ts';
+import type { WaitingJournal } from './waiting-journal.ts';
 
 export interface RuntimeDependencies {
   publishRoutes(routes: RouteDocument[], states: ReadonlyMap<string, RouteState>): void;
@@ -43,10 +45,14 @@ export interface RuntimeDependencies {
         leading(): boolean;
         contributions(route: string): EncodedContribution[];
         publish(standings: ReadonlyMap<string, string | undefined>): Promise<boolean>;
+        /** What an earlier process of this gateway has published of it. Rejects when it cannot be told now. */
+        learnt(route: string, node: string): Promise<number>;
       }
     | undefined;
   /** Keeps standings; `undefined` removes. */
   save(standings: ReadonlyMap<string, string | undefined>): Promise<void>;
+  /** Where a route's decisions that wait for rewards outlive the process. */
+  journal(route: string, print: string): WaitingJournal;
   log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
   /** Milliseconds since 1970. */
   now(): number;
@@ -69,6 +75,8 @@ export class RouteRuntime {
   private readonly ledger = new Ledger();
   /** Of routes that are not there (yet), as the database had them. */
   private stored = new Map<string, Standing>();
+  /** The database has told where routes stood. */
+  private restored = false;
   private savedAt = 0;
   private saving = false;
 
@@ -78,6 +86,7 @@ export class RouteRuntime {
 
   /** What the database has. Before the first `replace`, or later for routes that have not been decided on since. */
   restore(standings: ReadonlyMap<string, string>): void {
+    this.restored = true;
     for (const [name, text] of standings) {
       try {
         this.stored.set(name, JSON.parse(text) as Standing);
@@ -113,14 +122,21 @@ export class RouteRuntime {
         this.routes.set(name, { ...old, document, standing, unsaved: true });
         continue;
       }
-      const live = newLive(document, standing, this.dependencies.node);
+      old?.join?.drop();
+      const live = newLive(document, standing, this.dependencies.node, (print) =>
+        this.dependencies.journal(name, print),
+      );
       this.ledger.set(name, noRouteSums());
       this.routes.set(name, live);
     }
     this.ledger.keepOnly(new Set(this.routes.keys()));
     for (const live of this.routes.values()) live.own.sums = this.ledger.of(live.name);
     this.dependencies.publishRoutes(routes, this.states());
-    for (const name of before.keys()) if (!this.routes.has(name)) published.set(name, undefined);
+    for (const [name, old] of before) {
+      if (this.routes.has(name)) continue;
+      old.join?.drop();
+      published.set(name, undefined);
+    }
     if (published.size > 0) void this.publish(published);
     const aliased = routes.flatMap(({ spec }) =>
       Object.values(spec.variants).flatMap(({ model, alias }) => (alias === undefined ? [] : [model])),
@@ -140,6 +156,39 @@ export class RouteRuntime {
       const live = this.routes.get(record.route);
       if (live !== undefined) learnFrom(live, record);
     }
+    if (activity.learning.length > 0) void this.flush();
+  }
+
+  /** Resolves when decisions and rewards outlive this process. Never rejects. */
+  async flush(): Promise<void> {
+    await Promise.all([...this.routes.values()].map(({ join }) => join?.flush()));
+  }
+
+  /** Waits on for rewards of what was decided before a restart, once it is known what was learnt. Never rejects. */
+  async recover(): Promise<void> {
+    if (!this.restored) return;
+    await Promise.all([...this.routes.values()].map((live) => this.recoverRoute(live)));
+  }
+
+  private async recoverRoute({ name, join, standing }: LiveRoute): Promise<void> {
+    if (join === undefined || join.owners.size === 0) return;
+    const { fleet } = this.dependencies;
+    const kept = standing.before?.learnt ?? 0;
+    if (fleet === undefined) {
+      join.recover(kept);
+      return;
+    }
+    try {
+      const told = await Promise.all([...join.owners].map((node) => fleet.learnt(name, node)));
+      join.recover(Math.max(kept, ...told));
+    } catch {
+      // With the next tick again: without Redis nothing is learnt anyway.
+    }
+  }
+
+  /** Gateways of a fleet: what was counted so far is kept in Redis. */
+  told(contributions: ReadonlyMap<string, EncodedContribution>): void {
+    for (const [name, { learnt = 0 }] of contributions) this.routes.get(name)?.join?.prune(learnt);
   }
 
   /** What is known of a route, by all gateways together. */
@@ -199,6 +248,7 @@ export class RouteRuntime {
   tick(): void {
     const now = this.dependencies.now();
     const leading = this.leading();
+    void this.recover();
     for (const live of this.routes.values()) {
       try {
         mature(live, now);
@@ -220,6 +270,7 @@ export class RouteRuntime {
 
   /** Everything to disk; on the way out. */
   async close(): Promise<void> {
+    await this.flush();
     this.savedAt = 0;
     await this.save(this.dependencies.now());
   }
@@ -363,20 +414,23 @@ export class RouteRuntime {
     if (this.saving || (now >= this.savedAt && now - this.savedAt < SAVE_MS) || !this.leading()) return;
     this.savedAt = now;
     const standings = new Map<string, string>();
+    const learnt = new Map<RewardJoin, number>();
     for (const live of this.routes.values()) {
       if (!live.unsaved) continue;
       live.unsaved = false;
       // With several gateways the counts live in Redis.
-      const before =
+      const before: Pick<Standing, 'before'> =
         this.dependencies.fleet === undefined && isControlled(live.document)
           ? { before: encodeContribution(withoutFolded(this.data(live), live.standing.totals)) }
           : {};
       standings.set(live.name, JSON.stringify({ ...live.standing, ...before }));
+      if (live.join !== undefined && before.before !== undefined) learnt.set(live.join, before.before.learnt ?? 0);
     }
     if (standings.size === 0) return;
     this.saving = true;
     try {
       await this.dependencies.save(standings);
+      for (const [join, until] of learnt) join.prune(until);
     } catch (error) {
       for (const name of standings.keys()) {
         const live = this.routes.get(name);

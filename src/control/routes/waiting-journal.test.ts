@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { appendFileSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { RewardJoin } from './reward-join.ts';
+import { WaitingJournal } from './waiting-journal.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'switchyard-journal-'));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+
+type Aggregate = 'first' | 'sum';
+let folders = 0;
+
+/** Each call of the result is a process that begins where the one before it was killed. */
+function processes(aggregate: Aggregate = 'first', settings: object = {}) {
+  const folder = join(scratch, String(folders++));
+  const problems: string[] = [];
+  const begin = (print = 'p', owner = 'this'): RewardJoin => {
+    const journal = new WaitingJournal({ folder, print, owner, problem: (text) => problems.push(text), ...settings });
+    return new RewardJoin({ wait: 100, default: 0.25, aggregate, range: [0, 9] }, 2, undefined, journal);
+  };
+  return { folder, problems, begin };
+}
+
+function matured(rewards: RewardJoin, now: number): { arm: number; reward: number; context: number[] | undefined }[] {
+  const taken: { arm: number; reward: number; context: number[] | undefined }[] = [];
+  rewards.mature(now, ({ arm, context }, reward) => taken.push({ arm, reward, context }));
+  return taken;
+}
+
+test('decisions and rewards from before a restart are learnt once, with context, whoever sends a reward again', async () => {
+  const { begin } = processes();
+  const first = begin();
+  assert.equal(first.owners.size, 0);
+  first.decided('a', 0, { arm: 0, context: [0.5, -1e-9] });
+  first.decided('b', 10, { arm: 1, context: [1, 2], failed: true });
+  first.decided('c', 20, { arm: 1, context: undefined, bucket: 7 });
+  assert.equal(first.reward('a', 1, 'e', 50), 'accepted');
+  await first.flush();
+
+  const second = begin();
+  assert.deepEqual([...second.owners], ['this']);
+  assert.deepEqual(matured(second, 1000), [], 'nothing before it is known what was learnt');
+  second.decided('d', 30, { arm: 0, context: [3, 4] });
+  second.recover(0);
+  assert.equal(second.reward('a', 1, 'e', 60), 'duplicate');
+  assert.equal(second.reward('b', 1, undefined, 60), 'failedOver');
+  assert.equal(second.reward('c', 2, undefined, 60), 'accepted');
+  assert.deepEqual(matured(second, 115), [
+    { arm: 0, reward: 1, context: [0.5, -1e-9] },
+    { arm: 1, reward: 0.25, context: [1, 2] },
+  ]);
+  const { learnt } = second;
+  await second.flush();
+
+  const third = begin();
+  third.recover(learnt);
+  assert.equal(third.reward('a', 1, undefined, 116), 'expired');
+  assert.equal(third.reward('c', 2, undefined, 116), 'duplicate');
+  assert.deepEqual(matured(third, 1000), [
+    { arm: 1, reward: 2, context: undefined },
+    { arm: 0, reward: 0.25, context: [3, 4] },
+  ]);
+  const fourth = begin();
+  fourth.recover(third.learnt);
+  assert.deepEqual([fourth.waiting, fourth.learnt], [0, third.learnt]);
+});
+
+test('sums of rewards go on, each event once', async () => {
+  const { begin } = processes('sum');
+  const first = begin();
+  first.decided('a', 0, { arm: 0, context: undefined });
+  assert.equal(first.reward('a', 1, 'x', 1), 'accepted');
+  assert.equal(first.reward('a', 2, undefined, 1), 'accepted');
+  await first.flush();
+  const second = begin();
+  second.recover(0);
+  assert.equal(second.reward('a', 1, 'x', 2), 'duplicate');
+  assert.equal(second.reward('a', 4, 'y', 2), 'accepted');
+  assert.deepEqual(matured(second, 1000), [{ arm: 0, reward: 7, context: undefined }]);
+});
+
+test('another strategy throws away what waited, a cut line is left out, and writing goes on', async () => {
+  const { folder, problems, begin } = processes();
+  const first = begin();
+  first.decided('a', 0, { arm: 0, context: undefined });
+  await first.flush();
+  appendFileSync(join(folder, readdirSync(folder)[0]), '[1,"b",100,');
+  const second = begin();
+  second.recover(0);
+  second.decided('c', 1, { arm: 1, context: undefined });
+  await second.flush();
+  const third = begin();
+  third.recover(0);
+  assert.deepEqual([third.waiting, third.knows('a'), third.knows('b'), third.knows('c')], [2, true, false, true]);
+  const other = begin('q');
+  assert.equal(other.owners.size, 0);
+  assert.deepEqual(readdirSync(folder), []);
+  assert.deepEqual(problems, []);
+});
+
+test('files go when all in them is learnt, and a full journal says so once', async () => {
+  const { folder, problems, begin } = processes('first', { segmentBytes: 200, maxBytes: 2000 });
+  const rewards = begin();
+  for (let i = 0; i < 30; i++) {
+    rewards.decided(`decision-${i}`, i, { arm: 0, context: undefined });
+    await rewards.flush();
+  }
+  const before = readdirSync(folder).length;
+  matured(rewards, 115);
+  rewards.prune(rewards.learnt);
+  await rewards.flush();
+  assert.ok(readdirSync(folder).length < before, 'files of learnt decisions are gone');
+  for (let i = 0; i < 200; i++) {
+    rewards.decided(`more-${i}`, 200, { arm: 0, context: undefined });
+    await rewards.flush();
+  }
+  assert.equal(problems.length, 1);
+  const again = begin();
+  again.recover(rewards.learnt);
+  assert.deepEqual(
+    [again.knows('decision-0'), again.knows('decision-29'), again.knows('more-199')],
+    [false, true, false],
+  );
+});
+
+test('who wrote is asked what it learnt, also when it wrote nothing but its name', async () => {
+  const { begin } = processes();
+  const first = begin('p', 'one');
+  first.decided('a', 0, { arm: 0, context: undefined });
+  await first.flush();
+  const second = begin('p', 'two');
+  second.recover(0);
+  await second.flush();
+  assert.deepEqual([...begin('p', 'three').owners], ['one', 'two']);
+});

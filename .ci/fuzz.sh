@@ -29,9 +29,9 @@ codecs=(native/fuzz/codecs.cc native/src/{decode,elements,print,text}.cc)
 fuzz vector corpus "${codecs[@]}" -- -- -dict=native/fuzz/json.dict
 fuzz portable corpus "${codecs[@]}" -- -DSWITCHYARD_PORTABLE -- -dict=native/fuzz/json.dict
 # nghttp2 and OpenSSL are node's own in the addon: here they come from the system, whole, since they are looked up by name.
-fuzz grpc corpus-grpc native/fuzz/grpc.cc native/src/grpc_{calls,connection,host,message}.cc -- \
+fuzz grpc corpus-grpc native/fuzz/grpc.cc native/src/{grpc_calls,grpc_connection,grpc_message,host}.cc -- \
   -Wl,--no-as-needed -lnghttp2 -ldl --
-fuzz tls corpus-tls native/fuzz/tls.cc native/src/grpc_{openssl,tls}.cc -- -Wl,--no-as-needed -lssl -lcrypto -ldl --
+fuzz tls corpus-tls native/fuzz/tls.cc native/src/{openssl,tls}.cc -- -Wl,--no-as-needed -lssl -lcrypto -ldl --
 # ONNX Runtime is a table of entries that count what they have given out and fail when the input says so.
 fuzz ort corpus-ort native/fuzz/ort.cc native/src/ort_session.cc -- \
   -fno-sanitize=function -pthread -ldl --

@@ -14,6 +14,7 @@ namespace {
 
 using namespace switchyard;
 using namespace switchyard::grpc;
+using switchyard::grpc::Connection;
 
 void require(bool holds) {
   if (!holds) std::abort();

@@ -1,7 +1,7 @@
 // A libFuzzer target for TLS of the gRPC server:  .ci/fuzz.sh SECONDS
 // A real client of OpenSSL's talks to a session, and the input says what is written, closed, cut into pieces, damaged on the
 // way, or replaced by bytes of the input's own.
-#include "grpc_tls.h"
+#include "tls.h"
 
 #include <openssl/bio.h>
 #include <openssl/pem.h>
@@ -15,7 +15,7 @@
 
 namespace {
 
-using namespace switchyard::grpc;
+using namespace switchyard::net;
 
 void require(bool holds) {
   if (!holds) std::abort();

@@ -210,8 +210,8 @@ napi_value create(napi_env env, napi_callback_info info) {
   ServerOptions options;
   options.connection.maxStreams = static_cast<uint32_t>(numberIn(env, arguments[0], "maxStreams", 1024));
   options.connection.maxCollected = static_cast<size_t>(numberIn(env, arguments[0], "maxCollected", 256 * 1024));
-  options.maxConnections = static_cast<size_t>(numberIn(env, arguments[0], "maxConnections", 10000));
-  options.maxConnectionsPerAddress =
+  options.sockets.maxConnections = static_cast<size_t>(numberIn(env, arguments[0], "maxConnections", 10000));
+  options.sockets.maxConnectionsPerAddress =
       static_cast<size_t>(numberIn(env, arguments[0], "maxConnectionsPerAddress", 4096));
 
   napi_value result;
@@ -263,7 +263,7 @@ napi_value secure(napi_env env, napi_callback_info info) {
   options.minVersion = static_cast<int>(numberIn(env, from, "minVersion", options.minVersion));
   options.maxVersion = static_cast<int>(numberIn(env, from, "maxVersion", options.maxVersion));
   options.sessionContext = textIn(env, from, "sessionContext");
-  return textOf(env, arguments.bound->server->secure(options));
+  return textOf(env, arguments.bound->server->sockets().secure(options));
 }
 
 /** grpcMethod(server, path, id, kind): a path whose messages are told whole. kind: 1 unary, 2 ModelInfer. */
@@ -280,7 +280,7 @@ napi_value listen(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   if (!arguments) return nullptr;
   const std::string name = arguments.text(1);
-  return numberOf(env, arguments.bound->server->listen(name.c_str(), arguments.number(2), arguments.flag(3)));
+  return numberOf(env, arguments.bound->server->sockets().listen(name.c_str(), arguments.number(2), arguments.flag(3)));
 }
 
 /** grpcRespond(server, slot, generation, headers, end) */
@@ -359,14 +359,14 @@ napi_value headers(napi_env env, napi_callback_info info) {
 napi_value peer(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   const Call* call = arguments ? arguments.call() : nullptr;
-  return textOf(env, call == nullptr ? std::string() : arguments.bound->server->peer(*call));
+  return textOf(env, call == nullptr ? std::string() : arguments.bound->server->sockets().peer(*call->connection));
 }
 
 /** grpcCertificateName(server, slot, generation): the common name of the client's verified certificate, else ''. */
 napi_value certificateName(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   const Call* call = arguments ? arguments.call() : nullptr;
-  const std::string name = call == nullptr ? std::string() : arguments.bound->server->certificateName(*call);
+  const std::string name = call == nullptr ? std::string() : arguments.bound->server->sockets().certificateName(*call->connection);
   napi_value out = nullptr;
   napi_create_string_utf8(env, name.data(), name.size(), &out);
   return out;
@@ -382,7 +382,7 @@ napi_value flush(napi_env env, napi_callback_info info) {
 /** grpcDrain(server): how many connections are left; 0: `drained` will not be called. */
 napi_value drain(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
-  return numberOf(env, arguments ? static_cast<double>(arguments.bound->server->startDrain()) : 0);
+  return numberOf(env, arguments ? static_cast<double>(arguments.bound->server->sockets().startDrain()) : 0);
 }
 
 /** grpcClose(server): the server must not be used any more, but asking a closed one does nothing. */

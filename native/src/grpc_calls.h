@@ -8,9 +8,11 @@
 #include <unordered_map>
 #include <vector>
 
-#include "grpc_host.h"
+#include "host.h"
 
 namespace switchyard::grpc {
+
+using namespace net;
 
 class Connection;
 

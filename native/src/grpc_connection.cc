@@ -506,7 +506,7 @@ void Connection::finishDrain() {
   host.nghttp2_submit_goaway(session_, 0, host.nghttp2_session_get_last_proc_stream_id(session_), kNoError, nullptr, 0);
 }
 
-void Connection::expel(uint32_t code) { host.nghttp2_session_terminate_session(session_, code); }
+void Connection::terminate(uint32_t code) { host.nghttp2_session_terminate_session(session_, code); }
 
 bool Connection::sweep(uint64_t now, uint64_t sent) {
   now_ = now;

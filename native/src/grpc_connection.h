@@ -5,6 +5,7 @@
 #include <string>
 
 #include "grpc_calls.h"
+#include "socket_server.h"
 
 namespace switchyard::grpc {
 
@@ -26,23 +27,19 @@ class Http2Rules {
   Http2Option* option = nullptr;
 };
 
-class Connection {
+class Connection final : public net::Connection {
  public:
   Connection(Calls& calls, const Http2Rules& rules, const ConnectionLimits& limits, uint64_t now);
-  ~Connection();
+  ~Connection() override;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  /** Takes what the client sent. False: the connection is to be closed once `output` has left. */
-  bool receive(const uint8_t* bytes, size_t length, uint64_t now);
-  /** Appends frames to `output` until it holds `limit` bytes. True: there may be more. */
-  bool produce(size_t limit);
-  /** Nothing more will be read or written. */
-  bool over() const;
-  /** Something is to be written. */
-  bool wantsWrite() const;
+  bool receive(const uint8_t* bytes, size_t length, uint64_t now) override;
+  bool produce(size_t limit) override;
+  bool over() const override;
+  bool wantsWrite() const override;
   /** The client is gone: its calls end. */
-  void abandon();
+  void abandon() override;
 
   /** Answers a unary call with one frame and status OK. */
   void answer(Call& call, const uint8_t* frame, size_t length);
@@ -58,25 +55,16 @@ class Connection {
   void handOver(Call& call);
 
   /** Asks the client to open no more calls; `finishDrain` follows when it must have read that. */
-  void startDrain();
-  void finishDrain();
+  void startDrain() override;
+  void finishDrain() override;
   bool draining() const { return draining_; }
 
-  /** Looks at the time since the last sweep; to be called once a second. False: the client asks too much or has gone. */
-  bool sweep(uint64_t now, uint64_t sent);
-  /** Counts bytes that were no call's, though they did not come through `receive`. */
-  void charge(size_t bytes) { received_ += bytes; }
-  /** Ends the connection, telling the client why: it asked too much, if nothing else is said. */
-  void expel(uint32_t code = kEnhanceYourCalm);
-  /** Nothing can be sent or received any more, though the calls under way may not have ended. */
-  void breakOff() { broken_ = true; }
-  bool broken() const { return broken_; }
-
-  std::string output;
-  size_t outputAt = 0;
-  /** Of the owner: in its list of connections that have something to send. */
-  bool dirty = false;
-  void* owner = nullptr;
+  bool sweep(uint64_t now, uint64_t sent) override;
+  /** Bytes that were no call's. */
+  void charge(size_t bytes) override { received_ += bytes; }
+  void expel() override { terminate(kEnhanceYourCalm); }
+  /** HTTP/2 forbids it. */
+  void expelForRenegotiation() override { terminate(kProtocolError); }
   size_t openCalls = 0;
 
   // nghttp2's callbacks.
@@ -89,6 +77,7 @@ class Connection {
   ssize_t read(Call& call, uint8_t* out, size_t room, uint32_t* flags);
 
  private:
+  void terminate(uint32_t code);
   Call* callOf(int32_t stream) const;
   void headersComplete(Call& call, bool end);
   void requestEnded(Call& call);
@@ -106,7 +95,6 @@ class Connection {
   /** Bytes of answers that have not left, over all calls. */
   size_t unsent_ = 0;
   uint64_t now_;
-  bool broken_ = false;
   bool draining_ = false;
   bool drainFinished_ = false;
 

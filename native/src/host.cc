@@ -1,8 +1,8 @@
-#include "grpc_host.h"
+#include "host.h"
 
 #include <dlfcn.h>
 
-namespace switchyard::grpc {
+namespace switchyard::net {
 
 Host host;
 
@@ -31,4 +31,4 @@ const char* loadLoop() {
 
 #undef SWITCHYARD_FIND
 
-}  // namespace switchyard::grpc
+}  // namespace switchyard::net

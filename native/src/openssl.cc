@@ -1,8 +1,8 @@
-#include "grpc_openssl.h"
+#include "openssl.h"
 
 #include <dlfcn.h>
 
-namespace switchyard::grpc {
+namespace switchyard::net {
 
 OpenSsl openssl;
 
@@ -15,4 +15,4 @@ const char* loadOpenSsl() {
   return nullptr;
 }
 
-}  // namespace switchyard::grpc
+}  // namespace switchyard::net

@@ -4,9 +4,9 @@
 
 #include <string>
 
-#include "grpc_openssl.h"
+#include "openssl.h"
 
-namespace switchyard::grpc {
+namespace switchyard::net {
 
 enum class ClientCertificates : uint8_t { kNone, kRequest, kRequire };
 
@@ -107,4 +107,4 @@ class TlsSession {
   std::string certificateName_;
 };
 
-}  // namespace switchyard::grpc
+}  // namespace switchyard::net

@@ -1,10 +1,10 @@
-#include "grpc_tls.h"
+#include "tls.h"
 
 #include <algorithm>
 #include <climits>
 #include <cstring>
 
-namespace switchyard::grpc {
+namespace switchyard::net {
 namespace {
 
 /** A handshake that takes more is refused. Chains of client certificates have a few thousand bytes. */
@@ -290,4 +290,4 @@ void TlsSession::opened() {
   openssl.ERR_clear_error();
 }
 
-}  // namespace switchyard::grpc
+}  // namespace switchyard::net

@@ -1,4 +1,4 @@
-// What the gRPC server takes from the process it is loaded into: node carries nghttp2 and libuv and exports both with
+// What the servers of the addon take from the process it is loaded into: node carries nghttp2 and libuv and exports both with
 // their stable C interfaces. The entries used are declared here and looked up once; nothing is linked.
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace switchyard::grpc {
+namespace switchyard::net {
 
 // ---- nghttp2 ----
 
@@ -80,7 +80,7 @@ struct UvHandle {
 };
 
 enum UvType { kUvCheck = 2, kUvPoll = 8, kUvPrepare = 9, kUvTimer = 13 };
-enum UvEvents { kReadable = 1, kWritable = 2 };
+enum UvEvents { kReadable = 1, kWritable = 2, kDisconnected = 4 };
 using UvCallback = void (*)(UvHandle*);
 using UvPollCallback = void (*)(UvHandle*, int status, int events);
 
@@ -154,4 +154,4 @@ const char* loadHttp2();
 /** The same for libuv. */
 const char* loadLoop();
 
-}  // namespace switchyard::grpc
+}  // namespace switchyard::net

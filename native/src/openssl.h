@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace switchyard::grpc {
+namespace switchyard::net {
 
 struct Ssl;
 struct SslContext;
@@ -129,4 +129,4 @@ extern OpenSsl openssl;
 /** Looks the entries up in this process; the first one that is missing, or nullptr. Some are new in OpenSSL 3. */
 const char* loadOpenSsl();
 
-}  // namespace switchyard::grpc
+}  // namespace switchyard::net

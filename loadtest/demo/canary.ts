@@ -15,51 +15,42 @@ import { grpcLoad, httpLoad, type Load } from './load.ts';
  */
 const CONFIG = fileURLToPath(new URL('../../config', import.meta.url));
 const CLEAR = '\x1b[H\x1b[J';
-const CANDIDATE = '{model: digits, version: "2"}';
-/** An alias names versions of one model; the bad ones are scripts, and so models of their own. */
-const PROMOTION = 'onPass: {setAlias: champion}';
 const TIMEOUT_S = 240;
 
 interface Act {
   title: string;
-  candidate: string;
+  /** The script that is version 2, a good one being version 1; absent: both are the trained model. */
+  candidate?: 'failing' | 'slow';
   phase: 'succeeded' | 'rolledBack';
   /** Version that is the champion in the end. */
   champion: string;
 }
 
 const ACTS: readonly Act[] = [
-  { title: 'a version as good as the one before it', candidate: CANDIDATE, phase: 'succeeded', champion: '2' },
-  {
-    title: 'a version that fails',
-    candidate: '{model: digits-failing, version: "1"}',
-    phase: 'rolledBack',
-    champion: '1',
-  },
-  {
-    title: 'a version that is slow',
-    candidate: '{model: digits-slow, version: "1"}',
-    phase: 'rolledBack',
-    champion: '1',
-  },
+  { title: 'a version as good as the one before it', phase: 'succeeded', champion: '2' },
+  { title: 'a version that fails', candidate: 'failing', phase: 'rolledBack', champion: '1' },
+  { title: 'a version that is slow', candidate: 'slow', phase: 'rolledBack', champion: '1' },
 ];
 
-/** Both versions of the digits model and the two bad ones, in a folder of their own. */
-function prepare(folder: string, act: Act): string {
-  const repository = join(folder, 'models');
-  mkdirSync(repository);
-  for (const name of ['digits-failing', 'digits-slow'])
-    cpSync(join(CONFIG, 'demo', name), join(repository, name), { recursive: true });
+/** Both versions of the digits model, in a folder of their own. A model's versions are of one backend. */
+function prepare(folder: string, { candidate }: Act): string {
+  const model = join(folder, 'models/digits');
+  mkdirSync(model, { recursive: true });
   const digits = join(CONFIG, 'models/digits');
-  for (const version of ['1', '2']) cpSync(join(digits, '1'), join(repository, 'digits', version), { recursive: true });
-  cpSync(join(digits, 'labels.txt'), join(repository, 'digits/labels.txt'));
-  const config = readFileSync(join(digits, 'config.pbtxt'), 'utf8');
-  writeFileSync(join(repository, 'digits/config.pbtxt'), `${config}version_policy: { all: {} }\n`);
-  const route = readFileSync(join(CONFIG, 'routes/demo.yaml'), 'utf8').replace(CANDIDATE, act.candidate);
-  const own = act.candidate === CANDIDATE ? route : route.replace(PROMOTION, 'onPass: {}');
-  writeFileSync(join(folder, 'routes.yaml'), own);
+  if (candidate === undefined) {
+    for (const version of ['1', '2']) cpSync(join(digits, '1'), join(model, version), { recursive: true });
+    cpSync(join(digits, 'labels.txt'), join(model, 'labels.txt'));
+    const config = readFileSync(join(digits, 'config.pbtxt'), 'utf8');
+    writeFileSync(join(model, 'config.pbtxt'), `${config}version_policy: { all: {} }\n`);
+  } else {
+    const scripts = join(CONFIG, 'demo/digits');
+    cpSync(join(scripts, 'good.mjs'), join(model, '1/model.mjs'));
+    cpSync(join(scripts, `${candidate}.mjs`), join(model, '2/model.mjs'));
+    cpSync(join(scripts, 'config.pbtxt'), join(model, 'config.pbtxt'));
+  }
   const file = join(folder, 'switchyard.yaml');
-  writeFileSync(file, 'models: {repositories: [models]}\nroutes: {files: [routes.yaml]}\n');
+  const routes = JSON.stringify(join(CONFIG, 'routes/demo.yaml'));
+  writeFileSync(file, `models: {repositories: [models]}\nroutes: {files: [${routes}]}\n`);
   return file;
 }
 

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { scriptRepository, times, until, x } from '../../testing/script-models.ts';
 import { ServerProcess } from '../../testing/server-process.ts';
+import { RouteCluster } from './cluster.ts';
+import { encodeContribution, noContribution } from './contribution.ts';
 
 /** Of its own: this one is stopped and loses what it held. */
 const PORT = 16_390;
@@ -397,4 +399,34 @@ test('reloaded weights stay: other routes move on, the leader is killed, a gatew
   await start();
   await step(0.6);
   await agree(0.4, 0.2, 'with one that started again');
+});
+
+test('a gateway that starts again is told which of its waiting decisions it had learnt', async () => {
+  const url = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
+  const events = {
+    onStanding() {},
+    onDocuments() {},
+    onRewards() {},
+    onCommand() {},
+    onLeading() {},
+    log() {},
+  };
+  const settings = { url, leaseMs: 2000, prefix: 'waiting', pollMs: 20 };
+  const sums = new Map([['b', encodeContribution({ ...noContribution(), learnt: 7 })]]);
+  const told: number[] = [];
+  const before = new RouteCluster(settings, () => sums, {
+    ...events,
+    onTold: (all) => void told.push(all.get('b')?.learnt ?? -1),
+  });
+  await before.start(60_000);
+  await until('the sums are in Redis', () => told.length > 0);
+  assert.equal(told[0], 7);
+  await before.close();
+  const after = new RouteCluster(settings, () => new Map(), { ...events, onTold() {} });
+  await after.start(60_000);
+  assert.equal(await after.learnt('b', before.id), 7);
+  assert.equal(await after.learnt('another', before.id), 0, 'a route it had not told of');
+  assert.equal(await after.learnt('b', 'forgotten'), Number.POSITIVE_INFINITY, 'rather none than one twice');
+  await after.close();
+  await assert.rejects(after.learnt('b', before.id));
 });

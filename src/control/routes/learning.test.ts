@@ -243,7 +243,7 @@ test('decisions of a gateway that is killed wait on, and each reward is learnt o
     const count = arms[0].rewards + arms[1].rewards;
     return [count, arms.reduce((sum, { rewards, mean }) => sum + rewards * (mean ?? 0), 0)];
   };
-  await until('all rewards are learnt', async () => (await learnt())[0] >= 20, 120_000);
+  await until('all rewards are learnt', async () => (await learnt())[0] >= 20, 180_000);
   assert.deepEqual((await learnt()).map(Math.round), [20, 20]);
 
   server.child.kill('SIGTERM');

@@ -26,6 +26,14 @@ const CASES: [Record<string, number>, number][] = [
   [{ psi: 0.1 }, 0.35],
   [{ psi: 0.1 }, 0.5],
   [{ psi: 0.2 }, 0.5],
+  // The other statistics: first without a threshold, then with one that their users know.
+  [{ jensenShannon: 1e-9 }, 0],
+  [{ lInfinity: 1e-9 }, 0],
+  [{ wasserstein: 1e-9 }, 0],
+  [{ ks: 1e-9 }, 0],
+  [{ lInfinity: 0.1 }, 0],
+  [{ wasserstein: 0.1 }, 0],
+  [{ ks: 0.1 }, 0],
 ];
 
 const rates: Rate[] = [];

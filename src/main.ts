@@ -48,8 +48,10 @@ import { renderTopics } from './topics/metrics.ts';
 import { TrainingFront } from './training/front.ts';
 import type { DataSources } from './training/inputs/data-source.ts';
 import { Pipelines } from './training/pipelines/pipelines.ts';
+import { KeptAtDoor } from './validation/kept-at-door.ts';
 import { LiveSkew } from './validation/live/live-skew.ts';
 import { DoorFigures } from './validation/metrics.ts';
+import type { DataSchemas } from './validation/schemas.ts';
 
 /** What `switchyard serve` hands to the process that serves, as its only argument (JSON). */
 export interface ServeOptions {
@@ -154,6 +156,8 @@ function adminUrl({ server: { tls, adminHost } }: Config, port: number): string 
 /** How long sinks may go on sending when the program ends; what is left waits in the spool. */
 const LOG_FLUSH_MS = 5000;
 const SKEW_INTERVAL_MS = 10_000;
+/** Another server of the same registry may keep the next version of a schema. */
+const KEPT_SCHEMAS_INTERVAL_MS = 5000;
 
 const CRASH_REASON = 'the gateway process crashed three times within a minute after this version came';
 
@@ -217,6 +221,15 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     profile: async (name, version) => (await datasetServices()).datasets.profile(name, version, { actor: 'gateway' }),
   });
   hub.addSource(() => skew.render());
+  const keptAtDoor = new KeptAtDoor({
+    read: async (...wish) => {
+      await registry.get();
+      return (dataSchemas as DataSchemas).get(...wish);
+    },
+    publish: (schemas) => fleet.setDoorSchemas(schemas),
+    log: (level, message, fields) => logger[level](fields, message),
+  });
+  setInterval(() => void keptAtDoor.refresh(), KEPT_SCHEMAS_INTERVAL_MS).unref();
   hub.addSource(() => renderModelMemory(pool.describe().versions));
   setInterval(() => void skew.refresh(), SKEW_INTERVAL_MS).unref();
   let topicCounts: Record<string, TopicCounts> = {};
@@ -293,6 +306,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       }),
       publish: async (table) => {
         await gatewaysStarted;
+        await keptAtDoor.follow(table);
         await fleet.publish(table);
         routes.tableChanged();
         pull?.tableChanged();
@@ -303,6 +317,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     },
   );
   let openDatasets: DatasetServices | undefined;
+  let dataSchemas: DataSchemas | undefined;
   const datasetServices = async (): Promise<DatasetServices> => {
     await registry.get();
     return openDatasets as DatasetServices;
@@ -312,6 +327,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       const { openRegistry } = await import('./registry/registry.ts');
       const { createDatasets } = await import('./datasets/front.ts');
       const { validationRoutes } = await import('./validation/routes.ts');
+      const { DataSchemas } = await import('./validation/schemas.ts');
       const logFolders = eventLogFolders(config.eventLog, dataDir, baseDir);
       const payloads = payloadFolder(eventLogRoot(config.eventLog.dir, dataDir, baseDir));
       const payload = async (sha256: string) => {
@@ -321,7 +337,8 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
       const settings = { config: config.datasets, kafka: config.kafka, logFolders, payload, logger };
       return openRegistry({ dataDir, ...config.registry }, logger, (parts) => {
         openDatasets = createDatasets(parts, settings);
-        return [...openDatasets.routes, ...validationRoutes(parts, openDatasets.datasets)];
+        dataSchemas = new DataSchemas(parts, openDatasets.datasets);
+        return [...openDatasets.routes, ...validationRoutes(dataSchemas, () => keptAtDoor.refresh())];
       });
     },
     (error) => logger.error({ err: error }, 'the registry cannot be opened'),

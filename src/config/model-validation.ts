@@ -22,16 +22,30 @@ const reference = z.strictObject({
     .describe('How much of the past is compared'),
 });
 
-/** `switchyard.validation` of a model: what requests are checked by at the door, and what becomes of those that do not fit. */
-const schema = z.strictObject({
-  policy: z.enum(['reject', 'flag', 'log']),
-  fields: z
-    .record(fieldName, fieldRule)
-    .refine((map) => Object.keys(map).length > 0, 'name at least one, such as {x: {min: 0}}'),
-  reference: reference.optional().describe('Training data that what is asked is compared with'),
+const kept = z.strictObject({
+  name: z.string().min(1).max(128).describe('Of a kept schema'),
+  version: z.number().int().positive().optional().describe('Absent: the latest, and each later one as it is kept'),
+  columns: z
+    .record(fieldName, z.string().min(1))
+    .default({})
+    .describe("Field → the schema's column; absent: its own name"),
 });
 
+/** `switchyard.validation` of a model: what requests are checked by at the door, and what becomes of those that do not fit. */
+const schema = z
+  .strictObject({
+    policy: z.enum(['reject', 'flag', 'log']),
+    schema: kept.optional().describe('A kept schema whose rules hold for fields that have none here'),
+    fields: z.record(fieldName, fieldRule).default({}),
+    reference: reference.optional().describe('Training data that what is asked is compared with'),
+  })
+  .refine(({ fields, schema: named }) => named !== undefined || Object.keys(fields).length > 0, {
+    path: ['fields'],
+    message: 'name at least one, such as {x: {min: 0}}, or a kept schema, such as schema: {name: payments}',
+  });
+
 export type ModelValidation = z.output<typeof schema>;
+export type KeptReference = z.output<typeof kept>;
 export type ValidationReference = z.output<typeof reference>;
 
 /** Reads the text of the parameter, YAML or JSON. Throws invalid_argument with everything that is wrong. */

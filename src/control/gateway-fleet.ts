@@ -22,7 +22,7 @@ import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
 import type { TopicCounts } from '../topics/inference-topic.ts';
-import type { DoorCounts, LiveStatistics } from '../validation/door.ts';
+import type { DoorCounts, DoorSchemas, LiveStatistics } from '../validation/door.ts';
 import { workerEntry } from './worker-entry.ts';
 
 export interface GatewayFleetDependencies {
@@ -163,6 +163,11 @@ export class GatewayFleet {
   /** Rows of features for every thread's memory. */
   writeFeatures(rows: SpreadRows): void {
     this.broadcast({ kind: 'featureRows', rows });
+  }
+
+  /** The kept schemas that models are checked by at the door, all of them. */
+  setDoorSchemas(schemas: DoorSchemas): void {
+    this.broadcast({ kind: 'doorSchemas', schemas });
   }
 
   /** Resolves when every decision taken before the call has been reported. */

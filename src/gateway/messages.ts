@@ -15,7 +15,7 @@ import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
 import type { TopicCounts } from '../topics/inference-topic.ts';
-import type { DoorCounts, LiveStatistics } from '../validation/door.ts';
+import type { DoorCounts, DoorSchemas, LiveStatistics } from '../validation/door.ts';
 import type { RouteActivity } from './route-activity.ts';
 
 /** What a gateway thread starts with. */
@@ -64,6 +64,7 @@ export type GatewayCommand =
   | { kind: 'aliases'; aliases: AliasTable }
   | { kind: 'features'; documents: readonly FeatureDocument[]; transforms: Transforms }
   | { kind: 'featureRows'; rows: SpreadRows }
+  | { kind: 'doorSchemas'; schemas: DoorSchemas }
   /** Asks for everything decided so far. */
   | { kind: 'flushRoutes' }
   | { kind: 'reply'; call: number; value: unknown }

@@ -161,6 +161,7 @@ async function build() {
     admission,
     cache,
     features,
+    door,
     topics,
     tracer,
     dataPlane,
@@ -321,6 +322,9 @@ async function run(): Promise<void> {
         break;
       case 'featureRows':
         built.features.take(command.rows);
+        break;
+      case 'doorSchemas':
+        built.door.setSchemas(command.schemas);
         break;
       case 'admission':
         admission.update(command.config);

@@ -3,6 +3,7 @@ import { type DatasetsConfig, datasetsSchema } from '../config/datasets-schema.t
 import { type KafkaConfig, kafkaSchema } from '../config/kafka-schema.ts';
 import { createDatasets, type DatasetServices } from '../datasets/front.ts';
 import { validationRoutes } from '../validation/routes.ts';
+import { DataSchemas } from '../validation/schemas.ts';
 import { RegistryUnderTest } from './registry.ts';
 
 /** A registry with datasets, on an HTTP port. */
@@ -20,7 +21,7 @@ export async function openDatasets(
   };
   const server = await RegistryUnderTest.open(undefined, undefined, undefined, (parts) => {
     services = createDatasets(parts, settings);
-    return [...services.routes, ...validationRoutes(parts, services.datasets)];
+    return [...services.routes, ...validationRoutes(new DataSchemas(parts, services.datasets), async () => {})];
   });
   return { server, services: services as DatasetServices };
 }

@@ -17,6 +17,11 @@ const repository = scriptRepository(scratch, {
   strict: model('reject'),
   lenient: model('flag'),
   silent: model('log'),
+  kept: {
+    versions: { 1: times(2) },
+    config:
+      'parameters { key: "switchyard.validation" value { string_value: "{policy: reject, schema: {name: payments}}" } }\n',
+  },
   live: {
     versions: { 1: times(2) },
     config: `parameters { key: "switchyard.validation" value { string_value: "${LIVE}" } }\n`,
@@ -80,6 +85,23 @@ test('requests are rejected, flagged or counted at the door, and the metrics say
     },
     60_000,
   );
+});
+
+test('a model follows the schema that is kept by a name', { timeout: 180_000 }, async () => {
+  const keep = async (max: number) => {
+    const url = `http://127.0.0.1:${server.ports.admin}/api/v1/data-schemas/payments`;
+    const made = await fetch(url, { method: 'POST', body: JSON.stringify({ schema: { fields: { x: { max } } } }) });
+    assert.ok(made.ok, await made.text());
+  };
+  const early = await ask('kept', 5);
+  assert.equal(early.status, 503);
+  assert.match(early.text, /there is no schema \\"payments\\"/);
+  await keep(10);
+  await until('the first version holds', async () => (await ask('kept', 5)).status === 200, 60_000);
+  assert.match((await ask('kept', 11)).text, /at most 10 is allowed/);
+  await keep(20);
+  await until('the next one does', async () => (await ask('kept', 11)).status === 200, 60_000);
+  assert.match((await ask('kept', 21)).text, /at most 20 is allowed/);
 });
 
 test('what a model is asked is held against its training data', { timeout: 180_000 }, async () => {

@@ -1,9 +1,9 @@
 import type { FieldRule } from '../config/data-schema.ts';
 import type { ModelConfig } from '../config/model-config.ts';
-import type { ModelValidation } from '../config/model-validation.ts';
+import type { KeptReference, ModelValidation } from '../config/model-validation.ts';
 import type { DoorStep } from '../pipeline/door-step.ts';
 import type { InferRequest, RequestContext, ServingVersion } from '../pipeline/types.ts';
-import { invalidArgument } from '../shared/errors.ts';
+import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
 import { decodeBytes, encodeBytes } from '../tensor/bytes.ts';
 import { numberReader } from '../tensor/elements.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -32,6 +32,24 @@ interface Check {
   allowed: string;
 }
 
+/** A kept schema as gateway threads know it. */
+export interface DoorSchema {
+  version: number;
+  fields: Readonly<Record<string, FieldRule>>;
+  /** Why there is none; '': there is. */
+  problem: string;
+}
+/** By `keptKey`. */
+export type DoorSchemas = ReadonlyMap<string, DoorSchema>;
+
+/** What one configuration asks for. */
+interface Prepared {
+  validation: ModelValidation;
+  checks: readonly Check[];
+  /** Why its requests cannot be checked by all that it names; '': they can. */
+  problem: string;
+}
+
 const MAX_TOLD = 5;
 const MAX_SHOWN = 10;
 const utf8 = new TextDecoder();
@@ -39,23 +57,38 @@ const utf8 = new TextDecoder();
 /** How often requests of a model went against a rule: "model\0field\0kind\0policy" → requests. */
 export type DoorCounts = Map<string, number>;
 
-/** Checks requests on a gateway thread. Rules are prepared once for each configuration. */
+/** Of a reference, among the kept schemas that gateway threads know. */
+export function keptKey({ name, version }: KeptReference): string {
+  return `${name}/${version ?? 'latest'}`;
+}
+
+/** Checks requests on a gateway thread. Rules are prepared once for each configuration and state of the kept schemas. */
 export class Door implements DoorStep {
-  private readonly prepared = new WeakMap<ModelConfig, readonly Check[]>();
+  private prepared = new WeakMap<ModelConfig, Prepared>();
+  private schemas: DoorSchemas = new Map();
   private readonly statistics = new DoorStatistics();
   private counts: DoorCounts = new Map();
 
   check({ model, version, config }: ServingVersion, request: InferRequest, context: RequestContext): void {
     const { validation } = config;
     if (validation === undefined) return;
-    let checks = this.prepared.get(config);
-    if (checks === undefined) {
-      checks = prepare(validation.fields);
-      this.prepared.set(config, checks);
+    let prepared = this.prepared.get(config);
+    if (prepared === undefined) {
+      prepared = prepare(config, validation, this.schemas);
+      this.prepared.set(config, prepared);
     }
-    const findings = findViolations(checks, request.inputs, config.signature.maxBatchSize > 0);
+    // Nothing unchecked is let in where what does not fit is to be kept out.
+    if (prepared.problem !== '' && validation.policy === 'reject')
+      throw new SwitchyardError('unavailable', `requests of model '${model}' cannot be checked: ${prepared.problem}`);
+    const findings = findViolations(prepared.checks, request.inputs, config.signature.maxBatchSize > 0);
     if (findings.length > 0) this.act(model, validation.policy, findings, context);
-    this.statistics.add(model, version, config, validation, request.inputs);
+    this.statistics.add(model, version, config, prepared.validation, request.inputs);
+  }
+
+  /** All kept schemas that served models name, as they are now. */
+  setSchemas(schemas: DoorSchemas): void {
+    this.schemas = schemas;
+    this.prepared = new WeakMap();
   }
 
   /** Throws invalid_argument by the policy reject. */
@@ -87,7 +120,32 @@ export class Door implements DoorStep {
   }
 }
 
-function prepare(fields: Readonly<Record<string, FieldRule>>): Check[] {
+function prepare(config: ModelConfig, validation: ModelValidation, schemas: DoorSchemas): Prepared {
+  const { schema } = validation;
+  if (schema === undefined) return { validation, checks: checksOf(validation.fields), problem: '' };
+  const kept = schemas.get(keptKey(schema));
+  const inputs = new Set(config.signature.inputs.map(({ name }) => name));
+  const fields = { ...(kept === undefined ? {} : keptRules(schema, kept, inputs)), ...validation.fields };
+  const problem = kept === undefined ? `schema ${keptKey(schema)} is not known yet` : kept.problem;
+  return { validation: { ...validation, fields }, checks: checksOf(fields), problem };
+}
+
+/** The rules of a kept schema by the model's fields. Columns that are no inputs, such as labels, are left out. */
+function keptRules(
+  { columns }: KeptReference,
+  { fields }: DoorSchema,
+  inputs: ReadonlySet<string>,
+): Record<string, FieldRule> {
+  const rules: Record<string, FieldRule> = {};
+  const renamed = new Set(Object.values(columns));
+  for (const [column, rule] of Object.entries(fields))
+    if (!renamed.has(column) && inputs.has(placeOf(column).input)) rules[column] = rule;
+  for (const [field, column] of Object.entries(columns))
+    if (Object.hasOwn(fields, column)) rules[field] = fields[column];
+  return rules;
+}
+
+function checksOf(fields: Readonly<Record<string, FieldRule>>): Check[] {
   return Object.entries(fields).map(([field, rule]) => ({
     field,
     ...placeOf(field),

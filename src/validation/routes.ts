@@ -1,12 +1,10 @@
 import { z } from 'zod';
-import type { Datasets } from '../datasets/entities/datasets.ts';
 import { readVersion } from '../datasets/entities/fields.ts';
 import { invalidParameter } from '../registry/errors.ts';
-import type { RegistryParts } from '../registry/registry.ts';
 import { int64, required } from '../registry/rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../registry/rest/route.ts';
 import { decodePageToken, encodePageToken } from '../registry/search/page-token.ts';
-import { DataSchemas, parseSchema, type SchemaVersion } from './schemas.ts';
+import { type DataSchemas, parseSchema, type SchemaVersion } from './schemas.ts';
 
 const ROOT = '/api/v1/data-schemas';
 const MAX_RESULTS = 1000;
@@ -25,9 +23,11 @@ function schemaJson({ createdAt, ...rest }: SchemaVersion): object {
   return { ...rest, created_at: createdAt };
 }
 
-/** Schemas, and datasets checked by them, beside the routes of datasets. */
-export function validationRoutes(registry: Pick<RegistryParts, 'database'>, datasets: Datasets): RestRoute[] {
-  const schemas = new DataSchemas(registry, datasets);
+/**
+ * Schemas, and datasets checked by them, beside the routes of datasets.
+ * @param onKept another version of a schema has been kept
+ */
+export function validationRoutes(schemas: DataSchemas, onKept: () => Promise<void>): RestRoute[] {
   return [
     jsonRoute({
       method: 'GET',
@@ -59,8 +59,12 @@ export function validationRoutes(registry: Pick<RegistryParts, 'database'>, data
       handle: async ({ name, schema, infer_from }, by) => {
         if ((schema === undefined) === (infer_from === undefined))
           throw invalidParameter("give either 'schema', or 'infer_from' with the name of a dataset");
-        if (infer_from !== undefined) return schemaJson(await schemas.infer(name, place(infer_from), by));
-        return schemaJson(await schemas.put(name, schema, '', by));
+        const kept =
+          infer_from === undefined
+            ? await schemas.put(name, schema, '', by)
+            : await schemas.infer(name, place(infer_from), by);
+        await onKept();
+        return schemaJson(kept);
       },
     }),
     jsonRoute({

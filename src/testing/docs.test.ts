@@ -22,6 +22,7 @@ import { renderTopics } from '../topics/metrics.ts';
 import { JobMetrics } from '../training/jobs/job-metrics.ts';
 import { LiveSkew } from '../validation/live/live-skew.ts';
 import { DoorFigures } from '../validation/metrics.ts';
+import { cli } from './cli.ts';
 import { ServerProcess } from './server-process.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -227,9 +228,8 @@ test('the command line has the verbs of README.md', async () => {
   for (const { heading, cells } of tableRows('README.md')) {
     if (heading !== 'Command line') continue;
     const verb = codeSpans(cells[0])[0];
-    const args = [join(ROOT, 'dist/cli/main.js'), ...verb.split(' '), '--help'];
-    const { stdout } = await promisify(execFile)(process.execPath, args);
-    assert.match(stdout, new RegExp(`^Usage: switchyard ${verb} `), verb);
+    const { out } = await cli([...verb.split(' '), '--help']);
+    assert.match(out, new RegExp(`^Usage: switchyard ${verb} `), verb);
   }
 });
 

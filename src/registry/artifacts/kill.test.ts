@@ -28,6 +28,8 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
   /** By upload: where it leads, and how many of its bytes were acknowledged. */
   const partial = new Map<string, { path: string; offset: number }>();
   let resumed = 0;
+  /** Reads its code while the one before is written to. */
+  let next = RegistryProcess.prepare();
   /** What was cut off goes on where it was, at least from what was acknowledged, and is whole in the end. */
   const resume = async (url: string): Promise<void> => {
     for (const [id, { path, offset }] of partial) {
@@ -47,7 +49,8 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
   };
   try {
     for (let round = 0; round < KILLS; round++) {
-      const server = await RegistryProcess.start(dataDir, database);
+      const server = await next.open(dataDir, database);
+      next = RegistryProcess.prepare();
       const { child, url } = server;
       // Before collections run again: they end uploads that nobody goes on with.
       await resume(url);
@@ -101,6 +104,7 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
     assert.deepEqual(served.errors, []);
     await served.close();
   } finally {
+    await next.kill();
     await rm(dataDir, { recursive: true, force: true });
   }
   assert.ok(acknowledged.size >= KILLS);

@@ -6,6 +6,7 @@
 
 #include "decode.h"
 #include "grpc_addon.h"
+#include "http_addon.h"
 #include "ort_addon.h"
 #include "print.h"
 #include "stage_addon.h"
@@ -130,7 +131,7 @@ bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
 }
 
 /** Of what is exported: src/tensor/native.ts names the one that it was written for. Raise both with every change. */
-constexpr int32_t kInterface = 4;
+constexpr int32_t kInterface = 5;
 
 bool exportInterface(napi_env env, napi_value exports) {
   napi_value number;
@@ -149,7 +150,7 @@ NAPI_MODULE_INIT() {
     return nullptr;
   }
   const bool complete = exportInterface(env, exports) && exportMeta(env, exports, *instance) &&
-                        exportFunction(env, exports, "decode", decode) && exportFunction(env, exports, "print", print) && grpc::exportServer(env, exports) &&
+                        exportFunction(env, exports, "decode", decode) && exportFunction(env, exports, "print", print) && grpc::exportServer(env, exports) && http::exportServer(env, exports) &&
                         ort::exportSessions(env, exports) && stage::exportStager(env, exports);
   return complete ? exports : nullptr;
 }

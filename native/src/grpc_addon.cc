@@ -7,6 +7,7 @@
 
 #include "grpc_delivery.h"
 #include "grpc_server.h"
+#include "values.h"
 
 namespace switchyard::grpc {
 namespace {
@@ -108,18 +109,6 @@ struct Arguments {
   }
 };
 
-napi_value numberOf(napi_env env, double value) {
-  napi_value out = nullptr;
-  napi_create_double(env, value, &out);
-  return out;
-}
-
-napi_value textOf(napi_env env, const std::string& text) {
-  napi_value out = nullptr;
-  napi_create_string_latin1(env, text.data(), text.size(), &out);
-  return out;
-}
-
 void onServerClosed(void* context) {
   auto* bound = static_cast<Bound*>(context);
   bound->releaseAll();
@@ -163,25 +152,6 @@ bool shareMemory(napi_env env, napi_value object, Bound& bound) {
   bound.answerBytes = static_cast<uint8_t*>(data);
   if (napi_create_reference(env, buffer, 1, &bound.answerBytesRef) != napi_ok) return false;
   return napi_set_named_property(env, object, "answerBytes", buffer) == napi_ok;
-}
-
-double numberIn(napi_env env, napi_value object, const char* name, double fallback) {
-  napi_value value;
-  double number = fallback;
-  if (napi_get_named_property(env, object, name, &value) == napi_ok) napi_get_value_double(env, value, &number);
-  return number;
-}
-
-std::string textIn(napi_env env, napi_value object, const char* name) {
-  napi_value value;
-  size_t length = 0;
-  std::string out;
-  if (napi_get_named_property(env, object, name, &value) != napi_ok) return out;
-  if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) return out;
-  out.resize(length + 1);
-  napi_get_value_string_utf8(env, value, &out[0], length + 1, &length);
-  out.resize(length);
-  return out;
 }
 
 /** grpcProblem(): string. '' where this process has all that the server needs, else the name of what is missing. */
@@ -252,18 +222,7 @@ napi_value create(napi_env env, napi_callback_info info) {
 napi_value secure(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   if (!arguments || arguments.count < 2) return nullptr;
-  const napi_value from = arguments.values[1];
-  TlsOptions options;
-  options.certificate = textIn(env, from, "cert");
-  options.key = textIn(env, from, "key");
-  options.authorities = textIn(env, from, "ca");
-  options.clients = static_cast<ClientCertificates>(numberIn(env, from, "clients", 0));
-  options.ciphers = textIn(env, from, "ciphers");
-  options.suites = textIn(env, from, "suites");
-  options.minVersion = static_cast<int>(numberIn(env, from, "minVersion", options.minVersion));
-  options.maxVersion = static_cast<int>(numberIn(env, from, "maxVersion", options.maxVersion));
-  options.sessionContext = textIn(env, from, "sessionContext");
-  return textOf(env, arguments.bound->server->sockets().secure(options));
+  return textOf(env, arguments.bound->server->sockets().secure(tlsOptionsOf(env, arguments.values[1])));
 }
 
 /** grpcMethod(server, path, id, kind): a path whose messages are told whole. kind: 1 unary, 2 ModelInfer. */

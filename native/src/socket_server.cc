@@ -458,16 +458,19 @@ void SocketServer::sweep() {
   }
 }
 
+void SocketServer::stopAccepting() {
+  if (fd_ < 0) return;
+  retire(accepting_);
+  accepting_ = nullptr;
+  ::close(fd_);
+  fd_ = -1;
+}
+
 size_t SocketServer::startDrain() {
   if (draining_ || closing_) return sockets_.size();
   draining_ = true;
   drainStarted_ = now();
-  if (fd_ >= 0) {
-    retire(accepting_);
-    accepting_ = nullptr;
-    ::close(fd_);
-    fd_ = -1;
-  }
+  stopAccepting();
   for (Socket* socket : sockets_) {
     socket->connection->startDrain();
     touch(*socket->connection);
@@ -487,11 +490,7 @@ void SocketServer::close(void (*closed)(void*), void* context) {
   closing_ = true;
   closed_ = closed;
   closedContext_ = context;
-  if (fd_ >= 0) {
-    retire(accepting_);
-    ::close(fd_);
-    fd_ = -1;
-  }
+  stopAccepting();
   if (spare_ >= 0) ::close(spare_);
   while (!sockets_.empty()) drop(*sockets_.back());
   for (Socket* socket : dirty_) delete socket;

@@ -91,6 +91,7 @@ class SocketServer {
   std::string secure(const TlsOptions& options);
   /** The port; or the negative errno. With `shared`, other threads may listen on it too. */
   int listen(const char* host, int port, bool shared);
+  void stopAccepting();
   /** How many connections are left to end. */
   size_t startDrain();
   /** Closes all sockets. The server frees itself when the loop has let go of its handles, then `closed` is called. */

@@ -61,6 +61,48 @@ export interface NativeGrpc {
   grpcClose(server: object): void;
 }
 
+/** A server made by `httpServer`, and the memory that it shares with its maker. */
+export interface NativeHttpServer extends NativeServer {
+  /** Texts and small bodies that `words` speak of; used again in the next turn. */
+  readonly block: ArrayBuffer;
+}
+
+/** The HTTP server in native/: src/http_addon.cc documents each function. */
+export interface NativeHttp {
+  httpProblem(): string;
+  httpServer(
+    options: {
+      maxBody: number;
+      headerMs: number;
+      keepAliveMs: number;
+      bodyBytesPerSecond: number;
+      maxConnections: number;
+      maxConnectionsPerAddress: number;
+    },
+    turn: (count: number, bodies: ArrayBuffer[] | undefined) => void,
+  ): NativeHttpServer;
+  httpListen(server: object, host: string, port: number, shared: boolean): number;
+  httpAnswer(
+    server: object,
+    slot: number,
+    generation: number,
+    head: Uint8Array,
+    body: Uint8Array,
+    flags: number,
+  ): void;
+  httpStream(server: object, slot: number, generation: number, head: Uint8Array, flags: number): void;
+  httpWrite(server: object, slot: number, generation: number, bytes: Uint8Array): number;
+  httpEnd(server: object, slot: number, generation: number): void;
+  httpDestroy(server: object, slot: number, generation: number): void;
+  httpHead(server: object, slot: number, generation: number): string;
+  httpPeer(server: object, slot: number, generation: number): string;
+  httpCertificateName(server: object, slot: number, generation: number): string;
+  httpFlush(server: object): void;
+  httpStop(server: object): void;
+  httpSending(server: object): number;
+  httpClose(server: object): void;
+}
+
 /** What ONNX Runtime says of an input or output of a model. */
 export interface OrtValueInfo {
   name: string;
@@ -112,7 +154,7 @@ export interface NativeStager {
 }
 
 /** The addon in native/: src/addon.cc documents each function. */
-export interface NativeCodecs extends NativeGrpc, NativeSessions, NativeStager {
+export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeSessions, NativeStager {
   readonly interface: number;
   /** Words that both sides read and write during a call. Never give its memory away. */
   readonly meta: Int32Array;
@@ -121,7 +163,7 @@ export interface NativeCodecs extends NativeGrpc, NativeSessions, NativeStager {
 }
 
 /** The addon's kInterface that this file describes. */
-const INTERFACE = 4;
+const INTERFACE = 5;
 
 /** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
 function candidates(): string[] {

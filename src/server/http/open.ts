@@ -7,22 +7,23 @@ export interface Warner {
   warn(fields: Record<string, unknown>, message: string): void;
 }
 
-export type HttpLibrary = 'auto' | 'uws' | 'node';
+export type HttpLibrary = 'auto' | 'native' | 'uws' | 'node';
 
 let warned = false;
 
-/** Reads SWITCHYARD_HTTP: 'uws' and 'node' force a socket library, '' and 'auto' prefer uWS. Throws on anything else. */
+/** Reads SWITCHYARD_HTTP: 'native', 'uws' and 'node' force a socket library, '' and 'auto' prefer uWS. Throws on anything else. */
 export function httpLibrary(value: string | undefined): HttpLibrary {
   switch (value) {
     case undefined:
     case '':
     case 'auto':
       return 'auto';
+    case 'native':
     case 'uws':
     case 'node':
       return value;
     default:
-      throw new Error(`SWITCHYARD_HTTP is "${value}"; allowed are uws, node and auto`);
+      throw new Error(`SWITCHYARD_HTTP is "${value}"; allowed are native, uws, node and auto`);
   }
 }
 
@@ -39,6 +40,7 @@ export async function listen(
   load: () => Promise<unknown> = async () => (await import('./uws.ts')).loadUws(),
 ): Promise<HttpServer> {
   if (library === 'node') return listenNode(options, handler);
+  if (library === 'native') return (await import('./native.ts')).listenNative(options, handler);
   if (options.tls?.caFile !== undefined && library === 'auto') return listenNode(options, handler);
   try {
     await load();

@@ -68,7 +68,7 @@ async function settle(condition: () => boolean): Promise<void> {
   assert.ok(condition(), 'the expected state was not reached');
 }
 
-for (const library of ['uws', 'node'] as const) {
+for (const library of ['native', 'uws', 'node'] as const) {
   describe(`sockets of ${library}`, () => {
     let handler: TestHandler;
     let server: HttpServer;
@@ -400,7 +400,7 @@ for (const library of ['uws', 'node'] as const) {
       assert.equal(tries, 1);
     });
 
-    it('speaks TLS', async () => {
+    it('speaks TLS', { skip: library === 'native' }, async () => {
       const folder = mkdtempSync(join(tmpdir(), 'switchyard-tls-'));
       const key = join(folder, 'key.pem');
       const cert = join(folder, 'cert.pem');
@@ -439,9 +439,10 @@ for (const library of ['uws', 'node'] as const) {
 describe('choosing a socket library', () => {
   it('reads SWITCHYARD_HTTP', () => {
     assert.equal(httpLibrary(undefined), 'auto');
+    assert.equal(httpLibrary('native'), 'native');
     assert.equal(httpLibrary('uws'), 'uws');
     assert.equal(httpLibrary('node'), 'node');
-    assert.throws(() => httpLibrary('nginx'), /nginx.*uws, node and auto/);
+    assert.throws(() => httpLibrary('nginx'), /nginx.*native, uws, node and auto/);
   });
 
   it('falls back to node with one warning that names the remedy, unless uws is forced', async () => {

@@ -137,7 +137,7 @@ function corpus(): [string, string][] {
   return requests;
 }
 
-for (const library of ['uws', 'node'] as const) {
+for (const library of ['native', 'uws', 'node'] as const) {
   describe(`request smuggling against ${library}`, () => {
     const served: string[] = [];
     let server: HttpServer;

@@ -128,7 +128,7 @@ export interface ListenOptions {
 }
 
 export interface HttpServer {
-  readonly kind: 'uws' | 'node';
+  readonly kind: 'uws' | 'node' | 'native';
   readonly port: number;
   /** Requests whose answer is not complete. */
   inFlight(): number;

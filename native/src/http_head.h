@@ -1,0 +1,60 @@
+// The head of an HTTP/1.1 request, read in one pass and strictly: whatever two parsers may read in two ways is refused.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace switchyard::http {
+
+/** Headers and parts of the first line that JavaScript is told of where they are there. */
+enum Field {
+  kContentEncoding,
+  kAcceptEncoding,
+  kInferenceHeaderLength,
+  kAuthorization,
+  kApiKey,
+  kTraceparent,
+  kTimeoutMs,
+  kPriority,
+  kRequestId,
+  kQuery,
+  /** Only where it is none of `kMethods`. */
+  kMethodText,
+  kFields,
+};
+
+struct Text {
+  uint32_t at = 0;
+  uint32_t length = 0;
+};
+
+struct Head {
+  /** Offsets count from the head's first byte. */
+  Text method;
+  Text path;
+  Text fields[kFields];
+  /** A bit for each field that is there. */
+  uint32_t present = 0;
+  /** -1: none is declared. */
+  int64_t contentLength = -1;
+  bool get = false;
+  bool post = false;
+  bool headOnly = false;
+  bool http10 = false;
+  bool keepAlive = true;
+  bool expectsContinue = false;
+};
+
+/** Why a request is refused: 0 and nullptr where it is not. */
+struct Refusal {
+  int status = 0;
+  const char* message = nullptr;
+};
+
+/** @param text a head with the empty line that ends it */
+Refusal readHead(const char* text, size_t length, Head& head);
+
+/** Whether so much of a head can become one: no line feed alone, no NUL, and it begins as a request does. */
+bool mayBecomeHead(const char* text, size_t length);
+
+}  // namespace switchyard::http

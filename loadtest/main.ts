@@ -9,6 +9,7 @@ import type { Scenario, Settings } from './scenario.ts';
 import { features } from './scenarios/features.ts';
 import { smallBinary, smallGrpc, smallJson } from './scenarios/front-ends.ts';
 import { grpcTls } from './scenarios/grpc-tls.ts';
+import { httpSockets } from './scenarios/http-sockets.ts';
 import { latency } from './scenarios/latency.ts';
 import { logCost } from './scenarios/log-cost.ts';
 import { logFaults } from './scenarios/log-faults.ts';
@@ -41,6 +42,7 @@ const SCENARIOS: Scenario[] = [
   logFaults,
   features,
   grpcTls,
+  httpSockets,
 ];
 
 /** What README shows, and what runs when no scenario is named. */

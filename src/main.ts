@@ -137,10 +137,12 @@ function resolveTrainingFiles({ training }: Config, baseDir: string): void {
     if (program.includes('/')) training.pythons[name] = resolve(baseDir, program);
 }
 
-/** Several threads can share the HTTP port only through uWebSockets.js, which cannot check client certificates. */
+/** Several threads can share the HTTP port through the addon or uWebSockets.js, which cannot check client certificates. */
 async function gatewayThreads({ threads, server }: Config): Promise<number> {
   if (threads.gateways === 1) return 1;
-  if (server.tls?.caFile !== undefined || httpLibrary(process.env.SWITCHYARD_HTTP) === 'node') return 1;
+  const library = httpLibrary(process.env.SWITCHYARD_HTTP);
+  if (library === 'native') return threads.gateways;
+  if (server.tls?.caFile !== undefined || library === 'node') return 1;
   return loadUws().then(
     () => threads.gateways,
     () => 1,

@@ -194,7 +194,9 @@ napi_value create(napi_env env, napi_callback_info info) {
 napi_value secure(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   if (!arguments || arguments.count < 2) return nullptr;
-  return textOf(env, arguments.bound->server->sockets().secure(tlsOptionsOf(env, arguments.values[1])));
+  net::TlsOptions options = tlsOptionsOf(env, arguments.values[1]);
+  options.http2 = false;
+  return textOf(env, arguments.bound->server->sockets().secure(options));
 }
 
 /** httpListen(server, host, port, shared): the port, or the negative number of the system's error. */

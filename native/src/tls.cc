@@ -106,8 +106,10 @@ std::string TlsContext::configure(const TlsOptions& options) {
   if (options.clients == ClientCertificates::kRequire) {
     openssl.SSL_CTX_set_verify(context_, kVerifyPeer | kVerifyRequired, nullptr);
   }
-  openssl.SSL_CTX_set_alpn_select_cb(context_, chooseProtocol, nullptr);
-  openssl.SSL_CTX_set_client_hello_cb(context_, requireProtocol, nullptr);
+  if (options.http2) {
+    openssl.SSL_CTX_set_alpn_select_cb(context_, chooseProtocol, nullptr);
+    openssl.SSL_CTX_set_client_hello_cb(context_, requireProtocol, nullptr);
+  }
   openssl.SSL_CTX_set_msg_callback(
       context_, [](int written, int, int type, const void* bytes, size_t length, Ssl*, void* session) {
         if (written != 0 || type != kHandshakeRecord || length == 0) return;

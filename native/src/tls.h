@@ -25,6 +25,8 @@ struct TlsOptions {
   int maxVersion = 0x304;
   /** At most 32 bytes: a session is resumed only under the settings that it was made under, for which this stands. */
   std::string sessionContext;
+  /** Only clients that speak it are taken. */
+  bool http2 = true;
 };
 
 /** What the connections of one server share. */

@@ -81,15 +81,9 @@ export interface NativeHttp {
     },
     turn: (count: number, bodies: ArrayBuffer[] | undefined) => void,
   ): NativeHttpServer;
+  httpSecure(server: object, options: NativeTlsOptions): string;
   httpListen(server: object, host: string, port: number, shared: boolean): number;
-  httpAnswer(
-    server: object,
-    slot: number,
-    generation: number,
-    head: Uint8Array,
-    body: Uint8Array,
-    flags: number,
-  ): void;
+  httpAnswer(server: object, slot: number, generation: number, head: Uint8Array, body: Uint8Array, flags: number): void;
   httpStream(server: object, slot: number, generation: number, head: Uint8Array, flags: number): void;
   httpWrite(server: object, slot: number, generation: number, bytes: Uint8Array): number;
   httpEnd(server: object, slot: number, generation: number): void;

@@ -9,10 +9,10 @@ import { Worker } from 'node:worker_threads';
 import { INFERENCE_SERVICE, serviceDefinition } from '../../protocol/grpc/schema.ts';
 import { frameMessage } from '../../protocol/grpc/wire-writer.ts';
 import { native, nativeProblem } from '../../tensor/native.ts';
+import { nativeTls } from '../../tensor/native-tls.ts';
 import { echoServices } from '../../testing/echo-services.ts';
 import { clientTls, serverTls } from '../../testing/tls.ts';
 import { readHeaders, writeHeaders } from './native-text.ts';
-import { nativeTls } from './native-tls.ts';
 import { type RunningGrpcServer, startGrpcServer } from './start-grpc-server.ts';
 
 const skip = native === undefined && (nativeProblem || 'SWITCHYARD_NATIVE=off');

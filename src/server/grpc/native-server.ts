@@ -3,6 +3,7 @@ import type { InferRequest, RequestedOutput } from '../../pipeline/types.ts';
 import { monotonicMs } from '../../shared/clock.ts';
 import { toSwitchyardError } from '../../shared/errors.ts';
 import type { NativeGrpc, NativeServer } from '../../tensor/native.ts';
+import { nativeTls } from '../../tensor/native-tls.ts';
 import { DATA_TYPES, type Tensor } from '../../tensor/tensor.ts';
 import type { Method } from './call.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -11,7 +12,6 @@ import { NativeUnaryCall } from './native-call.ts';
 import type { NativeEndpoint, NativeServerHandle } from './native-endpoint.ts';
 import { NativeStream } from './native-stream.ts';
 import { readHeaders } from './native-text.ts';
-import { nativeTls } from './native-tls.ts';
 import { UNIT_MS } from './status.ts';
 
 // Events, as in native/src/grpc_delivery.h.

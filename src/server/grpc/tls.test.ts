@@ -7,10 +7,10 @@ import type { TLSSocket } from 'node:tls';
 import { INFERENCE_SERVICE, serviceDefinition } from '../../protocol/grpc/schema.ts';
 import { frameMessage } from '../../protocol/grpc/wire-writer.ts';
 import { native, nativeProblem } from '../../tensor/native.ts';
+import { cipherPolicy } from '../../tensor/native-tls.ts';
 import { echoServices, openAdmission } from '../../testing/echo-services.ts';
 import { clientTls, pem, serverTls, tlsConnect } from '../../testing/tls.ts';
 import type { GrpcTls } from './http2-server.ts';
-import { cipherPolicy } from './native-tls.ts';
 import { type RunningGrpcServer, startGrpcServer } from './start-grpc-server.ts';
 
 const PATH = `/${INFERENCE_SERVICE}/ModelInfer`;

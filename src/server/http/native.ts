@@ -1,9 +1,12 @@
+import { createPrivateKey } from 'node:crypto';
 import { getSystemErrorName } from 'node:util';
 import { type NativeHttp, type NativeHttpServer, native } from '../../tensor/native.ts';
+import { nativeTls, type TlsTexts } from '../../tensor/native-tls.ts';
 import { NativeExchange } from './native-exchange.ts';
 import { NativeHead } from './native-head.ts';
+import { readPem } from './node.ts';
 import { quiet } from './quiet.ts';
-import type { HttpHandler, HttpServer, ListenOptions } from './socket.ts';
+import type { HttpHandler, HttpServer, ListenOptions, TlsFiles } from './socket.ts';
 
 // Events, as in native/src/http_delivery.h.
 const PATH = 1;
@@ -17,9 +20,9 @@ const CLOSE = 1;
 const TRACKED = 2;
 
 /** Why the addon cannot serve HTTP here; '' where it can. */
-export function nativeHttpProblem(): string {
+export function nativeHttpProblem(tls: boolean): string {
   if (native === undefined) return 'the addon is not in use';
-  const missing = native.httpProblem();
+  const missing = native.httpProblem() || (tls ? native.grpcTlsProblem() : '');
   return missing === '' ? '' : `this node executable does not export ${missing}`;
 }
 
@@ -48,6 +51,7 @@ export class NativeServer implements HttpServer {
     this.native = addon;
     this.handler = handler;
     this.closingAsked = options.closing;
+    const certificates = options.tls === undefined ? undefined : nativeTls(tlsTexts(options.tls));
     this.shared = addon.httpServer(
       {
         maxBody: options.maxBodyBytes,
@@ -59,6 +63,13 @@ export class NativeServer implements HttpServer {
       },
       (count, bodies) => this.onTurn(count, bodies),
     );
+    if (certificates !== undefined) {
+      const wrong = addon.httpSecure(this.shared.server, certificates);
+      if (wrong !== '') {
+        addon.httpClose(this.shared.server);
+        throw new Error(`TLS of the HTTP port: ${wrong}`);
+      }
+    }
     this.head = new NativeHead(addon, this.shared);
     this.block = Buffer.from(this.shared.block);
     this.answerBytes = Buffer.from(this.shared.answerBytes);
@@ -150,14 +161,7 @@ export class NativeServer implements HttpServer {
   }
 
   /** @param tracked the exchange is told when the answer has left, or cannot */
-  answer(
-    slot: number,
-    generation: number,
-    head: Uint8Array,
-    body: Uint8Array,
-    close: boolean,
-    tracked: boolean,
-  ): void {
+  answer(slot: number, generation: number, head: Uint8Array, body: Uint8Array, close: boolean, tracked: boolean): void {
     const { answers, server } = this.shared;
     const { answerBytes } = this;
     const flags = (close || this.isClosing() ? CLOSE : 0) | (tracked ? TRACKED : 0);
@@ -227,6 +231,19 @@ export class NativeServer implements HttpServer {
   }
 }
 
+function tlsTexts(tls: TlsFiles): TlsTexts {
+  const { passphrase, caFile } = tls;
+  const key = readPem('keyFile', tls.keyFile);
+  return {
+    cert: readPem('certFile', tls.certFile),
+    // The addon takes keys in the clear.
+    key:
+      passphrase === undefined ? key : createPrivateKey({ key, passphrase }).export({ type: 'pkcs8', format: 'pem' }),
+    ca: caFile === undefined ? undefined : readPem('caFile', caFile),
+    clientCertificates: caFile === undefined ? 'none' : (tls.requireClientCertificate ?? true) ? 'require' : 'request',
+  };
+}
+
 /** 0 is none. */
 function bound(connections: number | undefined): number {
   return connections === undefined || connections === 0 ? Number.MAX_SAFE_INTEGER : connections;
@@ -234,8 +251,7 @@ function bound(connections: number | undefined): number {
 
 /** Listens with the addon. Rejects where it cannot serve HTTP, or the address cannot be bound. */
 export async function listenNative(options: ListenOptions, handler: HttpHandler): Promise<HttpServer> {
-  const problem = nativeHttpProblem();
+  const problem = nativeHttpProblem(options.tls !== undefined);
   if (problem !== '') throw new Error(`the addon cannot serve HTTP: ${problem}`);
-  if (options.tls !== undefined) throw new Error('the addon serves HTTP without TLS; set SWITCHYARD_HTTP=uws or node');
   return new NativeServer(native!, options, handler).listen(options);
 }

@@ -207,7 +207,7 @@ function tlsSettings(tls: TlsFiles): https.ServerOptions {
   return settings;
 }
 
-function readPem(field: string, file: string): Buffer {
+export function readPem(field: string, file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {

@@ -400,7 +400,7 @@ for (const library of ['native', 'uws', 'node'] as const) {
       assert.equal(tries, 1);
     });
 
-    it('speaks TLS', { skip: library === 'native' }, async () => {
+    it('speaks TLS', async () => {
       const folder = mkdtempSync(join(tmpdir(), 'switchyard-tls-'));
       const key = join(folder, 'key.pem');
       const cert = join(folder, 'cert.pem');
@@ -488,7 +488,7 @@ describe('choosing a socket library', () => {
     make('stranger');
     make('gateway');
     const tls = { certFile: file('gateway.pem'), keyFile: file('gateway.key'), caFile: file('client.pem') };
-    const secure = await listen({ ...options, tls }, handler, 'auto', log);
+    let secure = await listen({ ...options, tls }, handler, 'auto', log);
     const get = (name: string): Promise<string> =>
       new Promise((resolve) => {
         const identity =
@@ -504,10 +504,13 @@ describe('choosing a socket library', () => {
           .on('error', () => resolve('refused'));
       });
     assert.equal(secure.kind, 'node');
-    assert.equal(await get('client'), 'client');
-    assert.equal(await get('stranger'), 'refused');
-    assert.equal(await get(''), 'refused');
-    await secure.close(0);
+    for (const kind of ['node', 'native'] as const) {
+      if (kind === 'native') secure = await listen({ ...options, tls }, handler, kind, log);
+      assert.equal(await get('client'), 'client');
+      assert.equal(await get('stranger'), 'refused');
+      assert.equal(await get(''), 'refused');
+      await secure.close(0);
+    }
     await assert.rejects(listen({ ...options, tls }, handler, 'uws', log), /cannot demand client certificates/);
     rmSync(folder, { recursive: true });
   });

@@ -1,14 +1,23 @@
 import { createHash } from 'node:crypto';
 import { DEFAULT_CIPHERS, DEFAULT_MAX_VERSION } from 'node:tls';
-import type { NativeTlsOptions } from '../../tensor/native.ts';
-import type { GrpcTls } from './http2-server.ts';
+import type { NativeTlsOptions } from './native.ts';
 
 const TLS_1_2 = 0x303;
 const TLS_1_3 = 0x304;
 const CLIENTS = { none: 0, request: 1, require: 2 };
 
+/** PEM texts. */
+export interface TlsTexts {
+  cert: string | Buffer;
+  key: string | Buffer;
+  /** Of the authorities that sign client certificates. */
+  ca?: string | Buffer;
+  /** 'require' refuses connections without a certificate of `ca`; 'request' takes both. */
+  clientCertificates?: 'none' | 'request' | 'require';
+}
+
 /** What node's TLS would make of the options and its own defaults, in OpenSSL's terms. */
-export function nativeTls(tls: GrpcTls): NativeTlsOptions {
+export function nativeTls(tls: TlsTexts): NativeTlsOptions {
   const clients = tls.clientCertificates ?? 'none';
   const [cert, key, ca] = [tls.cert, tls.key, tls.ca ?? ''].map((pem) => pem.toString('utf8'));
   const policy = cipherPolicy(DEFAULT_CIPHERS, DEFAULT_MAX_VERSION);

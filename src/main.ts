@@ -41,7 +41,7 @@ import { loadUws } from './server/http/uws.ts';
 import { monotonicMs } from './shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
 import { createLogger } from './telemetry/logging.ts';
-import { renderModelMemory } from './telemetry/prometheus.ts';
+import { renderExecutorLosses, renderModelMemory } from './telemetry/prometheus.ts';
 import { TraceSettingsStore } from './telemetry/trace-settings.ts';
 import type { TopicCounts } from './topics/inference-topic.ts';
 import { renderTopics } from './topics/metrics.ts';
@@ -70,6 +70,8 @@ export interface RunningServer {
   reload(): void;
   /** Unready, stop accepting, finish what is in flight, flush, end the threads. */
   drain(): Promise<void>;
+  /** Threads inside native code that does not return; `process.exit` would wait for them. */
+  stuckThreads(): number;
 }
 
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string })
@@ -205,14 +207,15 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     {
       onExecutor: (id) => fleet.addExecutor(id),
       onLost: (id) => {
-        logger.error({ executor: id }, 'an executor thread ended; its models move to a new one');
+        logger.error({ executor: id }, 'an executor thread was lost; its models move to a new one');
         fleet.loseExecutor(id);
       },
       onRelocated: (handle, executors) => void manager.executorsChanged(handle, executors),
-      onVersionCrash: (handle, message) => {
-        logger.error({ handle, reason: message }, 'a model version crashed');
-        void manager.versionCrashed(handle, monotonicMs());
+      onVersionCrash: (handle, message, hungMs) => {
+        logger.error({ handle, reason: message }, hungMs > 0 ? 'a model version hung' : 'a model version crashed');
+        void manager.versionCrashed(handle, monotonicMs(), hungMs);
       },
+      onAbandoned: (id, message) => logger.error({ executor: id, reason: message }, 'an executor thread does not end'),
       threadMetrics: (thread) => hub.thread(thread),
     },
   );
@@ -233,6 +236,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
   });
   setInterval(() => void keptAtDoor.refresh(), KEPT_SCHEMAS_INTERVAL_MS).unref();
   hub.addSource(() => renderModelMemory(pool.describe().versions));
+  hub.addSource(() => renderExecutorLosses(pool.losses));
   setInterval(() => void skew.refresh(), SKEW_INTERVAL_MS).unref();
   let topicCounts: Record<string, TopicCounts> = {};
   const fleet: GatewayFleet = new GatewayFleet({
@@ -559,6 +563,7 @@ export async function startServer(options: ServeOptions, onFatal: (message: stri
     metricsPort: metrics.port,
     adminPort: admin.port,
     config,
+    stuckThreads: () => pool.losses.abandoned,
     reload: () => void reloader.reload(),
     drain: () => {
       draining ??= drain();
@@ -577,9 +582,13 @@ async function main(): Promise<void> {
     },
   );
   const stop = (): void => {
+    const exit = (code: number): void => {
+      if (server.stuckThreads() > 0) process.kill(process.pid, 'SIGKILL');
+      else process.exit(code);
+    };
     server.drain().then(
-      () => process.exit(0),
-      () => process.exit(1),
+      () => exit(0),
+      () => exit(1),
     );
   };
   process.on('SIGTERM', stop);

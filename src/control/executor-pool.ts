@@ -2,7 +2,9 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
 import { instanceDevices } from '../backends/instances.ts';
 import type { ExecutorCommand, ExecutorEvent } from '../executor/messages.ts';
+import { RunMark } from '../executor/run-mark.ts';
 import type { ExecutorThreadData } from '../executor/thread.ts';
+import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import { leastLoaded, type PoolSizes, placementOf } from './placement.ts';
@@ -16,8 +18,25 @@ export interface ExecutorPoolEvents {
   onRelocated(handle: number, executors: number[]): void;
   /** Memory for the counters of a thread about to start. */
   threadMetrics(thread: string): ThreadMetrics;
-  onVersionCrash(handle: number, message: string): void;
+  /** `hungMs`: how long it had computed when it was given up; 0: it ended by itself. */
+  onVersionCrash(handle: number, message: string, hungMs: number): void;
+  /** A hung thread that even `terminate` does not end: it is left behind, with its memory, until the process ends. */
+  onAbandoned(id: number, message: string): void;
 }
+
+/** Executor threads that had to be replaced, by why. */
+export interface ExecutorLosses {
+  ended: number;
+  hung: number;
+  /** Of those that hung: still there, inside native code. */
+  abandoned: number;
+}
+
+/** Threads are looked at this often; one is hung when two looks in a row find the same run overdue. */
+const LOOK_MS = 250;
+/** A thread that runs JavaScript ends at once when told; one inside native code that never returns does not at all. */
+const TERMINATE_MS = 5000;
+const LOAD_ATTEMPTS = 3;
 
 interface Placed {
   spec: LoadSpec;
@@ -39,14 +58,18 @@ class Executor {
   readonly worker: Worker;
   readonly ready: Promise<void>;
   readonly handles = new Set<number>();
+  readonly mark: RunMark;
+  /** When the run that was overdue at the last look had begun; 0: none was. */
+  suspected = 0;
   readonly calls = new Map<number, { resolve(event: ExecutorEvent): void; reject(error: Error): void }>();
   /** Versions on their way to it. */
   coming = 0;
 
-  constructor(id: number, compute: boolean, worker: Worker, ready: Promise<void>) {
+  constructor(id: number, compute: boolean, worker: Worker, mark: RunMark, ready: Promise<void>) {
     this.id = id;
     this.compute = compute;
     this.worker = worker;
+    this.mark = mark;
     this.ready = ready;
   }
 
@@ -58,7 +81,8 @@ class Executor {
 /**
  * The executor threads, and which version is loaded on which. Models whose backend computes in its thread are spread
  * over the compute pool; remote and process-isolated ones, and those in slots of a GPU, over I/O executors, which start
- * when there is a model for them. A thread that ends is replaced and gets its models back. Lives on the control thread.
+ * when there is a model for them. A thread that ends or hangs is replaced, and its
+ * successor gets its models. Lives on the control thread.
  */
 export class ExecutorPool {
   private readonly executors = new Map<number, Executor>();
@@ -68,6 +92,9 @@ export class ExecutorPool {
   private nextExecutor = 0;
   private nextCall = 0;
   private stopping = false;
+  private looking: NodeJS.Timeout | undefined;
+  /** For the metrics. */
+  readonly losses: ExecutorLosses = { ended: 0, hung: 0, abandoned: 0 };
 
   constructor(sizes: PoolSizes, events: ExecutorPoolEvents) {
     this.sizes = sizes;
@@ -77,6 +104,7 @@ export class ExecutorPool {
   /** Starts the compute threads; they come up while models are being scanned. */
   start(): void {
     for (let i = 0; i < this.sizes.compute; i++) this.spawn(true);
+    this.looking = setInterval(() => this.lookForHung(monotonicMs()), LOOK_MS).unref();
   }
 
   ids(): number[] {
@@ -105,6 +133,21 @@ export class ExecutorPool {
   }
 
   async load(
+    spec: LoadSpec,
+    handle: number,
+    metricsRow: number,
+  ): Promise<{ executors: number[]; signature: RuntimeSignature; memoryBytes: number }> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.loadOnce(spec, handle, metricsRow);
+      } catch (error) {
+        // Another model took the thread down: this one is loaded on the next.
+        if (!(error instanceof ExecutorLost) || this.stopping || attempt === LOAD_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  private async loadOnce(
     spec: LoadSpec,
     handle: number,
     metricsRow: number,
@@ -146,7 +189,8 @@ export class ExecutorPool {
 
   async stop(): Promise<void> {
     this.stopping = true;
-    await Promise.all([...this.executors.values()].map((executor) => executor.worker.terminate()));
+    clearInterval(this.looking);
+    await Promise.all([...this.executors.values()].map((executor) => this.terminate(executor)));
     this.executors.clear();
   }
 
@@ -189,22 +233,27 @@ export class ExecutorPool {
 
   private spawn(compute: boolean): Executor {
     const id = this.nextExecutor++;
+    const mark = RunMark.allocate();
     const worker = new Worker(workerEntry(import.meta.url, '../executor/thread'), {
-      workerData: { metrics: this.events.threadMetrics(`executor-${id}`) } satisfies ExecutorThreadData,
+      workerData: { metrics: this.events.threadMetrics(`executor-${id}`), mark } satisfies ExecutorThreadData,
       name: `executor-${id}`,
     });
     let markReady: () => void = () => {};
     const ready = new Promise<void>((resolve) => {
       markReady = resolve;
     });
-    const executor = new Executor(id, compute, worker, ready);
+    const executor = new Executor(id, compute, worker, new RunMark(mark), ready);
     worker.on('message', (event: ExecutorEvent) => {
       if (event.kind === 'ready') markReady();
-      else if (event.kind === 'crashed') this.events.onVersionCrash(event.handle, event.message);
+      else if (event.kind === 'crashed') this.events.onVersionCrash(event.handle, event.message, 0);
       else this.settle(executor, event);
     });
     worker.on('error', () => {});
-    worker.on('exit', () => this.lost(executor));
+    worker.on('exit', () => {
+      if (this.executors.get(id) !== executor || this.stopping) return;
+      this.losses.ended++;
+      this.lost(executor);
+    });
     this.executors.set(id, executor);
     this.events.onExecutor(id);
     return executor;
@@ -217,11 +266,52 @@ export class ExecutorPool {
     else waiter?.resolve(event);
   }
 
-  /** A thread that ended by itself: its models are loaded again on a new one. */
+  /** A thread that has computed beyond all bounds is replaced: what it holds is answered, and others are served again. */
+  private lookForHung(now: number): void {
+    for (const executor of [...this.executors.values()]) {
+      const run = executor.mark.overdue(now);
+      // Twice, since this whole process may just have been stopped for a while.
+      const sure = run !== undefined && executor.suspected === run.begun;
+      executor.suspected = run?.begun ?? 0;
+      if (run === undefined || !sure) continue;
+      const hungMs = Math.round(now - run.begun);
+      const spec = this.placed.get(run.handle)?.spec;
+      const what = `model "${spec?.model}" version ${spec?.version}`;
+      this.losses.hung++;
+      this.lost(executor);
+      this.events.onVersionCrash(
+        run.handle,
+        `${what} computed for ${hungMs} ms without an end; its executor is replaced`,
+        hungMs,
+      );
+      void this.terminate(executor).then((ended) => {
+        if (ended || this.stopping) return;
+        const message = `${what} does not return from native code: its thread is left behind until the process ends`;
+        this.events.onAbandoned(executor.id, message);
+      });
+    }
+  }
+
+  /** False: the thread is inside native code that does not return. */
+  private async terminate({ worker }: Executor): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), TERMINATE_MS);
+    });
+    const ending = worker.terminate().then(() => true);
+    const ended = await Promise.race([ending, patience]);
+    clearTimeout(timer);
+    if (!ended) {
+      this.losses.abandoned++;
+      void ending.then(() => this.losses.abandoned--);
+    }
+    return ended;
+  }
+
+  /** A thread that is no more, or is given up: its models are loaded again on a new one. */
   private lost(executor: Executor): void {
     this.executors.delete(executor.id);
-    for (const waiter of executor.calls.values()) waiter.reject(new Error('the executor thread ended'));
-    if (this.stopping) return;
+    for (const waiter of executor.calls.values()) waiter.reject(new ExecutorLost());
     this.events.onLost(executor.id);
     const successor = this.spawn(executor.compute);
     for (const handle of executor.handles) {
@@ -230,12 +320,20 @@ export class ExecutorPool {
       const at = placed.executors.indexOf(executor.id);
       this.loadOn(successor, instanceOf(placed.spec, at), handle, placed.metricsRow).then(
         () => {
+          if (this.placed.get(handle) !== placed) return void this.unloadFrom(successor, handle).catch(() => {});
           placed.executors[at] = successor.id;
           this.events.onRelocated(handle, [...placed.executors]);
         },
-        (error: Error) => this.events.onVersionCrash(handle, error.message),
+        (error: Error) => this.events.onVersionCrash(handle, error.message, 0),
       );
     }
+  }
+}
+
+/** The thread ended with a call to it under way. */
+class ExecutorLost extends Error {
+  constructor() {
+    super('the executor thread ended');
   }
 }
 

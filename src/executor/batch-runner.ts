@@ -7,6 +7,7 @@ import { type SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import { ELEMENT_BYTES, type Tensor } from '../tensor/tensor.ts';
 import type { ExecutorItem, LoadedModel } from './loaded-model.ts';
 import type { BatchOutputs, Outbox, StageTimes } from './outbox.ts';
+import { hungFrom, type RunMark } from './run-mark.ts';
 
 /** Where executions are counted: this thread's metrics block. Milliseconds; seconds for CPU and GPU. */
 export interface ExecutionMetrics {
@@ -25,10 +26,12 @@ export interface ExecutionMetrics {
 export class BatchRunner {
   private readonly outbox: Outbox;
   private readonly metrics: ExecutionMetrics;
+  private readonly mark: RunMark;
 
-  constructor(outbox: Outbox, metrics: ExecutionMetrics) {
+  constructor(outbox: Outbox, metrics: ExecutionMetrics, mark: RunMark) {
     this.outbox = outbox;
     this.metrics = metrics;
+    this.mark = mark;
   }
 
   async run(loaded: LoadedModel, decision: BatchDecision<ExecutorItem>): Promise<void> {
@@ -67,6 +70,7 @@ export class BatchRunner {
             loaded.inputRules(items[0].inputs),
           );
       inferStart = monotonicMs();
+      if (loaded.blocking) this.watch(loaded, items, paddedRows, inferStart);
       const pending = loaded.model.execute(gathered.inputs, this.options(loaded, items));
       outputs = pending instanceof Promise ? await pending : pending;
       inferEnd = monotonicMs();
@@ -76,6 +80,7 @@ export class BatchRunner {
     } catch (error) {
       return { error };
     } finally {
+      if (loaded.blocking) this.mark.end();
       if (items.length === 1) loaded.running.delete(items[0]);
     }
     loaded.latency.observe(paddedRows, inferEnd - start);
@@ -138,6 +143,7 @@ export class BatchRunner {
       batchSize: item.rows,
     };
     const options = this.options(loaded, [item]);
+    if (loaded.blocking) this.watch(loaded, [item], item.rows, start);
     try {
       const responses = loaded.model.executeStream?.(alignedAll(item.inputs), options) ?? [];
       for await (const outputs of responses) {
@@ -146,14 +152,23 @@ export class BatchRunner {
         const indices = outputs.map((output) => loaded.outputNames.indexOf(output.name));
         this.outbox.ok(item.gateway, item.id, times, outputs, indices, false, false);
         this.outbox.flush();
+        // It is alive: each response has the whole time for itself.
+        if (loaded.blocking) this.watch(loaded, [item], item.rows, monotonicMs());
       }
       this.outbox.end(item.gateway, item.id);
     } catch (error) {
       this.outbox.error(item.gateway, item.id, error);
     } finally {
+      if (loaded.blocking) this.mark.end();
       loaded.running.delete(item);
     }
     this.record(loaded, item.rows, 0, monotonicMs() - start, 0);
+  }
+
+  /** Says from when on this run counts as hung: while it computes, this thread can tell nobody. */
+  private watch(loaded: LoadedModel, items: readonly ExecutorItem[], paddedRows: number, now: number): void {
+    const { handle, hangTimeoutMs } = loaded;
+    this.mark.begin(handle, now, hungFrom(now, hangTimeoutMs, loaded.expectedMs(paddedRows), items));
   }
 
   /** A blocking model's wall time is its thread's CPU time, or its GPU's; work done elsewhere is not counted here. */

@@ -6,6 +6,7 @@ import { testModelConfig } from '../testing/model-config.ts';
 import { ExecutorCore } from './core.ts';
 import { type Frame, FrameWriter } from './frame.ts';
 import { CANCEL, INFER } from './messages.ts';
+import { RunMark } from './run-mark.ts';
 
 const HANDLE = 7;
 
@@ -27,6 +28,7 @@ async function executor() {
     warmUp: async () => {},
     send: () => {},
     metrics: { recordBatch: () => {} },
+    mark: new RunMark(RunMark.allocate()),
     drainPorts: () => {},
   });
   await core.load(

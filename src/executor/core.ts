@@ -8,6 +8,7 @@ import { type Frame, FrameReader } from './frame.ts';
 import { type ExecutorItem, LoadedModel } from './loaded-model.ts';
 import { CANCEL, INFER } from './messages.ts';
 import { Outbox, type SendFrame } from './outbox.ts';
+import type { RunMark } from './run-mark.ts';
 
 export interface ExecutorDependencies {
   /** The backend for a version; `handle` names it in crash reports. */
@@ -18,6 +19,8 @@ export interface ExecutorDependencies {
   warmUp(model: BackendModel, spec: LoadSpec): Promise<void>;
   send: SendFrame;
   metrics: ExecutionMetrics;
+  /** Where the control thread sees how long this thread has been computing. */
+  mark: RunMark;
   /** Takes every frame that has arrived meanwhile: called before each batch is formed, so that it is as full as can be. */
   drainPorts(): void;
 }
@@ -43,7 +46,7 @@ export class ExecutorCore {
   constructor(dependencies: ExecutorDependencies) {
     this.dependencies = dependencies;
     this.outbox = new Outbox(dependencies.send);
-    this.runner = new BatchRunner(this.outbox, dependencies.metrics);
+    this.runner = new BatchRunner(this.outbox, dependencies.metrics, dependencies.mark);
   }
 
   async load(

@@ -1,4 +1,5 @@
 import type { BackendModel, LoadSpec } from '../backends/backend.ts';
+import { hangTimeoutMs } from '../backends/time-limits.ts';
 import type { InputRule } from '../batching/gather.ts';
 import { LatencyModel } from '../batching/latency-model.ts';
 import { PoisonPolicy } from '../batching/poison.ts';
@@ -35,6 +36,8 @@ export class LoadedModel {
   readonly running = new Set<ExecutorItem>();
   readonly poison = new PoisonPolicy();
   readonly onGpu: boolean;
+  /** Milliseconds after which a run in this thread is taken for one that never ends. */
+  readonly hangTimeoutMs: number;
   readonly outputNames: string[];
   readonly batched: boolean;
   private readonly rules: (InputRule | undefined)[];
@@ -58,6 +61,7 @@ export class LoadedModel {
       // A request without a deadline is as urgent as one due this long after its arrival, so that none starves.
       patienceMs: 1000,
     });
+    this.hangTimeoutMs = hangTimeoutMs(spec);
     this.outputNames = spec.config.signature.outputs.map((output) => output.name);
     this.onGpu = spec.device >= 0 || spec.config.instanceGroups.some((group) => group.kind === 'gpu');
     this.rules = spec.config.signature.inputs.map((input) =>

@@ -10,15 +10,19 @@ import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import { ExecutorCore } from './core.ts';
 import type { Frame } from './frame.ts';
 import type { ExecutorCommand, ExecutorEvent } from './messages.ts';
+import { RunMark } from './run-mark.ts';
 
 /** Entry of an executor worker thread: ports in, ports out; all decisions are ExecutorCore's. */
 export interface ExecutorThreadData {
   metrics: ThreadMetrics;
+  /** Memory of its RunMark. */
+  mark: SharedArrayBuffer;
 }
 
 const control = parentPort as MessagePort;
 const gateways: (MessagePort | undefined)[] = [];
-const metrics = new MetricsBlock((workerData as ExecutorThreadData).metrics.chunks);
+const data = workerData as ExecutorThreadData;
+const metrics = new MetricsBlock(data.metrics.chunks);
 
 function event(message: ExecutorEvent): void {
   control.postMessage(message);
@@ -39,6 +43,7 @@ const core = new ExecutorCore({
   },
   send: (gateway, frame, transfer) => gateways[gateway]?.postMessage(frame, transfer),
   metrics,
+  mark: new RunMark(data.mark),
   drainPorts,
 });
 

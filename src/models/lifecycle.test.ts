@@ -62,6 +62,12 @@ test('three crashes within a minute, not spread over more', () => {
     [0, 30_000, 60_000, 89_999].map((when) => recordCrash(times, when)),
     [false, false, false, true],
   );
+  const hung: number[] = [];
+  assert.deepEqual(
+    [30_000, 70_000, 110_000, 400_000].map((when) => recordCrash(hung, when, 30_000)),
+    [false, false, true, false],
+    'the time it took to notice a hang makes the window longer',
+  );
 });
 
 test('victims are the least recently used, and no more than needed', () => {

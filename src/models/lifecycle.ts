@@ -49,9 +49,12 @@ export function planVersions(
 export const CRASH_LIMIT = 3;
 export const CRASH_WINDOW_MS = 60_000;
 
-/** Adds a crash and forgets those outside the window; true: the version must be quarantined. Times in milliseconds. */
-export function recordCrash(times: number[], when: number): boolean {
+/**
+ * Adds a crash and forgets those outside the window; true: the version must be quarantined. Times in milliseconds.
+ * `noticedAfter`: what it took to notice this crash, for which the window grows, so that hangs can be three in it too.
+ */
+export function recordCrash(times: number[], when: number, noticedAfter: number = 0): boolean {
   times.push(when);
-  while (times.length > 0 && times[0] <= when - CRASH_WINDOW_MS) times.shift();
+  while (times.length > 0 && times[0] <= when - CRASH_WINDOW_MS - CRASH_LIMIT * noticedAfter) times.shift();
   return times.length >= CRASH_LIMIT;
 }

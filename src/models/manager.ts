@@ -307,15 +307,16 @@ export class ModelManager {
   /**
    * Takes note that a version brought down its executor or process at `when` (by the clock). The third time within a
    * minute quarantines it, across restarts, and the last good version takes over. True: it is quarantined.
+   * `noticedAfter`: milliseconds it had hung, by which the minute is longer.
    */
-  async versionCrashed(handle: number, when: number): Promise<boolean> {
+  async versionCrashed(handle: number, when: number, noticedAfter: number = 0): Promise<boolean> {
     const found = this.findHandle(handle);
     if (found === undefined) return false;
     const [entry, version] = found;
     const times = this.crashes.get(version.key) ?? [];
     this.crashes.set(version.key, times);
-    if (!recordCrash(times, when)) return false;
-    const reason = `version ${version.version} crashed ${times.length} times within a minute; replace its files or load it again to retry`;
+    if (!recordCrash(times, when, noticedAfter)) return false;
+    const reason = `version ${version.version} crashed or hung ${times.length} times within a minute; replace its files or load it again to retry`;
     this.crashes.delete(version.key);
     this.deps.log('error', `model "${entry.name}" ${reason}`, { model: entry.name, version: version.version });
     const row = { model: entry.name, version: version.version, reason, since: Date.now() };

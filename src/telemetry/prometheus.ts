@@ -131,6 +131,18 @@ export function renderModelMemory(
   return lines.join('\n');
 }
 
+/** Executor threads that were replaced, and those of them that could not be ended. */
+export function renderExecutorLosses(losses: { ended: number; hung: number; abandoned: number }): string {
+  const lines: string[] = [];
+  const lost = 'switchyard_executors_replaced_total';
+  head(lines, lost, 'Executor threads that were replaced, because they ended or because they hung', 'counter');
+  for (const reason of ['ended', 'hung'] as const) lines.push(`${lost}{reason="${reason}"} ${losses[reason]}`);
+  const stuck = 'switchyard_executors_stuck';
+  head(lines, stuck, 'Replaced threads inside native code that does not return', 'gauge');
+  lines.push(`${stuck} ${losses.abandoned}`, '');
+  return lines.join('\n');
+}
+
 interface Row {
   labels: string;
   sums: Float64Array;

@@ -17,7 +17,7 @@ import { EXTENSION_PREFIX, EXTENSIONS } from '../models/config/schema.ts';
 import { MonitorMetrics } from '../monitoring/metrics.ts';
 import { ERROR_TABLE } from '../shared/errors.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
-import { renderModelMemory, renderPrometheus } from '../telemetry/prometheus.ts';
+import { renderExecutorLosses, renderModelMemory, renderPrometheus } from '../telemetry/prometheus.ts';
 import { renderTopics } from '../topics/metrics.ts';
 import { JobMetrics } from '../training/jobs/job-metrics.ts';
 import { LiveSkew } from '../validation/live/live-skew.ts';
@@ -153,6 +153,7 @@ test('docs/operations.md has exactly the metrics that are produced, with their t
       ...(
         renderPrometheus(new MetricsReader(), []) +
         renderModelMemory([]) +
+        renderExecutorLosses({ ended: 0, hung: 0, abandoned: 0 }) +
         renderRoutes([]) +
         renderUnmatchedFeedback(new Map()) +
         new JobMetrics().render() +

@@ -3,6 +3,7 @@ import type { Backend, BackendModel, ExecuteOptions } from '../backends/backend.
 import type { ModelConfig } from '../config/model-config.ts';
 import { ExecutorCore } from '../executor/core.ts';
 import type { Frame } from '../executor/frame.ts';
+import { RunMark } from '../executor/run-mark.ts';
 import type { PipelineCache } from '../pipeline/cache-step.ts';
 import { GatewayDataPlane, type RequestMetrics } from '../pipeline/data-plane.ts';
 import { ExecutorLink } from '../pipeline/executor-link.ts';
@@ -133,6 +134,7 @@ export class Loopback {
       warmUp: async () => {},
       send: (_, frame, transfer) => port1.postMessage(frame, transfer),
       metrics: { recordBatch: (_row, rows) => this.counts.batches.push(rows) },
+      mark: new RunMark(RunMark.allocate()),
       drainPorts: () => {
         for (let message = receiveMessageOnPort(port1); message !== undefined; message = receiveMessageOnPort(port1)) {
           core.receive(0, message.message as Frame);

@@ -2,11 +2,11 @@ import { ExponentialBackoff, type IBackoff } from 'cockatiel';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, BackendModel, ExecuteOptions, LoadSpec, RuntimeSignature } from '../backend.ts';
+import { hangTimeoutMs, milliseconds } from '../time-limits.ts';
 import { IsolatedExecutor, type Limits, type Loaded } from './executor.ts';
 
-const DEFAULT_LIMITS: Limits = {
+const DEFAULT_LIMITS = {
   loadTimeoutMs: 120_000,
-  hangTimeoutMs: 30_000,
   memoryLimitBytes: Number.POSITIVE_INFINITY,
 };
 /** A child that has served this long starts over at the shortest back-off. */
@@ -48,7 +48,7 @@ export class ProcessBackend implements Backend {
   async load(spec: LoadSpec): Promise<BackendModel> {
     const limits: Limits = {
       loadTimeoutMs: milliseconds(spec, 'switchyard.load_timeout_ms', DEFAULT_LIMITS.loadTimeoutMs),
-      hangTimeoutMs: milliseconds(spec, 'switchyard.hang_timeout_ms', DEFAULT_LIMITS.hangTimeoutMs),
+      hangTimeoutMs: hangTimeoutMs(spec),
       memoryLimitBytes: memoryLimit(spec),
     };
     const executor = new IsolatedExecutor(this.#backend, spec, limits);
@@ -176,18 +176,6 @@ export class IsolatedModel implements BackendModel {
       if (!this.#unloading) this.#crashed(executor, reason);
     }
   }
-}
-
-function milliseconds(spec: LoadSpec, key: string, fallback: number): number {
-  const text = spec.config.parameters[key];
-  if (text === undefined) return fallback;
-  const value = Number(text);
-  if (!(value > 0) || value > 86_400_000) {
-    throw invalidArgument(
-      `parameter "${key}" of model "${spec.model}" is "${text}"; allowed: 1 to 86400000 milliseconds`,
-    );
-  }
-  return value;
 }
 
 function memoryLimit(spec: LoadSpec): number {

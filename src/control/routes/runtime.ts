@@ -78,7 +78,7 @@ export class RouteRuntime {
   /** The database has told where routes stood. */
   private restored = false;
   private savedAt = 0;
-  private saving = false;
+  private saving: Promise<void> | undefined;
 
   constructor(dependencies: RuntimeDependencies) {
     this.dependencies = dependencies;
@@ -271,6 +271,8 @@ export class RouteRuntime {
   /** Everything to disk; on the way out. */
   async close(): Promise<void> {
     await this.flush();
+    // One that began earlier lacks what came since, and lets no second one begin.
+    await this.saving;
     this.savedAt = 0;
     await this.save(this.dependencies.now());
   }
@@ -411,7 +413,7 @@ export class RouteRuntime {
   }
 
   private async save(now: number): Promise<void> {
-    if (this.saving || (now >= this.savedAt && now - this.savedAt < SAVE_MS) || !this.leading()) return;
+    if (this.saving !== undefined || (now >= this.savedAt && now - this.savedAt < SAVE_MS) || !this.leading()) return;
     this.savedAt = now;
     const standings = new Map<string, string>();
     const learnt = new Map<RewardJoin, number>();
@@ -427,7 +429,13 @@ export class RouteRuntime {
       if (live.join !== undefined && before.before !== undefined) learnt.set(live.join, before.before.learnt ?? 0);
     }
     if (standings.size === 0) return;
-    this.saving = true;
+    this.saving = this.write(standings, learnt);
+    await this.saving;
+    this.saving = undefined;
+  }
+
+  /** Never rejects. */
+  private async write(standings: ReadonlyMap<string, string>, learnt: ReadonlyMap<RewardJoin, number>): Promise<void> {
     try {
       await this.dependencies.save(standings);
       for (const [join, until] of learnt) join.prune(until);
@@ -437,8 +445,6 @@ export class RouteRuntime {
         if (live !== undefined) live.unsaved = true;
       }
       this.cannotSave(error);
-    } finally {
-      this.saving = false;
     }
   }
 

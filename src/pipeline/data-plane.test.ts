@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
+import { monotonicMs } from '../shared/clock.ts';
 import type { SwitchyardError } from '../shared/errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { floats, fp32, Loopback } from '../testing/loopback.ts';
@@ -231,4 +232,50 @@ test('requests of a lost executor are answered by another', async () => {
   version.executors.splice(0, 1);
   loop.plane.loseExecutor(0);
   for (const answer of await Promise.all(waiting)) assert.deepEqual(floats(answer.outputs[0]), [2, 4, 6, 8]);
+});
+
+test('preserve_ordering: a fast executor does not answer before a slow one whose requests came first, and a gone client is not waited for', async () => {
+  const loop = loopback({ executors: 2 });
+  const base = testModelConfig();
+  const config = testModelConfig({ batching: { ...base.batching, preserveOrdering: true } });
+  const runs: { first: number; end(error?: Error): void }[] = [];
+  await loop.load(
+    config,
+    (inputs) =>
+      new Promise((resolve, reject) =>
+        runs.push({
+          first: floats(inputs[0])[0],
+          end: (error) => (error === undefined ? resolve(double(inputs)) : reject(error)),
+        }),
+      ),
+  );
+  const answered: number[] = [];
+  const ask = (i: number): Promise<unknown> =>
+    loop.infer({ inputs: [fp32('x', [1, 4], [i, 0, 0, 0])] }).then(
+      () => answered.push(i),
+      () => answered.push(-i),
+    );
+  // Least loaded, in turns: 1, 3, 5 on one executor, 2, 4, 6 on the other.
+  const all = [1, 2, 3, 4, 5, 6].map(ask);
+  const turn = async (done: () => boolean): Promise<void> => {
+    while (!done()) await new Promise((resolve) => setImmediate(resolve));
+  };
+  await turn(() => runs.length === 2);
+  const run = (first: number) => runs.find((each) => each.first === first) as (typeof runs)[number];
+  run(2).end();
+  await turn(() => loop.counts.batches.length === 1);
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(answered, [], 'the second waits for the first');
+  run(1).end();
+  await Promise.all(all);
+  assert.deepEqual(answered, [1, 2, 3, 4, 5, 6]);
+
+  const slow = loop.infer({ inputs: [fp32('x', [1, 4], [7, 0, 0, 0])] }, { deadline: monotonicMs() + 50 });
+  const next = ask(8);
+  await turn(() => runs.some(({ first }) => first === 8));
+  run(8).end();
+  await assert.rejects(slow, { code: 'deadline_exceeded' });
+  await next;
+  assert.equal(answered.at(-1), 8, 'a request that ended by its deadline holds nobody up');
+  runs.find(({ first }) => first === 7)?.end();
 });

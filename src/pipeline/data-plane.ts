@@ -8,9 +8,10 @@ import type { Tensor } from '../tensor/tensor.ts';
 import type { PipelineCache } from './cache-step.ts';
 import type { DoorStep } from './door-step.ts';
 import { EnsembleDriver, type StepRunner } from './ensemble-driver.ts';
-import type { ExecutorLink } from './executor-link.ts';
+import { type ExecutorLink, effectivePriority } from './executor-link.ts';
 import type { FeatureStep, JoinedInputs } from './feature-step.ts';
 import { NO_ID, type Pending, PendingTable, STATE } from './pending.ts';
+import { ResponseOrder } from './response-order.ts';
 import type {
   DataPlane,
   InferRequest,
@@ -80,6 +81,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   private table: ServingTable = { generation: 0, models: new Map() };
   private readonly links = new Map<number, ExecutorLink>();
   private readonly pending = new PendingTable();
+  private readonly order = new ResponseOrder();
   private readonly ensembles: EnsembleDriver;
   private readonly waitingRoom: WaitingRoom;
   private readonly options: DataPlaneOptions;
@@ -114,7 +116,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     this.links.get(id)?.close();
     this.links.delete(id);
     this.pending.forEach((pending) => {
-      if (pending.executor !== id || pending.state !== STATE.QUEUED) return;
+      if (pending.executor !== id || pending.state !== STATE.QUEUED || pending.turn?.deliver !== undefined) return;
       const other = pending.retried || !pending.replayable ? undefined : this.leastLoaded(pending.version);
       if (other === undefined) {
         this.fail(
@@ -228,8 +230,11 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
         const text = frame.texts[reader.next()];
         const retryAfterMs = reader.next();
         answers++;
-        if (pending !== undefined)
-          this.fail(pending, new SwitchyardError(code, text, retryAfterMs > 0 ? { retryAfterMs } : {}));
+        if (pending !== undefined) {
+          const error = new SwitchyardError(code, text, retryAfterMs > 0 ? { retryAfterMs } : {});
+          if (pending.turn === undefined) this.fail(pending, error);
+          else this.inTurn(pending, () => this.fail(pending, error));
+        }
         continue;
       }
       if (kind === REPLY_END) {
@@ -253,7 +258,8 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       }
       const outputs: Tensor[] = new Array(count);
       for (let i = 0; i < count; i++) outputs[i] = reader.tensor(pending.version.config.signature.outputs);
-      this.succeed(pending, outputs, timings, final, now);
+      if (pending.turn === undefined) this.succeed(pending, outputs, timings, final, now);
+      else this.inTurn(pending, () => this.succeed(pending, outputs, timings, final, monotonicMs()));
     }
     this.answeredAt = undefined;
     if (answers > 0) link.answered(answers, monotonicMs());
@@ -473,12 +479,13 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     const begun = monotonicMs();
     pending.cacheKey = cache.key(pending);
     this.track(pending);
+    this.takeTurn(pending);
     const proceed = (found: Tensor[] | undefined): void => {
       if (pending.state === STATE.DONE) return;
       if (found !== undefined) {
         metrics.cacheHit(pending.version, monotonicMs() - begun);
         pending.cacheKey = '';
-        this.succeed(pending, found, undefined, true, monotonicMs());
+        this.inTurn(pending, () => this.succeed(pending, found, undefined, true, monotonicMs()));
         return;
       }
       metrics.cacheMiss(pending.version, monotonicMs() - begun);
@@ -524,8 +531,23 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     }
     pending.executor = link.id;
     this.track(pending);
+    if (version.config.batching.preserveOrdering) this.takeTurn(pending);
     this.dependencies.metrics.pending(version, 1);
     link.send(pending);
+  }
+
+  /** Streams are not held back: their first response would wait for the ends of those before. */
+  private takeTurn(pending: Pending): void {
+    const { handle, config } = pending.version;
+    if (!config.batching.preserveOrdering || config.decoupled || pending.turn !== undefined) return;
+    pending.turn = this.order.enter(handle, effectivePriority(pending));
+  }
+
+  /** Answers now, or once every request of the model that came before has ended. */
+  private inTurn(pending: Pending, answer: () => void): void {
+    const { turn } = pending;
+    if (turn === undefined) answer();
+    else turn.line.answer(turn, answer);
   }
 
   private leastLoaded(version: ServingVersion): ExecutorLink | undefined {
@@ -587,6 +609,8 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     pending.state = STATE.DONE;
     this.pending.remove(pending);
     if (pending.executor >= 0) this.dependencies.metrics.pending(pending.version, -1);
+    const { turn } = pending;
+    if (turn !== undefined && !turn.ended) turn.line.leave(turn);
     this.checkIdle();
   }
 
@@ -639,6 +663,7 @@ function newPending(
     streamed: undefined,
     retried: false,
     replayable: false,
+    turn: undefined,
   };
 }
 

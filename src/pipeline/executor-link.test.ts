@@ -36,6 +36,7 @@ function pending(): Pending {
     streamed: undefined,
     retried: false,
     replayable: false,
+    turn: undefined,
   };
 }
 

@@ -116,7 +116,8 @@ function isElsewhere(version: Pending['version']): boolean {
   return version.config.instanceGroups.some((group) => group.kind === 'remote');
 }
 
-function effectivePriority(pending: Pending): number {
+/** The level that a request's priority means to its model; 1 where there are no levels. */
+export function effectivePriority(pending: Pending): number {
   const { batching } = pending.version.config;
   if (batching.priorityLevels === 0) return 1;
   const asked = pending.context.priority;

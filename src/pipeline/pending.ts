@@ -1,3 +1,4 @@
+import type { Turn } from './response-order.ts';
 import type { InferRequest, RequestContext, ResponseObserver, ServingVersion, Timings } from './types.ts';
 
 /** Where a request is. It only moves forward; DONE means that the observer has had its terminal call or was cancelled. */
@@ -31,6 +32,8 @@ export interface Pending {
   retried: boolean;
   /** The inputs' bytes stay here when it is sent, because it may have to be sent again or another step reads them. */
   replayable: boolean;
+  /** Of a model with `preserve_ordering`, until it is answered. */
+  turn: Turn | undefined;
 }
 
 /**

@@ -85,7 +85,9 @@ export async function openRegistry(
   const wakeWebhooks = (): void => webhooks.wake();
   const bridge = new WebhookBridge({ database, events, wake: wakeWebhooks, onError: webhookError });
   const commits: CommitContext = { database, events, now: Date.now, wakeWebhooks };
-  const tracking = createTracking(commits);
+  const tracking = createTracking(commits, (error) =>
+    log.error({ err: error }, 'moving metrics to their tables failed'),
+  );
   const storage = await openStorage(settings.artifacts, {
     folder: join(settings.dataDir, 'registry'),
     database,
@@ -117,6 +119,7 @@ export async function openRegistry(
     await bridge.close();
     await webhooks.close();
     await storage.close();
+    await tracking.close();
     await database.close();
   };
   const routes = { ...createRouteStore(database, Date.now), aliases: models.routeAliases };

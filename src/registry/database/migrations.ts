@@ -16,6 +16,7 @@ import { versionTraffic } from './migrations/0013-version-traffic.ts';
 import { monitorAlerts } from './migrations/0016-monitor-alerts.ts';
 import { leftModelNames } from './migrations/0018-left-model-names.ts';
 import { versionSignatures } from './migrations/0019-version-signatures.ts';
+import { metricBacklog } from './migrations/0020-metric-backlog.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -69,6 +70,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0016-monitor-alerts': monitorAlerts,
   '0018-left-model-names': leftModelNames,
   '0019-version-signatures': versionSignatures,
+  '0020-metric-backlog': metricBacklog,
 };
 
 function migration(statements: string[]): Migration {

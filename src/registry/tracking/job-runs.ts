@@ -6,6 +6,7 @@ import { inKeys, inTexts, run } from '../database/statements.ts';
 import { invalidParameter, shown } from '../errors.ts';
 import { createExperiment } from './experiments.ts';
 import { insertDataset } from './inputs.ts';
+import { moveAll, readMetrics } from './metric-backlog.ts';
 import { insertMetricsOfRuns, type Metric, type SentMetric, toMetric } from './metrics.ts';
 import { runToWrite } from './run-ref.ts';
 import { insertParams, type KeyValue } from './run-values.ts';
@@ -101,6 +102,7 @@ export async function logJobMetrics(
   });
   const taken = new Map<number, Set<string>>(strangers.map((key) => [key, new Set()]));
   if (strangers.length > 0) {
+    await moveAll(db);
     const rows = await db
       .selectFrom('latest_metrics')
       .select(['run_key', 'key'])
@@ -179,7 +181,7 @@ export async function figuresOf(
 ): Promise<Map<string, RunFigures>> {
   const figures = new Map<string, RunFigures>(runIds.map((id) => [id, { metrics: {}, mark: '' }]));
   if (runIds.length === 0) return figures;
-  const rows = await database.read((db) =>
+  const rows = await readMetrics(database, (db) =>
     db
       .selectFrom('latest_metrics as m')
       .innerJoin('runs as r', 'r.run_key', 'm.run_key')

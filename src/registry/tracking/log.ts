@@ -8,15 +8,8 @@ import { keyValue, required } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { checkKey, checkLength, checkTag, LIMITS } from './limits.ts';
 import { insertModelMetrics } from './logged-model-metrics.ts';
-import {
-  insertMetricsOfRuns,
-  type Metric,
-  metricFields,
-  metricSchema,
-  type RunMetrics,
-  type SentMetric,
-  toMetric,
-} from './metrics.ts';
+import type { MetricBacklog } from './metric-backlog.ts';
+import { type Metric, metricFields, metricSchema, type RunMetrics, type SentMetric, toMetric } from './metrics.ts';
 import { givenRunId, type RunRef, runsToWrite, runToWrite } from './run-ref.ts';
 import { insertParams, type KeyValue, setTags } from './run-values.ts';
 import { runId } from './runs.ts';
@@ -54,7 +47,12 @@ interface RunBatch extends Batch {
 }
 
 /** Writes batches of any runs with few statements: each as a whole or not at all, several of one run in their order. */
-async function writeBatches(db: Db, kind: DatabaseKind, batches: readonly RunBatch[]): Promise<void> {
+async function writeBatches(
+  db: Db,
+  kind: DatabaseKind,
+  backlog: MetricBacklog,
+  batches: readonly RunBatch[],
+): Promise<void> {
   const refs = await runsToWrite(
     db,
     kind,
@@ -70,20 +68,21 @@ async function writeBatches(db: Db, kind: DatabaseKind, batches: readonly RunBat
       await setTags(db, ref, tags);
     }
   }
-  await insertMetricsOfRuns(db, points);
+  await backlog.append(db, points);
 }
 
 /** Takes a batch for a run: checks it, and writes it as a whole or not at all. */
-function batchLogger({ database }: TrackingContext): (id: string, batch: Batch) => Promise<void> {
+function batchLogger({ database, backlog }: TrackingContext): (id: string, batch: Batch) => Promise<void> {
   const kind: SharedWrite<Db, RunBatch, void> = {
     run: async (db, batches) => {
-      await writeBatches(db, database.kind, batches);
+      await writeBatches(db, database.kind, backlog, batches);
       return batches.map(() => undefined);
     },
   };
   return async (id, batch) => {
     checkBatch(batch);
     await database.writeShared(kind, { ...batch, run_id: id, points: batch.metrics.map(toMetric) });
+    if (batch.metrics.length > 0) backlog.committed(1);
   };
 }
 

@@ -5,6 +5,7 @@ import { invalidParameter } from '../errors.ts';
 import { int64, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { decodePageToken, encodePageToken, queryFingerprint } from '../search/page-token.ts';
+import { readMetrics } from './metric-backlog.ts';
 import { metricJson } from './metrics.ts';
 import { findRun, givenRunId } from './run-ref.ts';
 import { runId } from './runs.ts';
@@ -139,7 +140,7 @@ export function metricHistoryRoutes(context: TrackingContext): RestRoute[] {
         const limit = max_results ?? undefined;
         if (limit !== undefined && (limit < 1 || limit > MAX_PAGE))
           throw invalidParameter(`Invalid value ${limit} for parameter 'max_results' supplied: give 1 to ${MAX_PAGE}`);
-        return database.read((db) => history(db, givenRunId(request), metric_key, limit, page_token));
+        return readMetrics(database, (db) => history(db, givenRunId(request), metric_key, limit, page_token));
       },
     }),
     jsonRoute({
@@ -164,7 +165,7 @@ export function metricHistoryRoutes(context: TrackingContext): RestRoute[] {
           throw invalidParameter(`Invalid value ${limit} for parameter 'max_results' supplied: give 1 to 2500`);
         if (start_step != null && end_step != null && start_step > end_step)
           throw invalidParameter(`end_step must not be less than start_step; they are ${end_step} and ${start_step}`);
-        return database.read((db) =>
+        return readMetrics(database, (db) =>
           bulkInterval(db, context, {
             run_ids,
             metric_key,

@@ -7,6 +7,7 @@ import { int64, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { parseFilter, parseOrderBy } from '../search/filter.ts';
 import { decodePageToken, encodePageToken, type Position, queryFingerprint } from '../search/page-token.ts';
+import { readMetrics } from './metric-backlog.ts';
 import { RUN_GRAMMAR } from './run-grammar.ts';
 import { keysByIndex, type Phase, phaseQuery, phasesOf, type RunSearch } from './run-search-plan.ts';
 import { type RunRow, runTexts } from './run-view.ts';
@@ -122,7 +123,7 @@ async function searchRuns({ database }: TrackingContext, request: z.output<typeo
   const fingerprint = queryFingerprint([experiment_ids, filter ?? '', run_view_type ?? '', order_by]);
   const start = readToken(page_token, fingerprint, phases);
   if (search.experiments.length === 0) return '{}';
-  return database.read(async (db) => {
+  return readMetrics(database, async (db) => {
     const found = await findRuns(db, search, phases, start, limit + 1);
     const page = found.slice(0, limit);
     const texts: string[] = [];

@@ -8,6 +8,7 @@ import { int64, keyValue, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { activeExperiment, type ExperimentRow } from './experiments.ts';
 import { checkLength, checkTag, LIMITS } from './limits.ts';
+import { readMetrics } from './metric-backlog.ts';
 import { randomName } from './names.ts';
 import { findRun, givenRunId, type RunRef, runToWrite } from './run-ref.ts';
 import { type KeyValue, keyValueJson, setTags, writeTags } from './run-values.ts';
@@ -215,7 +216,7 @@ export function runRoutes(context: TrackingContext): RestRoute[] {
       summary: 'One run with its latest metrics, params, tags, inputs and outputs',
       request: z.object(runId),
       handle: (request) =>
-        database.read(async (db) => {
+        readMetrics(database, async (db) => {
           const [text] = await runTexts(db, database.kind, [await runRow(db, givenRunId(request))]);
           return `{"run":${text}}`;
         }),

@@ -5,19 +5,26 @@ import { experimentRoutes } from './experiments.ts';
 import { inputRoutes } from './inputs.ts';
 import { logRoutes } from './log.ts';
 import { loggedModelRoutes } from './logged-models.ts';
+import { MetricBacklog } from './metric-backlog.ts';
 import { metricHistoryRoutes } from './metric-history.ts';
 import { runSearchRoute } from './run-search.ts';
 import { runRoutes } from './runs.ts';
 
 /** What the tracking half works with. */
-export type TrackingContext = CommitContext;
+export interface TrackingContext extends CommitContext {
+  backlog: MetricBacklog;
+}
 
 export interface Tracking {
   routes: readonly RestRoute[];
+  close(): Promise<void>;
 }
 
-export function createTracking(context: TrackingContext): Tracking {
+export function createTracking(commits: CommitContext, onError: (error: unknown) => void): Tracking {
+  const backlog = new MetricBacklog(commits.database, onError);
+  const context: TrackingContext = { ...commits, backlog };
   return {
+    close: () => backlog.close(),
     routes: [
       ...experimentRoutes(context),
       experimentSearchRoute(context),

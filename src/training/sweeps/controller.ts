@@ -2,6 +2,7 @@ import type { RegistryDatabase } from '../../registry/database/database.ts';
 import { RegistryError } from '../../registry/errors.ts';
 import type { RegistryEvents } from '../../registry/events.ts';
 import { setJobRunStatus } from '../../registry/tracking/job-runs.ts';
+import { readMetrics } from '../../registry/tracking/metric-backlog.ts';
 import { addMetric, addMissingParams, metricPoints } from '../../registry/tracking/sweep-runs.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { Jobs, JobView } from '../jobs/jobs.ts';
@@ -236,7 +237,7 @@ export class SweepController {
   }
 
   private async read(sweep: ActiveSweep, trial: TrialRow) {
-    const points = await this.parts.database.read((db) =>
+    const points = await readMetrics(this.parts.database, (db) =>
       metricPoints(db, trial.run_id ?? '', sweep.spec.objective.metric),
     );
     sweep.keepReports(trial.number, points);

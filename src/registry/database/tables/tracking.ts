@@ -51,6 +51,8 @@ export interface TrackingTables {
   params: RunValue;
   tags: RunValue;
   metrics: MetricPoint & { run_key: number };
+  /** See migrations/0020-metric-backlog.ts. */
+  metric_backlog: { batch_key: Generated<number>; run_key: number; experiment_id: number; points: string };
   latest_metrics: MetricPoint & { run_key: number; experiment_id: number; json: string };
   datasets: {
     dataset_key: Generated<number>;

@@ -99,10 +99,24 @@ export class RouteRuntime {
     }
     for (const live of this.routes.values()) {
       const stored = this.stored.get(live.name);
-      if (stored === undefined || stored.state.version <= live.standing.state.version) continue;
+      if (stored === undefined || !this.precedes(stored, live.standing)) continue;
+      const { version } = live.standing.state;
       live.standing = resume(live.document.spec, stored);
+      // Decisions name the version: it goes on growing.
+      if (live.standing.state.version <= version)
+        live.standing = { ...live.standing, state: { ...live.standing.state, version: version + 1 } };
+      live.unsaved = true;
       this.dependencies.publishState(live.name, live.standing.state);
     }
+  }
+
+  /**
+   * Whether a route goes on from what the database tells late. A gateway that is alone has begun anew without it; several
+   * may know better, from their leader.
+   */
+  private precedes(stored: Standing, standing: Standing): boolean {
+    if (stored.state.version > standing.state.version) return true;
+    return this.dependencies.fleet === undefined && stored.print === standing.print;
   }
 
   /** Swaps all routes at once; each goes on where it stood as far as that still fits. */
@@ -413,7 +427,9 @@ export class RouteRuntime {
   }
 
   private async save(now: number): Promise<void> {
-    if (this.saving !== undefined || (now >= this.savedAt && now - this.savedAt < SAVE_MS) || !this.leading()) return;
+    // What is kept must not be overwritten before it was read.
+    if (!this.restored || this.saving !== undefined || !this.leading()) return;
+    if (now >= this.savedAt && now - this.savedAt < SAVE_MS) return;
     this.savedAt = now;
     const standings = new Map<string, string>();
     const learnt = new Map<RewardJoin, number>();

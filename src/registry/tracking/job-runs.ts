@@ -33,7 +33,7 @@ export async function createJobRun(
   kind: RegistryDatabase['kind'],
 ): Promise<string> {
   const tags = [...given.tags, { key: 'mlflow.runName', value: given.name }];
-  const { run_id } = await createRun(db, { ...given, tags });
+  const { run_id } = await createRun(db, kind, { ...given, tags });
   await insertParams(db, await runToWrite(db, kind, run_id), params);
   return run_id;
 }

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelConfig } from '../config/model-config.ts';
-import { invalidArgument } from '../shared/errors.ts';
+import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
 import { isRemote } from './config/backends.ts';
 import { readDocumentExtensions } from './config/document-extensions.ts';
 import type { RawConfig } from './config/map.ts';
@@ -34,7 +34,7 @@ export interface ReadSource {
 
 const MAX_LABEL_BYTES = 16 * 1024 * 1024;
 
-/** Reads and normalises a model's configuration with its labels. Throws invalid_argument with a readable reason. */
+/** Reads and normalises a model's configuration with its labels. Throws an error with a readable reason. */
 export async function readSource(source: ModelSource, options: SourceOptions): Promise<ReadSource> {
   const { scanned } = source;
   if (scanned.error !== '') throw invalidArgument(scanned.error);
@@ -48,7 +48,7 @@ export async function readSource(source: ModelSource, options: SourceOptions): P
     gpus: options.gpus,
     defaultIsolation: options.defaultIsolation,
   };
-  const normal = normaliseConfig(raw, context);
+  const normal = normalised(raw, context, scanned.versions);
   const config = { ...normal, ...readDocumentExtensions(normal.parameters) };
   const fileless = isRemote(config.backend) || config.backend === 'ensemble';
   let versions = scanned.versions;
@@ -58,6 +58,19 @@ export async function readSource(source: ModelSource, options: SourceOptions): P
   }
   if (versions.length === 0) throw invalidArgument(`has no version folder; add one, such as ${scanned.name}/1`);
   return { config, configDigest: digestOf([config.raw, labels, config.isolation]), versions };
+}
+
+/** Where no version is there, what keeps them away is the reason, not what a configuration without files lacks. */
+function normalised(raw: RawConfig, context: NormaliseContext, versions: readonly ScannedVersion[]): ModelConfig {
+  try {
+    return normaliseConfig(raw, context);
+  } catch (error) {
+    if (versions.length === 0 || versions.some(({ problem }) => problem === undefined)) throw error;
+    const [only, ...others] = versions;
+    if (others.length === 0) throw new SwitchyardError('failed_precondition', only.problem as string);
+    const reasons = versions.map(({ version, problem }) => `version ${version}: ${problem}`);
+    throw new SwitchyardError('failed_precondition', reasons.join('; '));
+  }
 }
 
 async function readRaw({ scanned, configJson }: ModelSource): Promise<RawConfig> {

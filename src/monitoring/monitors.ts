@@ -1,10 +1,11 @@
 import { resolve } from 'node:path';
 import type { MonitoringConfig } from '../config/monitoring-schema.ts';
 import { ConfigError } from '../config/yaml-file.ts';
+import type { Happening } from '../registry/commit.ts';
 import type { Registry } from '../registry/registry.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { RegistryCalls } from '../training/pipelines/tracking.ts';
-import { type Finding, withFinding } from './alarm.ts';
+import { type Alarm, type Finding, withFinding } from './alarm.ts';
 import { type AlertRow, AlertStore } from './alert-store.ts';
 import type { MonitorDocument } from './document.ts';
 import { type Lineage, lineageOf } from './lineage.ts';
@@ -194,20 +195,26 @@ export class Monitors {
     const document = this.find(name);
     const { store } = await this.open();
     await this.inOrder(async () => {
-      const { before } = await store.update(name, Date.now(), (state) => ({
-        ...freshState(),
-        champion: state.champion,
-        retired: state.retired,
-        generation: state.generation + 1,
-        retrain: {
-          ...state.retrain,
-          breaker: freshRetrainState().breaker,
-          inVain: 0,
-          waiting: '',
-        },
-      }));
+      const reason = `reset by ${by.actor}: ${by.reason}`;
+      const { before } = await store.update(
+        name,
+        Date.now(),
+        (state) => ({
+          ...freshState(),
+          champion: state.champion,
+          retired: state.retired,
+          generation: state.generation + 1,
+          retrain: {
+            ...state.retrain,
+            breaker: freshRetrainState().breaker,
+            inVain: 0,
+            waiting: '',
+          },
+        }),
+        (state) => cleared(document, state, Object.keys(state.alarms), reason),
+      );
       await store.dropReferences(name);
-      await this.tellCleared(document, before, Object.keys(before.alarms), `reset by ${by.actor}: ${by.reason}`);
+      await this.tellCleared(document, before, Object.keys(before.alarms), reason);
       this.parts.log('info', 'a monitor was reset', { monitor: name, ...by });
       await this.plan();
     });
@@ -234,7 +241,7 @@ export class Monitors {
 
   private async wire(): Promise<Opened> {
     const registry = await this.parts.registry();
-    const store = new MonitorStore(registry.database, this.parts.config.keepWindows);
+    const store = new MonitorStore(registry.commits, this.parts.config.keepWindows);
     const calls = new RegistryCalls(registry.rest.routes);
     for (const problem of this.book.restore(await store.documents()))
       this.parts.log('error', 'a monitor made over the API is left out', { problem });
@@ -396,27 +403,39 @@ export class Monitors {
     finding: Finding,
     window: { from: number; to: number; reason: string; key: number },
   ): Promise<void> {
-    const { store, alerts, registry } = await this.open();
+    const { store, alerts } = await this.open();
     const { name } = document.metadata;
     const place = `${signal}/${version}`;
-    const { before, after } = await store.update(name, Date.now(), (state) => {
-      if (state.retired.includes(version)) return state;
-      const alarm = withFinding(alarmOf(state, place), document.spec.alert, finding, window);
-      return { ...state, alarms: { ...state.alarms, [place]: alarm } };
+    const { model } = document.spec;
+    const factsOf = ({ level, reason }: Alarm) => ({
+      ...{ monitor: name, model, version, signal, level },
+      ...{ reason: level === 'ok' ? 'as the reference again' : reason, window: window.key },
     });
+    const { before, after } = await store.update(
+      name,
+      Date.now(),
+      (state) => {
+        if (state.retired.includes(version)) return state;
+        const alarm = withFinding(alarmOf(state, place), document.spec.alert, finding, window);
+        return { ...state, alarms: { ...state.alarms, [place]: alarm } };
+      },
+      (before, after) => {
+        const now = alarmOf(after, place);
+        if (alarmOf(before, place).level === now.level) return [];
+        const action = now.level === 'ok' ? 'deleted' : 'set';
+        return [{ entity: 'drift', action, data: { name: model, ...factsOf(now) } }];
+      },
+    );
     const [old, now] = [alarmOf(before, place), alarmOf(after, place)];
     this.metricsText.level(name, signal, version, now.level);
     if (old.level === now.level) return;
-    const { model } = document.spec;
-    const facts = { monitor: name, model, version, signal, level: now.level, reason: now.reason, window: window.key };
+    const facts = factsOf(now);
     if (now.level === 'ok') {
       await alerts.ended(name, version, signal, window.to, 'as the reference again');
-      registry.events.emit('drift.deleted', { name: model, ...facts, reason: 'as the reference again' });
       this.parts.log('info', 'an alarm ended', told(facts));
       return;
     }
     await alerts.rang(name, version, signal, now, window.key);
-    registry.events.emit('drift.set', { name: model, ...facts });
     this.parts.log('warn', now.level === 'alert' ? 'a model drifts' : 'a model may drift', told(facts));
     this.tick();
   }
@@ -427,17 +446,14 @@ export class Monitors {
     places: readonly string[],
     reason: string,
   ): Promise<void> {
-    const { alerts, registry } = await this.open();
+    const { alerts } = await this.open();
     const { name } = document.metadata;
-    const { model } = document.spec;
     for (const place of places) {
       const [signal, version] = place.split('/');
       this.metricsText.level(name, signal, version, 'ok');
       if (alarmOf(state, place).level === 'ok') continue;
       await alerts.ended(name, version, signal, Date.now(), reason);
-      const facts = { monitor: name, model, version, signal, level: 'ok', reason };
-      registry.events.emit('drift.deleted', { name: model, ...facts });
-      this.parts.log('info', 'an alarm ended', told(facts));
+      this.parts.log('info', 'an alarm ended', told(clearedFacts(document, place, reason)));
     }
   }
 
@@ -468,16 +484,21 @@ export class Monitors {
     if (champion === '' || champion === known.champion) return;
     const others = (state: MonitorState): string[] =>
       Object.keys(state.alarms).filter((place) => place.split('/')[1] !== champion);
-    const { before } = await store.update(name, Date.now(), (state) => ({
-      ...state,
-      champion,
-      retired: [...state.retired, state.champion]
-        .filter((version) => version !== '' && version !== champion)
-        .slice(-100),
-      alarms: Object.fromEntries(Object.entries(state.alarms).filter(([place]) => place.split('/')[1] === champion)),
-    }));
-    if (known.champion !== '')
-      await this.tellCleared(document, before, others(before), `version ${champion} took its place`);
+    const reason = `version ${champion} took its place`;
+    const { before } = await store.update(
+      name,
+      Date.now(),
+      (state) => ({
+        ...state,
+        champion,
+        retired: [...state.retired, state.champion]
+          .filter((version) => version !== '' && version !== champion)
+          .slice(-100),
+        alarms: Object.fromEntries(Object.entries(state.alarms).filter(([place]) => place.split('/')[1] === champion)),
+      }),
+      (state) => (known.champion === '' ? [] : cleared(document, state, others(state), reason)),
+    );
+    if (known.champion !== '') await this.tellCleared(document, before, others(before), reason);
   }
 
   private view(name: string, document: MonitorDocument, state: MonitorState): MonitorView {
@@ -493,4 +514,25 @@ export class Monitors {
 /** As the log has it: `level` is the line's own there. */
 function told({ level, ...facts }: { level: string; [name: string]: unknown }): object {
   return { ...facts, alarm: level };
+}
+
+function clearedFacts({ metadata, spec }: MonitorDocument, place: string, reason: string) {
+  const [signal, version] = place.split('/');
+  return { monitor: metadata.name, model: spec.model, version, signal, level: 'ok', reason };
+}
+
+/** What webhooks hear when alarms end with the state that they were of. */
+function cleared(
+  document: MonitorDocument,
+  state: MonitorState,
+  places: readonly string[],
+  reason: string,
+): Happening[] {
+  return places
+    .filter((place) => alarmOf(state, place).level !== 'ok')
+    .map((place) => ({
+      entity: 'drift',
+      action: 'deleted',
+      data: { name: document.spec.model, ...clearedFacts(document, place, reason) },
+    }));
 }

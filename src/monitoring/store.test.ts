@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { RegistryUnderTest } from '../testing/registry.ts';
-import { alarmOf, freshState, MonitorStore } from './store.ts';
+import { alarmOf, freshState, type MonitorState, MonitorStore } from './store.ts';
 import type { Reference } from './types.ts';
 
 let registry: RegistryUnderTest;
 let store: MonitorStore;
 before(async () => {
   registry = await RegistryUnderTest.open();
-  store = new MonitorStore(registry.registry.database, 150);
+  store = new MonitorStore(registry.registry.commits, 150);
 });
 after(() => registry.close());
 
@@ -119,4 +119,29 @@ test('documents, references, states and retrainings are what was written last', 
   assert.deepEqual(found, { ...row, key: found.key, status: 'promoted', version: '2', endedAt: 7, outcome: 'o' });
   assert.deepEqual(others, []);
   assert.equal(await store.retraining('none'), undefined);
+});
+
+test('what webhooks hear of a state is queued in the write of the state, and with it or not at all', async () => {
+  await registry.ok('POST', '/api/2.0/mlflow/webhooks', {
+    name: 'alarms',
+    url: 'http://127.0.0.1:9/alarms',
+    events: [{ entity: 'DRIFT', action: 'SET' }],
+  });
+  const { database } = registry.registry;
+  const queued = () =>
+    database.read((db) =>
+      db.selectFrom('webhook_deliveries').select(['event', 'body']).orderBy('delivery_key').execute(),
+    );
+  const happening = { entity: 'drift', action: 'set', data: { name: 'm', level: 'alert' } };
+  const later = (state: MonitorState): MonitorState => ({ ...state, generation: state.generation + 1 });
+  const { before, after } = await store.update('told', 1, later, () => [happening]);
+  const [{ event, body }, ...others] = await queued();
+  assert.deepEqual([event, JSON.parse(body).data, others], ['drift.set', happening.data, []]);
+  const failing = store.update('told', 2, later, () => {
+    throw new Error('the write fails');
+  });
+  await assert.rejects(failing, /the write fails/);
+  assert.equal((await store.state('told')).generation, before.generation + 1);
+  assert.equal(after.generation, before.generation + 1);
+  assert.equal((await queued()).length, 1);
 });

@@ -1,3 +1,4 @@
+import { type CommitContext, commit, type Happening } from '../registry/commit.ts';
 import type { RegistryDatabase } from '../registry/database/database.ts';
 import type { MonitorTables } from '../registry/database/tables/monitors.ts';
 import { type Alarm, QUIET } from './alarm.ts';
@@ -67,11 +68,13 @@ type StoredRetraining = Omit<MonitorTables['monitor_retrainings'], 'retraining_k
 /** What monitors are, saw and did, in the registry's database. */
 export class MonitorStore {
   private readonly database: RegistryDatabase;
+  private readonly commits: CommitContext;
   private readonly keepWindows: number;
 
   /** @param keepWindows of each monitor */
-  constructor(database: RegistryDatabase, keepWindows: number) {
-    this.database = database;
+  constructor(commits: CommitContext, keepWindows: number) {
+    this.database = commits.database;
+    this.commits = commits;
     this.keepWindows = keepWindows;
   }
 
@@ -213,8 +216,9 @@ export class MonitorStore {
     name: string,
     now: number,
     change: (state: MonitorState) => MonitorState,
+    tells: (before: MonitorState, after: MonitorState) => readonly Happening[] = () => [],
   ): Promise<{ before: MonitorState; after: MonitorState }> {
-    return this.database.write(async (db) => {
+    return commit(this.commits, async (db, _, note) => {
       await db
         .insertInto('monitor_states')
         .values({ name, body: JSON.stringify(freshState()), changed_at: now })
@@ -230,6 +234,7 @@ export class MonitorStore {
           .set({ body: JSON.stringify(after), changed_at: now })
           .where('name', '=', name)
           .execute();
+      for (const happening of tells(before, after)) note(happening);
       return { before, after };
     });
   }

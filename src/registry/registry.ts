@@ -11,7 +11,7 @@
  *   directions. They make up the dispatch and the OpenAPI description. Errors are `RegistryError` (errors.ts).
  * - search/ has the filter language and page tokens for every search.
  * - `events` tells in-process listeners what was committed. Other parts of the program tell by it what webhooks want to
- *   know: an emitted `sweep.…` or `drift.…` event is queued for delivery, in a write of its own (see webhooks/bridge.ts).
+ *   know: an emitted `gate.…` or `promotion.…` event is queued for delivery, in a write of its own (see webhooks/bridge.ts).
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -115,7 +115,7 @@ export async function openTraining(
   await jobs.start();
   const sweeps = await openSweeps({
     database,
-    events: registry.events,
+    commits: registry.commits,
     jobs,
     leading: () => lease.leading(),
     now: Date.now,

@@ -11,7 +11,7 @@ interface BridgeParts {
 }
 
 /**
- * Queues for webhooks what other parts of the program tell only by `events`: sweeps, drift, pipelines. What a write of the
+ * Queues for webhooks what other parts of the program tell only by `events`: gates, promotions, triggers. What a write of the
  * registry tells has been queued in that write (see commit.ts) and passes by. Events are queued in their order, each in a
  * write of its own: a kill between what happened and that write loses the message.
  */

@@ -1,4 +1,5 @@
 import type { Selectable } from 'kysely';
+import { type CommitContext, commit, type Happening } from '../../registry/commit.ts';
 import type { RegistryDatabase } from '../../registry/database/database.ts';
 import type { PipelineTables } from '../../registry/database/tables/pipelines.ts';
 import type { EvaluationResult } from './result.ts';
@@ -22,15 +23,19 @@ export interface EvaluationQuery {
 /** What evaluations found out, in the registry's database. */
 export class Evaluations {
   private readonly database: RegistryDatabase;
+  private readonly commits: CommitContext;
 
-  constructor(database: RegistryDatabase) {
-    this.database = database;
+  constructor(commits: CommitContext) {
+    this.database = commits.database;
+    this.commits = commits;
   }
 
-  async add(evaluation: Omit<Evaluation, 'key'>): Promise<void> {
+  /** @param happening what webhooks hear of it */
+  async add(evaluation: Omit<Evaluation, 'key'>, happening?: Happening): Promise<void> {
     const { spec, result, ...rest } = evaluation;
     const row = { ...rest, spec: JSON.stringify(spec), result: JSON.stringify(result) };
-    await this.database.write(async (db) => {
+    await commit(this.commits, async (db, _, note) => {
+      if (happening !== undefined) note(happening);
       await db
         .insertInto('evaluations')
         .values(row)

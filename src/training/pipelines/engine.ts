@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Happening } from '../../registry/commit.ts';
 import { doesNotExist, shown } from '../../registry/errors.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import { nameFiles } from './artifacts.ts';
@@ -120,8 +121,7 @@ export class PipelineEngine {
       created_at: now,
       ended_at: null,
     };
-    await store.createRun(run, freshSteps(id, document));
-    this.tell('created', run);
+    await store.createRun(run, freshSteps(id, document), runHappening('created', run));
     this.execute(id);
     return this.get(id);
   }
@@ -177,9 +177,13 @@ export class PipelineEngine {
       });
     }
     const lease_until = services.now() + LEASE_MS;
-    await store.updateRun(id, { status: 'running', reason: '', cancelled_by: '', ended_at: null, owner, lease_until });
+    const again = { status: 'running' as const, reason: '' };
+    await store.updateRun(
+      id,
+      { ...again, cancelled_by: '', ended_at: null, owner, lease_until },
+      runHappening('updated', { ...run, ...again }),
+    );
     await services.calls.restartRun(run.tracking_run);
-    this.tell('updated', { ...run, status: 'running', reason: '' });
     this.execute(id);
     return this.get(id);
   }
@@ -221,7 +225,6 @@ export class PipelineEngine {
         services,
         works: this.works,
         folder: join(this.parts.folder, id),
-        stepChanged: ({ step, status, reason }) => this.emit('pipeline_step.updated', run, { step, status, reason }),
       },
       run,
       await store.steps(id),
@@ -235,22 +238,8 @@ export class PipelineEngine {
     if (ended === undefined) return;
     const status = { succeeded: 'FINISHED', cancelled: 'KILLED', failed: 'FAILED', held: 'FAILED' } as const;
     await services.calls.endRun(run.tracking_run, status[ended.status]);
-    await store.updateRun(id, { ...ended, ended_at: services.now() });
-    this.tell('updated', { ...run, ...ended });
+    await store.updateRun(id, { ...ended, ended_at: services.now() }, runHappening('updated', { ...run, ...ended }));
     this.parts.log('info', 'a pipeline run ended', { run: id, pipeline: run.pipeline, ...ended });
-  }
-
-  private tell(action: 'created' | 'updated', run: Omit<RunRow, 'run_key'>): void {
-    const { status, reason, trigger_name: trigger, cause } = run;
-    this.emit(`pipeline_run.${action}`, run, { status, reason, trigger, cause });
-  }
-
-  private emit(
-    type: string,
-    { id, pipeline, environment }: Omit<RunRow, 'run_key'>,
-    data: Record<string, unknown>,
-  ): void {
-    this.parts.services.registry.events.emit(type, { id, pipeline, environment, ...data });
   }
 
   /** Never rejects. */
@@ -300,4 +289,10 @@ function gitCommit(folder: string): Promise<string> {
       resolve(/^[0-9a-f]{40,64}$/.test(commit) ? commit : '');
     });
   });
+}
+
+/** What webhooks hear of a run. */
+function runHappening(action: 'created' | 'updated', run: Omit<RunRow, 'run_key'>): Happening {
+  const { id, pipeline, environment, status, reason, trigger_name: trigger, cause } = run;
+  return { entity: 'pipeline_run', action, data: { id, pipeline, environment, status, reason, trigger, cause } };
 }

@@ -19,7 +19,6 @@ export interface ExecutionParts {
   /** Scratch space of this run. */
   folder: string;
   /** A step has another status, and that is kept. */
-  stepChanged(row: StepRow): void;
 }
 
 /** The signal's reason when the server stops: nothing is written about it, and the run goes on when it is back. */
@@ -271,9 +270,12 @@ export class RunExecution {
   }
 
   private async keep(row: StepRow, set: Partial<StepRow>): Promise<void> {
-    await this.parts.store.updateStep(this.run.id, row.step, set);
+    const { id, pipeline, environment } = this.run;
+    const { step, status, reason } = { ...row, ...set };
+    const data = { id, pipeline, environment, step, status, reason };
+    const happening = { entity: 'pipeline_step', action: 'updated', data };
+    await this.parts.store.updateStep(id, step, set, set.status === undefined ? undefined : happening);
     Object.assign(row, set);
-    if (set.status !== undefined) this.parts.stepChanged(row);
   }
 }
 

@@ -261,8 +261,8 @@ export class Pipelines {
     const registry = await parts.registry();
     const jobs = await parts.jobs();
     const calls = new RegistryCalls(registry.rest.routes);
-    const store = new PipelineStore(registry.database);
-    const evaluations = new Evaluations(registry.database);
+    const store = new PipelineStore(registry.commits);
+    const evaluations = new Evaluations(registry.commits);
     const now = Date.now;
     const services: StepServices = {
       registry,

@@ -1,4 +1,5 @@
 import type { Insertable, Selectable } from 'kysely';
+import { type CommitContext, commit, type Happening } from '../../registry/commit.ts';
 import type { RegistryDatabase } from '../../registry/database/database.ts';
 import type { PipelineRunStatus, PipelineTables } from '../../registry/database/tables/pipelines.ts';
 import type { Artifact } from './artifacts.ts';
@@ -48,9 +49,11 @@ const SUMMARY = [
 /** Runs and steps in the registry's database. A run is written by its owner alone, so rows are replaced whole. */
 export class PipelineStore {
   readonly database: RegistryDatabase;
+  private readonly commits: CommitContext;
 
-  constructor(database: RegistryDatabase) {
-    this.database = database;
+  constructor(commits: CommitContext) {
+    this.database = commits.database;
+    this.commits = commits;
   }
 
   documents(): Promise<{ kind: string; name: string; body: string }[]> {
@@ -79,8 +82,14 @@ export class PipelineStore {
     });
   }
 
-  createRun(run: Insertable<PipelineTables['pipeline_runs']>, steps: readonly StepRow[]): Promise<void> {
-    return this.database.write(async (db) => {
+  /** @param happening what webhooks hear of it */
+  createRun(
+    run: Insertable<PipelineTables['pipeline_runs']>,
+    steps: readonly StepRow[],
+    happening: Happening,
+  ): Promise<void> {
+    return commit(this.commits, async (db, _, note) => {
+      note(happening);
       await db.insertInto('pipeline_runs').values(run).execute();
       await db
         .insertInto('pipeline_steps')
@@ -112,14 +121,21 @@ export class PipelineStore {
     );
   }
 
-  updateRun(id: string, set: Partial<Omit<RunRow, 'run_key' | 'id'>>): Promise<void> {
-    return this.database.write(async (db) => {
+  updateRun(id: string, set: Partial<Omit<RunRow, 'run_key' | 'id'>>, happening?: Happening): Promise<void> {
+    return commit(this.commits, async (db, _, note) => {
+      if (happening !== undefined) note(happening);
       await db.updateTable('pipeline_runs').set(set).where('id', '=', id).execute();
     });
   }
 
-  updateStep(runId: string, step: string, set: Partial<Omit<StepRow, 'run_id' | 'step'>>): Promise<void> {
-    return this.database.write(async (db) => {
+  updateStep(
+    runId: string,
+    step: string,
+    set: Partial<Omit<StepRow, 'run_id' | 'step'>>,
+    happening?: Happening,
+  ): Promise<void> {
+    return commit(this.commits, async (db, _, note) => {
+      if (happening !== undefined) note(happening);
       await db.updateTable('pipeline_steps').set(set).where('run_id', '=', runId).where('step', '=', step).execute();
     });
   }

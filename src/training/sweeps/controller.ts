@@ -1,6 +1,6 @@
+import { type CommitContext, commit } from '../../registry/commit.ts';
 import type { RegistryDatabase } from '../../registry/database/database.ts';
 import { RegistryError } from '../../registry/errors.ts';
-import type { RegistryEvents } from '../../registry/events.ts';
 import { setJobRunStatus } from '../../registry/tracking/job-runs.ts';
 import { readMetrics } from '../../registry/tracking/metric-backlog.ts';
 import { addMetric, addMissingParams, metricPoints } from '../../registry/tracking/sweep-runs.ts';
@@ -20,7 +20,8 @@ const LOOKS_AT_OTHERS = 5;
 export interface ControllerParts {
   store: SweepStore;
   database: RegistryDatabase;
-  events: Pick<RegistryEvents, 'emit'>;
+  /** For writes that webhooks hear of. */
+  commits: CommitContext;
   jobs: Jobs;
   /** Whether it is this server's turn: one of several on a database moves the sweeps. */
   leading(): boolean;
@@ -298,40 +299,34 @@ export class SweepController {
     reason: string,
     figures: Pick<TrialRow, 'value' | 'last_step'> = { value: null, last_step: 0 },
   ): Promise<void> {
-    const { store, events, now } = this.parts;
+    const { store, commits, now } = this.parts;
     const set = { ...figures, status, reason, ended_at: now() };
     const before = sweep.best();
     Object.assign(trial, set);
     const best = sweep.best();
     const over = sweep.trials.length - sweep.open().length;
-    await store.write(async (db) => {
-      await store.changeTrial(db, sweep.id, trial.number, set);
+    const { number, run_id } = trial;
+    const data = { sweep_id: sweep.id, number, run_id, status, value: figures.value, reason };
+    await commit(commits, async (db, _, note) => {
+      await store.changeTrial(db, sweep.id, number, set);
+      note({ entity: 'sweep_trial', action: 'updated', data });
       if (best === undefined || best === before) return;
       const point = { key: sweep.spec.objective.metric, value: best, step: over, timestamp: set.ended_at };
       await addMetric(db, sweep.row.run_id, point);
     });
-    events.emit('sweep_trial.updated', {
-      sweep_id: sweep.id,
-      number: trial.number,
-      run_id: trial.run_id,
-      status,
-      value: figures.value,
-      reason,
-    });
   }
 
   private async finish(followed: Followed): Promise<void> {
-    const { store, database, events, now } = this.parts;
+    const { store, database, commits, now } = this.parts;
     const { sweep_id: id, name, outcome, run_id, reason } = followed.sweep.row;
     const ended = now();
-    const changed = await store.write(async (db) => {
-      if (!(await store.change(db, id, 'ending', { status: outcome, ended_at: ended }))) return false;
+    const best = followed.sweep.best() ?? null;
+    await commit(commits, async (db, _, note) => {
+      if (!(await store.change(db, id, 'ending', { status: outcome, ended_at: ended }))) return;
       await setJobRunStatus(db, database.kind, run_id, RUN_STATUS[outcome as End['outcome']], ended);
-      return true;
+      note({ entity: 'sweep', action: 'updated', data: { sweep_id: id, name, status: outcome, reason, best } });
     });
     this.followed.delete(id);
-    if (!changed) return;
-    events.emit('sweep.updated', { sweep_id: id, name, status: outcome, reason, best: followed.sweep.best() ?? null });
   }
 }
 

@@ -1,6 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto';
+import { type CommitContext, commit } from '../../registry/commit.ts';
 import type { RegistryDatabase } from '../../registry/database/database.ts';
-import type { RegistryEvents } from '../../registry/events.ts';
 import { decodePageToken, encodePageToken, queryFingerprint } from '../../registry/search/page-token.ts';
 import { createJobRun, experimentNamed } from '../../registry/tracking/job-runs.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
@@ -19,7 +19,8 @@ const MAX_PAGE = 1000;
 
 export interface SweepParts {
   database: RegistryDatabase;
-  events: Pick<RegistryEvents, 'emit'>;
+  /** For writes that webhooks hear of. */
+  commits: CommitContext;
   jobs: Jobs;
   /** Whether this server moves the sweeps of the database. */
   leading(): boolean;
@@ -56,7 +57,6 @@ class SweepService implements Sweeps {
     const row = await this.keep(document, key, actor);
     // Somebody else was faster with the same key.
     if (row === undefined) return this.submit(value, { actor, reason: '' });
-    this.parts.events.emit('sweep.created', { sweep_id: row.sweep_id, name: row.name, run_id: row.run_id });
     await this.controller.follow(row.sweep_id);
     return this.view(row);
   }
@@ -72,13 +72,13 @@ class SweepService implements Sweeps {
   }
 
   private async keep(document: SweepDocument, key: string | null, actor: string): Promise<SweepRow | undefined> {
-    const { database, now } = this.parts;
+    const { database, commits, now } = this.parts;
     const { metadata, spec } = document;
     const at = now();
     const id = randomBytes(10).toString('hex');
     const { settings } = spec.algorithm;
     const seed = ('seed' in settings ? settings.seed : undefined) ?? randomInt(2 ** 31 - 1);
-    return this.store.write(async (db) => {
+    return commit(commits, async (db, _, note) => {
       const experiment = await experimentNamed(db, spec.trialTemplate.experiment ?? metadata.name, at);
       const run = {
         experiment_id: experiment,
@@ -106,6 +106,7 @@ class SweepService implements Sweeps {
       if (!(await this.store.insert(db, row))) return undefined;
       row.run_id = await createJobRun(db, run, database.kind);
       await this.store.change(db, id, 'running', { run_id: row.run_id });
+      note({ entity: 'sweep', action: 'created', data: { sweep_id: id, name: row.name, run_id: row.run_id } });
       return row;
     });
   }

@@ -147,27 +147,25 @@ export const evaluate: StepWork = {
     }
     const evaluation = result.evaluation!;
     const id = randomUUID();
-    await services.evaluations.add({
-      ...base,
-      id,
-      model: named === undefined ? '' : name,
-      version: named?.version ?? '',
-      model_digest: file.digest,
-      spec,
-      spec_digest: digestJson(withoutAttribution(spec)),
-      result: evaluation,
-    });
+    const { metrics, slices } = evaluation;
+    const told = { id, model: name, version: named?.version ?? null, metrics, slices };
+    await services.evaluations.add(
+      {
+        ...base,
+        id,
+        model: named === undefined ? '' : name,
+        version: named?.version ?? '',
+        model_digest: file.digest,
+        spec,
+        spec_digest: digestJson(withoutAttribution(spec)),
+        result: evaluation,
+      },
+      { entity: 'evaluation', action: 'created', data: told },
+    );
     await services.calls.log(context.tracking.runId, { metrics: evaluation.metrics });
     const path = join(context.folder, 'evaluation.json');
     await writeFile(path, `${JSON.stringify(evaluation, undefined, 2)}\n`);
     const artifacts = { evaluation: { files: await storeFiles(services.registry, path) } };
-    services.registry.events.emit('evaluation.created', {
-      id,
-      model: name,
-      version: named?.version ?? null,
-      metrics: evaluation.metrics,
-      slices: evaluation.slices,
-    });
     const values = { evaluation: id, champion: seen, metrics: evaluation.metrics, samples: evaluation.samples };
     return {
       status: 'succeeded',

@@ -41,7 +41,8 @@ export async function discoverModels(url: string): Promise<DiscoveredModel[]> {
 async function discoverOn(channels: ReplicaChannels): Promise<DiscoveredModel[]> {
   const versions = new Map<string, string[]>();
   for (const entry of await repositoryIndex(channels, TIMEOUT_MS)) {
-    if (entry.state !== '' && entry.state !== 'READY') continue;
+    // MLServer prints the name of its enumeration in front.
+    if (entry.state !== '' && !/^(\w+\.)?READY$/.test(entry.state)) continue;
     const known = versions.get(entry.name);
     if (known === undefined) versions.set(entry.name, [entry.version]);
     else known.push(entry.version);

@@ -5,6 +5,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, truncate, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { storageUnderTest } from '../testing/artifact-storage.ts';
 import { cli } from '../testing/cli.ts';
 import { RegistryUnderTest } from '../testing/registry.ts';
@@ -262,9 +263,9 @@ test('refuses paths that lead elsewhere, paths twice, and other kinds of layers 
     assert.match(await refusal(await path(text)), /Invalid path/, text);
   assert.match(await refusal(await path('model.onnx')), /occurs twice/);
   const tar = forged(({ layers }) => {
-    layers[0].mediaType = 'application/vnd.cncf.model.weight.v1.tar+gzip';
+    layers[0].mediaType = 'application/vnd.cncf.model.weight.v1.tar+zstd';
   });
-  assert.match(await refusal(await tar), /tar layers that are not compressed/);
+  assert.match(await refusal(await tar), /with tar or tar\+gzip layers/);
   const image = forged((manifest) => {
     manifest.artifactType = 'application/vnd.oci.image.config.v1+json';
     (manifest.config as { mediaType: string }).mediaType = 'application/vnd.oci.image.config.v1+json';
@@ -287,10 +288,10 @@ test('refuses paths that lead elsewhere, paths twice, and other kinds of layers 
 });
 
 /** A copy of the layout in which the second layer's place is taken by an archive. */
-async function withArchive(bytes: Buffer, digest = `sha256:${sha256(bytes)}`): Promise<string> {
+async function withArchive(bytes: Buffer, digest = `sha256:${sha256(bytes)}`, form = 'tar'): Promise<string> {
   const path = await forged(({ layers }) => {
     const annotations = { 'org.cncf.model.filepath': 'packed' };
-    layers.push({ mediaType: 'application/vnd.cncf.model.weight.v1.tar', digest, size: bytes.length, annotations });
+    layers.push({ mediaType: `application/vnd.cncf.model.weight.v1.${form}`, digest, size: bytes.length, annotations });
   });
   await writeFile(join(path, 'blobs/sha256', digest.slice(7)), bytes);
   return path;
@@ -320,6 +321,44 @@ test('takes layers that are archives, as modctl writes them, and what is wrong w
   assert.match(await refusal(await withArchive(await readFile(archive))), /occurs twice/);
   execFileSync('tar', ['cPf', archive, '-C', layout, 'index.json', '--transform', 's,index.json,../x,']);
   assert.match(await refusal(await withArchive(await readFile(archive))), /leads elsewhere/);
+});
+
+/** As withArchive, of one that gzip has compressed. */
+const withGzip = (bytes: Buffer, digest = `sha256:${sha256(bytes)}`): Promise<string> =>
+  withArchive(bytes, digest, 'tar+gzip');
+
+test('takes layers that gzip has compressed, in bounds, and refuses in them what it refuses in others', async () => {
+  const tree = join(folder, 'gzip-tree');
+  await mkdir(join(tree, 'zipped'), { recursive: true });
+  const large = randomBytes(2_000_001);
+  await writeFile(join(tree, 'zipped/large.bin'), large);
+  const archive = join(folder, 'gzip-layer.tar');
+  const packed = async (...args: string[]): Promise<Buffer> => {
+    execFileSync('tar', [args[0], archive, ...args.slice(1)]);
+    return gzipSync(await readFile(archive));
+  };
+  const bytes = await packed('cf', '-C', tree, 'zipped');
+  const out = await run('import', await withGzip(bytes), '--name', 'zipped', '-o', 'json');
+  assert.deepEqual(JSON.parse(out), { name: 'zipped', version: '1', files: 6, bytes: 3_001_020 + large.length });
+  const { artifact_uri } = await served.ok('GET', 'model-versions/get-download-uri', { name: 'zipped', version: '1' });
+  const got = await fetch(`${served.url}${FILES}/${artifact_uri.replace('mlflow-artifacts:/', '')}/zipped/large.bin`);
+  assert.ok(large.equals(Buffer.from(await got.arrayBuffer())), 'the file from the archive has its bytes');
+
+  const damaged = Buffer.from(bytes);
+  damaged[5000] ^= 1;
+  assert.match(await refusal(await withGzip(damaged, `sha256:${sha256(bytes)}`)), /have the digest/);
+  assert.match(await refusal(await withGzip(damaged)), /is not what gzip writes/);
+  assert.match(await refusal(await withGzip(bytes.subarray(0, 9000))), /is not what gzip writes/);
+  assert.match(await refusal(await withGzip(gunzipSync(bytes))), /is not what gzip writes/);
+  // 40 kB that become 40 MB.
+  const bomb = gzipSync(Buffer.alloc(40_000_000));
+  assert.match(await refusal(await withGzip(bomb), '--max-bytes', '8000000'), /has more than \d+ bytes uncompressed/);
+  assert.match(await refusal(await withGzip(gzipSync('no archive'))), /its end is missing/);
+  await symlink('/etc/passwd', join(tree, 'zipped/link'));
+  assert.match(await refusal(await withGzip(await packed('cf', '-C', tree, 'zipped'))), /only plain files are taken/);
+  const renamed = (to: string) => packed('cPf', '-C', layout, 'index.json', '--transform', `s,index.json,${to},`);
+  assert.match(await refusal(await withGzip(await renamed('model.onnx'))), /occurs twice/);
+  assert.match(await refusal(await withGzip(await renamed('../x'))), /leads elsewhere/);
 });
 
 test('refuses more than it was told to take, and endless documents', async () => {

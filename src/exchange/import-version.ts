@@ -26,7 +26,7 @@ export async function importVersion(
     const name = given ?? model.name;
     if (name === '') throw refused('it does not say its name; give one');
     await check(source, model, maxBytes);
-    const files = await unpack(source, model);
+    const files = await unpack(source, model, maxBytes);
     checkPaths(files);
     const bytes = files.reduce((sum, { size }) => sum + size, 0);
     const folder = `imports/${randomUUID()}/artifacts`;
@@ -58,15 +58,26 @@ async function check(source: LayoutSource, { config, layers }: PackedModel, maxB
   for (const layer of layers) await source.check(layer);
 }
 
-/** The files of all layers: each its own, or what an archive holds. */
+/** The files of all layers: each its own, or what an archive holds. Of `maxBytes`, uncompressed layers count as they are. */
 async function unpack(
   source: LayoutSource,
   { layers }: PackedModel,
+  maxBytes: number,
 ): Promise<(ArchivedFile & { mediaType: string })[]> {
   const files: (ArchivedFile & { mediaType: string })[] = [];
-  for (const { path, digest, size, mediaType, isArchive } of layers) {
-    if (!isArchive) files.push({ path, digest, size, mediaType, bytes: (from) => source.blob({ digest, size }, from) });
-    else for (const file of await source.archive({ digest, size })) files.push({ ...file, mediaType: '' });
+  const plain = layers.filter(({ form }) => form !== 'tar+gzip').reduce((sum, { size }) => sum + size, 0);
+  let left = maxBytes - plain;
+  for (const { path, digest, size, mediaType, form } of layers) {
+    const blob = { digest, size };
+    if (form === 'file') {
+      files.push({ path, digest, size, mediaType, bytes: (from) => source.blob(blob, from) });
+    } else if (form === 'tar') {
+      for (const file of await source.archive(blob)) files.push({ ...file, mediaType: '' });
+    } else {
+      const archive = await source.gzipArchive(blob, left);
+      left -= archive.bytes;
+      for (const file of archive.files) files.push({ ...file, mediaType: '' });
+    }
   }
   if (files.length === 0) throw refused('its layers hold no file');
   return files;

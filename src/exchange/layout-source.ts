@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Digest, digestOf, hexOf } from '../registry/blobs/digest.ts';
+import { inflated } from './inflate.ts';
 import { type Descriptor, OCI_MANIFEST, readDescriptor, refused } from './model-pack.ts';
 import { tarFiles } from './tar.ts';
 
@@ -28,11 +29,18 @@ export interface ArchivedFile {
 /** An OCI image layout, as a folder or as an uncompressed tar archive. Only plain files in it are ever opened. */
 export class LayoutSource {
   private readonly find: (name: string) => Promise<Extent | undefined>;
-  readonly close: () => Promise<void>;
+  private readonly closeSource: () => Promise<void>;
+  /** Archives that were compressed, as they are without. */
+  private readonly inflated: FileHandle[] = [];
 
   private constructor(find: (name: string) => Promise<Extent | undefined>, close: () => Promise<void>) {
     this.find = find;
-    this.close = close;
+    this.closeSource = close;
+  }
+
+  async close(): Promise<void> {
+    for (const handle of this.inflated.splice(0)) await handle.close();
+    await this.closeSource();
   }
 
   static async open(path: string): Promise<LayoutSource> {
@@ -96,37 +104,27 @@ export class LayoutSource {
   }
 
   /**
-   * The files of a blob that is an uncompressed archive, once its bytes are what its digest says. Throws invalid_argument
-   * for everything that tarFiles refuses.
+   * The files of a blob that is an archive, once its bytes are what its digest says. Throws invalid_argument for
+   * everything that tarFiles refuses.
    */
   async archive(blob: Pick<Descriptor, 'digest' | 'size'>): Promise<ArchivedFile[]> {
     // From its end: read through and compared, given out nowhere.
     await this.blob(blob, blob.size).next();
-    const { handle, offset } = await this.extent(blob);
-    const found = await tarFiles(blob.size, async (at, length) => {
-      const buffer = Buffer.alloc(length);
-      await handle.read(buffer, 0, length, offset + at);
-      return buffer;
-    });
-    const files: ArchivedFile[] = [];
-    for (const { name, offset: start, size } of found.values()) {
-      const hash = createHash('sha256');
-      for await (const chunk of this.part(blob, start, start + size)) hash.update(chunk);
-      const bytes = (from: number): AsyncGenerator<Buffer> => this.part(blob, start + from, start + size);
-      files.push({ path: name, size, digest: digestOf(hash.digest()), bytes });
-    }
-    return files;
+    return filesOf(blob.digest, () => this.extent(blob));
   }
 
-  private async *part(blob: Pick<Descriptor, 'digest' | 'size'>, from: number, to: number): AsyncGenerator<Buffer> {
-    const { handle, offset } = await this.extent(blob);
-    for (let at = from; at < to; ) {
-      const buffer = Buffer.allocUnsafe(Math.min(CHUNK, to - at));
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset + at);
-      if (bytesRead === 0) throw refused(`${blob.digest} is cut short`);
-      at += bytesRead;
-      yield buffer.subarray(0, bytesRead);
-    }
+  /**
+   * As archive, of one that gzip has compressed. It is kept without in a file that has no name, until this source is
+   * closed. Throws invalid_argument when it has more than `maxBytes` then.
+   */
+  async gzipArchive(
+    blob: Pick<Descriptor, 'digest' | 'size'>,
+    maxBytes: number,
+  ): Promise<{ files: ArchivedFile[]; bytes: number }> {
+    const handle = await inflated(this.blob(blob, 0), blob.digest, maxBytes);
+    this.inflated.push(handle);
+    const extent: Extent = { handle, offset: 0, size: (await handle.stat()).size };
+    return { files: await filesOf(blob.digest, async () => extent), bytes: extent.size };
   }
 
   private async document(name: string): Promise<unknown> {
@@ -143,6 +141,40 @@ export class LayoutSource {
     if (found === undefined) throw refused(`it lacks ${digest}`);
     if (found.size !== size) throw refused(`${digest} has ${found.size} bytes, not ${size}`);
     return found;
+  }
+}
+
+/** @param extentOf where the archive lies: asked anew for each read, as a source keeps one file open */
+async function filesOf(digest: Digest, extentOf: () => Promise<Extent>): Promise<ArchivedFile[]> {
+  const { handle, offset, size: all } = await extentOf();
+  const found = await tarFiles(all, async (at, length) => {
+    const buffer = Buffer.alloc(length);
+    await handle.read(buffer, 0, length, offset + at);
+    return buffer;
+  });
+  const files: ArchivedFile[] = [];
+  for (const { name, offset: start, size } of found.values()) {
+    const hash = createHash('sha256');
+    for await (const chunk of part(digest, extentOf, start, start + size)) hash.update(chunk);
+    const bytes = (from: number): AsyncGenerator<Buffer> => part(digest, extentOf, start + from, start + size);
+    files.push({ path: name, size, digest: digestOf(hash.digest()), bytes });
+  }
+  return files;
+}
+
+async function* part(
+  digest: Digest,
+  extentOf: () => Promise<Extent>,
+  from: number,
+  to: number,
+): AsyncGenerator<Buffer> {
+  const { handle, offset } = await extentOf();
+  for (let at = from; at < to; ) {
+    const buffer = Buffer.allocUnsafe(Math.min(CHUNK, to - at));
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset + at);
+    if (bytesRead === 0) throw refused(`${digest} is cut short`);
+    at += bytesRead;
+    yield buffer.subarray(0, bytesRead);
   }
 }
 

@@ -108,7 +108,7 @@ export function readDescriptor(value: unknown, what: string): Descriptor {
 
 /** A layer that is a file, or an archive of files: modctl, which packs models, writes one of each. */
 export interface PackedLayer extends ManifestFile {
-  isArchive: boolean;
+  form: 'file' | 'tar' | 'tar+gzip';
 }
 
 export interface PackedModel {
@@ -121,7 +121,7 @@ export interface PackedModel {
   tags: Record<string, string>;
 }
 
-/** Reads a manifest of ModelPack's. Throws invalid_argument for other artifacts, compressed layers and unsafe paths. */
+/** Reads a manifest of ModelPack's. Throws invalid_argument for other artifacts, other kinds of layers and unsafe paths. */
 export function readManifest(document: unknown): PackedModel {
   const {
     artifactType,
@@ -139,7 +139,7 @@ export function readManifest(document: unknown): PackedModel {
     throw refused(`it is ${JSON.stringify(artifactType ?? described.mediaType)}, not a model (${ARTIFACT})`);
   if (!Array.isArray(given) || given.length === 0) throw refused('it has no layers');
   const layers = given.map((layer, i) => readLayer(readDescriptor(layer, `layer ${i}`), i));
-  checkPaths(layers.filter(({ isArchive }) => !isArchive));
+  checkPaths(layers.filter(({ form }) => form === 'file'));
   const text = (key: string): string => (typeof annotations[key] === 'string' ? annotations[key] : '');
   return {
     config: described,
@@ -161,16 +161,16 @@ export function checkPaths(files: readonly { path: string }[]): void {
 
 function readLayer({ mediaType, digest, size, annotations = {} }: Descriptor, i: number): PackedLayer {
   const path = annotations[FILE_PATH] ?? annotations['org.opencontainers.image.title'];
-  const [, form] = /^application\/vnd\.cncf\.model\.[a-z.]+\.v1\.(raw|tar)$/.exec(mediaType) ?? [];
+  const [, form] = /^application\/vnd\.cncf\.model\.[a-z.]+\.v1\.(raw|tar|tar\+gzip)$/.exec(mediaType) ?? [];
   if (form === undefined) {
     throw refused(
-      `layer ${i} (${JSON.stringify(path ?? '')}) is ${JSON.stringify(mediaType)}; package the model with raw layers, or with tar layers that are not compressed`,
+      `layer ${i} (${JSON.stringify(path ?? '')}) is ${JSON.stringify(mediaType)}; package the model with raw layers, or with tar or tar+gzip layers`,
     );
   }
   // Paths of an archive's files are in it.
-  if (form === 'tar') return { path: path ?? '', digest, size, mediaType: '', isArchive: true };
+  if (form === 'tar' || form === 'tar+gzip') return { path: path ?? '', digest, size, mediaType: '', form };
   if (path === undefined) throw refused(`layer ${i} does not say its file's path (${FILE_PATH})`);
-  return { path: checkArtifactPath(path), digest, size, mediaType: annotations[MEDIA_TYPE] ?? '', isArchive: false };
+  return { path: checkArtifactPath(path), digest, size, mediaType: annotations[MEDIA_TYPE] ?? '', form: 'file' };
 }
 
 function readFacts(text: string): { description: string; tags: Record<string, string> } {

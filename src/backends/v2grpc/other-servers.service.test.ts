@@ -11,7 +11,7 @@ import type { BackendModel } from '../backend.ts';
 import { V2GrpcBackend } from './backend.ts';
 import { discoverModels } from './discover.ts';
 
-/** A real MLServer from PyPI, in an environment of its own: the script builds it where it is not there yet. */
+/** Real MLServer and KServe, from PyPI in environments of their own: the scripts build what is not there yet. */
 const CLIENTS = fileURLToPath(new URL('../../../.ci/clients/', import.meta.url));
 const lastLine = (script: string): string =>
   execFileSync(join(CLIENTS, script), { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
@@ -28,7 +28,7 @@ after(async () => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-/** Ends the process with those it has started: it has helpers. */
+/** Ends the process with those it has started: both servers have helpers. */
 async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const exit = new Promise((resolve) => child.once('exit', resolve));
@@ -88,7 +88,15 @@ async function startMlserver(): Promise<Peer> {
   return { child, url: `127.0.0.1:${grpc}` };
 }
 
-/** What it must do behind the backend. */
+async function startKserve(): Promise<Peer> {
+  const venv = lastLine('setup.sh');
+  const [http, grpc] = await freePorts(2);
+  const child = launch(join(venv, 'bin', 'python'), [join(CLIENTS, 'kserve_server.py'), `${http}`, `${grpc}`], {});
+  await ready(child, http);
+  return { child, url: `127.0.0.1:${grpc}` };
+}
+
+/** What both must do behind the backend. */
 async function served({ child, url }: Peer): Promise<void> {
   const config = modelConfig('ours', 'kserve', { parameters: { url, remote_model: 'scale' } });
   const model = await new V2GrpcBackend('kserve').load({
@@ -132,4 +140,8 @@ test("a real MLServer's model is found, answers and fails as its own, and is una
     ['scale'],
   );
   await served(peer);
+});
+
+test("a real KServe ModelServer's model answers and fails as its own, and is unavailable once the server is gone", async () => {
+  await served(await startKserve());
 });

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the fuzzers of native/ with the address and undefined-behaviour sanitizers:  .ci/fuzz.sh SECONDS
-# The codecs once as they are built for this processor and once without its vector instructions, then the gRPC server, its TLS,
-# then the shared sessions of ONNX Runtime, then the stager of GPUs over a fake device.
+# The codecs once as they are built for this processor and once without its vector instructions, then the gRPC server, the
+# HTTP server, the TLS of both, then the shared sessions of ONNX Runtime, then the stager of GPUs over a fake device.
 # Each for SECONDS. Finds are left in native/build/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -31,6 +31,7 @@ fuzz portable corpus "${codecs[@]}" -- -DSWITCHYARD_PORTABLE -- -dict=native/fuz
 # nghttp2 and OpenSSL are node's own in the addon: here they come from the system, whole, since they are looked up by name.
 fuzz grpc corpus-grpc native/fuzz/grpc.cc native/src/{grpc_calls,grpc_connection,grpc_message,host}.cc -- \
   -Wl,--no-as-needed -lnghttp2 -ldl --
+fuzz http corpus-http native/fuzz/http.cc native/src/http_{head,connection}.cc -- -- -dict=native/fuzz/http.dict
 fuzz tls corpus-tls native/fuzz/tls.cc native/src/{openssl,tls}.cc -- -Wl,--no-as-needed -lssl -lcrypto -ldl --
 # ONNX Runtime is a table of entries that count what they have given out and fail when the input says so.
 fuzz ort corpus-ort native/fuzz/ort.cc native/src/ort_session.cc -- \

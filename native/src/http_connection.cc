@@ -69,7 +69,7 @@ HttpConnection* Exchanges::find(uint32_t slot, uint32_t generation) {
 }
 
 HttpConnection::HttpConnection(Exchanges& exchanges, uint64_t now)
-    : exchanges_(exchanges), slot_(exchanges.open(this)), since_(now), now_(now) {
+    : exchanges_(exchanges), slot_(exchanges.open(this)), since_(now), idleSince_(now), now_(now) {
   generation_ = exchanges_.renew(slot_);
 }
 
@@ -111,6 +111,7 @@ void HttpConnection::fill(const uint8_t*& bytes, size_t& length) {
       const size_t room = std::min(static_cast<size_t>(head_.contentLength), needed * 4);
       auto* grown = static_cast<uint8_t*>(std::realloc(large_.bytes, room));
       if (grown == nullptr) {
+        if (told_) exchanges_.queue(Notice::kGone, slot_, generation_);
         destroy();
         return;
       }
@@ -142,10 +143,12 @@ void HttpConnection::advance() {
     if (headAt_ == input_.size()) {
       input_.clear();
       headAt_ = searched_ = 0;
+      since_ = idleSince_;
       return;
     }
     if (!beginRequest()) return;
   }
+  lagging_ = stage_ == Stage::kHead;
 }
 
 /** False: the head is not whole, or was refused. */
@@ -224,7 +227,7 @@ void HttpConnection::settle() {
   std::free(large_.bytes);
   large_ = LargeBody();
   stage_ = Stage::kHead;
-  since_ = now_;
+  since_ = idleSince_ = now_;
   advance();
 }
 
@@ -311,6 +314,7 @@ void HttpConnection::destroy() {
 bool HttpConnection::produce(size_t limit) {
   const size_t left = pending_.size() - pendingAt_;
   if (left == 0) return false;
+  sending_ = true;
   if (output.empty() && pendingAt_ == 0 && left <= limit) {
     output.swap(pending_);
     return false;
@@ -329,6 +333,7 @@ bool HttpConnection::over() const { return broken_ || (stage_ == Stage::kDone &&
 
 void HttpConnection::flushed() {
   if (unsent() > 0) return;
+  sending_ = false;
   stalledSweeps_ = 0;
   if (tracked_) {
     tracked_ = false;
@@ -339,7 +344,11 @@ void HttpConnection::flushed() {
     exchanges_.queue(Notice::kFlushed, slot_, generation_);
   }
   wantsFlush_ = false;
-  if (stage_ == Stage::kHead) advance();
+  if (lagging_) {
+    lagging_ = false;
+    since_ = idleSince_ = now_;
+    advance();
+  }
 }
 
 // ---- Time ----
@@ -347,7 +356,7 @@ void HttpConnection::flushed() {
 bool HttpConnection::sweep(uint64_t now, uint64_t sent) {
   now_ = now;
   if (broken_) return true;
-  if (unsent() > 0 && sent == seenSent_) {
+  if ((unsent() > 0 || sending_) && sent == seenSent_) {
     if (++stalledSweeps_ >= kStalledSweeps) return false;
   } else {
     stalledSweeps_ = 0;
@@ -357,7 +366,7 @@ bool HttpConnection::sweep(uint64_t now, uint64_t sent) {
   const HttpLimits& limits = exchanges_.limits;
   if (stage_ == Stage::kHead) {
     if (!input_.empty()) {
-      if (waited >= limits.headerMs && unsent() == 0) refuse(408, "the request head took too long");
+      if (waited >= limits.headerMs && !lagging_) refuse(408, "the request head took too long");
     } else if (waited >= limits.keepAliveMs) {
       stage_ = Stage::kDone;
     }

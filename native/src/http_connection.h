@@ -143,9 +143,15 @@ class HttpConnection final : public net::Connection {
   bool wantsFlush_ = false;
   bool closes_ = false;
 
-  /** Since the connection is in its stage. */
+  /** Since the connection is in its stage; of a head that arrives, since its first byte. */
   uint64_t since_;
+  /** Since the last request ended. Empty lines, which are forgiven, do not make it later. */
+  uint64_t idleSince_;
   uint64_t now_;
+  /** Something was made ready that is not known to have left. Under TLS its bytes are the session's by then. */
+  bool sending_ = false;
+  /** The next request waits for answers to leave. */
+  bool lagging_ = false;
   uint64_t seenSent_ = 0;
   int stalledSweeps_ = 0;
 };

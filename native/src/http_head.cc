@@ -166,7 +166,8 @@ Refusal readHead(const char* text, size_t length, Head& head) {
   }
   const uint32_t target = ++at;
   uint32_t query = 0;
-  for (; at < size && text[at] > ' ' && text[at] != 0x7f; at++) {
+  // Neither controls nor bytes beyond ASCII.
+  for (; at < size && static_cast<int8_t>(text[at]) > ' ' && text[at] != 0x7f; at++) {
     if (text[at] == '?' && query == 0) query = at;
   }
   // Absolute targets are a proxy's, and none but OPTIONS may speak of '*'.

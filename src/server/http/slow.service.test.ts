@@ -23,7 +23,7 @@ async function eventually(what: string, condition: () => boolean, seconds: numbe
   assert.ok(condition(), what);
 }
 
-for (const library of ['uws', 'node'] as const) {
+for (const library of ['native', 'uws', 'node'] as const) {
   describe(`slow clients of ${library}`, { concurrency: true }, () => {
     const folder = mkdtempSync(join(tmpdir(), 'switchyard-slow-'));
     after(() => rmSync(folder, { recursive: true }));

@@ -22,6 +22,8 @@ constexpr size_t kKept = 32 * 1024;
 constexpr uint64_t kBodyGraceMs = 10000;
 /** A client that takes nothing of its answer for so many seconds is cut. */
 constexpr int kStalledSweeps = 10;
+/** What a client may send between two sweeps in messages of TLS itself, as the socket's server counts them. */
+constexpr size_t kMaxStray = 1 << 20;
 
 void appendNumber(std::string& out, size_t value) {
   char digits[20];
@@ -182,6 +184,7 @@ bool HttpConnection::beginRequest() {
     return false;
   }
   stage_ = Stage::kRequest;
+  fresh_ = false;
   generation_ = exchanges_.renew(slot_);
   since_ = now_;
   told_ = answered_ = tracked_ = streaming_ = closes_ = false;
@@ -351,10 +354,16 @@ void HttpConnection::flushed() {
   }
 }
 
+void HttpConnection::charge(size_t bytes) {
+  strayed_ += bytes;
+  if (strayed_ > kMaxStray) broken_ = true;
+}
+
 // ---- Time ----
 
 bool HttpConnection::sweep(uint64_t now, uint64_t sent) {
   now_ = now;
+  strayed_ = 0;
   if (broken_) return true;
   if ((unsent() > 0 || sending_) && sent == seenSent_) {
     if (++stalledSweeps_ >= kStalledSweeps) return false;
@@ -367,7 +376,7 @@ bool HttpConnection::sweep(uint64_t now, uint64_t sent) {
   if (stage_ == Stage::kHead) {
     if (!input_.empty()) {
       if (waited >= limits.headerMs && !lagging_) refuse(408, "the request head took too long");
-    } else if (waited >= limits.keepAliveMs) {
+    } else if (waited >= (fresh_ ? limits.headerMs : limits.keepAliveMs)) {
       stage_ = Stage::kDone;
     }
   } else if (stage_ == Stage::kRequest && bodyLeft_ > 0 && limits.bodyBytesPerSecond > 0 && waited >= kBodyGraceMs) {

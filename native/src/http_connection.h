@@ -74,6 +74,7 @@ class HttpConnection final : public net::Connection {
   void abandon() override;
   bool sweep(uint64_t now, uint64_t sent) override;
   void expel() override { broken_ = true; }
+  void charge(size_t bytes) override;
 
   // The request that is told.
   const Head& head() const { return head_; }
@@ -145,6 +146,9 @@ class HttpConnection final : public net::Connection {
 
   /** Since the connection is in its stage; of a head that arrives, since its first byte. */
   uint64_t since_;
+  /** No request has come yet. */
+  bool fresh_ = true;
+  size_t strayed_ = 0;
   /** Since the last request ended. Empty lines, which are forgiven, do not make it later. */
   uint64_t idleSince_;
   uint64_t now_;

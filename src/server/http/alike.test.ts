@@ -232,7 +232,7 @@ describe('what the addon and node:http answer to the same bytes', () => {
   });
 
   it('closes connections that are idle, and those whose head does not come, in time', async () => {
-    const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 1000, headerTimeoutMs: 500, keepAliveTimeoutMs: 1500 };
+    const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 1000, headerTimeoutMs: 1500, keepAliveTimeoutMs: 1500 };
     const server = await listen(options, handler, 'native', { warn: () => {} });
     const heard = await Promise.all([
       speak(server.port, [''], ['GET']),
@@ -245,6 +245,19 @@ describe('what the addon and node:http answer to the same bytes', () => {
       heard.map(({ answers, closed }) => [closed, ...answers.map(({ status }) => status)]),
       [[true], [true], [true, 200], [true, 408], [true, 200, 408]],
     );
+    await server.close(0);
+  });
+
+  it('waits for the first request no longer than for a head', async () => {
+    const options = {
+      host: '127.0.0.1',
+      port: 0,
+      maxBodyBytes: 1000,
+      headerTimeoutMs: 1000,
+      keepAliveTimeoutMs: 3.6e6,
+    };
+    const server = await listen(options, handler, 'native', { warn: () => {} });
+    assert.deepEqual(await speak(server.port, [''], ['GET']), { answers: [], closed: true });
     await server.close(0);
   });
 

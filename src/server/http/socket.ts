@@ -1,6 +1,6 @@
 /**
- * The seam between handlers and the socket library. uws.ts and node.ts implement it; nothing else knows which of the
- * two serves.
+ * The seam between handlers and the socket library. uws.ts, node.ts and native.ts implement it; nothing else knows which
+ * of them serves.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -94,7 +94,7 @@ export interface TlsFiles {
   certFile: string;
   keyFile: string;
   passphrase?: string;
-  /** Set: clients' certificates are checked against it. Only node:https can do this. */
+  /** Set: clients' certificates are checked against it. uWS cannot do this. */
   caFile?: string;
   /** With caFile: connections without a certificate are refused. Default true. */
   requireClientCertificate?: boolean;
@@ -115,7 +115,7 @@ export interface ListenOptions {
   /** Idle keep-alive connections are closed after it. uWS has its own fixed 10 s. */
   keepAliveTimeoutMs?: number;
   /**
-   * node:http: open connections per address. uWS cannot tell whose connection closed, so there it bounds the requests
+   * node:http and native: open connections per address. uWS cannot tell whose connection closed, so there it bounds the requests
    * in flight per address. 0: no bound.
    */
   maxConnectionsPerAddress?: number;

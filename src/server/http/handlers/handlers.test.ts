@@ -28,7 +28,7 @@ function binaryBody(values: number[]): { body: Buffer; jsonLength: number } {
   return { body: Buffer.concat([json, Buffer.from(Float32Array.from(values).buffer)]), jsonLength: json.length };
 }
 
-for (const library of ['uws', 'node'] as const) {
+for (const library of ['native', 'uws', 'node'] as const) {
   describe(`the inference port on ${library}`, () => {
     let services: FakeServices;
     let server: HttpServer;

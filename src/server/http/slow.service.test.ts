@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { ServerProcess } from '../../testing/server-process.ts';
+import { SOCKET_LIBRARIES } from '../../testing/socket-libraries.ts';
 import { listen } from './open.ts';
 
 /** Connections that one attack holds. */
@@ -23,7 +24,7 @@ async function eventually(what: string, condition: () => boolean, seconds: numbe
   assert.ok(condition(), what);
 }
 
-for (const library of ['native', 'uws', 'node'] as const) {
+for (const library of SOCKET_LIBRARIES) {
   describe(`slow clients of ${library}`, { concurrency: true }, () => {
     const folder = mkdtempSync(join(tmpdir(), 'switchyard-slow-'));
     after(() => rmSync(folder, { recursive: true }));

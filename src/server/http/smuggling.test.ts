@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { speak } from '../../testing/raw-http.ts';
+import { SOCKET_LIBRARIES } from '../../testing/socket-libraries.ts';
 import { listen } from './open.ts';
 import type { HttpServer } from './socket.ts';
 
@@ -137,7 +138,7 @@ function corpus(): [string, string][] {
   return requests;
 }
 
-for (const library of ['native', 'uws', 'node'] as const) {
+for (const library of SOCKET_LIBRARIES) {
   describe(`request smuggling against ${library}`, () => {
     const served: string[] = [];
     let server: HttpServer;

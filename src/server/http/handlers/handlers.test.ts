@@ -4,6 +4,7 @@ import zlib from 'node:zlib';
 import { SwitchyardError } from '../../../shared/errors.ts';
 import { echo, type FakeServices, fakeServices } from '../../../testing/http-services.ts';
 import { speak } from '../../../testing/raw-http.ts';
+import { SOCKET_LIBRARIES } from '../../../testing/socket-libraries.ts';
 import type { HttpServer } from '../socket.ts';
 import { startHttpServer } from '../start.ts';
 
@@ -28,7 +29,7 @@ function binaryBody(values: number[]): { body: Buffer; jsonLength: number } {
   return { body: Buffer.concat([json, Buffer.from(Float32Array.from(values).buffer)]), jsonLength: json.length };
 }
 
-for (const library of ['native', 'uws', 'node'] as const) {
+for (const library of SOCKET_LIBRARIES) {
   describe(`the inference port on ${library}`, () => {
     let services: FakeServices;
     let server: HttpServer;

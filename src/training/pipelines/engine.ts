@@ -45,11 +45,18 @@ export interface RunRequest {
   commit?: string | undefined;
 }
 
+/** A run that this server executes. */
+interface ActiveRun {
+  /** Is heard also by an execution that has not begun. */
+  stop: AbortController;
+  done: Promise<void>;
+}
+
 /** Begins runs, executes those that are this server's, and takes over those that nobody executes any more. */
 export class PipelineEngine {
   private readonly parts: EngineParts;
   private readonly works: ReturnType<typeof stepWorks>;
-  private readonly active = new Map<string, { execution: RunExecution | undefined; done: Promise<void> }>();
+  private readonly active = new Map<string, ActiveRun>();
   private timer: NodeJS.Timeout | undefined;
   private stopping = false;
 
@@ -71,7 +78,7 @@ export class PipelineEngine {
   async close(): Promise<void> {
     this.stopping = true;
     clearInterval(this.timer);
-    for (const { execution } of this.active.values()) execution?.abort(STOPPING);
+    for (const { stop } of this.active.values()) stop.abort(STOPPING);
     await Promise.allSettled([...this.active.values()].map(({ done }) => done));
   }
 
@@ -145,7 +152,7 @@ export class PipelineEngine {
     if (run.status !== 'running') return this.get(id);
     const words = `cancelled by ${by.actor}${by.reason === '' ? '' : `: ${by.reason}`}`;
     await this.parts.store.updateRun(id, { cancelled_by: words });
-    this.active.get(id)?.execution?.abort(new SwitchyardError('cancelled', words));
+    this.active.get(id)?.stop.abort(new SwitchyardError('cancelled', words));
     return this.get(id);
   }
 
@@ -202,19 +209,16 @@ export class PipelineEngine {
 
   private execute(id: string): void {
     if (this.active.has(id) || this.stopping) return;
-    const entry: { execution: RunExecution | undefined; done: Promise<void> } = {
-      execution: undefined,
-      done: Promise.resolve(),
-    };
+    const entry: ActiveRun = { stop: new AbortController(), done: Promise.resolve() };
     this.active.set(id, entry);
-    entry.done = this.drive(id, entry)
+    entry.done = this.drive(id, entry.stop)
       .catch((error: unknown) =>
         this.parts.log('error', 'a pipeline run is stuck; it is taken up again', { err: error, run: id }),
       )
       .finally(() => this.active.delete(id));
   }
 
-  private async drive(id: string, entry: { execution: RunExecution | undefined }): Promise<void> {
+  private async drive(id: string, stop: AbortController): Promise<void> {
     const { store, services } = this.parts;
     const run = await this.find(id);
     const { run: tracked } = await services.calls.call('mlflowGetRun', { run_id: run.tracking_run });
@@ -225,14 +229,13 @@ export class PipelineEngine {
         services,
         works: this.works,
         folder: join(this.parts.folder, id),
+        stop,
       },
       run,
       await store.steps(id),
       commit,
     );
-    entry.execution = execution;
-    if (run.cancelled_by !== '') execution.abort(new SwitchyardError('cancelled', run.cancelled_by));
-    if (this.stopping) execution.abort(STOPPING);
+    if (run.cancelled_by !== '') stop.abort(new SwitchyardError('cancelled', run.cancelled_by));
     const ended = await execution.execute();
     await rm(join(this.parts.folder, id), { recursive: true, force: true });
     if (ended === undefined) return;
@@ -246,10 +249,10 @@ export class PipelineEngine {
   private async tick(): Promise<void> {
     const { store, owner, services, log } = this.parts;
     try {
-      for (const [id, { execution }] of this.active) {
+      for (const [id, { stop }] of this.active) {
         const { own, cancelledBy } = await store.renew(id, owner, services.now() + LEASE_MS);
-        if (!own) execution?.abort(STOPPING);
-        else if (cancelledBy !== '') execution?.abort(new SwitchyardError('cancelled', cancelledBy));
+        if (!own) stop.abort(STOPPING);
+        else if (cancelledBy !== '') stop.abort(new SwitchyardError('cancelled', cancelledBy));
       }
       await this.claim();
     } catch (error) {

@@ -18,7 +18,8 @@ export interface ExecutionParts {
   works: Readonly<Record<StepKind, StepWork>>;
   /** Scratch space of this run. */
   folder: string;
-  /** A step has another status, and that is kept. */
+  /** Ends what is under way: for good (`cancelled`), or until the server is back (STOPPING). May be told beforehand. */
+  stop: AbortController;
 }
 
 /** The signal's reason when the server stops: nothing is written about it, and the run goes on when it is back. */
@@ -36,13 +37,15 @@ export class RunExecution {
   private readonly commit: string;
   private readonly rows: Map<string, StepRow>;
   private readonly outputs = new Map<string, StepOutputs>();
-  private readonly stop = new AbortController();
-  private readonly stopped = new Promise<void>((resolve) => {
-    this.stop.signal.addEventListener('abort', () => resolve(), { once: true });
-  });
+  private readonly stop: AbortController;
+  private readonly stopped: Promise<void>;
 
   constructor(parts: ExecutionParts, run: RunRow, rows: readonly StepRow[], commit: string) {
     this.parts = parts;
+    this.stop = parts.stop;
+    this.stopped = new Promise((resolve) => {
+      this.stop.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
     this.run = run;
     this.commit = commit;
     this.document = JSON.parse(run.document) as PipelineDocument;
@@ -52,11 +55,6 @@ export class RunExecution {
       if (row.status === 'succeeded' || row.status === 'skipped')
         this.outputs.set(row.step, JSON.parse(row.outputs) as StepOutputs);
     }
-  }
-
-  /** Ends what is under way: for good (`cancelled`), or until the server is back (STOPPING). */
-  abort(reason: SwitchyardError): void {
-    this.stop.abort(reason);
   }
 
   /** Resolves with how the run ended; undefined: the server stops. */

@@ -10,6 +10,7 @@
 #include "ort_addon.h"
 #include "print.h"
 #include "stage_addon.h"
+#include "values.h"
 
 namespace {
 
@@ -111,12 +112,6 @@ napi_value print(napi_env env, napi_callback_info info) {
   meta[kPosition] = static_cast<int32_t>(printed.end - out.at);
   meta[kNext] = static_cast<int32_t>(printed.next);
   return nullptr;
-}
-
-bool exportFunction(napi_env env, napi_value exports, const char* name, napi_callback callback) {
-  napi_value function;
-  return napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) == napi_ok &&
-         napi_set_named_property(env, exports, name, function) == napi_ok;
 }
 
 bool exportMeta(napi_env env, napi_value exports, Instance& instance) {

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "values.h"
+
 namespace switchyard::grpc {
 namespace {
 
@@ -226,12 +228,7 @@ void Delivery::reserve(int words, size_t bytes) {
 
 void Delivery::deliver() {
   if (count_ == 0 && newBlock_ == nullptr) return;
-  napi_value turn;
-  napi_value global;
-  napi_value result;
   napi_value arguments[3];
-  napi_get_reference_value(env_, turn_, &turn);
-  napi_get_global(env_, &global);
   napi_create_int32(env_, count_, &arguments[0]);
   napi_get_undefined(env_, &arguments[1]);
   arguments[2] = arguments[1];
@@ -240,10 +237,7 @@ void Delivery::deliver() {
   count_ = 0;
   newBlock_ = objects_ = nullptr;
   objectCount_ = 0;
-  if (napi_make_callback(env_, nullptr, global, turn, 3, arguments, &result) == napi_pending_exception) {
-    napi_value error;
-    if (napi_get_and_clear_last_exception(env_, &error) == napi_ok) napi_fatal_exception(env_, error);
-  }
+  callBack(env_, turn_, 3, arguments);
 }
 
 }  // namespace switchyard::grpc

@@ -9,7 +9,7 @@
 
 namespace switchyard::grpc {
 
-// src/server/grpc/native/events.ts reads the words by the same names.
+// src/server/grpc/native-server.ts reads the words by the same names.
 enum Event { kName = 1, kInfer, kMessage, kOpened, kBytes, kEnded, kGone, kSurplus, kFlushed };
 
 constexpr int kWords = 16384;

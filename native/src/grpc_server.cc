@@ -12,21 +12,10 @@ constexpr int kLingerTicks = 10;
 }  // namespace
 
 Server::Server(UvLoop* loop, const ServerOptions& options, const Listener& listener)
-    : limits_(options.connection), listener_(listener), sockets_(new SocketServer(loop, options.sockets, *this)) {}
+    : Protocol(loop, options.sockets), limits_(options.connection), listener_(listener) {}
 
 std::unique_ptr<net::Connection> Server::connect(uint64_t now) {
   return std::make_unique<Connection>(calls, rules_, limits_, now);
-}
-
-void Server::close(void (*closed)(void*), void* context) {
-  closed_ = closed;
-  closedContext_ = context;
-  sockets_->close(
-      [](void* self) {
-        const std::unique_ptr<Server> server(static_cast<Server*>(self));
-        if (server->closed_ != nullptr) server->closed_(server->closedContext_);
-      },
-      this);
 }
 
 void Server::settle() {
@@ -58,7 +47,7 @@ void Server::tick() {
     }
     Connection& connection = *call->connection;
     connection.reset(*call, kNoError);
-    sockets_->touch(connection);
+    sockets().touch(connection);
   }
 }
 

@@ -29,11 +29,8 @@ class Server final : public Protocol {
  public:
   Server(UvLoop* loop, const ServerOptions& options, const Listener& listener);
 
-  SocketServer& sockets() { return *sockets_; }
-  /** Closes all sockets and frees the server, then `closed` is called. */
-  void close(void (*closed)(void* context), void* context);
-  void touch(Connection& connection) { sockets_->touch(connection); }
-  uint64_t now() const { return sockets_->now(); }
+  void touch(Connection& connection) { sockets().touch(connection); }
+  uint64_t now() const { return sockets().now(); }
 
   std::unique_ptr<net::Connection> connect(uint64_t now) override;
   void settle() override;
@@ -50,10 +47,6 @@ class Server final : public Protocol {
   const ConnectionLimits limits_;
   const Listener listener_;
   const Http2Rules rules_;
-  /** Frees itself. */
-  SocketServer* const sockets_;
-  void (*closed_)(void*) = nullptr;
-  void* closedContext_ = nullptr;
 };
 
 }  // namespace switchyard::grpc

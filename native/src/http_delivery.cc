@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "values.h"
+
 namespace switchyard::http {
 namespace {
 
@@ -157,12 +159,7 @@ void Delivery::reserve(size_t bytes) {
 
 void Delivery::deliver() {
   if (count_ == 0) return;
-  napi_value turn;
-  napi_value global;
-  napi_value result;
   napi_value arguments[2];
-  napi_get_reference_value(env_, turn_, &turn);
-  napi_get_global(env_, &global);
   napi_create_int32(env_, count_, &arguments[0]);
   napi_get_undefined(env_, &arguments[1]);
   if (objects_ != nullptr) arguments[1] = objects_;
@@ -170,10 +167,7 @@ void Delivery::deliver() {
   blockUsed_ = 0;
   objects_ = nullptr;
   objectCount_ = 0;
-  if (napi_make_callback(env_, nullptr, global, turn, 2, arguments, &result) == napi_pending_exception) {
-    napi_value error;
-    if (napi_get_and_clear_last_exception(env_, &error) == napi_ok) napi_fatal_exception(env_, error);
-  }
+  callBack(env_, turn_, 2, arguments);
 }
 
 }  // namespace switchyard::http

@@ -5,19 +5,8 @@
 namespace switchyard::http {
 
 Server::Server(net::UvLoop* loop, const HttpLimits& limits, const net::SocketLimits& sockets, const Listener& listener)
-    : listener_(listener), sockets_(new net::SocketServer(loop, sockets, *this)) {
+    : Protocol(loop, sockets), listener_(listener) {
   exchanges.limits = limits;
-}
-
-void Server::close(void (*closed)(void*), void* context) {
-  closed_ = closed;
-  closedContext_ = context;
-  sockets_->close(
-      [](void* self) {
-        const std::unique_ptr<Server> server(static_cast<Server*>(self));
-        if (server->closed_ != nullptr) server->closed_(server->closedContext_);
-      },
-      this);
 }
 
 /** Sets the date that answers of this turn carry. */

@@ -21,10 +21,6 @@ class Server final : public net::Protocol {
  public:
   Server(net::UvLoop* loop, const HttpLimits& limits, const net::SocketLimits& sockets, const Listener& listener);
 
-  net::SocketServer& sockets() { return *sockets_; }
-  /** Closes all sockets and frees the server, then `closed` is called. */
-  void close(void (*closed)(void* context), void* context);
-
   std::unique_ptr<net::Connection> connect(uint64_t now) override {
     return std::make_unique<HttpConnection>(exchanges, now);
   }
@@ -38,11 +34,7 @@ class Server final : public net::Protocol {
 
  private:
   const Listener listener_;
-  /** Frees itself. */
-  net::SocketServer* const sockets_;
   int64_t second_ = 0;
-  void (*closed_)(void*) = nullptr;
-  void* closedContext_ = nullptr;
 };
 
 }  // namespace switchyard::http

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ort_session.h"
+#include "values.h"
 
 namespace switchyard::ort {
 
@@ -289,9 +290,7 @@ bool exportSessions(napi_env env, napi_value exports) {
     napi_callback callback;
   } functions[] = {{"ortOpen", open}, {"ortLoad", load}, {"ortRun", run}, {"ortClose", close}};
   for (const auto& [name, callback] : functions) {
-    napi_value function;
-    if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) != napi_ok) return false;
-    if (napi_set_named_property(env, exports, name, function) != napi_ok) return false;
+    if (!exportFunction(env, exports, name, callback)) return false;
   }
   return true;
 }

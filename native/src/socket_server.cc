@@ -116,6 +116,19 @@ struct SocketServer::Socket {
   bool shakingHands() const { return tls != nullptr && tls->state() == TlsSession::State::kHandshake; }
 };
 
+Protocol::Protocol(UvLoop* loop, const SocketLimits& limits) : sockets_(new SocketServer(loop, limits, *this)) {}
+
+void Protocol::close(void (*closed)(void*), void* context) {
+  closed_ = closed;
+  closedContext_ = context;
+  sockets_->close(
+      [](void* self) {
+        const std::unique_ptr<Protocol> protocol(static_cast<Protocol*>(self));
+        if (protocol->closed_ != nullptr) protocol->closed_(protocol->closedContext_);
+      },
+      this);
+}
+
 SocketServer::SocketServer(UvLoop* loop, const SocketLimits& limits, Protocol& protocol)
     : loop_(loop), limits_(limits), protocol_(protocol) {
   check_ = newHandle(kUvCheck, host.uv_check_init);

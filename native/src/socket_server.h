@@ -59,10 +59,24 @@ class Connection {
   bool broken_ = false;
 };
 
-/** What the sockets of a server are used for. */
+struct SocketLimits {
+  size_t maxConnections = 10000;
+  size_t maxConnectionsPerAddress = 4096;
+};
+
+class SocketServer;
+
+/** What sockets carry, with the sockets that are its own. */
 class Protocol {
  public:
+  Protocol(UvLoop* loop, const SocketLimits& limits);
   virtual ~Protocol() = default;
+
+  SocketServer& sockets() { return *sockets_; }
+  const SocketServer& sockets() const { return *sockets_; }
+  /** Closes all sockets and frees itself, then `closed` is called. */
+  void close(void (*closed)(void* context), void* context);
+
   virtual std::unique_ptr<Connection> connect(uint64_t now) = 0;
   /** A turn of the loop ends. */
   virtual void settle() {}
@@ -76,11 +90,12 @@ class Protocol {
   virtual void tick() {}
   /** The last connection of a draining server has ended. */
   virtual void drained() = 0;
-};
 
-struct SocketLimits {
-  size_t maxConnections = 10000;
-  size_t maxConnectionsPerAddress = 4096;
+ private:
+  /** Frees itself. */
+  SocketServer* const sockets_;
+  void (*closed_)(void*) = nullptr;
+  void* closedContext_ = nullptr;
 };
 
 class SocketServer {

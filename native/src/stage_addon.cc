@@ -13,6 +13,7 @@
 #include "ort_addon.h"
 #include "stage_cuda.h"
 #include "stage_worker.h"
+#include "values.h"
 
 namespace switchyard::stage {
 
@@ -349,9 +350,7 @@ bool exportStager(napi_env env, napi_value exports) {
   } functions[] = {{"stageOpen", open},         {"stageState", state}, {"stageRun", run},
                    {"stageAnswered", answered}, {"stageRead", read},   {"stageClose", close}};
   for (const auto& [name, callback] : functions) {
-    napi_value function;
-    if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) != napi_ok) return false;
-    if (napi_set_named_property(env, exports, name, function) != napi_ok) return false;
+    if (!exportFunction(env, exports, name, callback)) return false;
   }
   return true;
 }

@@ -1,11 +1,9 @@
-// Numbers and texts of JavaScript's values, and back.
+// Numbers and texts of JavaScript's values, and back; functions that it calls and is called by.
 #pragma once
 
 #include <node_api.h>
 
 #include <string>
-
-#include "tls.h"
 
 namespace switchyard {
 
@@ -18,6 +16,12 @@ inline napi_value numberOf(napi_env env, double value) {
 inline napi_value textOf(napi_env env, const std::string& text) {
   napi_value out = nullptr;
   napi_create_string_latin1(env, text.data(), text.size(), &out);
+  return out;
+}
+
+inline napi_value utf8Of(napi_env env, const std::string& text) {
+  napi_value out = nullptr;
+  napi_create_string_utf8(env, text.data(), text.size(), &out);
   return out;
 }
 
@@ -40,19 +44,23 @@ inline std::string textIn(napi_env env, napi_value object, const char* name) {
   return out;
 }
 
-/** Options of `secure` functions: see src/tensor/native.ts. */
-inline net::TlsOptions tlsOptionsOf(napi_env env, napi_value from) {
-  net::TlsOptions options;
-  options.certificate = textIn(env, from, "cert");
-  options.key = textIn(env, from, "key");
-  options.authorities = textIn(env, from, "ca");
-  options.clients = static_cast<net::ClientCertificates>(numberIn(env, from, "clients", 0));
-  options.ciphers = textIn(env, from, "ciphers");
-  options.suites = textIn(env, from, "suites");
-  options.minVersion = static_cast<int>(numberIn(env, from, "minVersion", options.minVersion));
-  options.maxVersion = static_cast<int>(numberIn(env, from, "maxVersion", options.maxVersion));
-  options.sessionContext = textIn(env, from, "sessionContext");
-  return options;
+inline bool exportFunction(napi_env env, napi_value exports, const char* name, napi_callback callback) {
+  napi_value function;
+  return napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) == napi_ok &&
+         napi_set_named_property(env, exports, name, function) == napi_ok;
+}
+
+/** Calls JavaScript at the end of a turn of the loop. What it throws is uncaught. */
+inline void callBack(napi_env env, napi_ref callback, size_t count, const napi_value* arguments) {
+  napi_value function;
+  napi_value global;
+  napi_value result;
+  napi_get_reference_value(env, callback, &function);
+  napi_get_global(env, &global);
+  if (napi_make_callback(env, nullptr, global, function, count, arguments, &result) == napi_pending_exception) {
+    napi_value error;
+    if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
+  }
 }
 
 }  // namespace switchyard

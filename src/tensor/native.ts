@@ -7,7 +7,7 @@ export interface NativeServer {
   readonly server: object;
   /** What `turn` is to read. */
   readonly words: Int32Array;
-  /** Answers for the addon to take: their count, then slot, generation, offset in `answerBytes` and length of each. */
+  /** Answers for the addon to take, and their bytes: see answer-board.ts. */
   readonly answers: Int32Array;
   readonly answerBytes: ArrayBuffer;
 }

@@ -2,6 +2,7 @@ import { getSystemErrorName } from 'node:util';
 import type { InferRequest, RequestedOutput } from '../../pipeline/types.ts';
 import { monotonicMs } from '../../shared/clock.ts';
 import { toSwitchyardError } from '../../shared/errors.ts';
+import { AnswerBoard } from '../../tensor/answer-board.ts';
 import type { NativeGrpc, NativeServer } from '../../tensor/native.ts';
 import { nativeTls } from '../../tensor/native-tls.ts';
 import { DATA_TYPES, type Tensor } from '../../tensor/tensor.ts';
@@ -49,10 +50,7 @@ export class NativeGrpcServer implements GrpcTransport, NativeServerHandle {
   readonly asksClients: boolean;
   private readonly shared: boolean;
   private readonly words: Int32Array;
-  private readonly answers: Int32Array;
-  private readonly answerBytes: Buffer;
-  private readonly maxAnswers: number;
-  private answerUsed = 0;
+  private readonly answers: AnswerBoard;
   private readonly methods: NativeMethod[] = [];
   private readonly live: (NativeEndpoint | undefined)[] = [];
   private readonly names: string[] = new Array(NAMES).fill('');
@@ -82,9 +80,7 @@ export class NativeGrpcServer implements GrpcTransport, NativeServerHandle {
     );
     this.server = made.server;
     this.words = made.words;
-    this.answers = made.answers;
-    this.answerBytes = Buffer.from(made.answerBytes);
-    this.maxAnswers = (made.answers.length - 1) / ANSWER_WORDS;
+    this.answers = new AnswerBoard(made, ANSWER_WORDS, () => native.grpcFlush(made.server));
     const { tls } = options;
     this.asksClients = tls !== undefined && (tls.clientCertificates ?? 'none') !== 'none';
     const problem = tls === undefined ? '' : native.grpcSecure(this.server, nativeTls(tls));
@@ -133,22 +129,10 @@ export class NativeGrpcServer implements GrpcTransport, NativeServerHandle {
   }
 
   answer(slot: number, generation: number, frame: Buffer): void {
-    const { answers, answerBytes } = this;
-    let count = answers[0];
-    if (count === this.maxAnswers || (count > 0 && this.answerUsed + frame.length > answerBytes.length)) {
-      this.native.grpcFlush(this.server);
-      count = 0;
-    }
-    // The addon has taken all there was.
-    if (count === 0) this.answerUsed = 0;
-    const at = 1 + count * ANSWER_WORDS;
-    answers[at] = slot;
-    answers[at + 1] = generation;
-    answers[at + 2] = this.answerUsed;
-    answers[at + 3] = frame.length;
-    answerBytes.set(frame, this.answerUsed);
-    this.answerUsed += frame.length;
-    answers[0] = count + 1;
+    const { words, bytes } = this.answers;
+    const at = this.answers.add(slot, generation, frame.length);
+    words[at + 3] = frame.length;
+    bytes.set(frame, words[at + 2]);
   }
 
   private onTurn(count: number, block: ArrayBuffer | undefined, objects: (string | ArrayBuffer)[] | undefined): void {

@@ -1,6 +1,6 @@
 import type { NativeServer } from './native.ts';
 import type { HttpExchange, RequestListener } from './socket.ts';
-import { errorBody, JSON_HEADERS, statusLine } from './status.ts';
+import { errorBody, headText, JSON_HEADERS } from './status.ts';
 
 /** Larger answers hold the exchange open until they have left: their client may go in the middle. */
 const LARGE_ANSWER = 64 * 1024;
@@ -56,8 +56,8 @@ export class NativeExchange implements HttpExchange {
 
   respond(status: number, headers: string, body: string | Uint8Array, close = false): void {
     if (this.finished || this.streaming) return;
-    const head = headers === '' ? statusLine(status) : `${statusLine(status)}\r\n${headers}`;
-    this.send(Buffer.from(head, 'latin1'), typeof body === 'string' ? Buffer.from(body) : body, close);
+    const head = Buffer.from(headText(status, headers), 'latin1');
+    this.send(head, typeof body === 'string' ? Buffer.from(body) : body, close);
   }
 
   respondBytes(head: Uint8Array, body: Uint8Array): void {
@@ -75,8 +75,7 @@ export class NativeExchange implements HttpExchange {
   startStream(status: number, headers: string): void {
     if (this.finished || this.streaming) return;
     this.streaming = true;
-    const head = headers === '' ? statusLine(status) : `${statusLine(status)}\r\n${headers}`;
-    this.server.stream(this.slot, this.generation, Buffer.from(head, 'latin1'));
+    this.server.stream(this.slot, this.generation, Buffer.from(headText(status, headers), 'latin1'));
   }
 
   write(chunk: string | Uint8Array): boolean {

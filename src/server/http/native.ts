@@ -1,5 +1,6 @@
 import { createPrivateKey } from 'node:crypto';
 import { getSystemErrorName } from 'node:util';
+import { AnswerBoard } from '../../tensor/answer-board.ts';
 import { type NativeHttp, type NativeHttpServer, native } from '../../tensor/native.ts';
 import { nativeTls, type TlsTexts } from '../../tensor/native-tls.ts';
 import { NativeExchange } from './native-exchange.ts';
@@ -37,11 +38,9 @@ export class NativeServer implements HttpServer {
   private readonly shared: NativeHttpServer;
   private readonly handler: HttpHandler;
   private readonly head: NativeHead;
-  private readonly answerBytes: Buffer;
+  private readonly answers: AnswerBoard;
   private readonly block: Buffer;
-  private readonly maxAnswers: number;
   private readonly closingAsked: (() => boolean) | undefined;
-  private answerUsed = 0;
   private readonly live: (NativeExchange | undefined)[] = [];
   private readonly paths: string[] = new Array(PATHS).fill('');
   private open = 0;
@@ -72,8 +71,7 @@ export class NativeServer implements HttpServer {
     }
     this.head = new NativeHead(addon, this.shared);
     this.block = Buffer.from(this.shared.block);
-    this.answerBytes = Buffer.from(this.shared.answerBytes);
-    this.maxAnswers = (this.shared.answers.length - 1) / ANSWER_WORDS;
+    this.answers = new AnswerBoard(this.shared, ANSWER_WORDS, () => addon.httpFlush(this.shared.server));
   }
 
   listen(options: ListenOptions): this {
@@ -162,32 +160,19 @@ export class NativeServer implements HttpServer {
 
   /** @param tracked the exchange is told when the answer has left, or cannot */
   answer(slot: number, generation: number, head: Uint8Array, body: Uint8Array, close: boolean, tracked: boolean): void {
-    const { answers, server } = this.shared;
-    const { answerBytes } = this;
+    const { words, bytes } = this.answers;
     const flags = (close || this.isClosing() ? CLOSE : 0) | (tracked ? TRACKED : 0);
     const length = head.length + body.length;
-    let count = answers[0];
-    if (tracked || length > answerBytes.length) {
-      this.native.httpAnswer(server, slot, generation, head, body, flags);
+    if (tracked || length > bytes.length) {
+      this.native.httpAnswer(this.shared.server, slot, generation, head, body, flags);
       return;
     }
-    if (count === this.maxAnswers || (count > 0 && this.answerUsed + length > answerBytes.length)) {
-      this.native.httpFlush(server);
-      count = 0;
-    }
-    // The addon has taken all there was.
-    if (count === 0) this.answerUsed = 0;
-    const at = 1 + count * ANSWER_WORDS;
-    answers[at] = slot;
-    answers[at + 1] = generation;
-    answers[at + 2] = this.answerUsed;
-    answers[at + 3] = head.length;
-    answers[at + 4] = body.length;
-    answers[at + 5] = flags;
-    answerBytes.set(head, this.answerUsed);
-    answerBytes.set(body, this.answerUsed + head.length);
-    this.answerUsed += length;
-    answers[0] = count + 1;
+    const at = this.answers.add(slot, generation, length);
+    words[at + 3] = head.length;
+    words[at + 4] = body.length;
+    words[at + 5] = flags;
+    bytes.set(head, words[at + 2]);
+    bytes.set(body, words[at + 2] + head.length);
   }
 
   stream(slot: number, generation: number, head: Uint8Array): void {

@@ -29,8 +29,8 @@ export function httpLibrary(value: string | undefined): HttpLibrary {
 
 /**
  * Opens a port with uWebSockets.js where its binary loads, else with node:http and one warning per thread. A listener
- * that demands client certificates always gets node:https, the only one of the two that can enforce them. `load` tries
- * the binary.
+ * that demands client certificates gets node:https, the only one of the two that can enforce them. `library` may force
+ * one, the addon too. `load` tries the binary.
  */
 export async function listen(
   options: ListenOptions,

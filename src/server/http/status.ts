@@ -29,3 +29,8 @@ export const JSON_HEADERS = 'Content-Type: application/json';
 export function errorBody(message: string): string {
   return `{"error":${JSON.stringify(message)}}`;
 }
+
+/** Status line and preformatted header lines, '' = none. */
+export function headText(status: number, headers: string): string {
+  return headers === '' ? statusLine(status) : `${statusLine(status)}\r\n${headers}`;
+}

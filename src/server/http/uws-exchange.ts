@@ -2,7 +2,7 @@ import type { HttpResponse } from 'uWebSockets.js';
 import { splitHead } from './answer-head.ts';
 import { BodyBuffer } from './body.ts';
 import type { HttpExchange, RequestListener } from './socket.ts';
-import { errorBody, JSON_HEADERS, statusLine } from './status.ts';
+import { errorBody, headText, JSON_HEADERS, statusLine } from './status.ts';
 import type { UwsServer } from './uws.ts';
 
 /** Answers above it go through tryEnd, so that a slow reader holds one copy and no further request is read from it. */
@@ -99,7 +99,7 @@ export class UwsExchange implements HttpExchange {
   respond(status: number, headers: string, body: string | Uint8Array, close = false): void {
     const res = this.res;
     if (res === undefined || this.answered || this.streaming) return;
-    const head = headers === '' ? statusLine(status) : `${statusLine(status)}\r\n${headers}`;
+    const head = headText(status, headers);
     // uWS writes HEAD's body if given one, and its endWithoutBody leaves the response pending.
     const content = this.headOnly ? '' : body;
     if (close || this.wantsClose || this.server.isClosing()) {

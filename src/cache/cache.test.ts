@@ -140,7 +140,7 @@ const answer = (bytes: number, fill = 7): Tensor[] => [
 ];
 
 test('memory: neither the giver nor a taker can reach the cached bytes', async () => {
-  const cache = await createResponseCache({ maxBytes: 10_000, ttlMs: 60_000 });
+  const cache = createResponseCache({ maxBytes: 10_000, ttlMs: 60_000 });
   const given = answer(4);
   cache.set('k', given);
   structuredClone(given[0].data.buffer, { transfer: [given[0].data.buffer as ArrayBuffer] });
@@ -157,7 +157,7 @@ test('memory: neither the giver nor a taker can reach the cached bytes', async (
 });
 
 test('memory: bounded by bytes, oldest out first; large answers are not kept', async () => {
-  const cache = await createResponseCache({ maxBytes: 10_000, maxEntryBytes: 4_000, ttlMs: 60_000 });
+  const cache = createResponseCache({ maxBytes: 10_000, maxEntryBytes: 4_000, ttlMs: 60_000 });
   for (let i = 0; i < 50; i++) cache.set(`k${i}`, answer(1000));
   assert.ok(cache.counters.bytes <= 10_000 && cache.counters.entries >= 5);
   assert.equal(await cache.get('k0'), undefined);
@@ -168,14 +168,14 @@ test('memory: bounded by bytes, oldest out first; large answers are not kept', a
 });
 
 test('memory: entries age', async () => {
-  const cache = await createResponseCache({ maxBytes: 10_000, ttlMs: 20 });
+  const cache = createResponseCache({ maxBytes: 10_000, ttlMs: 20 });
   cache.set('k', answer(1));
   await new Promise((resolve) => setTimeout(resolve, 60));
   assert.equal(await cache.get('k'), undefined);
 });
 
 test('redis away: a miss at once, counted, and closing works', async () => {
-  const cache = await createResponseCache({ maxBytes: 0, ttlMs: 1000, redisUrl: 'redis://127.0.0.1:1' });
+  const cache = createResponseCache({ maxBytes: 0, ttlMs: 1000, redisUrl: 'redis://127.0.0.1:1' });
   cache.set('k', answer(1));
   assert.equal(await cache.get('k'), undefined);
   assert.equal(cache.counters.errors, 2);

@@ -35,8 +35,8 @@ async function put(cache: ResponseCache, name: string): Promise<void> {
 }
 
 test('what one gateway puts in, another gets, until it is too old', async () => {
-  const one = await createResponseCache({ maxBytes: 0, ttlMs: 1500, redisUrl: url });
-  const two = await createResponseCache({ maxBytes: 0, ttlMs: 1500, redisUrl: url });
+  const one = createResponseCache({ maxBytes: 0, ttlMs: 1500, redisUrl: url });
+  const two = createResponseCache({ maxBytes: 0, ttlMs: 1500, redisUrl: url });
   await put(one, key);
   await until(async () => (await two.get(key)) !== undefined);
   assert.deepEqual(await two.get(key), answer);
@@ -45,7 +45,7 @@ test('what one gateway puts in, another gets, until it is too old', async () => 
 });
 
 test('a damaged entry is a miss', async () => {
-  const cache = await createResponseCache({ maxBytes: 0, ttlMs: 60_000, redisUrl: url });
+  const cache = createResponseCache({ maxBytes: 0, ttlMs: 60_000, redisUrl: url });
   await put(cache, `${key}-damaged`);
   await direct.set(`sy:cache:${key}-damaged`, 'garbage', 'PX', 60_000);
   const before = cache.counters.errors;
@@ -67,7 +67,7 @@ test('a Redis that stops answering is skipped after three timeouts, and asked ag
   });
   await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
   const port = (proxy.address() as { port: number }).port;
-  const cache = await createResponseCache({ maxBytes: 0, ttlMs: 60_000, redisUrl: `redis://127.0.0.1:${port}` });
+  const cache = createResponseCache({ maxBytes: 0, ttlMs: 60_000, redisUrl: `redis://127.0.0.1:${port}` });
   try {
     await put(cache, `${key}-stall`);
     stall(true);

@@ -1,5 +1,6 @@
 import type { Tensor } from '../tensor/tensor.ts';
 import { MemoryCache } from './memory-cache.ts';
+import { RedisCache } from './redis-cache.ts';
 
 /**
  * Outputs by request digest (cacheKey). Bytes are copied both ways: `set` keeps nothing of the caller's, and what `get`
@@ -37,9 +38,9 @@ export interface CacheConfig {
 }
 
 /** One cache for one gateway thread. */
-export async function createResponseCache(config: CacheConfig): Promise<ResponseCache> {
+export function createResponseCache(config: CacheConfig): ResponseCache {
   const maxEntryBytes = config.maxEntryBytes ?? 1024 * 1024;
-  if (config.redisUrl === undefined) return new MemoryCache(config.maxBytes, maxEntryBytes, config.ttlMs);
-  const { RedisCache } = await import('./redis-cache.ts');
-  return new RedisCache(config.redisUrl, maxEntryBytes, config.ttlMs);
+  return config.redisUrl === undefined
+    ? new MemoryCache(config.maxBytes, maxEntryBytes, config.ttlMs)
+    : new RedisCache(config.redisUrl, maxEntryBytes, config.ttlMs);
 }

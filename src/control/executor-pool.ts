@@ -81,8 +81,8 @@ class Executor {
 /**
  * The executor threads, and which version is loaded on which. Models whose backend computes in its thread are spread
  * over the compute pool; remote and process-isolated ones, and those in slots of a GPU, over I/O executors, which start
- * when there is a model for them. A thread that ends or hangs is replaced, and its
- * successor gets its models. Lives on the control thread.
+ * when there is a model for them. A thread that ends or hangs is replaced, and its successor gets its models. Lives on the
+ * control thread.
  */
 export class ExecutorPool {
   private readonly executors = new Map<number, Executor>();

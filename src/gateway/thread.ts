@@ -62,7 +62,7 @@ async function build() {
   const { memoryBytes, ttlSeconds, redisUrl } = config.cache;
   const cache =
     memoryBytes > 0 || redisUrl !== undefined
-      ? await createResponseCache({ maxBytes: memoryBytes, ttlMs: ttlSeconds * 1000, redisUrl })
+      ? createResponseCache({ maxBytes: memoryBytes, ttlMs: ttlSeconds * 1000, redisUrl })
       : undefined;
   const { endpoint } = config.telemetry.tracing;
   const tracer = await createTracer(

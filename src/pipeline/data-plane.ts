@@ -531,7 +531,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     }
     pending.executor = link.id;
     this.track(pending);
-    if (version.config.batching.preserveOrdering) this.takeTurn(pending);
+    this.takeTurn(pending);
     this.dependencies.metrics.pending(version, 1);
     link.send(pending);
   }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
+import { metricPoints } from '../../testing/metric-points.ts';
 import { RegistryUnderTest } from '../../testing/registry.ts';
 import type { Db, RegistryDatabase } from '../database/database.ts';
 import { openSqlite } from '../database/sqlite.ts';
@@ -20,16 +21,7 @@ after(async () => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-/** Few moments and names, so that points meet; any double, so that none is changed on its way. */
-const point: fc.Arbitrary<Metric> = fc
-  .record({
-    key: fc.constantFrom('acc', 'loss', '"ü'),
-    value: fc.double({ noNaN: true, noDefaultInfinity: true }),
-    isNan: fc.constantFrom<0 | 1>(0, 0, 0, 1),
-    timestamp: fc.constantFrom(1_700_000_000_000, 1_700_000_000_001),
-    step: fc.constantFrom(-1, 0, 1),
-  })
-  .map((metric) => ({ ...metric, value: metric.isNan === 1 ? 0 : metric.value + 0 }));
+const point = metricPoints('acc', 'loss', '"ü');
 
 async function stored(db: Db, from: number): Promise<{ history: object[]; latest: object[] }> {
   const of = (table: 'metrics' | 'latest_metrics') =>

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
+import { metricPoints } from '../../testing/metric-points.ts';
 import type { RegistryDatabase } from '../database/database.ts';
 import { openSqlite } from '../database/sqlite.ts';
 import { insertMetricsOfRuns, type Metric, metricJson } from './metrics.ts';
@@ -18,16 +19,7 @@ after(async () => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-/** Few moments and names, so that points meet; any double, so that none is changed on its way. */
-const point: fc.Arbitrary<Metric> = fc
-  .record({
-    key: fc.constantFrom('acc', 'loss', 'f1', 'auc', 'lr', 'gpu'),
-    value: fc.double({ noNaN: true, noDefaultInfinity: true }),
-    isNan: fc.constantFrom<0 | 1>(0, 0, 0, 1),
-    timestamp: fc.constantFrom(1_700_000_000_000, 1_700_000_000_001),
-    step: fc.constantFrom(-1, 0, 1),
-  })
-  .map((metric) => ({ ...metric, value: metric.isNan === 1 ? 0 : metric.value + 0 }));
+const point = metricPoints('acc', 'loss', 'f1', 'auc', 'lr', 'gpu');
 
 const text = (run: number, { key, value, isNan, timestamp, step }: Metric): string =>
   [run, key, timestamp, step, value, isNan].join(' ');

@@ -161,10 +161,16 @@ export class WebhookQueue {
     this.sending.set(delivery, sent);
   }
 
+  /** How many deliveries each webhook is being sent. */
+  private onTheirWay(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const { webhook_id } of this.sending.keys()) counts.set(webhook_id, (counts.get(webhook_id) ?? 0) + 1);
+    return counts;
+  }
+
   /** Pending deliveries by the time they are due, without those of webhooks that have enough on their way. */
   private waiting(db: Db) {
-    const busy = groupBy([...this.sending.keys()], ({ webhook_id }) => webhook_id);
-    const full = [...busy].flatMap(([webhook, sending]) => (sending.length < PARALLEL_TO_ONE ? [] : [webhook]));
+    const full = [...this.onTheirWay()].flatMap(([webhook, count]) => (count < PARALLEL_TO_ONE ? [] : [webhook]));
     return db
       .selectFrom('webhook_deliveries as d')
       .where('d.state', '=', 'pending')
@@ -183,14 +189,13 @@ export class WebhookQueue {
         .limit(PARALLEL - this.sending.size)
         .execute(),
     );
-    const room = new Map<string, number>();
-    for (const { webhook_id } of this.sending.keys()) room.set(webhook_id, roomFor(room, webhook_id) - 1);
     const taken: Taken[] = [];
     if (due.length === 0) return taken;
+    const counts = this.onTheirWay();
     await database.write(async (db) => {
       for (const { due: dueAt, ...delivery } of due) {
-        const left = roomFor(room, delivery.webhook_id);
-        if (left === 0) continue;
+        const count = counts.get(delivery.webhook_id) ?? 0;
+        if (count >= PARALLEL_TO_ONE) continue;
         const { numUpdatedRows } = await db
           .updateTable('webhook_deliveries')
           .set({ due: now() + LEASE_MS, tries: delivery.tries + 1 })
@@ -199,7 +204,7 @@ export class WebhookQueue {
           .where('state', '=', 'pending')
           .executeTakeFirst();
         if (Number(numUpdatedRows) !== 1) continue;
-        room.set(delivery.webhook_id, left - 1);
+        counts.set(delivery.webhook_id, count + 1);
         taken.push({ ...delivery, tries: delivery.tries + 1 });
       }
     });
@@ -232,10 +237,6 @@ export class WebhookQueue {
         .execute(),
     );
   }
-}
-
-function roomFor(room: ReadonlyMap<string, number>, webhook: string): number {
-  return room.get(webhook) ?? PARALLEL_TO_ONE;
 }
 
 /** What becomes of a delivery after a try. */

@@ -79,7 +79,8 @@ function cellOf({ type }: EventInput, value: unknown, what: string): Scalar | nu
     throw invalidArgument(
       `${what} is ${cell}; finite numbers up to ${MAX_TERM} are aggregated, and null where there is none`,
     );
-  return cell;
+  // States are kept as JSON, which knows no -0.
+  return typeof cell === 'number' ? cell + 0 : cell;
 }
 
 /** 72 bits of its hash: ids may be long. */

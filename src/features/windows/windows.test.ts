@@ -232,6 +232,7 @@ test('a state outlives its text, and keeps a bounded number of panes', () => {
       }
       assert.deepEqual(copied, whole);
     }),
+    { examples: [[[{ card: 'a', amount: -0, whole: null, shop: null, event_timestamp: BASE, arrived: BASE }]]] },
   );
   const state = newState();
   for (let i = 0; i < 5000; i++) {

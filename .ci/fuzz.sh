@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the fuzzers of native/ with the address and undefined-behaviour sanitizers:  .ci/fuzz.sh SECONDS
 # The codecs once as they are built for this processor and once without its vector instructions, then the gRPC server, the
-# HTTP server, the TLS of both, then the shared sessions of ONNX Runtime, then the stager of GPUs over a fake device.
+# HTTP server, the TLS of both, then the shared sessions of ONNX Runtime, then the stager of GPUs over a fake device, and what
+# it has beneath it, CUDA and ONNX Runtime, over fakes of theirs.
 # Each for SECONDS. Finds are left in native/build/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -25,20 +26,23 @@ fuzz() {
     -artifact_prefix="$work/" "$work/corpus" "$corpus"
 }
 
-codecs=(native/fuzz/codecs.cc native/src/{decode,elements,print,text}.cc)
+codecs=(native/fuzz/codecs.cc native/src/{decode,elements,print,record_json,text}.cc)
 fuzz vector corpus "${codecs[@]}" -- -- -dict=native/fuzz/json.dict
 fuzz portable corpus "${codecs[@]}" -- -DSWITCHYARD_PORTABLE -- -dict=native/fuzz/json.dict
 # nghttp2 and OpenSSL are node's own in the addon: here they come from the system, whole, since they are looked up by name.
-fuzz grpc corpus-grpc native/fuzz/grpc.cc native/src/{grpc_calls,grpc_connection,grpc_message,host}.cc -- \
+fuzz grpc corpus-grpc native/fuzz/grpc.cc native/src/{grpc_answers,grpc_calls,grpc_conduct,grpc_connection,grpc_message,host,http2_rules}.cc -- \
   -Wl,--no-as-needed -lnghttp2 -ldl --
 fuzz http corpus-http native/fuzz/http.cc native/src/http_{head,connection}.cc -- -- -dict=native/fuzz/http.dict
 fuzz tls corpus-tls native/fuzz/tls.cc native/src/{openssl,tls}.cc -- -Wl,--no-as-needed -lssl -lcrypto -ldl --
 # ONNX Runtime is a table of entries that count what they have given out and fail when the input says so.
-fuzz ort corpus-ort native/fuzz/ort.cc native/src/ort_session.cc -- \
+ort=(native/src/ort_{options,runtime,session,sessions}.cc)
+fuzz ort corpus-ort native/fuzz/ort.cc "${ort[@]}" -- \
   -fno-sanitize=function -pthread -ldl --
 stage=(native/src/stage_{pipeline,worker}.cc)
 fuzz stage corpus-stage native/fuzz/stage.cc "${stage[@]}" -- -pthread --
-# The threads of both once more under the thread sanitizer, over what the fuzzers have found.
+cuda=(native/src/{cuda_api,stage_cuda}.cc "${ort[@]}" "${stage[@]}")
+fuzz cuda corpus-cuda native/fuzz/cuda.cc "${cuda[@]}" -- -fno-sanitize=function -pthread -ldl --
+# The threads of these once more under the thread sanitizer, over what the fuzzers have found.
 # It maps fixed addresses, which a kernel that randomises more of them may have given away; some containers forbid to ask.
 fixed=()
 if setarch "$(uname -m)" -R true 2>/dev/null; then fixed=(setarch "$(uname -m)" -R); fi
@@ -50,5 +54,6 @@ threads() {
     -o "$work/threads"
   "${fixed[@]}" find "$work/corpus" "$corpus" -type f -exec env TSAN_OPTIONS=halt_on_error=1 "$work/threads" {} +
 }
-threads ort native/src/ort_session.cc
+threads ort "${ort[@]}"
 threads stage "${stage[@]}"
+threads cuda "${cuda[@]}"

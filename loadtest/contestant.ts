@@ -123,19 +123,22 @@ export class SharedServer {
 
 const BATCH_SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/** ONNX Runtime alone in a Node process, at the batch size that a scan at opening finds best. Counts rows as requests. */
+/** ONNX Runtime alone in a Node process (by `args`: of `node`, for seconds per batch size and the sizes), at the batch size that a scan at opening finds best. Counts rows as requests. */
 export class InProcessContestant implements Contestant {
-  readonly name = 'in-process ORT';
+  readonly name: string;
   readonly role = 'limit';
   /** Figures of the scan. */
   scan: BatchFigure[] = [];
   readonly #workload: Workload;
   readonly #timing: Timing;
+  readonly #args: typeof inProcessArgs;
   #best = 1;
 
-  constructor(workload: Workload, timing: Timing) {
+  constructor(workload: Workload, timing: Timing, name = 'in-process ORT', args = inProcessArgs) {
     this.#workload = workload;
     this.#timing = timing;
+    this.name = name;
+    this.#args = args;
   }
 
   async open(): Promise<void> {
@@ -163,8 +166,8 @@ export class InProcessContestant implements Contestant {
   async close(): Promise<void> {}
 
   #run(seconds: number, sizes: readonly number[]): BatchFigure[] {
-    const run = spawnSync(process.execPath, inProcessArgs(this.#workload, seconds, sizes), { encoding: 'utf8' });
-    if (run.status !== 0) throw new Error(`in-process ONNX Runtime failed: ${run.stderr}`);
+    const run = spawnSync(process.execPath, this.#args(this.#workload, seconds, sizes), { encoding: 'utf8' });
+    if (run.status !== 0) throw new Error(`${this.name} failed: ${run.stderr}`);
     return (JSON.parse(run.stdout) as { results: BatchFigure[] }).results;
   }
 }

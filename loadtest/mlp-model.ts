@@ -87,6 +87,8 @@ export interface RepositoryOptions {
   maxBatchSize: number;
   /** Names of the copies. */
   names: readonly string[];
+  /** 'gpu': GPU 0. */
+  device?: 'cpu' | 'gpu';
   /** Extra lines of config.pbtxt. */
   extra?: string;
 }
@@ -105,7 +107,7 @@ export function writeOnnxRepository(folder: string, mlp: Mlp, options: Repositor
       `max_batch_size: ${options.maxBatchSize}`,
       `input [ { name: "x" data_type: TYPE_FP32 dims: ${dims(mlp.layers[0])} } ]`,
       `output [ { name: "y" data_type: TYPE_FP32 dims: ${dims(mlp.layers[mlp.layers.length - 1])} } ]`,
-      'instance_group [ { kind: KIND_CPU count: 1 } ]',
+      `instance_group [ { ${options.device === 'gpu' ? 'kind: KIND_GPU gpus: [ 0 ]' : 'kind: KIND_CPU'} count: 1 } ]`,
       'parameters { key: "intra_op_thread_count" value: { string_value: "1" } }',
     ];
     writeFileSync(join(folder, name, 'config.pbtxt'), `${config.join('\n')}\n${batching}${options.extra ?? ''}`);

@@ -53,6 +53,17 @@ test('the figures hold every contestant beside the subject, and each goal with w
   assert.doesNotMatch(block, /nobody promised/);
 });
 
+test('a generator near its limit is named with the target that may be faster', () => {
+  assert.doesNotMatch(figuresBlock(run), /load generator was busy/);
+  const [panel] = run.scenarios[0].panels;
+  const near = panel.series.map((s) => ({ ...s, rounds: s.rounds.map((m) => ({ ...m, generatorCpuSeconds: 0.94 })) }));
+  const scenarios = [{ ...run.scenarios[0], panels: [{ ...panel, series: near }] }];
+  assert.match(
+    figuresBlock({ ...run, scenarios }),
+    /^- small-json, 64 connections: The load generator was busy 94 % of the time against bare-uws: /m,
+  );
+});
+
 test('only what lies between the markers is replaced', () => {
   const text = 'a\n<!-- loadtest:begin -->\nold\n<!-- loadtest:end -->\nz';
   assert.equal(replaceBlock(text, 'new'), 'a\n<!-- loadtest:begin -->\nnew\n<!-- loadtest:end -->\nz');

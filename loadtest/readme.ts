@@ -1,5 +1,5 @@
 import { cpuMicrosPerRequest } from './generators/measurement.ts';
-import { number, type RunRecord } from './report.ts';
+import { busyGenerators, number, type RunRecord } from './report.ts';
 import { type Comparison, find, type Metric, type Panel, rate, ratioOf, type ScenarioResult } from './scenario.ts';
 import { median } from './statistics.ts';
 import { humanNumber } from './svg.ts';
@@ -10,6 +10,7 @@ const END = '<!-- loadtest:end -->';
 /** How the table calls who was measured. */
 const TITLES: Record<string, string> = {
   switchyard: 'Switchyard',
+  'switchyard-everything-on': 'the same with a route and the event log',
   'bare-uws': 'bare uWebSockets.js, constant answer',
   'empty-grpc-js': 'empty @grpc/grpc-js handler',
   'in-process ORT': 'ONNX Runtime in process, best batch',
@@ -30,7 +31,11 @@ export function figuresBlock(run: RunRecord): string {
     '',
   ];
   for (const scenario of run.scenarios) {
-    if (scenario.name.startsWith('small-') || scenario.name === 'mid-binary') lines.push(...sideBySide(scenario), '');
+    if (scenario.name.startsWith('small-') || scenario.name.startsWith('mid-')) lines.push(...sideBySide(scenario), '');
+    const busy = scenario.panels.flatMap((panel) =>
+      busyGenerators(panel).map((text) => `- ${scenario.name}, ${panel.title}: ${text}`),
+    );
+    if (busy.length > 0) lines.push(...busy, '');
   }
   lines.push('| goal | reached | 95 % interval | wanted | |', '|---|--:|--:|--:|---|');
   for (const scenario of run.scenarios) {
@@ -52,7 +57,7 @@ function sideBySide({ name, panels }: ScenarioResult): string[] {
       const series = find(panel.series, contestant);
       if (series === undefined) return ['', '', ''];
       const middle = (metric: Metric): number => median(series.rounds.map(metric));
-      const [against] = contestant === 'switchyard' ? [] : ratioOf(panel.series, 'switchyard', contestant, '');
+      const [against] = contestant.startsWith('switchyard') ? [] : ratioOf(panel.series, 'switchyard', contestant, '');
       return [
         humanNumber(middle(rate)),
         number(middle(cpuMicrosPerRequest)),

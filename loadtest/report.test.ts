@@ -60,7 +60,7 @@ test('the report names the machine, every target, refusals, and a generator that
   ]) {
     assert.ok(report.includes(part), part);
   }
-  assert.match(report, /busy all the time against bare-uws/);
+  assert.match(report, /busy 99 % of the time against bare-uws/);
   assert.doesNotMatch(report, /against switchyard: that target/);
   assert.ok(!markdownReport(run, false).includes('.svg'));
   assert.match(panelChart(scenario, scenario.panels[0]), /small-json: 64 connections/);

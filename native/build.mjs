@@ -39,7 +39,7 @@ async function build() {
   }
   const sources = readdirSync(join(here, 'src')).filter((name) => name.endsWith('.cc'));
   const fresh = `${target}.${process.pid}`;
-  const flags = ['-std=c++17', '-O2', '-fPIC', '-fvisibility=hidden', '-fno-exceptions', '-fno-rtti'];
+  const flags = ['-std=c++17', '-O3', '-fPIC', '-fvisibility=hidden', '-fno-exceptions', '-fno-rtti'];
   // Contracting a·b+c would round differently from JavaScript.
   flags.push('-ffp-contract=off', '-Wall', '-Wextra', '-Wno-missing-field-initializers', '-DNAPI_VERSION=8');
   // What Node-API itself is made of comes from the node process that loads the addon.

@@ -83,28 +83,36 @@ test('an isolated executor killed with -9 costs only its own requests, and comes
   const server = await start(['--model-repository', root]);
   assert.equal((await infer(server, 'isolated', x(4))).body.outputs?.[0].data[0], 8);
   const pid = server.servingPid();
-  const children = readdirSync(`/proc/${pid}/task`)
-    .flatMap((task) => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').trim().split(' '))
-    .filter((child) => child !== '');
-  assert.equal(children.length, 1, 'one child process runs the isolated model');
-  process.kill(Number(children[0]), 'SIGKILL');
+  const children = (): string[] =>
+    readdirSync(`/proc/${pid}/task`)
+      .flatMap((task) => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').trim().split(' '))
+      .filter((child) => child !== '');
+  // Those that have proven the models may still be on their way out.
+  await until('one child process runs the isolated model', () => children().length === 1);
+  process.kill(Number(children()[0]), 'SIGKILL');
   for (let i = 0; i < 20; i++) assert.equal((await infer(server, 'plain', x(1))).status, 200);
   await until('the isolated model answers again', async () => (await infer(server, 'isolated', x(4))).status === 200);
   assert.equal(server.servingPid(), pid);
   await stop(server);
 });
 
-test('a crash of the gateway process is repaired in about a second, and three quarantine the newest version', async () => {
+test('a crash of the gateway process is repaired in about a second, and three quarantine the newest version', async (t) => {
   const root = scriptRepository(scratch, { scale: { versions: { 1: times(10) } } });
   const server = await start(['--model-repository', root]);
   addVersion(root, 'scale', '2', times(20));
   await until('version 2 answers', async () => (await infer(server, 'scale', x(1))).body.outputs?.[0].data[0] === 20);
+  const backAfter: number[] = [];
   for (let crash = 0; crash < 3; crash++) {
     const from = server.log.length;
+    const killed = performance.now();
     process.kill(server.servingPid(), 'SIGKILL');
     await server.waitReady(from);
+    backAfter.push(performance.now() - killed);
     assert.equal((await infer(server, 'scale', x(1))).status, 200);
   }
+  t.diagnostic(`ready again after ${backAfter.map(Math.round).join(', ')} ms`);
+  // What an idle machine needs is measured by `npm run loadtest -- start`; this one may be busy with other tests.
+  assert.ok(Math.min(...backAfter) < 20_000, `ready again after ${Math.min(...backAfter)} ms at best`);
   const { body } = await infer(server, 'scale', x(1));
   assert.equal(body.model_version, '1', 'the last good version serves');
   const response = await fetch(server.url('/v2/repository/index'), { method: 'POST' });

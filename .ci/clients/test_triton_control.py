@@ -161,11 +161,20 @@ def test_logging_and_trace_settings(triton):
     assert trace
 
 
-def test_shared_memory_works_or_says_it_does_not(triton):
-    try:
-        triton.ask("get_system_shared_memory_status")
-    except InferenceServerException as error:
-        assert error.status() in ("501", "StatusCode.UNIMPLEMENTED")
+def test_shared_memory_says_that_it_is_not_offered(triton):
+    status = triton.ask("get_system_shared_memory_status")
+    assert status == [] if triton.is_http else not status.get("regions")
+    # What clients call before they begin.
+    triton.run(lambda client: client.unregister_system_shared_memory())
+    triton.run(lambda client: client.unregister_cuda_shared_memory())
+    for register in (
+        lambda client: client.register_system_shared_memory("region", "/switchyard_test_region", 64),
+        lambda client: client.register_cuda_shared_memory("region", b"aGFuZGxl", 0, 64),
+    ):
+        with pytest.raises(InferenceServerException) as refused:
+            triton.run(register)
+        assert refused.value.status() in ("501", "StatusCode.UNIMPLEMENTED")
+        assert "shared memory" in refused.value.message()
 
 
 def wait_until(condition, seconds=10):

@@ -40,12 +40,21 @@ function uniformPolicy(actions, propensities, rewards, items) {
   return evaluate(actions.map((action, i) => ({ action, propensity: propensities[i], reward: rewards[i], target })));
 }
 
+/** A policy that is given per decision, with predicted rewards of every arm. */
+function doublyRobust(actions, propensities, rewards, targets, predicted, sampleWeights) {
+  const log = actions.map((action, i) => ({
+    action, propensity: propensities[i], reward: rewards[i], target: targets[i],
+    ...(sampleWeights === null ? {} : { sampleWeight: sampleWeights[i] }),
+  }));
+  return evaluate(log, { predict: (i) => predicted[i] });
+}
+
 const functions = {
   logGamma, logBeta, betaCdf, gammaLower, normalCdf, normalQuantile, mannWhitney, sampleRatioTest, bernoulliInterval,
   betaBest: (arms) => Array.from(betaBest(arms)),
   gaussianBest: (arms) => Array.from(gaussianBest(arms)),
   epsilonGreedy: (arms, epsilon) => Array.from(epsilonGreedy(arms, epsilon)),
-  ucb1Scores, linUcbScores, uniformPolicy, asymptoticRho, asymptoticHalfWidth, logMsprt, msprtHalfWidth,
+  ucb1Scores, linUcbScores, uniformPolicy, doublyRobust, asymptoticRho, asymptoticHalfWidth, logMsprt, msprtHalfWidth,
   clusteredVariance: (values, buckets) => {
     const clusters = noClusters();
     values.forEach((value, i) => addToCluster(clusters, buckets[i], value));

@@ -223,3 +223,34 @@ def test_uniform_policy_on_the_open_bandit_sample():
     # What the same items earned when they were drawn evenly lies within the intervals.
     even = pd.read_csv(Path(os.environ["OPEN_BANDIT"]) / "random" / "men" / "men.csv", index_col=0)
     assert ours["snips"]["low"] <= even.click.mean() <= ours["snips"]["high"]
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_doubly_robust_with_given_predictions(sampled):
+    random = np.random.default_rng(16)
+    count, arms = 3000, 5
+    logging = random.dirichlet(np.full(arms, 2.0), count)
+    targets = random.dirichlet(np.full(arms, 3.0), count)
+    actions = np.array([random.choice(arms, p=p) for p in logging])
+    rows = np.arange(count)
+    truth = random.uniform(0.1, 0.9, (count, arms))
+    rewards = random.binomial(1, truth[rows, actions])
+    # A model that is wrong: DR must still be unbiased, and these formulas exact.
+    predicted = np.clip(truth + random.normal(0.1, 0.2, truth.shape), 0, 1)
+    samples = random.choice([1.0, 4.0], count) if sampled else np.ones(count)
+    propensities = logging[rows, actions]
+    arguments = [v.tolist() for v in (actions, propensities, rewards, targets, predicted)]
+    [ours] = ask([["doublyRobust", *arguments, samples.tolist() if sampled else None]])
+    share = samples / samples.mean()
+    weights = share * targets[rows, actions] / propensities
+    direct = (targets * predicted).sum(axis=1)
+    values = share * direct + weights * (rewards - predicted[rows, actions])
+    half = stats.norm.ppf(0.975) * values.std(ddof=1) / np.sqrt(count)
+    assert ours["dr"]["value"] == pytest.approx(values.mean(), rel=1e-10)
+    assert ours["dr"]["low"] == pytest.approx(values.mean() - half, rel=1e-9)
+    assert ours["dr"]["high"] == pytest.approx(values.mean() + half, rel=1e-9)
+    assert ours["ips"]["value"] == pytest.approx((weights * rewards).mean(), rel=1e-10)
+    assert ours["effectiveSamples"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=1e-10)
+    truly = (share * (targets * truth).sum(axis=1)).mean()
+    assert ours["dr"]["value"] == pytest.approx(truly, abs=3 * half)
+    assert ours["dr"]["high"] - ours["dr"]["low"] < ours["ips"]["high"] - ours["ips"]["low"]

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { watch } from '../../src/cli/routes.ts';
 import { renderRoute } from '../../src/cli/routes-view.ts';
+import { onTerminal, redrawn } from '../../src/cli/screen.ts';
 import { AdminClient, type RouteView } from '../../src/client/admin.ts';
 import { ServerProcess } from '../../src/testing/server-process.ts';
 import { grpcLoad, httpLoad, type Load } from './load.ts';
@@ -14,7 +15,6 @@ import { grpcLoad, httpLoad, type Load } from './load.ts';
  * and is the champion in the registry, and the others were rolled back.
  */
 const CONFIG = fileURLToPath(new URL('../../config', import.meta.url));
-const CLEAR = '\x1b[H\x1b[J';
 const TIMEOUT_S = 240;
 
 interface Act {
@@ -90,7 +90,7 @@ async function play(act: Act, grpc: boolean): Promise<boolean> {
       const text = `${title}\n\n${renderRoute(view)}\n\n${load.answered} answered, ${load.failed} failed\n`;
       const phase = view.rollout?.phase ?? '';
       // A log wants what changed, a terminal all of it.
-      if (process.stdout.isTTY) process.stdout.write(CLEAR + text);
+      if (onTerminal()) process.stdout.write(redrawn(text));
       else if (phase !== last) process.stdout.write(`${text}\n`);
       last = phase;
     };

@@ -1,6 +1,7 @@
 -- wrk script: posts a body read from a file, to one path or to many in turn.
 --   wrk … -s post.lua URL -- <body file> <headers file> [<paths file>]
--- The headers file holds "name: value" lines; the paths file one path a line. Prints one line of JSON at the end.
+-- The headers file holds "name: value" lines; the paths file one path a line, behind it, after a tab, a header of its
+-- own. Prints one line of JSON at the end.
 
 local function lines(name)
   local list = {}
@@ -27,7 +28,11 @@ function init(args)
   end
   if args[3] then
     local requests = {}
-    for i, path in ipairs(lines(args[3])) do requests[i] = wrk.format(nil, path) end
+    for i, line in ipairs(lines(args[3])) do
+      local path, name, value = line:match("^([^\t]*)\t([^:]+): (.*)$")
+      if name then wrk.headers[name] = value end
+      requests[i] = wrk.format(nil, path or line)
+    end
     -- A fixed stride that shares no factor with the count visits every path, far from its neighbours.
     local count, at = #requests, number * 7
     local stride = 379

@@ -24,7 +24,8 @@ interface WrkReport {
 
 /**
  * Closed loop over HTTP/1.1 keep-alive: every connection sends its next request as soon as it has its answer.
- * `paths`: requests go to these in turn instead of `request.path`. `scratch`: folder for the request files.
+ * `paths`: requests go to these in turn instead of `request.path`; behind a path, after a tab, may stand a header of its
+ * own ("name: value"). `scratch`: folder for the request files.
  */
 export async function wrk(
   port: number,

@@ -2,17 +2,22 @@
 // 150,000 floats, read as a v2 request and printed as a v2 answer.
 //   npm run build && node loadtest/limits/codecs.mjs [rounds] [seconds per size]
 // Each round starts one process per way, by turns. Prints JSON: medians over the rounds of CPU µs per body, of the 99th
-// percentile of a call in ms (so long the event loop stands still), and the other ways' CPU as multiples of the addon's,
-// with the least and the greatest of the rounds.
+// percentile of a call in ms (so long the event loop stands still; of a large answer, which the gateway prints in slices, of a
+// slice; of a large request, which it decodes beside the loop, of the longest turn meanwhile), and the other ways' CPU as
+// multiples of the addon's, with the least and the greatest of the rounds.
 import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
+import { sources } from './sources.mjs';
 
 const SIZES = [16, 784, 150_000];
 
 /** One way in this process: per size [decode, encode], each with CPU µs per body and milliseconds a call. */
 async function measure(way, seconds) {
-  const { decodeInferRequest } = await import('../../dist/protocol/v2/infer-decoder.js');
-  const { encodeInferResponse } = await import('../../dist/protocol/v2/json-writer.js');
+  const { decodeInferRequest, decodeAside, isForAside, encodeInferResponse, encodeInSlices, needsSlices } = await sources(
+    'protocol/v2/infer-decoder',
+    'protocol/v2/aside-decoder',
+    'protocol/v2/json-writer',
+  );
   const results = [];
   for (const size of SIZES) {
     // Digits as clients send them: float32 printed as float64.
@@ -26,11 +31,20 @@ async function measure(way, seconds) {
     const [decode, encode] =
       way === 'plain'
         ? [() => parsePlainly(body), () => printPlainly(output)]
-        : [() => decodeInferRequest('m', '', body, -1), () => encodeInferResponse(response, request)];
-    results.push([timed(decode, seconds), timed(encode, seconds)]);
+        : [
+            isForAside(body.length, -1)
+              ? () => new Promise((onDecoded, onRefused) => decodeAside('m', '', body, -1, { wanted, onDecoded, onRefused }))
+              : () => decodeInferRequest('m', '', body, -1),
+            needsSlices(response, request)
+              ? () => encodeInSlices(response, request)
+              : () => encodeInferResponse(response, request),
+          ];
+    results.push([await timed(decode, seconds), await timed(encode, seconds)]);
   }
   return results;
 }
+
+const wanted = () => true;
 
 /** Without validation, and with the digits of doubles: the least that a server of this kind does. */
 function parsePlainly(body) {
@@ -43,23 +57,59 @@ function printPlainly({ name, datatype, shape, data }) {
   return new TextEncoder().encode(JSON.stringify({ outputs: [{ name, datatype, shape, data: values }] }));
 }
 
-function timed(call, seconds) {
-  for (const end = performance.now() + 300; performance.now() < end; ) call();
+/** What `call` returns may be the slices of its work, or a promise of what is worked out beside the loop. */
+async function timed(call, seconds) {
+  const finish = async (work) => {
+    if (work instanceof Promise) await work;
+    while (typeof work?.next === 'function' && !work.next().done);
+  };
+  for (const end = performance.now() + 300; performance.now() < end; ) await finish(call());
   const before = process.cpuUsage();
   const begun = performance.now();
   let calls = 0;
   const times = [];
   for (let now = begun; now - begun < seconds * 1000; ) {
-    call();
-    const after = performance.now();
-    times.push(after - now);
-    now = after;
+    const work = call();
+    if (work instanceof Promise) {
+      await work;
+      now = performance.now();
+    }
+    let last = typeof work?.next !== 'function';
+    do {
+      last ||= work.next().done;
+      const after = performance.now();
+      times.push(after - now);
+      now = after;
+    } while (!last);
     calls++;
   }
   const { user, system } = process.cpuUsage(before);
+  const cpuMicros = (user + system) / calls;
+  if (call() instanceof Promise) times.splice(0, times.length, ...(await longestTurns(call, seconds)));
   // The greatest of all is the machine's: another process had the core.
   times.sort((a, b) => a - b);
-  return { cpuMicros: (user + system) / calls, p99Ms: times[Math.floor(times.length * 0.99)] };
+  return { cpuMicros, p99Ms: times[Math.floor(times.length * 0.99)] };
+}
+
+/** Of each call, how long the longest turn of the loop took from its begin to its end. The loop never sleeps meanwhile. */
+async function longestTurns(call, seconds) {
+  const longest = [];
+  for (const end = performance.now() + seconds * 1000; performance.now() < end; ) {
+    let going = true;
+    let most = 0;
+    let last = performance.now();
+    call().then(() => {
+      going = false;
+    });
+    while (going) {
+      await new Promise(setImmediate);
+      const now = performance.now();
+      most = Math.max(most, now - last);
+      last = now;
+    }
+    longest.push(most);
+  }
+  return longest;
 }
 
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];

@@ -9,6 +9,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { sources } from './sources.mjs';
 
 const EXECUTORS = [1, 2, 4];
 const BATCHES = [1, 8, 32];
@@ -18,7 +19,7 @@ const here = import.meta.filename;
 const resident = () => Number(/RssAnon:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024;
 
 async function executor() {
-  const { OnnxBackend } = await import('../../dist/backends/onnx/backend.js');
+  const { OnnxBackend } = await sources('backends/onnx/backend');
   const { way, folder, width } = workerData;
   const raw = {};
   const config = { parameters: {}, raw };

@@ -1,4 +1,4 @@
-import { threadCpu, usedBetween } from '../thread-cpu.ts';
+import { nicedThreads, threadCpu, usedBetween } from '../thread-cpu.ts';
 import type { Costs } from './simulate.ts';
 
 /** What one run of a load told. CPU in microseconds a request. */
@@ -26,6 +26,15 @@ export async function sample(
     executor: used[1] / 1000 / requests,
     meanBatch: (after.rows - before.rows) / (after.runs - before.runs),
   };
+}
+
+/** Microseconds of CPU of the log thread a request, of a process that has every request on record. */
+export async function recordMicros(pid: number, load: () => Promise<{ requests: number }>): Promise<number> {
+  const log = nicedThreads(pid);
+  const before = threadCpu(pid);
+  const { requests } = await load();
+  const used = usedBetween(before, threadCpu(pid));
+  return log.reduce((sum, tid) => sum + (used.get(tid) ?? 0), 0) / 1000 / requests;
 }
 
 /**

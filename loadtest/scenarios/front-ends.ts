@@ -9,7 +9,7 @@ import { type Metric, makeWorkload, type Panel, rate, ratioOf, type Scenario, ty
 import { median } from '../statistics.ts';
 import { bareUws, emptyGrpc } from '../targets/limits.ts';
 import { PEERS } from '../targets/peers.ts';
-import { switchyard } from '../targets/switchyard.ts';
+import { EVERYTHING_ON, everythingOn, switchyard } from '../targets/switchyard.ts';
 import type { Target, Wire, Workload } from '../targets/target.ts';
 
 const MAX_BATCH = 64;
@@ -36,20 +36,36 @@ export function driveGrpc(target: Target, workload: Workload, connections: numbe
 }
 
 export const smallJson = smallModel('small-json', 'json', 'a 16-64-64-4 MLP, v2 JSON over HTTP/1.1', (series) => [
-  ...ratioOf(series, 'switchyard', 'bare-uws', 'of bare uWebSockets.js answering the same POST', { atLeast: 0.75 }),
+  ...besideLimit(series, 'bare-uws', 'of bare uWebSockets.js answering the same POST', 0.55, 0.75),
   ...bestPeerRatio(series),
   ...ratioOf(series, 'switchyard', 'triton', "of Triton's HTTP front end with its Python backend", { atLeast: 3 }),
 ]);
 
 export const smallBinary = smallModel('small-binary', 'binary', 'the same MLP, v2 binary tensors', (series) => [
-  ...ratioOf(series, 'switchyard', 'bare-uws', 'of bare uWebSockets.js answering the same POST', { atLeast: 0.8 }),
+  ...besideLimit(series, 'bare-uws', 'of bare uWebSockets.js answering the same POST', undefined, 0.8),
   ...ratioOf(series, 'switchyard', 'triton', "of Triton's HTTP front end with its Python backend"),
 ]);
 
 export const smallGrpc = smallModel('small-grpc', 'grpc', 'the same MLP, v2 gRPC with raw contents', (series) => [
-  ...ratioOf(series, 'switchyard', 'empty-grpc-js', 'of an empty @grpc/grpc-js unary handler', { atLeast: 4 }),
-  ...ratioOf(series, 'switchyard', 'triton', "of Triton's gRPC front end with its Python backend", { atLeast: 5 }),
+  ...besideLimit(series, 'empty-grpc-js', 'of an empty @grpc/grpc-js unary handler', 0.9, 4),
+  ...ratioOf(series, EVERYTHING_ON, 'triton', "everything on, of Triton's gRPC front end with its Python backend", {
+    atLeast: 5,
+  }),
 ]);
+
+/** As it starts, and with routing and records besides. */
+function besideLimit(
+  series: readonly Series[],
+  limit: string,
+  text: string,
+  plain: number | undefined,
+  everything: number,
+): Panel['comparisons'] {
+  return [
+    ...ratioOf(series, 'switchyard', limit, text, plain === undefined ? undefined : { atLeast: plain }),
+    ...ratioOf(series, EVERYTHING_ON, limit, `everything on, ${text}`, { atLeast: everything }),
+  ];
+}
 
 function smallModel(
   name: string,
@@ -87,7 +103,7 @@ function lineUp(workload: Workload, wire: Wire, inFlight: number, settings: Sett
     .filter((peer) => peer.wires.includes(wire))
     // One that starts afresh for each measurement takes longer than all others together: it is measured once.
     .filter((peer) => inFlight <= 64 || peer.idle !== 'restart');
-  return [switchyard(), limit, ...peers].map((target) => {
+  return [switchyard(), everythingOn(workload.model), limit, ...peers].map((target) => {
     const drive =
       wire === 'grpc' ? driveGrpc(target, workload, 8, inFlight / 8) : driveHttp(target, workload, wire, inFlight);
     return new ServerContestant(new SharedServer(target, workload), wire, drive, settings.timing);

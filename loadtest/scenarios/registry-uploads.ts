@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import { measured } from '../contestant.ts';
@@ -11,7 +11,6 @@ import { type RegistryServer, startMlflow, startSwitchyard } from '../targets/re
 
 const MIB = 1024 * 1024;
 const PEER = 'mlflow 3.17.2';
-const MEMORY = '/dev/shm';
 
 /** One PUT of `mebibytes`, of bytes that no upload had before: equal ones would be stored once. Counts mebibytes. */
 function upload(port: number, path: string, mebibytes: number): Promise<GeneratorResult> {
@@ -70,9 +69,9 @@ async function peakMemory<T>(pid: number, run: () => Promise<T>): Promise<{ valu
   }
 }
 
-async function panel(settings: Settings, title: string, folder: string, notes: string[], goal: number): Promise<Panel> {
+async function panel(settings: Settings, folder: string, notes: string[]): Promise<Panel> {
   const mebibytes = settings.quick ? 64 : 1024;
-  settings.say(`registry-uploads, ${title}`);
+  settings.say('registry-uploads');
   const servers: RegistryServer[] = [];
   const series: Series[] = [];
   try {
@@ -80,7 +79,7 @@ async function panel(settings: Settings, title: string, folder: string, notes: s
     if (settings.peers.length > 0) {
       await startMlflow(join(folder, 'mlflow')).then(
         (server) => servers.push(server),
-        (error: Error) => notes.push(`${title}: mlflow left out: ${error.message}`),
+        (error: Error) => notes.push(`mlflow left out: ${error.message}`),
       );
     }
     for (const { name, role } of servers) series.push({ name, role, rounds: [] });
@@ -103,29 +102,27 @@ async function panel(settings: Settings, title: string, folder: string, notes: s
     }
     for (const [i, { name }] of servers.entries()) {
       const mib = (bytes: number): string => `${Math.round(bytes / MIB)} MiB`;
-      notes.push(`${title}: memory of ${name} before ${mib(memory[i].before)}, at most ${mib(memory[i].peak)}.`);
+      notes.push(`Memory of ${name} before ${mib(memory[i].before)}, at most ${mib(memory[i].peak)}.`);
     }
   } finally {
     for (const { server } of servers) await server.stop();
     rmSync(folder, { recursive: true, force: true });
   }
   return {
-    title: `one upload of ${mebibytes} MiB, ${title}`,
+    title: `one upload of ${mebibytes} MiB`,
     counts: 'MiB',
     series,
-    comparisons: ratioOf(series, 'switchyard', PEER, `of ${PEER}`, { atLeast: goal }),
+    comparisons: ratioOf(series, 'switchyard', PEER, `of ${PEER}`, { atLeast: 3 }),
   };
 }
 
 export const registryUploads: Scenario = {
   name: 'registry-uploads',
   description:
-    "Artifacts uploaded by MLflow's PUT, beside MLflow's own server. Switchyard hashes them and answers when they are on the disk; MLflow answers when the system has them. So they are measured on the disk and, to see the servers alone, in a file system in memory.",
+    "Artifacts uploaded by MLflow's PUT, beside MLflow's own server. Switchyard hashes them and answers when they are on the disk; MLflow answers when the system has them.",
   async run(settings) {
     const notes: string[] = [];
-    const panels = [await panel(settings, 'on the disk', join(settings.scratch, 'uploads'), notes, 3)];
-    if (existsSync(MEMORY))
-      panels.push(await panel(settings, 'in memory', mkdtempSync(join(MEMORY, 'uploads-')), notes, 3));
+    const panels = [await panel(settings, join(settings.scratch, 'uploads'), notes)];
     notes.push('Rates are MiB per second.');
     return { name: this.name, description: this.description, panels, notes };
   },

@@ -87,103 +87,127 @@ async function panel(
   return { title, counts, series, comparisons };
 }
 
-export const registry: Scenario = {
-  name: 'registry',
-  description:
-    "The calls that training scripts and dashboards make of MLflow's tracking API, beside MLflow's own server (SQLite store, one worker) on the same disk. Every answered write is on disk on both.",
-  async run(settings) {
-    const servers: RegistryServer[] = [];
-    const notes: string[] = [];
-    const panels: Panel[] = [];
-    try {
-      servers.push(await startSwitchyard(join(settings.scratch, 'registry-switchyard')));
-      if (settings.peers.length > 0) {
-        await startMlflow(join(settings.scratch, 'registry-mlflow')).then(
-          (server) => servers.push(server),
-          (error: Error) => notes.push(`mlflow left out: ${error.message}`),
-        );
+/** Runs a scenario's panels on both servers, of which each answers from a folder of its own. */
+function besideMlflow(
+  name: string,
+  description: string,
+  panelsOf: (settings: Settings, servers: readonly RegistryServer[]) => Promise<Panel[]>,
+  note: string,
+): Scenario {
+  return {
+    name,
+    description,
+    async run(settings) {
+      const servers: RegistryServer[] = [];
+      const notes = [note];
+      try {
+        servers.push(await startSwitchyard(join(settings.scratch, `${name}-switchyard`)));
+        if (settings.peers.length > 0) {
+          await startMlflow(join(settings.scratch, `${name}-mlflow`)).then(
+            (server) => servers.push(server),
+            (error: Error) => notes.push(`mlflow left out: ${error.message}`),
+          );
+        }
+        return { name, description, panels: await panelsOf(settings, servers), notes };
+      } finally {
+        for (const { server } of servers) await server.stop();
       }
-      let step = 0;
-      panels.push(
-        await panel(
-          settings,
-          servers,
-          { title: 'log_batch of 10 metrics, 8 clients', counts: 'batches', clients: CLIENTS, goal: 40 },
-          async ({ port }) => {
-            const ids: string[] = [];
-            for (let i = 0; i < CLIENTS; i++) {
-              const created = await ask(port, post('runs/create', { experiment_id: '0', start_time: i + 1 }));
-              ids.push((created as unknown as { run: { info: { run_id: string } } }).run.info.run_id);
-            }
-            return (connection) => {
-              step++;
-              const metrics = Array.from({ length: 10 }, (_, k) => ({
-                key: `metric_${k}`,
-                value: Math.random(),
-                timestamp: 1_700_000_000_000 + step,
-                step,
-              }));
-              return post('runs/log-batch', { run_id: ids[connection], metrics });
-            };
-          },
-        ),
-        await panel(
-          settings,
-          servers,
-          { title: 'runs created, 8 clients', counts: 'runs', clients: CLIENTS, goal: 40 },
-          async () => (_, n) => {
-            const tags = [
-              { key: 'mlflow.user', value: 'ada' },
-              { key: 'mlflow.source.name', value: 'train.py' },
-            ];
-            return post('runs/create', { experiment_id: '0', user_id: 'ada', start_time: 1_700_000_000_000 + n, tags });
-          },
-        ),
-      );
-      const count = settings.quick ? 2_000 : 100_000;
-      const experiments = new Map<RegistryServer, string>();
-      for (const server of servers) {
-        const created = await ask(server.port, post('experiments/create', { name: 'many' }));
-        const id = (created as unknown as { experiment_id: string }).experiment_id;
-        experiments.set(server, id);
-        settings.say(`  ${count} runs into ${server.name}`);
-        if (server.seed === undefined) await seedByRest(server.port, id, seedRuns(count));
-        else await server.seed(id, seedRuns(count));
-      }
-      const of = count.toLocaleString('en');
-      const search = async (server: RegistryServer, body: object) => () =>
-        post('runs/search', { experiment_ids: [experiments.get(server)], ...body });
-      panels.push(
-        await panel(
-          settings,
-          servers,
-          { title: `a page of 1,000 of ${of} runs`, counts: 'pages', clients: 1, goal: 15 },
-          (server) => search(server, { max_results: 1000 }),
-        ),
-        await panel(
-          settings,
-          servers,
-          { title: `runs by metric and param among ${of}, best 100`, counts: 'searches', clients: 1, goal: 20 },
-          (server) =>
-            search(server, {
-              filter: "metrics.acc > 0.5 AND params.lr = '13'",
-              order_by: ['metrics.acc DESC'],
-              max_results: 100,
-            }),
-        ),
-        // One such query takes MLflow minutes.
-        await panel(
-          settings,
-          servers.slice(0, 1),
-          { title: `all ${of} runs by a metric, best 100`, counts: 'searches', clients: 1, goal: 20 },
-          (server) => search(server, { order_by: ['metrics.acc DESC'], max_results: 100 }),
-        ),
-      );
-    } finally {
-      for (const { server } of servers) await server.stop();
-    }
-    notes.push('Ordering all runs by a metric is measured on Switchyard alone: one such query takes MLflow minutes.');
-    notes.push('Load generator: one Node process; its share of the second core bounds the small calls.');
-    return { name: this.name, description: this.description, panels, notes };
-  },
-};
+    },
+  };
+}
+
+export const registryWrites = besideMlflow(
+  'registry-writes',
+  "What training scripts write over MLflow's tracking API, beside MLflow's own server (SQLite store, one worker) on the same disk. Every answered write is on disk on both.",
+  writes,
+  'Load generator: one Node process; its share of the second core bounds the small calls.',
+);
+
+export const registrySearches = besideMlflow(
+  'registry-searches',
+  'What dashboards and scripts ask of 100,000 runs, beside an MLflow server with its SQLite store.',
+  searches,
+  'Ordering all runs by a metric is measured on Switchyard alone: one such query takes MLflow minutes.',
+);
+
+async function writes(settings: Settings, servers: readonly RegistryServer[]): Promise<Panel[]> {
+  let step = 0;
+  return [
+    await panel(
+      settings,
+      servers,
+      { title: 'log_batch of 10 metrics, 8 clients', counts: 'batches', clients: CLIENTS, goal: 40 },
+      async ({ port }) => {
+        const ids: string[] = [];
+        for (let i = 0; i < CLIENTS; i++) {
+          const created = await ask(port, post('runs/create', { experiment_id: '0', start_time: i + 1 }));
+          ids.push((created as unknown as { run: { info: { run_id: string } } }).run.info.run_id);
+        }
+        return (connection) => {
+          step++;
+          const metrics = Array.from({ length: 10 }, (_, k) => ({
+            key: `metric_${k}`,
+            value: Math.random(),
+            timestamp: 1_700_000_000_000 + step,
+            step,
+          }));
+          return post('runs/log-batch', { run_id: ids[connection], metrics });
+        };
+      },
+    ),
+    await panel(
+      settings,
+      servers,
+      { title: 'runs created, 8 clients', counts: 'runs', clients: CLIENTS, goal: 40 },
+      async () => (_, n) => {
+        const tags = [
+          { key: 'mlflow.user', value: 'ada' },
+          { key: 'mlflow.source.name', value: 'train.py' },
+        ];
+        return post('runs/create', { experiment_id: '0', user_id: 'ada', start_time: 1_700_000_000_000 + n, tags });
+      },
+    ),
+  ];
+}
+
+async function searches(settings: Settings, servers: readonly RegistryServer[]): Promise<Panel[]> {
+  const count = settings.quick ? 2_000 : 100_000;
+  const experiments = new Map<RegistryServer, string>();
+  for (const server of servers) {
+    const created = await ask(server.port, post('experiments/create', { name: 'many' }));
+    const id = (created as unknown as { experiment_id: string }).experiment_id;
+    experiments.set(server, id);
+    settings.say(`  ${count} runs into ${server.name}`);
+    if (server.seed === undefined) await seedByRest(server.port, id, seedRuns(count));
+    else await server.seed(id, seedRuns(count));
+  }
+  const of = count.toLocaleString('en');
+  const search = async (server: RegistryServer, body: object) => () =>
+    post('runs/search', { experiment_ids: [experiments.get(server)], ...body });
+  return [
+    await panel(
+      settings,
+      servers,
+      { title: `a page of 1,000 of ${of} runs`, counts: 'pages', clients: 1, goal: 15 },
+      (server) => search(server, { max_results: 1000 }),
+    ),
+    await panel(
+      settings,
+      servers,
+      { title: `runs by metric and param among ${of}, best 100`, counts: 'searches', clients: 1, goal: 20 },
+      (server) =>
+        search(server, {
+          filter: "metrics.acc > 0.5 AND params.lr = '13'",
+          order_by: ['metrics.acc DESC'],
+          max_results: 100,
+        }),
+    ),
+    // One such query takes MLflow minutes.
+    await panel(
+      settings,
+      servers.slice(0, 1),
+      { title: `all ${of} runs by a metric, best 100`, counts: 'searches', clients: 1, goal: 20 },
+      (server) => search(server, { order_by: ['metrics.acc DESC'], max_results: 100 }),
+    ),
+  ];
+}

@@ -81,3 +81,19 @@ export function inProcessArgs(workload: Workload, secondsPerSize: number, sizes:
   const width = String(workload.mlp.layers[0]);
   return [limitScript('inprocess-ort.mjs'), workload.onnxFile, width, String(secondsPerSize), sizes.join(',')];
 }
+
+/** The same of a model staged on GPU 0. `provider`: as models.cuda.providerLibrary. */
+export function inProcessCudaArgs(provider: string): typeof inProcessArgs {
+  return ({ mlp, onnxFile }, secondsPerSize, sizes) => {
+    const [width, outputs] = [mlp.layers[0], mlp.layers[mlp.layers.length - 1]].map(String);
+    return [
+      limitScript('inprocess-cuda.mjs'),
+      onnxFile,
+      width,
+      outputs,
+      provider,
+      String(secondsPerSize),
+      sizes.join(','),
+    ];
+  };
+}

@@ -9,6 +9,7 @@ import type { Ports, Target, Workload } from './target.ts';
 import { TLS_FILES } from './tls.ts';
 
 const READY_TIMEOUT_MS = 120_000;
+const LOOK_MS = 10;
 const STOP_TIMEOUT_MS = 10_000;
 
 const running = new Set<number>();
@@ -56,7 +57,7 @@ export class ServerProcess {
     failed.catch(() => {});
     const server = new ServerProcess(child, ports);
     try {
-      await server.#waitUntilReady(target);
+      await server.waitUntilReady(target);
     } catch (error) {
       await server.stop();
       const tail = readFileSync(logFile, 'utf8').split('\n').slice(-25).join('\n');
@@ -65,7 +66,8 @@ export class ServerProcess {
     return server;
   }
 
-  async #waitUntilReady(target: Target): Promise<void> {
+  /** Resolves once it answers that it is ready, again after its gateway process was lost. */
+  async waitUntilReady(target: Target): Promise<void> {
     const deadline = performance.now() + READY_TIMEOUT_MS;
     while (performance.now() < deadline) {
       if (this.#exited) throw new Error('it exited before it was ready');
@@ -77,7 +79,7 @@ export class ServerProcess {
             : await answers(this.ports.http, target.readyPath)
       )
         return;
-      await sleep(50);
+      await sleep(LOOK_MS);
     }
     throw new Error(`it was not ready within ${READY_TIMEOUT_MS / 1000} s`);
   }

@@ -14,6 +14,10 @@ export interface SwitchyardOptions {
   model?: string;
   /** Extra lines of config.pbtxt. */
   extraConfig?: string;
+  /** More of the configuration file. */
+  config?: Record<string, object>;
+  /** Where the models run: the CPU, unless it says otherwise. */
+  device?: 'cpu' | 'gpu';
   /** Route files, and headers of every request for them. */
   routes?: readonly { file: string; text: string }[];
   headers?: Record<string, string>;
@@ -29,7 +33,7 @@ const ROOT = join(import.meta.dirname, '..', '..');
 /** This checkout's own build: `npm run build` first. */
 export function switchyard(options: SwitchyardOptions = {}): Target {
   const name = options.name ?? 'switchyard';
-  const sections: string[] = [];
+  const sections = Object.entries(options.config ?? {}).map(([key, value]) => `${key}: ${JSON.stringify(value)}\n`);
   if (options.routes !== undefined) sections.push('routes: {files: [routes]}\n');
   if (options.tls) {
     const { cert, key } = TLS_FILES;
@@ -47,6 +51,7 @@ export function switchyard(options: SwitchyardOptions = {}): Target {
       writeOnnxRepository(join(workload.scratch, name, 'models'), workload.mlp, {
         maxBatchSize: workload.maxBatchSize,
         names: options.models ?? [workload.model],
+        device: options.device,
         extra: options.extraConfig,
       });
       mkdirSync(join(workload.scratch, name, 'data'), { recursive: true });
@@ -86,3 +91,21 @@ export function switchyard(options: SwitchyardOptions = {}): Target {
     output: v2Output,
   };
 }
+
+/** With all that a request can pass through: checks, a route with a sticky split, metrics and its decision on record. */
+export function everythingOn(model: string): Target {
+  const text = `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: split}
+spec:
+  match: [{model: ${model}}]
+  unit: {from: [{header: x-user-id}]}
+  variants: {stable: {model: ${model}, version: "1"}, next: {model: ${model}, version: "1"}}
+  strategy: {weighted: {stable: 90, next: 10}}
+`;
+  const headers = { 'x-user-id': 'user-2654435761' };
+  const config = { eventLog: { enabled: true, sinks: [{ name: 'lines', kind: 'files' }] } };
+  return switchyard({ name: EVERYTHING_ON, config, routes: [{ file: 'split.yaml', text }], headers });
+}
+
+export const EVERYTHING_ON = 'switchyard-everything-on';

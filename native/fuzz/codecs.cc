@@ -10,6 +10,7 @@
 
 #include "decode.h"
 #include "print.h"
+#include "record_json.h"
 
 namespace {
 
@@ -27,13 +28,45 @@ std::unique_ptr<uint8_t[]> exactCopy(const uint8_t* data, size_t size) {
 
 struct Buffers {
   std::vector<std::unique_ptr<uint8_t[]>> list;
+  std::vector<size_t> lengths;
 
   static uint8_t* allocate(void* context, size_t bytes) {
     auto& self = *static_cast<Buffers*>(context);
     self.list.emplace_back(new uint8_t[bytes]);
+    self.lengths.push_back(bytes);
     return self.list.back().get();
   }
 };
+
+/** In steps the same comes out as in one: words, slab and buffers. */
+void decodeInSteps(Body body, int32_t jsonLength, const int32_t* meta, Slab slab, const Buffers& buffers, int words) {
+  const std::unique_ptr<uint8_t[]> ownSlab(new uint8_t[slab.length]);
+  int32_t ownMeta[kMetaWords];
+  ownMeta[kInputs] = jsonLength;
+  ownMeta[kSlab] = 0;
+  Buffers given;
+  SteppedDecode decode(body, {ownSlab.get(), slab.length}, ownMeta);
+  SteppedDecode::Step step = decode.run();
+  while (step == SteppedDecode::Step::kWantsBuffer) step = decode.run(Buffers::allocate(&given, decode.wanted()));
+  require((step == SteppedDecode::Step::kDone) == (meta[kInputs] >= 0));
+  require((ownMeta[kInputs] >= 0) == (meta[kInputs] >= 0));
+  if (step != SteppedDecode::Step::kDone) return;
+  // The length of an id that is absent is nobody's.
+  if (meta[kId] < 0) ownMeta[kIdLength] = meta[kIdLength];
+  require(std::memcmp(ownMeta, meta, words * sizeof(int32_t)) == 0);
+  const int32_t* input = meta + kHeadWords;
+  for (int32_t i = 0; i < meta[kInputs]; i++) {
+    const size_t bytes = input[kByteLength];
+    if (input[kPlace] == kInSlab && bytes > 0) {
+      require(std::memcmp(ownSlab.get() + input[kOffset], slab.bytes + input[kOffset], bytes) == 0);
+    }
+    input += kInputWords + input[kRank];
+  }
+  require(given.lengths == buffers.lengths);
+  for (size_t i = 0; i < given.list.size(); i++) {
+    require(std::memcmp(given.list[i].get(), buffers.list[i].get(), given.lengths[i]) == 0);
+  }
+}
 
 void decode(const uint8_t* data, size_t size, int32_t jsonLength, size_t slabBytes) {
   const auto body = exactCopy(data, size);
@@ -47,7 +80,8 @@ void decode(const uint8_t* data, size_t size, int32_t jsonLength, size_t slabByt
       decodeInferRequest({body.get(), size}, {slab.get(), slabBytes}, meta, {&buffers, Buffers::allocate});
   require(size == 0 || std::memcmp(body.get(), data, size) == 0);
   require(taken == (meta[kInputs] >= 0));
-  if (!taken) return;
+  const Slab whole{slab.get(), slabBytes};
+  if (!taken) return decodeInSteps({body.get(), size}, jsonLength, meta, whole, buffers, 0);
   const int32_t* input = meta + kHeadWords;
   for (int32_t i = 0; i < meta[kInputs]; i++) {
     require(input[kName] >= 0 && static_cast<size_t>(input[kName] + input[kNameLength]) <= size);
@@ -61,6 +95,7 @@ void decode(const uint8_t* data, size_t size, int32_t jsonLength, size_t slabByt
     if (kElementBytes[input[kType]] > 0) require(count * kElementBytes[input[kType]] == input[kByteLength]);
     input += kInputWords + input[kRank];
   }
+  decodeInSteps({body.get(), size}, jsonLength, meta, whole, buffers, static_cast<int>(input - meta));
 }
 
 /** Every float that was printed reads back as itself. */
@@ -99,6 +134,14 @@ void print(Type type, const uint8_t* data, size_t size, size_t room) {
   }
 }
 
+void record(const uint8_t* data, size_t size) {
+  const auto bytes = exactCopy(data, size);
+  const auto room = static_cast<size_t>(recordLineRoom(static_cast<int64_t>(size)));
+  const std::unique_ptr<uint8_t[]> out(new uint8_t[room]);
+  const uint8_t* const end = printRecord(bytes.get(), bytes.get() + size, out.get());
+  require(end == nullptr || (end > out.get() && end <= out.get() + room && end[-1] == '\n'));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -108,6 +151,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const size_t length = size - 1;
   if (choice >= 0x80) {
     print(static_cast<Type>(choice % kTypes), rest, length, kElementRoom + choice);
+  } else if (choice == 'r') {
+    record(rest, length);
   } else {
     // '0' to '3': all of it JSON, with much or little room; else the text ends before the body does.
     const int32_t jsonLength = choice < 0x34 ? -1 : static_cast<int32_t>(length * (0x80 - choice) / 0x4c);

@@ -32,6 +32,10 @@ void checkHead(const Head& head, size_t length) {
   for (int field = 0; field < kFields; field++) {
     if ((head.present >> field & 1u) != 0) require(within(head.fields[field]));
   }
+  require(head.askedPresent >> head.askedNames == 0);
+  for (uint32_t name = 0; name < head.askedNames; name++) {
+    if ((head.askedPresent >> name & 1u) != 0) require(within(head.asked[name]));
+  }
   require(head.contentLength >= -1);
 }
 
@@ -39,7 +43,9 @@ void checkHead(const Head& head, size_t length) {
 void parse(const uint8_t* data, size_t size) {
   const auto text = exact(data, size);
   Head head;
-  const Refusal refusal = readHead(text.get(), size, head);
+  AskedNames asked;
+  for (const char* name : {"x-request-id", "host", "a"}) asked.add(name);
+  const Refusal refusal = readHead(text.get(), size, asked, head);
   require((refusal.status == 0) == (refusal.message == nullptr));
   if (refusal.status != 0) return;
   checkHead(head, size);

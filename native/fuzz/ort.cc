@@ -8,7 +8,7 @@
 #include <string>
 #include <thread>
 
-#include "ort_session.h"
+#include "ort_sessions.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 // as streams and events leave it a choice; copies are done in halves. Calls fail, and the device is lost, when the bytes say so.
 // Checked: no memory is touched while it is its owner's, no batch runs before its upload, answers are right, come in order and
 // once each, a failure fails its own batch only, graphs are captured once each with nothing else queued, and all ends on close.
-#include <condition_variable>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -14,20 +14,13 @@
 #include <thread>
 #include <vector>
 
+#include "check.h"
 #include "stage_pipeline.h"
 #include "stage_worker.h"
 
 namespace {
 
 using namespace switchyard::stage;
-
-#define require(holds)                                            \
-  do {                                                            \
-    if (!(holds)) {                                               \
-      std::fprintf(stderr, "%d: not so: %s\n", __LINE__, #holds); \
-      std::abort();                                               \
-    }                                                             \
-  } while (false)
 
 constexpr size_t kMaxRows = 4;
 constexpr size_t kRowBytes = 6;
@@ -239,11 +232,23 @@ struct Batch {
   uint8_t bytes[kBytes] = {};
 };
 
-/** Fills a slot that was taken. */
+/** Fills a slot that was taken, with a batch in pieces of whole rows, whose last row is repeated up to `whole`. */
 void fill(FakeDevice& device, int slot, Batch& batch, uint64_t number, size_t whole, Choices& choices) {
   batch.number = number;
-  for (size_t i = 0; i < kBytes; i++) batch.bytes[i] = i < batch.rows * kRowBytes ? choices.next() : 0;
-  std::memcpy(device.input(slot, 0), batch.bytes, whole * kRowBytes);
+  const size_t own = batch.rows * kRowBytes;
+  for (size_t i = 0; i < kBytes; i++) batch.bytes[i] = i < own ? choices.next() : batch.bytes[i - kRowBytes];
+  std::vector<Piece> pieces{{nullptr, 0}};
+  for (size_t at = 0; at < own;) {
+    const size_t bytes = std::min(own - at, (1 + choices.next() % 3) * kRowBytes);
+    pieces.push_back({batch.bytes + at, bytes});
+    at += bytes;
+  }
+  // Not before it has as many rows as it says, no torn ones, and none too many.
+  require(!fillRows(device.input(slot, 0), {}, batch.rows, whole, kRowBytes));
+  require(!fillRows(device.input(slot, 0), {{batch.bytes, kRowBytes - 1}}, batch.rows, whole, kRowBytes));
+  if (batch.rows < kMaxRows) require(!fillRows(device.input(slot, 0), {{batch.bytes, own + kRowBytes}}, batch.rows, whole, kRowBytes));
+  require(fillRows(device.input(slot, 0), pieces, batch.rows, whole, kRowBytes));
+  require(std::memcmp(device.input(slot, 0), batch.bytes, whole * kRowBytes) == 0);
   device.own(slot, false);
 }
 
@@ -278,7 +283,7 @@ size_t padded(const std::vector<size_t>& buckets, size_t rows) {
 void everyOrder(int slots, Choices& choices, const std::vector<size_t>& buckets) {
   FakeDevice device(slots, choices, buckets);
   for (int i = 0; i < slots; i++) device.own(i, false);
-  require(prepare(device, slots, buckets).ok);
+  require(prepare(device, slots, buckets, kMaxRows).ok);
   require(device.captures == static_cast<size_t>(slots) * buckets.size());
   for (int i = 0; i < slots; i++) device.own(i, true);
   Pipeline pipeline(slots);
@@ -352,44 +357,37 @@ void everyOrder(int slots, Choices& choices, const std::vector<size_t>& buckets)
 
 /** The worker's own threads. */
 void threads(int slots, Choices& choices, const std::vector<size_t>& buckets) {
-  std::mutex lock;
-  std::condition_variable woken;
-  int wakes = 0;
+  Bell bell;
   // The device's choices are made under its lock, by any thread; the caller has its own.
   Choices own{choices.at, choices.end, 7};
   FakeDevice* device = nullptr;
   const bool refuse = choices.next() % 16 == 0;
+  // So many times the first runs fail, and the device is made again with a slot less.
+  int failing = choices.next() % 4 == 0 ? choices.next() % 3 : 0;
+  const int left = slots - failing;
   const auto open = [&](int& made, std::string& problem) -> std::unique_ptr<Device> {
     if (refuse) {
       problem = "it is not to be opened";
       return nullptr;
     }
-    made = slots;
+    require(made >= 1);
+    made = std::min(made, slots);
     auto fresh = std::make_unique<FakeDevice>(slots, choices, buckets);
     for (int i = 0; i < slots; i++) fresh->own(i, false);
     device = fresh.get();
+    if (failing-- > 0) fresh->fail(1 + choices.next() % 6);
     return fresh;
   };
-  Worker worker(open, buckets, [&] {
-    const std::lock_guard<std::mutex> guard(lock);
-    wakes++;
-    woken.notify_all();
-  });
-  int seen = 0;
-  const auto sleep = [&] {
-    std::unique_lock<std::mutex> guard(lock);
-    woken.wait(guard, [&] { return wakes > seen; });
-    seen = wakes;
-  };
-  sleep();
+  Worker worker(open, buckets, kMaxRows, [&] { bell.ring(); });
+  bell.wait();
   std::string problem;
   const bool open_ = worker.state(problem) == Worker::State::kOpen;
-  require(open_ == !refuse && open_ == problem.empty() && worker.slots() == (open_ ? slots : 0));
+  require(open_ == (!refuse && left > 0) && open_ == problem.empty() && worker.slots() == (open_ ? left : 0));
   if (!open_) {
     require(worker.take() < 0);
     return;
   }
-  for (int i = 0; i < slots; i++) device->own(i, true);
+  for (int i = 0; i < left; i++) device->own(i, true);
   std::map<int, Batch> batches;
   uint64_t taken = 0;
   uint64_t read = 0;
@@ -408,7 +406,7 @@ void threads(int slots, Choices& choices, const std::vector<size_t>& buckets) {
       break;
     }
     if (slot < 0) {
-      sleep();
+      bell.wait();
       readAll();
       continue;
     }
@@ -423,7 +421,7 @@ void threads(int slots, Choices& choices, const std::vector<size_t>& buckets) {
   }
   if (own.next() % 2 == 0) {
     while (read < taken) {
-      sleep();
+      bell.wait();
       readAll();
     }
   }

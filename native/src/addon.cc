@@ -4,11 +4,15 @@
 #include <cstring>
 #include <new>
 
+#include "crc32c.h"
 #include "decode.h"
+#include "decode_aside.h"
 #include "grpc_addon.h"
 #include "http_addon.h"
 #include "ort_addon.h"
+#include "ort_aside.h"
 #include "print.h"
+#include "record_json.h"
 #include "stage_addon.h"
 #include "values.h"
 
@@ -21,6 +25,13 @@ struct Instance {
   int32_t* meta = nullptr;
   napi_ref metaRef = nullptr;
 };
+
+/** The words of this thread. */
+int32_t* metaOf(napi_env env) {
+  void* data = nullptr;
+  napi_get_instance_data(env, &data);
+  return static_cast<Instance*>(data)->meta;
+}
 
 struct Bytes {
   uint8_t* at = nullptr;
@@ -59,10 +70,7 @@ struct OwnBuffers {
 napi_value decode(napi_env env, napi_callback_info info) {
   size_t count = 2;
   napi_value arguments[2];
-  void* data = nullptr;
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  napi_get_instance_data(env, &data);
-  Instance& instance = *static_cast<Instance*>(data);
   Bytes body;
   Bytes slab;
   if (count < 2 || !bytesOf(env, arguments[0], body) || !bytesOf(env, arguments[1], slab)) {
@@ -70,11 +78,11 @@ napi_value decode(napi_env env, napi_callback_info info) {
     return nullptr;
   }
   OwnBuffers buffers{env};
-  decodeInferRequest({body.at, body.length}, {slab.at, slab.length}, instance.meta, {&buffers, OwnBuffers::allocate});
+  decodeInferRequest({body.at, body.length}, {slab.at, slab.length}, metaOf(env), {&buffers, OwnBuffers::allocate});
   return buffers.array;
 }
 
-// Words of `meta` for print.
+// Words of `meta` for print and recordLines.
 enum PrintWord { kPosition, kType, kFirst, kNext, kEnd, kOffset, kLimit };
 
 /**
@@ -85,10 +93,8 @@ enum PrintWord { kPosition, kType, kFirst, kNext, kEnd, kOffset, kLimit };
 napi_value print(napi_env env, napi_callback_info info) {
   size_t count = 3;
   napi_value arguments[3];
-  void* instanceData = nullptr;
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  napi_get_instance_data(env, &instanceData);
-  int32_t* const meta = static_cast<Instance*>(instanceData)->meta;
+  int32_t* const meta = metaOf(env);
   Bytes out;
   Bytes head;
   Bytes data;
@@ -114,6 +120,63 @@ napi_value print(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+/**
+ * recordLines(out: Uint8Array, records: Uint8Array, places: Int32Array): prints records of the event log as lines to
+ * out[position…], from the one numbered `next` up to `end`. Record n is records[places[2n]…places[2n + 1]). Moves
+ * `position` and `next`; stops before a record that is left to the twin, or for which there may be too little room.
+ */
+napi_value recordLines(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value arguments[3];
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  int32_t* const meta = metaOf(env);
+  Bytes out;
+  Bytes records;
+  napi_typedarray_type type;
+  size_t words = 0;
+  void* data = nullptr;
+  if (count < 3 || !bytesOf(env, arguments[0], out) || !bytesOf(env, arguments[1], records) ||
+      napi_get_typedarray_info(env, arguments[2], &type, &words, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_int32_array) {
+    napi_throw_type_error(env, nullptr, "recordLines takes two Uint8Arrays and an Int32Array");
+    return nullptr;
+  }
+  const int32_t* const places = static_cast<const int32_t*>(data);
+  if (meta[kPosition] < 0 || meta[kPosition] > static_cast<int64_t>(out.length) || meta[kNext] < 0 ||
+      meta[kEnd] > static_cast<int64_t>(words / 2))
+    return nullptr;
+  uint8_t* at = out.at + meta[kPosition];
+  for (; meta[kNext] < meta[kEnd]; meta[kNext]++) {
+    const int64_t from = places[2 * meta[kNext]];
+    const int64_t to = places[2 * meta[kNext] + 1];
+    if (from < 0 || to < from || to > static_cast<int64_t>(records.length)) break;
+    if (recordLineRoom(to - from) > out.at + out.length - at) break;
+    uint8_t* const end = printRecord(records.at + from, records.at + to, at);
+    if (end == nullptr) break;
+    at = end;
+  }
+  meta[kPosition] = static_cast<int32_t>(at - out.at);
+  return nullptr;
+}
+
+/** crc32c(bytes: Uint8Array, start: number, end: number): number. Exported where the processor has instructions for it. */
+napi_value checksum(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value arguments[3];
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  Bytes bytes;
+  uint32_t start = 0;
+  uint32_t end = 0;
+  if (count < 3 || !bytesOf(env, arguments[0], bytes) || napi_get_value_uint32(env, arguments[1], &start) != napi_ok ||
+      napi_get_value_uint32(env, arguments[2], &end) != napi_ok || start > end || end > bytes.length) {
+    napi_throw_type_error(env, nullptr, "crc32c takes a Uint8Array and a range of its bytes");
+    return nullptr;
+  }
+  napi_value sum = nullptr;
+  napi_create_uint32(env, crc32c(bytes.at + start, end - start), &sum);
+  return sum;
+}
+
 bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
   napi_value buffer;
   napi_value view;
@@ -126,7 +189,7 @@ bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
 }
 
 /** Of what is exported: src/tensor/native.ts names the one that it was written for. Raise both with every change. */
-constexpr int32_t kInterface = 5;
+constexpr int32_t kInterface = 12;
 
 bool exportInterface(napi_env env, napi_value exports) {
   napi_value number;
@@ -145,7 +208,12 @@ NAPI_MODULE_INIT() {
     return nullptr;
   }
   const bool complete = exportInterface(env, exports) && exportMeta(env, exports, *instance) &&
-                        exportFunction(env, exports, "decode", decode) && exportFunction(env, exports, "print", print) && grpc::exportServer(env, exports) && http::exportServer(env, exports) &&
-                        ort::exportSessions(env, exports) && stage::exportStager(env, exports);
+                        exportFunction(env, exports, "decode", decode) && exportDecodeAside(env, exports) &&
+                        exportFunction(env, exports, "print", print) &&
+                        exportFunction(env, exports, "recordLines", recordLines) &&
+                        (!hasCrc32c() || exportFunction(env, exports, "crc32c", checksum)) &&
+                        grpc::exportServer(env, exports) && http::exportServer(env, exports) &&
+                        ort::exportSessions(env, exports) && ort::exportAside(env, exports) &&
+                        stage::exportStager(env, exports);
   return complete ? exports : nullptr;
 }

@@ -24,6 +24,8 @@ std::string openCuda(const char* library, CudaApi& api) {
   find(api.eventDestroy, "cudaEventDestroy");
   find(api.eventRecord, "cudaEventRecord");
   find(api.eventSynchronize, "cudaEventSynchronize");
+  find(api.hostAlloc, "cudaHostAlloc");
+  find(api.hostFree, "cudaFreeHost");
   find(api.copyAsync, "cudaMemcpyAsync");
   return missing.empty() ? "" : std::string(library) + " has no function " + missing;
 }

@@ -15,6 +15,8 @@ using CudaEvent = void*;
 constexpr unsigned kStreamNonBlocking = 1;
 /** Waiting threads sleep, and no times are taken. */
 constexpr unsigned kEventFlags = 1 | 2;
+/** Pinned memory that is pinned for every GPU, whichever one is current. */
+constexpr unsigned kHostPortable = 1;
 constexpr int kHostToDevice = 1;
 constexpr int kDeviceToHost = 2;
 
@@ -30,6 +32,8 @@ struct CudaApi {
   CudaStatus (*eventDestroy)(CudaEvent) = nullptr;
   CudaStatus (*eventRecord)(CudaEvent, CudaStream) = nullptr;
   CudaStatus (*eventSynchronize)(CudaEvent) = nullptr;
+  CudaStatus (*hostAlloc)(void**, size_t bytes, unsigned flags) = nullptr;
+  CudaStatus (*hostFree)(void*) = nullptr;
   CudaStatus (*copyAsync)(void* to, const void* from, size_t bytes, int kind, CudaStream) = nullptr;
 };
 

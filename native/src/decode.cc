@@ -47,19 +47,36 @@ struct Input {
   int32_t binaryBytes = -1;
 };
 
+/** Strings that were measured: where they begin and end, and their size as a tensor. */
+struct Strings {
+  const uint8_t* from;
+  const uint8_t* to;
+  int64_t bytes;
+};
+
 class Decoder {
  public:
   Decoder(Body body, Slab slab, int32_t* meta, BufferSource buffers)
       : body_(body), slab_(slab), meta_(meta), buffers_(buffers) {}
 
-  bool run() {
+  /** `copy`: memory for a small text, kSmallText + kPadding bytes. */
+  bool run(uint8_t* copy) { return begin(copy) && readRequest() && finish(); }
+
+  /** Goes on with the input for which there was no buffer, from its beginning. */
+  bool resume() {
+    bool open;
+    cursor_.at = inputAt_;
+    return readEachInput() && cursor_.more('}', open) && readMembers(open) && finish();
+  }
+
+ private:
+  bool begin(uint8_t* copy) {
     const int64_t jsonLength = meta_[kInputs] < 0 ? static_cast<int64_t>(body_.length) : meta_[kInputs];
     if (body_.length > INT32_MAX || jsonLength > static_cast<int64_t>(body_.length)) return false;
     binaryAt_ = meta_[kInputs] < 0 ? -1 : jsonLength;
     size_t end = jsonLength;
     while (end > 0 && isSpace(body_.bytes[end - 1])) end--;
     if (end == 0 || (body_.bytes[end - 1] != '}' && body_.bytes[end - 1] != ']')) return false;
-    uint8_t copy[kSmallText + kPadding];
     const uint8_t* text = body_.bytes;
     readable_ = text + body_.length;
     if (end <= kSmallText) {
@@ -71,17 +88,24 @@ class Decoder {
     cursor_ = {text, text, text + end};
     slabUsed_ = meta_[kSlab];
     meta_[kId] = meta_[kParameters] = meta_[kOutputs] = -1;
-    if (!readRequest() || !cutBinary()) return false;
+    return true;
+  }
+
+  bool finish() {
+    if (!cutBinary()) return false;
     meta_[kInputs] = inputs_;
     meta_[kSlab] = static_cast<int32_t>(slabUsed_);
     return true;
   }
 
- private:
   bool readRequest() {
     bool open;
     if (!cursor_.expect('{')) return false;
     cursor_.enter('}', open);
+    return readMembers(open);
+  }
+
+  bool readMembers(bool open) {
     while (open) {
       Text key;
       if (!cursor_.key(key)) return false;
@@ -128,8 +152,13 @@ class Decoder {
     if (!cursor_.expect('[')) return false;
     cursor_.enter(']', open);
     inputs_ = 0;
-    while (open) {
+    return !open || readEachInput();
+  }
+
+  bool readEachInput() {
+    for (bool open = true; open;) {
       Input input;
+      inputAt_ = cursor_.at;
       if (!readInput(input) || !cursor_.more(']', open)) return false;
       inputs_++;
     }
@@ -223,7 +252,7 @@ class Decoder {
     if (input.count > (cursor_.end - cursor_.at) / 2 + 1) return false;
     int64_t bytes = input.count * kElementBytes[input.type];
     Cursor start = cursor_;
-    if (input.type == kBytes && !measureStrings(cursor_, input.count, bytes)) return false;
+    if (input.type == kBytes && !measure(input.count, bytes)) return false;
     if (bytes > INT32_MAX) return false;
     uint8_t* out = place(bytes);
     if (out == nullptr) return false;
@@ -232,6 +261,19 @@ class Decoder {
       return true;
     }
     return readNumbers(cursor_, readable_, static_cast<Type>(input.type), input.count, out);
+  }
+
+  /** Once for each input: it is read again when there was no buffer. */
+  bool measure(int64_t count, int64_t& bytes) {
+    if (cursor_.at == measured_.from) {
+      cursor_.at = measured_.to;
+      bytes = measured_.bytes;
+      return true;
+    }
+    const uint8_t* const from = cursor_.at;
+    if (!measureStrings(cursor_, count, bytes)) return false;
+    measured_ = {from, cursor_.at, bytes};
+    return true;
   }
 
   /** Room for the tensor read next. */
@@ -243,9 +285,11 @@ class Decoder {
       slabUsed_ += (bytes + 7) & ~7ll;
       return slab_.bytes + placedAt_;
     }
+    uint8_t* const own = buffers_.allocate(buffers_.context, bytes);
+    if (own == nullptr) return nullptr;
     place_ = kOwn + buffersUsed_++;
     placedAt_ = 0;
-    return buffers_.allocate(buffers_.context, bytes);
+    return own;
   }
 
   /** Names of the inputs before are compared one by one; with many inputs that is left to the twin. */
@@ -306,6 +350,8 @@ class Decoder {
   int32_t* const meta_;
   const BufferSource buffers_;
   Cursor cursor_{};
+  const uint8_t* inputAt_ = nullptr;
+  Strings measured_{};
   const uint8_t* readable_ = nullptr;
   int64_t binaryAt_ = -1;
   size_t slabUsed_ = 0;
@@ -321,9 +367,46 @@ class Decoder {
 }  // namespace
 
 bool decodeInferRequest(Body body, Slab slab, int32_t* meta, BufferSource buffers) {
-  if (Decoder(body, slab, meta, buffers).run()) return true;
+  uint8_t copy[kSmallText + kPadding];
+  if (Decoder(body, slab, meta, buffers).run(copy)) return true;
   meta[kInputs] = -1;
   return false;
+}
+
+struct SteppedDecode::State {
+  State(Body body, Slab slab, int32_t* words, BufferSource buffers) : decoder(body, slab, words, buffers), meta(words) {}
+
+  Decoder decoder;
+  int32_t* const meta;
+  bool begun = false;
+  uint8_t copy[kSmallText + kPadding];
+};
+
+SteppedDecode::SteppedDecode(Body body, Slab slab, int32_t* meta)
+    : state_(new State(body, slab, meta, {this, SteppedDecode::allocate})) {}
+
+SteppedDecode::~SteppedDecode() = default;
+
+/** The buffer that was given; where there is none, what is wanted is noted. */
+uint8_t* SteppedDecode::allocate(void* context, size_t bytes) {
+  auto& self = *static_cast<SteppedDecode*>(context);
+  uint8_t* const given = bytes == self.wanted_ ? self.given_ : nullptr;
+  self.given_ = nullptr;
+  self.wants_ = given == nullptr;
+  self.wanted_ = bytes;
+  return given;
+}
+
+SteppedDecode::Step SteppedDecode::run(uint8_t* buffer) {
+  const bool resumes = state_->begun;
+  state_->begun = true;
+  given_ = buffer;
+  wants_ = false;
+  if (resumes ? state_->decoder.resume() : state_->decoder.run(state_->copy)) return Step::kDone;
+  // Without what was asked for there is no going on.
+  if (wants_ && (!resumes || buffer != nullptr)) return Step::kWantsBuffer;
+  state_->meta[kInputs] = -1;
+  return Step::kRefused;
 }
 
 }  // namespace switchyard

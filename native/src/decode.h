@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace switchyard {
 
@@ -47,5 +48,28 @@ constexpr int kMetaWords = 2048;
  * the twin. The body's bytes are only read.
  */
 bool decodeInferRequest(Body body, Slab slab, int32_t* meta, BufferSource buffers);
+
+/** The same for a thread that cannot make buffers: it stops where one is wanted, and goes on when it has been given. */
+class SteppedDecode {
+ public:
+  enum class Step { kDone, kRefused, kWantsBuffer };
+
+  /** All three stay the caller's, and are used by `run` only. */
+  SteppedDecode(Body body, Slab slab, int32_t* meta);
+  ~SteppedDecode();
+
+  /** Reads on. `buffer`: of `wanted` bytes, after kWantsBuffer; nullptr then: none is to be had. */
+  Step run(uint8_t* buffer = nullptr);
+  size_t wanted() const { return wanted_; }
+
+ private:
+  struct State;
+  static uint8_t* allocate(void* context, size_t bytes);
+
+  const std::unique_ptr<State> state_;
+  uint8_t* given_ = nullptr;
+  size_t wanted_ = 0;
+  bool wants_ = false;
+};
 
 }  // namespace switchyard

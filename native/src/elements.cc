@@ -5,32 +5,10 @@
 #include <limits>
 #include <type_traits>
 
+#include "delimiters.h"
+
 namespace switchyard {
 namespace {
-
-/** Bytes looked at together by `delimiters`. */
-constexpr int kBlock = 64;
-
-#if defined(SWITCHYARD_SSE2)
-/** A bit for each of 64 bytes: set where it is a comma or ']'. */
-inline uint64_t delimiters(const uint8_t* at) {
-  const __m128i comma = _mm_set1_epi8(',');
-  const __m128i close = _mm_set1_epi8(']');
-  uint64_t mask = 0;
-  for (int i = 0; i < 4; i++) {
-    const __m128i bytes = loadBytes(at + 16 * i);
-    const __m128i hits = _mm_or_si128(_mm_cmpeq_epi8(bytes, comma), _mm_cmpeq_epi8(bytes, close));
-    mask |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(hits))) << (16 * i);
-  }
-  return mask;
-}
-#else
-inline uint64_t delimiters(const uint8_t* at) {
-  uint64_t mask = 0;
-  for (int i = 0; i < kBlock; i++) mask |= static_cast<uint64_t>(at[i] == ',' || at[i] == ']') << i;
-  return mask;
-}
-#endif
 
 /** Where the next element of type T goes, and the end of the room for them. */
 template <typename T>
@@ -73,11 +51,13 @@ inline bool putDouble(T* out, double value) {
   return true;
 }
 
-/** Stores a decimal; floats by way of the double as the twin does, since rounding once may differ from rounding twice. */
+/** Stores a decimal. False where it is not within the type, or cannot be decided here. */
 template <typename T>
 inline bool put(T* out, const Decimal& decimal) {
-  if constexpr (!std::is_floating_point_v<T>) {
-    if (decimal.fraction == 0) {
+  if constexpr (std::is_floating_point_v<T>) {
+    return toNearest(decimal, *out);
+  } else {
+    if (decimal.exponent == 0) {
       if (decimal.mantissa > static_cast<uint64_t>(INT64_MAX)) return false;
       const int64_t magnitude = static_cast<int64_t>(decimal.mantissa);
       const int64_t value = decimal.negative ? -magnitude : magnitude;
@@ -86,20 +66,31 @@ inline bool put(T* out, const Decimal& decimal) {
       return true;
     }
     if (kIs64<T>) return false;
+    double value;
+    return toNearest(decimal, value) && putDouble(out, value);
   }
-  double value;
-  return toDouble(decimal, value) && putDouble(out, value);
 }
 
-/** Numbers with an exponent, or many digits. */
+/** Whether a double is in the middle of two floats: then it does not tell which one a decimal is nearer to. */
+bool isMiddle(double value) {
+  const float nearest = static_cast<float>(value);
+  const double above = value - nearest;
+  const float other = std::nextafter(nearest, above > 0 ? HUGE_VALF : -HUGE_VALF);
+  return above != 0 && other - value == above;
+}
+
+/** A number of any form; one of many digits, or next to the middle between two floats, is not to be had in less time. */
 template <typename T>
 bool readLongNumber(Cursor& cursor, T* out) {
-  const uint8_t* from;
-  if (!cursor.skipNumber(from)) return false;
-  const char* to = reinterpret_cast<const char*>(cursor.at);
+  const uint8_t* start;
+  if (!cursor.skipNumber(start)) return false;
+  const char* const from = reinterpret_cast<const char*>(start);
+  const char* const to = reinterpret_cast<const char*>(cursor.at);
   double value;
-  const auto [stop, error] = std::from_chars(reinterpret_cast<const char*>(from), to, value);
-  return error == std::errc() && stop == to && putDouble(out, value);
+  const auto [stop, error] = std::from_chars(from, to, value);
+  if (error != std::errc() || stop != to || !putDouble(out, value)) return false;
+  if constexpr (std::is_same_v<T, float>) return !isMiddle(value) || std::from_chars(from, to, *out).ec == std::errc();
+  return true;
 }
 
 /** An integer of 64 bits, exact. */
@@ -147,41 +138,35 @@ bool readElement(Cursor& cursor, T* out) {
 enum class After { kComma, kElsewhere, kNothing };
 
 /**
- * The loop that takes nearly all numbers: plain decimals, each directly followed by a comma (and at most one space) or
- * by ']'. Finds the delimiters of 64 bytes at once; so where a number ends is known before it is read, and reading one
- * does not wait for the one before. Stops with the cursor behind an element (kElsewhere), behind a comma, or, having
- * read nothing, where it was.
+ * The loop that takes nearly all numbers: each directly followed by a comma (and at most one space) or by ']'. Where a
+ * number ends is known before it is read, so reading one does not wait for the one before. Stops with the cursor behind
+ * an element (kElsewhere), behind a comma, or, having read nothing, where it was.
  */
 template <typename T>
-After readRun(Cursor& cursor, const uint8_t* readable, Sink<T>& sink) {
+After readRun(Cursor& cursor, Delimiters& delimiters, Sink<T>& sink) {
+  if (cursor.at - cursor.begin < kReadBefore) return After::kNothing;
   const uint8_t* at = cursor.at;
-  if (at - cursor.begin < 16) return After::kNothing;
   T* next = sink.next;
-  T* const last = sink.last;
   After after = After::kNothing;
-  while (readable - at >= kBlock) {
-    const uint8_t* block = at;
-    uint64_t mask = delimiters(block);
-    if (mask == 0) break;
-    do {
-      const uint8_t* to = block + __builtin_ctzll(mask);
-      Decimal decimal;
-      if (to == at || next == last || !readDecimal(at, to, decimal) || !put(next, decimal)) {
-        sink.next = next;
-        cursor.at = at;
-        return after;
-      }
-      next++;
-      if (*to != ',') {
-        sink.next = next;
-        cursor.at = to;
-        return After::kElsewhere;
-      }
-      at = to + 1;
-      if (*at == ' ') at++;
-      after = After::kComma;
-      mask &= mask - 1;
-    } while (mask != 0);
+  while (next != sink.last) {
+    const uint8_t* const to = delimiters.next(at);
+    if (to == nullptr || to == at) break;
+    Decimal decimal;
+    if (!readDecimal(at, to, decimal)) {
+      Decimal other;
+      if (!readScientific(at, to, other)) break;
+      decimal = other;
+    }
+    if (!put(next, decimal)) break;
+    next++;
+    if (*to != ',') {
+      at = to;
+      after = After::kElsewhere;
+      break;
+    }
+    at = to + 1;
+    if (*at == ' ') at++;
+    after = After::kComma;
   }
   sink.next = next;
   cursor.at = at;
@@ -215,8 +200,9 @@ bool readArrays(Cursor& cursor, Element element) {
 template <typename T>
 bool readInto(Cursor& cursor, const uint8_t* readable, int64_t count, uint8_t* out) {
   Sink<T> sink{reinterpret_cast<T*>(out), reinterpret_cast<T*>(out) + count};
+  Delimiters delimiters(readable);
   const bool whole = readArrays(cursor, [&](bool& open) {
-    const After after = readRun(cursor, readable, sink);
+    const After after = readRun(cursor, delimiters, sink);
     open = after == After::kComma;
     if (after != After::kNothing) return true;
     if (cursor.at == cursor.end || sink.next == sink.last || !readElement(cursor, sink.next)) return false;

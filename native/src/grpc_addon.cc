@@ -245,20 +245,12 @@ napi_value close(napi_env env, napi_callback_info info) {
 }  // namespace
 
 bool exportServer(napi_env env, napi_value exports) {
-  const struct {
-    const char* name;
-    napi_callback callback;
-  } functions[] = {{"grpcProblem", problem}, {"grpcServer", create},   {"grpcMethod", method}, {"grpcListen", listen},
-                   {"grpcRespond", respond}, {"grpcWrite", write},     {"grpcEnd", end},       {"grpcReset", reset},
-                   {"grpcConsume", consume}, {"grpcHeaders", headers}, {"grpcPeer", peer},     {"grpcFlush", flush},
-                   {"grpcDrain", drain},     {"grpcClose", close},
-                   {"grpcTlsProblem", tlsProblem},
-                   {"grpcSecure", secure},
-                   {"grpcCertificateName", certificateName}};
-  for (const auto& [name, callback] : functions) {
-    if (!exportFunction(env, exports, name, callback)) return false;
-  }
-  return true;
+  return exportFunctions(env, exports,
+                         {{"grpcProblem", problem}, {"grpcServer", create}, {"grpcMethod", method}, {"grpcListen", listen},
+                          {"grpcRespond", respond}, {"grpcWrite", write}, {"grpcEnd", end}, {"grpcReset", reset},
+                          {"grpcConsume", consume}, {"grpcHeaders", headers}, {"grpcPeer", peer}, {"grpcFlush", flush},
+                          {"grpcDrain", drain}, {"grpcClose", close}, {"grpcTlsProblem", tlsProblem}, {"grpcSecure", secure},
+                          {"grpcCertificateName", certificateName}});
 }
 
 }  // namespace switchyard::grpc

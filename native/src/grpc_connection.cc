@@ -1,6 +1,5 @@
 #include "grpc_connection.h"
 
-#include <algorithm>
 #include <cstring>
 
 namespace switchyard::grpc {
@@ -16,50 +15,9 @@ constexpr size_t kPrefix = 5;
 constexpr size_t kMaxUnsent = size_t{128} << 20;
 /** Frames that wait for a client that does not read. Calls have three each. */
 constexpr size_t kMaxQueuedFrames = 10000;
-constexpr int kMaxInvalidFrames = 100;
-
-/** Calls a client may drop unanswered in one burst, and how many per second it earns back. */
-constexpr double kResetBurst = 500;
-constexpr double kResetsPerMs = 0.1;
-/** Bytes of frames other than DATA in one sweep, and what each new call adds to that. */
-constexpr uint64_t kFreeControlBytes = 1 << 20;
-constexpr uint64_t kControlBytesPerCall = 32768;
-/**
- * In sweeps, of which there is one a second, rather than in time: on a machine that stood still for a while, what the client
- * sent meanwhile has not been read yet, and between two sweeps it is.
- */
-constexpr int kSettingsDeadline = 10;
-constexpr int kPingAfter = 120;
-constexpr int kPingDeadline = 140;
 
 constexpr uint8_t kDrainPing[8] = {'d', 'r', 'a', 'i', 'n', 'i', 'n', 'g'};
 constexpr uint8_t kKeepAlive[8] = {};
-
-const uint8_t* bytesOf(const char* text) { return reinterpret_cast<const uint8_t*>(text); }
-
-NameValue pair(const char* name, size_t nameLength, const char* value, size_t valueLength) {
-  return {bytesOf(name), bytesOf(value), nameLength, valueLength, kPlainHeader};
-}
-
-const NameValue kAnswerHeaders[] = {pair(":status", 7, "200", 3),
-                                    pair("content-type", 12, "application/grpc+proto", 22)};
-const NameValue kOkTrailers[] = {pair("grpc-status", 11, "0", 1)};
-
-/** Cuts name NUL value NUL … into pairs that alias it. */
-std::vector<NameValue> cut(const std::string& texts) {
-  std::vector<NameValue> out;
-  const char* at = texts.data();
-  const char* const end = at + texts.size();
-  while (at < end) {
-    const size_t name = std::strlen(at);
-    const char* value = at + name + 1;
-    if (value >= end) break;
-    const size_t length = std::strlen(value);
-    out.push_back(pair(at, name, value, length));
-    at = value + length + 1;
-  }
-  return out;
-}
 
 bool equals(const uint8_t* text, size_t length, const char* wanted) {
   return std::strlen(wanted) == length && std::memcmp(text, wanted, length) == 0;
@@ -78,50 +36,13 @@ bool parseTimeout(const uint8_t* text, size_t length, Call& call) {
   return true;
 }
 
-Connection& self(void* user) { return *static_cast<Connection*>(user); }
-
-ssize_t readCall(Http2Session*, int32_t, uint8_t* out, size_t room, uint32_t* flags, DataSource* source, void* user) {
-  return self(user).read(*static_cast<Call*>(source->pointer), out, room, flags);
-}
-
 }  // namespace
-
-Http2Rules::Http2Rules() {
-  if (host.nghttp2_session_callbacks_new(&callbacks) != 0 || host.nghttp2_option_new(&option) != 0) return;
-  host.nghttp2_session_callbacks_set_on_begin_headers_callback(
-      callbacks, [](Http2Session*, const Frame* frame, void* user) { return self(user).onBeginHeaders(*frame); });
-  host.nghttp2_session_callbacks_set_on_header_callback(
-      callbacks, [](Http2Session*, const Frame* frame, const uint8_t* name, size_t nameLength, const uint8_t* value,
-                    size_t valueLength, uint8_t, void* user) {
-        return self(user).onHeader(*frame, name, nameLength, value, valueLength);
-      });
-  host.nghttp2_session_callbacks_set_on_frame_recv_callback(
-      callbacks, [](Http2Session*, const Frame* frame, void* user) { return self(user).onFrame(*frame); });
-  host.nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(
-      callbacks, [](Http2Session*, const Frame*, int, void* user) { return self(user).onInvalidFrame(); });
-  host.nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
-      callbacks, [](Http2Session*, uint8_t, int32_t stream, const uint8_t* bytes, size_t length, void* user) {
-        return self(user).onData(stream, bytes, length);
-      });
-  host.nghttp2_session_callbacks_set_on_stream_close_callback(
-      callbacks, [](Http2Session*, int32_t stream, uint32_t, void* user) { return self(user).onClose(stream); });
-  // Windows are given back by what is read, not by what arrived.
-  host.nghttp2_option_set_no_auto_window_update(option, 1);
-  host.nghttp2_option_set_no_closed_streams(option, 1);
-  host.nghttp2_option_set_max_settings(option, 32);
-}
-
-Http2Rules::~Http2Rules() {
-  if (callbacks != nullptr) host.nghttp2_session_callbacks_del(callbacks);
-  if (option != nullptr) host.nghttp2_option_del(option);
-}
 
 Connection::Connection(Calls& calls, const Http2Rules& rules, const ConnectionLimits& limits, uint64_t now)
     : calls_(calls),
       limits_(limits),
       now_(now),
-      resetTokens_(kResetBurst),
-      refilledAt_(now) {
+      conduct_(now) {
   if (host.nghttp2_session_server_new2(&session_, rules.callbacks, this, rules.option) != 0) {
     session_ = nullptr;
     broken_ = true;
@@ -171,8 +92,7 @@ Call* Connection::callOf(int32_t stream) const {
 
 bool Connection::receive(const uint8_t* bytes, size_t length, uint64_t now) {
   now_ = now;
-  silentSweeps_ = 0;
-  received_ += length;
+  conduct_.heard(length);
   if (broken_) return false;
   const ssize_t taken = host.nghttp2_session_mem_recv(session_, bytes, length);
   if (taken < 0 || host.nghttp2_session_get_outbound_queue_size(session_) > kMaxQueuedFrames) broken_ = true;
@@ -211,7 +131,7 @@ int Connection::onBeginHeaders(const Frame& frame) {
   call->openedAt = now_;
   link(*call);
   host.nghttp2_session_set_stream_user_data(session_, frame.head.stream, call);
-  opened_++;
+  conduct_.opened();
   return 0;
 }
 
@@ -261,7 +181,7 @@ int Connection::onFrame(const Frame& frame) {
       return 0;
     }
     case kSettingsFrame:
-      if ((frame.head.flags & kAck) == 0) settled_ = true;
+      if ((frame.head.flags & kAck) == 0) conduct_.settled();
       return 0;
     case kPingFrame:
       // The eight bytes follow the head.
@@ -276,7 +196,7 @@ int Connection::onFrame(const Frame& frame) {
 }
 
 int Connection::onInvalidFrame() {
-  if (++invalidFrames_ > kMaxInvalidFrames) expel();
+  if (!conduct_.mayBeInvalid()) expel();
   return 0;
 }
 
@@ -308,7 +228,7 @@ void Connection::handOver(Call& call) {
 }
 
 int Connection::onData(int32_t stream, const uint8_t* bytes, size_t length) {
-  dataBytes_ += length;
+  conduct_.data(length);
   Call* call = callOf(stream);
   if (call == nullptr || call->stage == Stage::kAnswered) {
     host.nghttp2_session_consume(session_, stream, length);
@@ -356,139 +276,8 @@ int Connection::onClose(int32_t stream) {
   unlink(*call);
   host.nghttp2_session_set_stream_user_data(session_, stream, nullptr);
   calls_.close(call);
-  if (unanswered && !allowReset()) expel();
+  if (unanswered && !conduct_.mayReset(now_)) expel();
   return 0;
-}
-
-bool Connection::allowReset() {
-  resetTokens_ = std::min(kResetBurst, resetTokens_ + static_cast<double>(now_ - refilledAt_) * kResetsPerMs);
-  refilledAt_ = now_;
-  resetTokens_ -= 1;
-  return resetTokens_ >= 0;
-}
-
-// ---- What the server answers ----
-
-ssize_t Connection::read(Call& call, uint8_t* out, size_t room, uint32_t* flags) {
-  size_t count = std::min(room, call.out.size() - call.outAt);
-  if (count > 0) {
-    std::memcpy(out, call.out.data() + call.outAt, count);
-    call.outAt += count;
-  }
-  if (call.outAt == call.out.size()) {
-    call.out.clear();
-    call.outAt = 0;
-    while (count < room && !call.borrowed.empty()) {
-      Borrowed& bytes = call.borrowed.front();
-      const size_t part = std::min(room - count, bytes.length);
-      std::memcpy(out + count, bytes.at, part);
-      count += part;
-      bytes.at += part;
-      bytes.length -= part;
-      if (bytes.length > 0) break;
-      calls_.release(calls_.releaseContext, bytes.owner);
-      call.borrowed.pop_front();
-    }
-  }
-  call.unsent -= count;
-  unsent_ -= count;
-  if (call.unsent > 0) return static_cast<ssize_t>(count);
-  if (call.ending) {
-    *flags |= call.bare ? kEof : kEof | kNoEndStream;
-    settle(call);
-    if (call.bare) return static_cast<ssize_t>(count);
-    const std::vector<NameValue> trailers = cut(call.trailers);
-    if (trailers.empty()) host.nghttp2_submit_trailer(session_, call.stream, kOkTrailers, 1);
-    else host.nghttp2_submit_trailer(session_, call.stream, trailers.data(), trailers.size());
-    return static_cast<ssize_t>(count);
-  }
-  if (call.wantsDrain) {
-    call.wantsDrain = false;
-    calls_.queue(Notice::kDrained, call);
-  }
-  if (count > 0) return static_cast<ssize_t>(count);
-  call.deferred = true;
-  return kDeferred;
-}
-
-/** The answer is complete: a client that still sends is asked to stop in a moment. */
-void Connection::settle(Call& call) {
-  call.complete = true;
-  if (!call.ended) calls_.lingering.push_back({Notice::kEnd, call.slot, call.generation});
-}
-
-void Connection::answer(Call& call, const uint8_t* frame, size_t length) {
-  if (call.stage == Stage::kAnswered) return;
-  call.stage = Stage::kAnswered;
-  call.out.append(reinterpret_cast<const char*>(frame), length);
-  call.unsent += length;
-  unsent_ += length;
-  call.ending = true;
-  if (call.headersSent) {
-    resume(call);
-    return;
-  }
-  call.headersSent = true;
-  DataProvider provider{};
-  provider.source.pointer = &call;
-  provider.read = readCall;
-  host.nghttp2_submit_response(session_, call.stream, kAnswerHeaders, 2, &provider);
-}
-
-void Connection::respond(Call& call, std::string&& headers, bool end) {
-  if (call.headersSent) return;
-  call.headersSent = true;
-  const std::vector<NameValue> pairs = cut(headers);
-  if (end) {
-    call.stage = Stage::kAnswered;
-    call.ending = true;
-    settle(call);
-    host.nghttp2_submit_response(session_, call.stream, pairs.data(), pairs.size(), nullptr);
-    return;
-  }
-  DataProvider provider{};
-  provider.source.pointer = &call;
-  provider.read = readCall;
-  host.nghttp2_submit_response(session_, call.stream, pairs.data(), pairs.size(), &provider);
-}
-
-void Connection::resume(Call& call) {
-  if (!call.deferred) return;
-  call.deferred = false;
-  host.nghttp2_session_resume_data(session_, call.stream);
-}
-
-void Connection::write(Call& call, const uint8_t* bytes, size_t length) {
-  if (call.ending) return;
-  call.out.append(reinterpret_cast<const char*>(bytes), length);
-  call.unsent += length;
-  unsent_ += length;
-  resume(call);
-}
-
-void Connection::lend(Call& call, const Borrowed& bytes) {
-  call.borrowed.push_back(bytes);
-  call.unsent += bytes.length;
-  unsent_ += bytes.length;
-  resume(call);
-}
-
-void Connection::finish(Call& call, std::string&& trailers, bool bare) {
-  if (call.ending) return;
-  call.stage = Stage::kAnswered;
-  call.ending = true;
-  call.trailers = std::move(trailers);
-  call.bare = bare;
-  resume(call);
-}
-
-void Connection::reset(Call& call, uint32_t code) {
-  call.stage = Stage::kAnswered;
-  host.nghttp2_submit_rst_stream(session_, 0, call.stream, code);
-}
-
-void Connection::consume(Call& call, size_t bytes) {
-  host.nghttp2_session_consume_stream(session_, call.stream, bytes);
 }
 
 // ---- The connection's own life ----
@@ -511,16 +300,9 @@ void Connection::terminate(uint32_t code) { host.nghttp2_session_terminate_sessi
 bool Connection::sweep(uint64_t now, uint64_t sent) {
   now_ = now;
   if (broken_) return true;
-  if (!settled_ && ++unsettledSweeps_ > kSettingsDeadline) return false;
-  const uint64_t control = received_ > dataBytes_ ? received_ - dataBytes_ : 0;
-  // A frame's head takes 9 bytes and the smallest useful DATA frame a few: framing may double the payload. A client that
-  // reads answers sends window updates in proportion to them.
-  const uint64_t allowed = kFreeControlBytes + opened_ * kControlBytesPerCall + dataBytes_ * 2 + (sent - seenSent_);
-  received_ = dataBytes_ = opened_ = 0;
-  seenSent_ = sent;
-  if (control > allowed) return false;
-  if (++silentSweeps_ == kPingAfter) host.nghttp2_submit_ping(session_, 0, kKeepAlive);
-  return silentSweeps_ <= kPingDeadline;
+  const Conduct::Verdict verdict = conduct_.sweep(sent);
+  if (verdict == Conduct::Verdict::kPing) host.nghttp2_submit_ping(session_, 0, kKeepAlive);
+  return verdict != Conduct::Verdict::kBad;
 }
 
 }  // namespace switchyard::grpc

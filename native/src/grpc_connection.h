@@ -5,6 +5,7 @@
 #include <string>
 
 #include "grpc_calls.h"
+#include "grpc_conduct.h"
 #include "socket_server.h"
 
 namespace switchyard::grpc {
@@ -61,7 +62,7 @@ class Connection final : public net::Connection {
 
   bool sweep(uint64_t now, uint64_t sent) override;
   /** Bytes that were no call's. */
-  void charge(size_t bytes) override { received_ += bytes; }
+  void charge(size_t bytes) override { conduct_.charge(bytes); }
   void expel() override { terminate(kEnhanceYourCalm); }
   /** HTTP/2 forbids it. */
   void expelForRenegotiation() override { terminate(kProtocolError); }
@@ -81,12 +82,10 @@ class Connection final : public net::Connection {
   Call* callOf(int32_t stream) const;
   void headersComplete(Call& call, bool end);
   void requestEnded(Call& call);
-  void submitHeaders(Call& call, bool end);
   void resume(Call& call);
   void settle(Call& call);
   void link(Call& call);
   void unlink(Call& call);
-  bool allowReset();
 
   Calls& calls_;
   const ConnectionLimits& limits_;
@@ -97,19 +96,7 @@ class Connection final : public net::Connection {
   uint64_t now_;
   bool draining_ = false;
   bool drainFinished_ = false;
-
-  // What the connection has done lately: see sweep.
-  bool settled_ = false;
-  int unsettledSweeps_ = 0;
-  double resetTokens_;
-  uint64_t refilledAt_;
-  uint64_t received_ = 0;
-  uint64_t dataBytes_ = 0;
-  uint64_t opened_ = 0;
-  uint64_t seenSent_ = 0;
-  /** Since the client was heard last. */
-  int silentSweeps_ = 0;
-  int invalidFrames_ = 0;
+  Conduct conduct_;
 };
 
 }  // namespace switchyard::grpc

@@ -162,6 +162,15 @@ napi_value head(napi_env env, napi_callback_info info) {
   return textOf(env, known ? std::string(connection->headText(), connection->headLength()) : std::string());
 }
 
+/**
+ * httpAsk(server, name): the place under which each request tells of this header, from the next head that is read on; -1:
+ * there is no room for more names. `name` is in lower case.
+ */
+napi_value ask(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  return numberOf(env, arguments ? arguments.bound->server->exchanges.asked.add(arguments.text(1)) : -1);
+}
+
 /** httpPeer(server, slot, generation): the client's address. */
 napi_value peer(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
@@ -207,19 +216,12 @@ napi_value close(napi_env env, napi_callback_info info) {
 }  // namespace
 
 bool exportServer(napi_env env, napi_value exports) {
-  const struct {
-    const char* name;
-    napi_callback callback;
-  } functions[] = {{"httpProblem", problem}, {"httpServer", create},   {"httpSecure", secure},
-                   {"httpListen", listen},   {"httpAnswer", answer},   {"httpStream", stream},
-                   {"httpWrite", write},     {"httpEnd", end},         {"httpDestroy", destroy},
-                   {"httpHead", head},       {"httpPeer", peer},       {"httpCertificateName", certificateName},
-                   {"httpFlush", flush},     {"httpStop", stop},       {"httpSending", sending},
-                   {"httpClose", close}};
-  for (const auto& [name, callback] : functions) {
-    if (!exportFunction(env, exports, name, callback)) return false;
-  }
-  return true;
+  return exportFunctions(env, exports,
+                         {{"httpProblem", problem}, {"httpServer", create}, {"httpSecure", secure}, {"httpListen", listen},
+                          {"httpAnswer", answer}, {"httpStream", stream}, {"httpWrite", write}, {"httpEnd", end},
+                          {"httpDestroy", destroy}, {"httpHead", head}, {"httpAsk", ask}, {"httpPeer", peer}, {"httpFlush", flush},
+                          {"httpStop", stop}, {"httpSending", sending}, {"httpClose", close},
+                          {"httpCertificateName", certificateName}});
 }
 
 }  // namespace switchyard::http

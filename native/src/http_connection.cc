@@ -172,7 +172,7 @@ bool HttpConnection::beginRequest() {
     return false;
   }
   head_ = Head();
-  Refusal refusal = readHead(headText(), headLength_, head_);
+  Refusal refusal = readHead(headText(), headLength_, exchanges_.asked, head_);
   if (refusal.status != 0) {
     refuse(refusal.status, refusal.message);
     return false;
@@ -364,13 +364,14 @@ void HttpConnection::charge(size_t bytes) {
 bool HttpConnection::sweep(uint64_t now, uint64_t sent) {
   now_ = now;
   strayed_ = 0;
-  if (broken_) return true;
+  // Also of one that is broken: it ends when what is on its way has been taken, which this client may never do.
   if ((unsent() > 0 || sending_) && sent == seenSent_) {
     if (++stalledSweeps_ >= kStalledSweeps) return false;
   } else {
     stalledSweeps_ = 0;
   }
   seenSent_ = sent;
+  if (broken_) return true;
   const uint64_t waited = now - since_;
   const HttpLimits& limits = exchanges_.limits;
   if (stage_ == Stage::kHead) {

@@ -41,6 +41,7 @@ class Exchanges {
 
   std::vector<Queued> queued;
   HttpLimits limits;
+  AskedNames asked;
   /** "Date: …", as of this second. */
   std::string date;
 

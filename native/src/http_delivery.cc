@@ -9,8 +9,10 @@ namespace {
 
 constexpr int kWords = 16384;
 constexpr size_t kBlockBytes = 1 << 20;
-/** Of one request: a path, its own words, and two for each field. */
-constexpr int kMostWords = 4 + 11 + 2 * kFields;
+/** Of one request: a path, its own words, two for each field, and for each header asked for a text and two. */
+constexpr int kMostWords = 4 + 12 + 2 * kFields + 6 * static_cast<int>(kMostAsked);
+/** Instead of the length of a text that lies in the block: it is known by its number. */
+constexpr int32_t kByNumber = -1;
 /** Tensors in a body are to lie as they do in a buffer of their own. */
 size_t aligned(size_t offset) { return (offset + 7) & ~size_t{7}; }
 
@@ -76,10 +78,16 @@ bool Delivery::stillExpected(const Queued& queued) const {
 
 void Delivery::tellRequest(HttpConnection& connection, const Queued& queued) {
   const Head& head = connection.head();
-  reserve(connection.headLength() + 16 * kFields + (connection.bodyIsLarge() ? 0 : connection.bodyLength()));
+  // A header may be a field and asked for besides.
+  reserve(2 * connection.headLength() + 16 * kFields + (connection.bodyIsLarge() ? 0 : connection.bodyLength()));
   if (!stillExpected(queued)) return;
   const char* const text = connection.headText();
-  const int32_t index = path(text + head.path.at, head.path.length);
+  const int32_t index = known(0, text + head.path.at, head.path.length);
+  int32_t numbers[kMostAsked];
+  for (uint32_t asked = 0; asked < head.askedNames; asked++) {
+    if ((head.askedPresent >> asked & 1u) == 0) continue;
+    numbers[asked] = value(asked, text + head.asked[asked].at, head.asked[asked].length);
+  }
   push(kRequest);
   push(static_cast<int32_t>(queued.slot));
   push(static_cast<int32_t>(queued.generation));
@@ -99,6 +107,16 @@ void Delivery::tellRequest(HttpConnection& connection, const Queued& queued) {
   for (int field = 0; field < kFields; field++) {
     if ((head.present >> field & 1u) != 0) place(text + head.fields[field].at, head.fields[field].length);
   }
+  push(static_cast<int32_t>(head.askedNames << kMostAsked | head.askedPresent));
+  for (uint32_t asked = 0; asked < head.askedNames; asked++) {
+    if ((head.askedPresent >> asked & 1u) == 0) continue;
+    if (numbers[asked] < 0) {
+      place(text + head.asked[asked].at, head.asked[asked].length);
+    } else {
+      push(numbers[asked]);
+      push(kByNumber);
+    }
+  }
 }
 
 void Delivery::body(HttpConnection& connection) {
@@ -115,18 +133,24 @@ void Delivery::body(HttpConnection& connection) {
   blockUsed_ += length;
 }
 
-/** The number under which JavaScript knows a path. Bounded: one path for each number, a newcomer takes it over. */
-int32_t Delivery::path(const char* text, size_t length) {
+/** The number under which JavaScript knows a text. Bounded: one text for each number, a newcomer takes it over. */
+int32_t Delivery::known(size_t table, const char* text, size_t length) {
   uint32_t hash = static_cast<uint32_t>(length);
   for (size_t i = 0; i < length; i++) hash = hash * 31 + static_cast<uint8_t>(text[i]);
-  const auto index = static_cast<int32_t>((hash ^ (hash >> 15)) & (kPaths - 1));
-  std::string& known = paths_[index];
-  if (known.size() == length && std::memcmp(known.data(), text, length) == 0) return index;
-  known.assign(text, length);
-  push(kPath);
-  push(index);
+  const size_t number = table * kTexts + ((hash ^ (hash >> 15)) & (kTexts - 1));
+  if (number >= texts_.size()) texts_.resize((table + 1) * kTexts);
+  std::string& last = texts_[number];
+  if (last.size() == length && std::memcmp(last.data(), text, length) == 0) return static_cast<int32_t>(number);
+  last.assign(text, length);
+  push(kText);
+  push(static_cast<int32_t>(number));
   place(text, length);
-  return index;
+  return static_cast<int32_t>(number);
+}
+
+/** The number of a header's value, -1: it has none, being empty or long. Regions and users come again and again. */
+int32_t Delivery::value(size_t place, const char* text, size_t length) {
+  return length == 0 || length > kLongestValue ? -1 : known(1 + place, text, length);
 }
 
 void Delivery::place(const char* bytes, size_t length) {

@@ -5,13 +5,14 @@
 #include <node_api.h>
 
 #include <string>
+#include <vector>
 
 #include "http_connection.h"
 
 namespace switchyard::http {
 
 // src/server/http/native.ts reads the words by the same names.
-enum Event { kPath = 1, kRequest, kBody, kGone, kFlushed };
+enum Event { kText = 1, kRequest, kBody, kGone, kFlushed };
 
 class Delivery {
  public:
@@ -29,14 +30,17 @@ class Delivery {
   void tellRequest(HttpConnection& connection, const Queued& queued);
   /** Two words: where the body lies. -1: in the block. */
   void body(HttpConnection& connection);
-  int32_t path(const char* text, size_t length);
+  int32_t known(size_t table, const char* text, size_t length);
+  int32_t value(size_t place, const char* text, size_t length);
   void place(const char* bytes, size_t length);
   int32_t object(LargeBody&& body);
   void reserve(size_t bytes);
   void deliver();
   void push(int32_t word) { words_[count_++] = word; }
 
-  static constexpr int kPaths = 512;
+  /** Of each table of known texts: as many users may come by turns before their names are made anew. */
+  static constexpr size_t kTexts = 4096;
+  static constexpr size_t kLongestValue = 64;
 
   napi_env const env_;
   Exchanges& exchanges_;
@@ -50,7 +54,8 @@ class Delivery {
   napi_value objects_ = nullptr;
   int32_t objectCount_ = 0;
   std::vector<Queued> telling_;
-  std::string paths_[kPaths];
+  /** By number: a table of paths, then one of the values of each header that is asked for. */
+  std::vector<std::string> texts_;
 };
 
 }  // namespace switchyard::http

@@ -149,9 +149,31 @@ Refusal finish(const char* text, const Framing& framing, Head& head) {
   return {};
 }
 
+void takeAsked(const char* text, const Text& name, const Text& value, const AskedNames& asked, Head& head) {
+  const int place = asked.find(text + name.at, name.length);
+  if (place < 0 || (head.askedPresent >> place & 1u) != 0) return;
+  head.asked[place] = value;
+  head.askedPresent |= 1u << place;
+}
+
 }  // namespace
 
-Refusal readHead(const char* text, size_t length, Head& head) {
+int AskedNames::add(const std::string& name) {
+  const int known = find(name.data(), name.size());
+  if (known >= 0) return known;
+  if (names_.size() == kMostAsked) return -1;
+  names_.push_back(name);
+  return static_cast<int>(names_.size()) - 1;
+}
+
+int AskedNames::find(const char* name, size_t length) const {
+  for (size_t i = 0; i < names_.size(); i++) {
+    if (names_[i].size() == length && named(name, length, names_[i].data())) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+Refusal readHead(const char* text, size_t length, const AskedNames& asked, Head& head) {
   const auto size = static_cast<uint32_t>(length);
   uint32_t at = 0;
   while (at < size && isToken(text[at])) at++;
@@ -181,6 +203,7 @@ Refusal readHead(const char* text, size_t length, Head& head) {
   const char minor = text[at + 8];
   if ((minor != '0' && minor != '1') || text[at + 9] != '\r' || text[at + 10] != '\n') return kMalformed;
   head.http10 = minor == '0';
+  head.askedNames = static_cast<uint32_t>(asked.size());
   at += 11;
   Framing framing;
   while (size - at > 2) {
@@ -196,6 +219,7 @@ Refusal readHead(const char* text, size_t length, Head& head) {
     uint32_t end = at;
     while (end > value && (text[end - 1] == ' ' || text[end - 1] == '\t')) end--;
     takeHeader(text, {name, nameLength}, {value, end - value}, head, framing);
+    takeAsked(text, {name, nameLength}, {value, end - value}, asked, head);
     at += 2;
   }
   if (size - at != 2 || text[at] != '\r' || text[at + 1] != '\n') return kMalformed;

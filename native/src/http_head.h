@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace switchyard::http {
 
@@ -28,6 +30,22 @@ struct Text {
   uint32_t length = 0;
 };
 
+/** Bits that a word of JavaScript's has for them, beside their count. */
+constexpr size_t kMostAsked = 16;
+
+/** Names of further headers that JavaScript asks for, lower case. They only grow: a head knows how many there were. */
+class AskedNames {
+ public:
+  /** The name's place, -1 where there is no room. */
+  int add(const std::string& name);
+  /** The place of a header's name as it came, -1: it is not asked for. */
+  int find(const char* name, size_t length) const;
+  size_t size() const { return names_.size(); }
+
+ private:
+  std::vector<std::string> names_;
+};
+
 struct Head {
   /** Offsets count from the head's first byte. */
   Text method;
@@ -35,6 +53,11 @@ struct Head {
   Text fields[kFields];
   /** A bit for each field that is there. */
   uint32_t present = 0;
+  /** By the places of AskedNames, the first of several: only where its bit is set. */
+  Text asked[kMostAsked];
+  uint32_t askedPresent = 0;
+  /** How many names were asked for when it was read. */
+  uint32_t askedNames = 0;
   /** -1: none is declared. */
   int64_t contentLength = -1;
   bool get = false;
@@ -52,7 +75,7 @@ struct Refusal {
 };
 
 /** @param text a head with the empty line that ends it */
-Refusal readHead(const char* text, size_t length, Head& head);
+Refusal readHead(const char* text, size_t length, const AskedNames& asked, Head& head);
 
 /** Whether so much of a head can become one: no line feed alone, no NUL, and it begins as a request does. */
 bool mayBecomeHead(const char* text, size_t length);

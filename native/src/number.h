@@ -1,9 +1,11 @@
-// JSON numbers from text, correctly rounded, with the same results as src/protocol/json/number.ts.
+// Decimals from JSON text.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+
+#include "nearest.h"
 
 #if defined(__SSE2__) && !defined(SWITCHYARD_PORTABLE)
 #define SWITCHYARD_SSE2
@@ -16,16 +18,10 @@ namespace switchyard {
 #error "the codecs read and write little-endian memory"
 #endif
 
+/** Numbers are read with bytes before them. */
+constexpr int kReadBefore = 24;
+
 inline bool isDigit(uint8_t c) { return static_cast<uint8_t>(c - '0') <= 9; }
-
-/** The decimal ±mantissa · 10^-fraction, with a fraction of up to kMaxFraction. */
-struct Decimal {
-  uint64_t mantissa;
-  int fraction;
-  bool negative;
-};
-
-constexpr int kMaxFraction = 22;
 
 #if defined(SWITCHYARD_SSE2)
 
@@ -88,38 +84,47 @@ __attribute__((always_inline)) inline bool readShortDecimal(const uint8_t* to, i
   // No second point, no point at either end, no leading zero.
   if (((points & (points - 1)) != 0) | (first == '.') | (point == 15) | zeroLed | !allDigits(digits)) return false;
   out.mantissa = sixteenDigits(digits);
-  out.fraction = points != 0 ? 15 - point : 0;
+  out.exponent = points != 0 ? point - 15 : 0;
   return true;
 }
 
-/** 17 to 24 characters, as of a double written with all its digits, the point among the first eight of them. */
-inline bool readLongDecimal(const uint8_t* to, int length, Decimal& out) {
+/**
+ * 17 to 24 characters with a point, as of a double written with all its digits. Without a branch that depends on where the
+ * point is, like readShortDecimal.
+ */
+__attribute__((always_inline)) inline bool readLongDecimal(const uint8_t* to, int length, Decimal& out) {
   const int lead = length - 16;
-  const __m128i digits = _mm_sub_epi8(loadBytes(to - 16), _mm_set1_epi8('0'));
-  uint64_t text = (load64(to - 24) >> (64 - 8 * lead)) << (64 - 8 * lead);
-  const uint64_t other = text ^ 0x2e2e2e2e2e2e2e2e;
+  const __m128i text = loadBytes(to - 16);
+  const unsigned points = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8('.'))));
+  const int point = __builtin_ctz(points | 0x10000);
+  const __m128i behind = loadBytes(kSlide + ((15 - point) & 31));
+  const __m128i whole = _mm_or_si128(_mm_and_si128(behind, text), _mm_andnot_si128(behind, loadBytes(to - 17)));
+  const __m128i digits = _mm_sub_epi8(whole, _mm_set1_epi8('0'));
+  uint64_t before = (load64(to - 24) >> (64 - 8 * lead)) << (64 - 8 * lead);
+  const uint64_t other = before ^ 0x2e2e2e2e2e2e2e2e;
   // 0x80 in each byte that is a point.
-  const uint64_t points = ~(((other & 0x7f7f7f7f7f7f7f7f) + 0x7f7f7f7f7f7f7f7f) | other | 0x7f7f7f7f7f7f7f7f);
-  if (points == 0 || (points & (points - 1)) != 0 || lead == 1) return false;
-  const uint64_t upTo = (points << 1) - 1;
-  text = (text & ~upTo) | ((text & (upTo >> 8)) << 8);
-  const int count = lead - 1;
-  text ^= (0x3030303030303030 >> (64 - 8 * count)) << (64 - 8 * count);
+  const uint64_t leadPoints = ~(((other & 0x7f7f7f7f7f7f7f7f) + 0x7f7f7f7f7f7f7f7f) | other | 0x7f7f7f7f7f7f7f7f);
+  const bool onePoint = ((points & (points - 1)) == 0) & ((leadPoints & (leadPoints - 1)) == 0) &
+                        ((points == 0) != (leadPoints == 0));
+  // The point goes, or with a point behind, the last one: it belongs to the sixteen.
+  const uint64_t upTo = (leadPoints << 1) - 1;
+  before = (before & ~upTo) | ((before & (upTo >> 8)) << 8);
+  before ^= uint64_t{0x3030303030303000} << (56 - 8 * (lead - 1));
   const uint8_t first = to[-length];
   const bool zeroLed = (first == '0') & (to[1 - length] != '.');
-  const uint64_t high = eightDigits(text);
-  if (((((text + 0x7676767676767676) | text) & 0x8080808080808080) != 0) | (first == '.') | zeroLed | (high >= 1844) |
-      !allDigits(digits)) {
+  const uint64_t high = eightDigits(before);
+  if (!onePoint | ((((before + 0x7676767676767676) | before) & 0x8080808080808080) != 0) | (first == '.') |
+      (point == 15) | zeroLed | (high >= 1844) | !allDigits(digits)) {
     return false;
   }
   out.mantissa = high * 10000000000000000 + sixteenDigits(digits);
-  out.fraction = 16 + 7 - (__builtin_ctzll(points) >> 3);
+  out.exponent = points != 0 ? point - 15 : (__builtin_ctzll(leadPoints) >> 3) - 23;
   return true;
 }
 
 /**
  * Reads [from, to) as a plain decimal without exponent. False where that is not what stands there, or where it is one
- * of the rarer forms. The sixteen bytes before `from` must be readable.
+ * of the rarer forms. kReadBefore bytes before `from` must be readable.
  */
 __attribute__((always_inline)) inline bool readDecimal(const uint8_t* from, const uint8_t* to, Decimal& out) {
   out.negative = *from == '-';
@@ -150,73 +155,22 @@ __attribute__((always_inline)) inline bool readDecimal(const uint8_t* from, cons
   if (to - first - (point != nullptr) > 19) return false;
   if (*first == '0' && to - first > 1 && first[1] != '.') return false;
   out.mantissa = mantissa;
-  out.fraction = point == nullptr ? 0 : static_cast<int>(to - point) - 1;
+  out.exponent = point == nullptr ? 0 : static_cast<int>(point - to) + 1;
   return true;
 }
 
 #endif
 
-/** Powers of ten that a double holds exactly. */
-constexpr double kExactPowers[kMaxFraction + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                     1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-
-/** 10^-n for n = 0 … 22 as mantissa · 2^exponent, the mantissa cut to 64 bits with the highest one set. */
-struct Reciprocals {
-  uint64_t mantissa[kMaxFraction + 1];
-  int exponent[kMaxFraction + 1];
-};
-
-constexpr Reciprocals makeReciprocals() {
-  Reciprocals table{};
-  // 10^-n as 128 bits with the highest one set. Each step cuts off less than 16 units of the last bit, all steps
-  // together less than 2^9: far below the 64 bits that are dropped in the end.
-  unsigned __int128 value = static_cast<unsigned __int128>(1) << 127;
-  int exponent = -127;
-  for (int n = 0; n <= kMaxFraction; n++) {
-    table.mantissa[n] = static_cast<uint64_t>(value >> 64);
-    table.exponent[n] = exponent + 64;
-    value /= 10;
-    while ((value >> 127) == 0) {
-      value <<= 1;
-      exponent--;
-    }
-  }
-  return table;
-}
-
-constexpr Reciprocals kReciprocals = makeReciprocals();
-
-/** The decimal as the nearest double, ties to even. False where that cannot be decided here. */
-inline bool toDouble(const Decimal& decimal, double& out) {
-  const uint64_t mantissa = decimal.mantissa;
-  double value;
-  if (mantissa < (1ull << 53)) {
-    // Both sides are exact, so the division rounds correctly.
-    value = static_cast<double>(mantissa) / kExactPowers[decimal.fraction];
-  } else {
-    // The product with the reciprocal in 128 bits. The reciprocal is below the true one by less than 1 + 2^-50 of its
-    // last bit, so the true product lies less than 3 above `high`, in units of its last bit.
-    const int zeros = __builtin_clzll(mantissa);
-    const unsigned __int128 product =
-        static_cast<unsigned __int128>(mantissa << zeros) * kReciprocals.mantissa[decimal.fraction];
-    uint64_t high = static_cast<uint64_t>(product >> 64);
-    const int shift = 10 + static_cast<int>(high >> 63);
-    const uint64_t half = 1ull << (shift - 1);
-    const uint64_t rest = high & (2 * half - 1);
-    if (rest + 3 > half && rest <= half) return false;
-    high = (high >> shift) + (rest > half);
-    // 2^53 · 10^-22 is far above the subnormals and 2^64 far below infinity: only the exponent is left to set.
-    const int exponent = kReciprocals.exponent[decimal.fraction] + 64 - zeros + shift;
-    uint64_t power = static_cast<uint64_t>(exponent + 1023) << 52;
-    double scale;
-    std::memcpy(&scale, &power, 8);
-    value = static_cast<double>(high) * scale;
-  }
-  // By its bit: signs come in no order that a branch could be predicted by.
-  uint64_t bits;
-  std::memcpy(&bits, &value, 8);
-  bits ^= static_cast<uint64_t>(decimal.negative) << 63;
-  std::memcpy(&out, &bits, 8);
+/** The same for [from, to) with an exponent of one to three digits. False for anything else. */
+inline bool readScientific(const uint8_t* from, const uint8_t* to, Decimal& out) {
+  const uint8_t* digit = to;
+  int exponent = 0;
+  for (int scale = 1; scale <= 100 && digit > from && isDigit(digit[-1]); scale *= 10) exponent += (*--digit - '0') * scale;
+  const uint8_t* mark = digit;
+  if (mark > from && (mark[-1] == '-' || mark[-1] == '+')) mark--;
+  if (digit == to || mark - from < 2 || (mark[-1] | 0x20) != 'e' || exponent > 300) return false;
+  if (!readDecimal(from, mark - 1, out)) return false;
+  out.exponent += *mark == '-' ? -exponent : exponent;
   return true;
 }
 

@@ -1,200 +1,10 @@
 #include "ort_session.h"
 
-#include <dlfcn.h>
-
 #include <cstring>
-#include <iterator>
-#include <map>
-#include <mutex>
+
+#include "captures.h"
 
 namespace switchyard::ort {
-
-namespace {
-
-/** One model's place: `lock` is held while it is loaded, so that a second thread waits instead of loading it too. */
-struct Place {
-  std::mutex lock;
-  std::weak_ptr<Session> session;
-};
-
-struct Process {
-  std::mutex lock;
-  std::string version;
-  Runtime runtime;
-  bool open = false;
-  std::map<std::string, std::shared_ptr<Place>> places;
-};
-
-/** Never destroyed: worker threads may outlive the statics of this library. */
-Process& process() {
-  static Process* const it = new Process();
-  return *it;
-}
-
-std::string fillRuntime(const void* const* table, Threads threads, Runtime& runtime) {
-  runtime.api.table = table;
-  const Api& api = runtime.api;
-  ThreadingOptions* shared = nullptr;
-  std::string problem = take(api, api.CreateThreadingOptions(&shared));
-  if (problem.empty()) problem = take(api, api.SetGlobalIntraOpNumThreads(shared, threads.intra));
-  if (problem.empty()) problem = take(api, api.SetGlobalInterOpNumThreads(shared, threads.inter));
-  if (problem.empty()) problem = take(api, api.SetGlobalSpinControl(shared, 0));
-  // Warnings and worse; each session has its own level. onnxruntime-node shares the environment that it finds.
-  if (problem.empty()) problem = take(api, api.CreateEnvWithGlobalThreadPools(2, "switchyard", shared, &runtime.env));
-  if (shared != nullptr) api.ReleaseThreadingOptions(shared);
-  // Arena, default memory: both are what CreateTensorWithDataAsOrtValue expects of memory that it does not own.
-  if (problem.empty()) problem = take(api, api.CreateCpuMemoryInfo(1, 0, &runtime.memory));
-  if (problem.empty()) problem = take(api, api.GetAllocatorWithDefaultOptions(&runtime.allocator));
-  return problem;
-}
-
-/** Strings out of their BYTES form, each behind its length. False: the bytes do not hold `count` of them. */
-bool splitStrings(const Input& input, size_t count, std::vector<std::string>& strings) {
-  const auto* at = static_cast<const uint8_t*>(input.data);
-  size_t left = input.bytes;
-  if (count > left / 4) return false;
-  strings.reserve(count);
-  for (size_t i = 0; i < count; i++) {
-    uint32_t length;
-    if (left < 4) return false;
-    std::memcpy(&length, at, 4);
-    at += 4;
-    left -= 4;
-    if (length > left) return false;
-    strings.emplace_back(reinterpret_cast<const char*>(at), length);
-    at += length;
-    left -= length;
-  }
-  return left == 0;
-}
-
-}  // namespace
-
-std::string take(const Api& api, Status* status) {
-  if (status == nullptr) return {};
-  std::string message = api.GetErrorMessage(static_cast<const Status*>(status));
-  api.ReleaseStatus(status);
-  return message.empty() ? "ONNX Runtime failed without a message" : message;
-}
-
-size_t elementBytes(int type) {
-  static constexpr uint8_t kBytes[] = {0, 4, 1, 1, 2, 2, 4, 8, 0, 1, 2, 8, 4, 8, 0, 0, 2};
-  return type < 0 || type > 16 ? 0 : kBytes[type];
-}
-
-namespace {
-
-/** Keys and values of a provider's options as ONNX Runtime takes them. */
-struct Texts {
-  std::vector<const char*> keys;
-  std::vector<const char*> values;
-  explicit Texts(const Provider& provider) {
-    for (const auto& [key, value] : provider.options) {
-      keys.push_back(key.c_str());
-      values.push_back(value.c_str());
-    }
-  }
-};
-
-std::string appendCuda(const Api& api, const Provider& provider, void* stream, SessionOptions* options) {
-  const Texts texts(provider);
-  CudaOptions* cuda = nullptr;
-  std::string problem = take(api, api.CreateCudaOptions(&cuda));
-  if (!problem.empty()) return problem;
-  if (!texts.keys.empty()) {
-    problem = take(api, api.UpdateCudaOptions(cuda, texts.keys.data(), texts.values.data(), texts.keys.size()));
-  }
-  if (problem.empty() && stream != nullptr) problem = take(api, api.UpdateCudaOption(cuda, "user_compute_stream", stream));
-  if (problem.empty()) problem = take(api, api.AppendCuda(options, cuda));
-  api.ReleaseCudaOptions(cuda);
-  return problem;
-}
-
-std::string appendTensorRt(const Api& api, const Provider& provider, void* stream, SessionOptions* options) {
-  const Texts texts(provider);
-  TensorRtOptions* rt = nullptr;
-  std::string problem = take(api, api.CreateTensorRtOptions(&rt));
-  if (!problem.empty()) return problem;
-  if (!texts.keys.empty()) {
-    problem = take(api, api.UpdateTensorRtOptions(rt, texts.keys.data(), texts.values.data(), texts.keys.size()));
-  }
-  if (problem.empty() && stream != nullptr) problem = take(api, api.UpdateTensorRtOption(rt, "user_compute_stream", stream));
-  if (problem.empty()) problem = take(api, api.AppendTensorRt(options, rt));
-  api.ReleaseTensorRtOptions(rt);
-  return problem;
-}
-
-}  // namespace
-
-std::string makeOptions(const Api& api, const Options& options, void* stream, SessionOptions** made) {
-  std::string problem = take(api, api.CreateSessionOptions(made));
-  if (!problem.empty()) return problem;
-  SessionOptions* const it = *made;
-  const auto apply = [&](Status* status) {
-    if (problem.empty()) problem = take(api, status);
-    else if (status != nullptr) api.ReleaseStatus(status);
-  };
-  if (options.sharedThreads) {
-    apply(api.DisablePerSessionThreads(it));
-  } else {
-    apply(api.SetIntraOpNumThreads(it, options.intraThreads));
-    apply(api.SetInterOpNumThreads(it, options.interThreads));
-  }
-  apply(api.SetSessionGraphOptimizationLevel(it, options.graphLevel));
-  apply(api.SetSessionLogSeverityLevel(it, options.logSeverity));
-  apply(api.SetSessionExecutionMode(it, options.parallel ? 1 : 0));
-  if (!options.memPattern) apply(api.DisableMemPattern(it));
-  if (!options.arena) apply(api.DisableCpuMemArena(it));
-  for (const auto& [key, value] : options.entries) apply(api.AddSessionConfigEntry(it, key.c_str(), value.c_str()));
-  for (const Provider& provider : options.providers) {
-    if (!problem.empty()) break;
-    problem = provider.kind == Provider::kCuda ? appendCuda(api, provider, stream, it)
-                                               : appendTensorRt(api, provider, stream, it);
-  }
-  return problem;
-}
-
-std::string useTable(const void* const* table) {
-  Process& all = process();
-  const std::lock_guard<std::mutex> guard(all.lock);
-  if (all.open) return {};
-  const std::string problem = fillRuntime(table, {}, all.runtime);
-  all.open = problem.empty();
-  return problem;
-}
-
-std::string openRuntime(const char* path, const char* version, Threads threads) {
-  {
-    Process& all = process();
-    const std::lock_guard<std::mutex> guard(all.lock);
-    if (all.open) {
-      return all.version == version ? "" : "ONNX Runtime " + all.version + " is open in this process already";
-    }
-    // Local: only its one function is asked for. onnxruntime-node finds the same library by its name, loaded once.
-    void* const library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) return dlerror();
-    const auto base = reinterpret_cast<const ApiBase* (*)()>(dlsym(library, "OrtGetApiBase"));
-    if (base == nullptr) return "it has no function OrtGetApiBase";
-    const ApiBase& found = *base();
-    if (std::strcmp(found.GetVersionString(), version) != 0) {
-      return std::string("it is version ") + found.GetVersionString() + ", wanted is " + version;
-    }
-    const void* const* const table = found.GetApi(kApiVersion);
-    if (table == nullptr) return "it does not have the API of ONNX Runtime 1.16";
-    const std::string problem = fillRuntime(table, threads, all.runtime);
-    all.open = problem.empty();
-    all.version = version;
-    return problem;
-  }
-}
-
-const Runtime* runtime() {
-  Process& all = process();
-  const std::lock_guard<std::mutex> guard(all.lock);
-  return all.open ? &all.runtime : nullptr;
-}
-
-Session::~Session() { runtime_.api.ReleaseSession(handle_); }
 
 namespace {
 
@@ -237,7 +47,37 @@ bool wholeDim(double dim, int64_t& whole) {
   return true;
 }
 
+/** Strings out of their BYTES form, each behind its length. False: the bytes do not hold `count` of them. */
+bool splitStrings(const Input& input, size_t count, std::vector<std::string>& strings) {
+  const auto* at = static_cast<const uint8_t*>(input.data);
+  size_t left = input.bytes;
+  if (count > left / 4) return false;
+  strings.reserve(count);
+  for (size_t i = 0; i < count; i++) {
+    uint32_t length;
+    if (left < 4) return false;
+    std::memcpy(&length, at, 4);
+    at += 4;
+    left -= 4;
+    if (length > left) return false;
+    strings.emplace_back(reinterpret_cast<const char*>(at), length);
+    at += length;
+    left -= length;
+  }
+  return left == 0;
+}
+
 }  // namespace
+
+size_t elementBytes(int type) {
+  static constexpr uint8_t kBytes[] = {0, 4, 1, 1, 2, 2, 4, 8, 0, 1, 2, 8, 4, 8, 0, 0, 2};
+  return type < 0 || type > 16 ? 0 : kBytes[type];
+}
+
+Session::~Session() {
+  const auto beside = besideCaptures(onGpu_);
+  runtime_.api.ReleaseSession(handle_);
+}
 
 std::string describe(const Runtime& runtime, SessionHandle* handle, bool inputs, std::vector<ValueInfo>& list) {
   const Api& api = runtime.api;
@@ -390,6 +230,7 @@ std::string Session::runInto(const std::vector<Input>& inputs, const std::vector
 
 std::string Session::run(const std::vector<Input>& inputs, const std::vector<size_t>& wanted, OutputSink sink) const {
   if (inputs.size() != inputs_.size()) return "a run takes one tensor for each input";
+  const auto beside = besideCaptures(onGpu_);
   const Api& api = runtime_.api;
   std::vector<Value*> values(inputs.size() + wanted.size());
   std::vector<const char*> names;
@@ -419,65 +260,6 @@ std::string Session::run(const std::vector<Input>& inputs, const std::vector<siz
     if (value != nullptr) api.ReleaseValue(value);
   }
   return problem;
-}
-
-std::shared_ptr<Session> openSession(const std::string& key, const std::string& path, const Options& options,
-                                     std::string& problem, bool& fresh) {
-  fresh = false;
-  const Runtime* const runtime = ort::runtime();
-  if (runtime == nullptr) {
-    problem = "ONNX Runtime is not open";
-    return nullptr;
-  }
-  std::shared_ptr<Place> place;
-  {
-    Process& all = process();
-    const std::lock_guard<std::mutex> guard(all.lock);
-    for (auto it = all.places.begin(); it != all.places.end();) {
-      // Nobody else holds the place, so nobody is about to fill it either; its lock is free, and taking it makes what the
-      // last thread wrote there visible here.
-      bool idle = it->second.use_count() == 1;
-      if (idle) {
-        const std::lock_guard<std::mutex> still(it->second->lock);
-        idle = it->second->session.expired();
-      }
-      it = idle ? all.places.erase(it) : std::next(it);
-    }
-    std::shared_ptr<Place>& kept = all.places[key];
-    if (kept == nullptr) kept = std::make_shared<Place>();
-    place = kept;
-  }
-  const std::lock_guard<std::mutex> guard(place->lock);
-  if (std::shared_ptr<Session> open = place->session.lock()) return open;
-  const Api& api = runtime->api;
-  SessionHandle* handle = nullptr;
-  const auto create = [&](const Options& wanted) {
-    SessionOptions* made = nullptr;
-    std::string failed = makeOptions(api, wanted, nullptr, &made);
-    if (failed.empty()) failed = take(api, api.CreateSession(runtime->env, path.c_str(), made, &handle));
-    if (made != nullptr) api.ReleaseSessionOptions(made);
-    return failed;
-  };
-  problem = create(options);
-  if (options.sharedThreads && problem.find("EnvCreatedWithGlobalThreadPools") != std::string::npos) {
-    // Somebody else opened the runtime first, without threads to share: the process has that one environment.
-    Options own = options;
-    own.sharedThreads = false;
-    problem = create(own);
-  }
-  if (!problem.empty()) return nullptr;
-  auto session = std::make_shared<Session>(*runtime, handle);
-  problem = session->describe();
-  if (!problem.empty()) return nullptr;
-  place->session = session;
-  fresh = true;
-  return session;
-}
-
-size_t sessionKeys() {
-  Process& all = process();
-  const std::lock_guard<std::mutex> guard(all.lock);
-  return all.places.size();
 }
 
 }  // namespace switchyard::ort

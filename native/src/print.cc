@@ -1,10 +1,12 @@
 #include "print.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <type_traits>
 
-#include "shortest.h"
+#include "float_text.h"
+#include "shortest_single.h"
 
 namespace switchyard {
 namespace {
@@ -27,114 +29,67 @@ inline uint8_t* printInteger(uint8_t* out, T value) {
   return reinterpret_cast<uint8_t*>(std::to_chars(text, text + kElementRoom, value).ptr);
 }
 
-constexpr char kPairs[] =
-    "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051"
-    "525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
-
-constexpr uint32_t kTens32[10] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000};
-
-/** Of a value above zero. 1233 / 4096 is a little more than log10(2). */
-inline int countDigits(uint32_t value) {
-  const int atLeast = ((32 - __builtin_clz(value)) * 1233) >> 12;
-  return atLeast + (value >= kTens32[atLeast]);
-}
-
-/** How a float type is laid out: beyond these powers of ten with an exponent, which has a plus sign or not. */
-struct Layout {
-  int least;
-  int most;
-  bool plus;
-};
-
-constexpr Layout kSingle{-7, 15, false};
-constexpr Layout kDouble{-6, 20, true};
-
-/** `digits` holds `count` characters, and may be read 24 further ones; the first stands for 10^exponent. */
-inline uint8_t* layOut(uint8_t* out, const char* digits, int count, int exponent, const Layout& layout) {
-  if (exponent < layout.least || exponent > layout.most) {
-    *out++ = digits[0];
-    if (count > 1) {
-      *out++ = '.';
-      out = printText(out, digits + 1, count - 1);
-    }
-    *out++ = 'e';
-    if (exponent > 0 && layout.plus) *out++ = '+';
-    return printInteger(out, exponent);
-  }
-  if (exponent < 0) {
-    std::memcpy(out, "0.000000", 8);
-    out += 1 - exponent;
-    std::memcpy(out, digits, 24);
-    return out + count;
-  }
-  const int whole = exponent + 1;
-  std::memcpy(out, digits, 24);
-  if (count <= whole) {
-    for (int i = count; i < whole; i++) out[i] = '0';
-    out[whole] = '.';
-    out[whole + 1] = '0';
-    return out + whole + 2;
-  }
-  std::memcpy(out + whole + 1, digits + whole, 24);
-  out[whole] = '.';
-  return out + count + 1;
-}
-
 inline uint8_t* printNonFinite(uint8_t* out, bool isNaN, bool negative) {
   if (isNaN) return printText(out, "NaN", 3);
   return negative ? printText(out, "-Infinity", 9) : printText(out, "Infinity", 8);
 }
 
-inline uint8_t* print(uint8_t* out, float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  const uint32_t magnitude = bits & 0x7fffffff;
-  if (magnitude >= 0x7f800000) return printNonFinite(out, magnitude > 0x7f800000, bits != magnitude);
-  *out = '-';
-  out += bits >> 31;
-  if (magnitude == 0) return printText(out, "0.0", 3);
-  ShortDecimal decimal = shortestDecimal(magnitude);
-  while (decimal.digits % 10 == 0) {
-    decimal.digits /= 10;
-    decimal.exponent++;
+/** The one float whose shortest decimal, 7.038531e-26, becomes its neighbour for those who read it as a double first. */
+constexpr uint32_t kReadTwice = 0x15ae43fd;
+
+/** Elements that go through each step below before the next step: so the processor works at several at a time. */
+constexpr int kBatch = 32;
+
+template <typename Bits>
+constexpr Bits kMagnitude = static_cast<Bits>(~Bits{0}) >> 1;
+
+/** Of zero, digits that are zero; of what is not finite, any. */
+template <typename Bits>
+void shorten(const uint8_t* data, int count, ShortDecimal<Bits>* out) {
+  for (int i = 0; i < count; i++) {
+    const Bits magnitude = elementAt<Bits>(data, i) & kMagnitude<Bits>;
+    ShortDecimal<Bits> decimal = shortestDecimal(magnitude + (magnitude == 0));
+    if (sizeof(Bits) == 4 && magnitude == kReadTwice) decimal = {70385307, -33};
+    out[i] = {decimal.digits & (Bits{0} - (magnitude != 0)), decimal.exponent};
   }
-  const int count = countDigits(decimal.digits);
-  // Nine digits, those behind the last one zeros; with them as many bytes as layOut may read.
-  const uint32_t nine = decimal.digits * kTens32[9 - count];
-  char digits[48];
-  const uint32_t upper = nine / 10000;
-  const uint32_t lower = nine % 10000;
-  digits[0] = static_cast<char>('0' + upper / 10000);
-  std::memcpy(digits + 1, kPairs + 2 * (upper % 10000 / 100), 2);
-  std::memcpy(digits + 3, kPairs + 2 * (upper % 100), 2);
-  std::memcpy(digits + 5, kPairs + 2 * (lower / 100), 2);
-  std::memcpy(digits + 7, kPairs + 2 * (lower % 100), 2);
-  return layOut(out, digits, count, decimal.exponent + count - 1, kSingle);
 }
 
-uint8_t* print(uint8_t* out, double value) {
-  uint64_t bits;
-  std::memcpy(&bits, &value, 8);
-  const uint64_t magnitude = bits & 0x7fffffffffffffff;
-  constexpr uint64_t infinity = 0x7ff0000000000000;
-  if (magnitude >= infinity) return printNonFinite(out, magnitude > infinity, bits != magnitude);
-  *out = '-';
-  out += bits >> 63;
-  if (magnitude == 0) return printText(out, "0.0", 3);
-  // d.ddde±xx: the digits with the point taken out, and the exponent read from the end.
-  char text[64];
-  double positive;
-  std::memcpy(&positive, &magnitude, 8);
-  char* const end = std::to_chars(text, text + 32, positive, std::chars_format::scientific).ptr;
-  const char* mark = text + 1;
-  while (*mark != 'e') mark++;
-  int exponent = 0;
-  std::from_chars(mark + (mark[1] == '+' ? 2 : 1), end, exponent);
-  const int count = mark - text > 1 ? static_cast<int>(mark - text) - 1 : 1;
-  char digits[64];
-  digits[0] = text[0];
-  std::memcpy(digits + 1, text + 2, 24);
-  return layOut(out, digits, count, exponent, kDouble);
+template <typename Bits>
+uint8_t* layOutAll(const uint8_t* data, const DigitText* texts, int count, bool comma, const Layout& layout,
+                   uint8_t* out) {
+  constexpr Bits infinity = sizeof(Bits) == 4 ? 0x7f800000 : static_cast<Bits>(0x7ff0000000000000);
+  for (int i = 0; i < count; i++) {
+    const Bits bits = elementAt<Bits>(data, i);
+    const Bits magnitude = bits & kMagnitude<Bits>;
+    *out = ',';
+    out += comma;
+    comma = true;
+    if (magnitude >= infinity) {
+      out = printNonFinite(out, magnitude > infinity, bits != magnitude);
+    } else {
+      *out = '-';
+      out += bits != magnitude;
+      out = layOut(out, texts[i], layout);
+    }
+  }
+  return out;
+}
+
+template <typename Bits>
+Printed printFloats(const uint8_t* data, int64_t first, int64_t from, int64_t to, uint8_t* out, const uint8_t* end,
+                    const Layout& layout) {
+  int64_t i = from;
+  while (i < to && end - out >= kElementRoom) {
+    const int count = static_cast<int>(std::min({int64_t{kBatch}, to - i, (end - out) / int64_t{kElementRoom}}));
+    const uint8_t* const batch = data + i * static_cast<int64_t>(sizeof(Bits));
+    ShortDecimal<Bits> decimals[kBatch];
+    DigitText texts[kBatch];
+    shorten(batch, count, decimals);
+    for (int n = 0; n < count; n++) spell(decimals[n], texts[n]);
+    out = layOutAll<Bits>(batch, texts, count, i != first, layout, out);
+    i += count;
+  }
+  return {i, out};
 }
 
 template <typename T>
@@ -165,6 +120,30 @@ Printed printAll(const uint8_t* data, int64_t first, int64_t from, int64_t to, u
 
 }  // namespace
 
+uint8_t* layOutRarely(uint8_t* out, const DigitText& text, const Layout& layout) {
+  // As many bytes as the fixed lengths below may copy.
+  char digits[48];
+  digits[0] = static_cast<char>(text.first);
+  std::memcpy(digits + 1, &text.next, 8);
+  std::memcpy(digits + 9, &text.last, 8);
+  if (text.exponent >= layout.least && text.exponent <= layout.most) {
+    const int whole = text.exponent + 1;
+    const int behind = text.count > whole ? text.count - whole : 1;
+    std::memset(digits + 17, '0', 24);
+    std::memcpy(out, digits, 24);
+    out[whole] = '.';
+    std::memcpy(out + whole + 1, digits + whole, 8);
+    return out + whole + 1 + behind;
+  }
+  out[0] = text.first;
+  out[1] = '.';
+  std::memcpy(out + 2, digits + 1, 16);
+  out += text.count > 1 ? text.count + 1 : 1;
+  *out++ = 'e';
+  if (text.exponent > 0 && layout.plus) *out++ = '+';
+  return printInteger(out, text.exponent);
+}
+
 Printed printElements(Type type, const uint8_t* data, int64_t first, int64_t from, int64_t to, uint8_t* out,
                       const uint8_t* end) {
   switch (type) {
@@ -187,12 +166,22 @@ Printed printElements(Type type, const uint8_t* data, int64_t first, int64_t fro
     case kInt64:
       return printAll<int64_t>(data, first, from, to, out, end);
     case kFp32:
-      return printAll<float>(data, first, from, to, out, end);
+      return printFloats<uint32_t>(data, first, from, to, out, end, kSingle);
     case kFp64:
-      return printAll<double>(data, first, from, to, out, end);
+      return printFloats<uint64_t>(data, first, from, to, out, end, kDouble);
     default:
       return {from, out};
   }
+}
+
+uint8_t* printNumber(uint8_t* out, double value) {
+  if (value == 0) return printText(out, "0", 1);
+  if (value > -1e9 && value < 1e9 && value == static_cast<int32_t>(value))
+    return printInteger(out, static_cast<int32_t>(value));
+  const auto* const data = reinterpret_cast<const uint8_t*>(&value);
+  uint8_t* const end = printFloats<uint64_t>(data, 0, 0, 1, out, out + kElementRoom, kDouble).end;
+  // Whole numbers have no decimal point there.
+  return end[-1] == '0' && end[-2] == '.' ? end - 2 : end;
 }
 
 }  // namespace switchyard

@@ -23,4 +23,7 @@ struct Printed {
 Printed printElements(Type type, const uint8_t* data, int64_t first, int64_t from, int64_t to, uint8_t* out,
                       const uint8_t* end);
 
+/** Prints a finite number as JavaScript's String() does, into at least kElementRoom bytes. Returns where it ends. */
+uint8_t* printNumber(uint8_t* out, double value);
+
 }  // namespace switchyard

@@ -1,95 +1,63 @@
-// The shortest decimal that reads back as the same float, and of those the nearest (ties to an even last digit).
-// After Raffaele Giulietti, "The Schubfach way to render doubles" (2020), in 64-bit arithmetic for binary32.
+// The shortest decimal that reads back as the same double, and of those the nearest (ties to an even last digit).
+// After Raffaele Giulietti, "The Schubfach way to render doubles" (2020).
 #pragma once
 
 #include <cstdint>
 
+#include "powers.h"
+
 namespace switchyard {
 
-/** digits · 10^exponent; `digits` may end in zeros. */
+/** digits · 10^exponent; `digits` may end in zeros. Below 2·10^8 for a float, 10^17 for a double. */
+template <typename Bits>
 struct ShortDecimal {
-  uint32_t digits;
+  Bits digits;
   int exponent;
 };
 
-constexpr int kMinPower = -31;
-constexpr int kMaxPower = 45;
+/** ⌊log10(2^q)⌋, or of three quarters of it, for |q| up to 1500. */
+constexpr int decimalExponent(int q, bool threeQuarters) { return (q * 1262611 - (threeQuarters ? 524031 : 0)) >> 22; }
 
-/** ⌈10^k · 2^s⌉ for k from kMinPower on, s chosen so that the highest of 64 bits is set. */
-struct PowerTable {
-  uint64_t value[kMaxPower - kMinPower + 1];
-};
-
-constexpr PowerTable makePowerTable() {
-  using Wide = unsigned __int128;
-  PowerTable table{};
-  // 5^k below 2^105: exact, and the power of two does not matter.
-  Wide power = 1;
-  for (int k = 0; k <= kMaxPower; k++) {
-    Wide shifted = power;
-    while ((shifted >> 127) == 0) shifted <<= 1;
-    const uint64_t high = static_cast<uint64_t>(shifted >> 64);
-    table.value[k - kMinPower] = high + (static_cast<uint64_t>(shifted) != 0);
-    power *= 5;
-  }
-  // 2^s / 5^k by long division, bit after bit, up to 64 significant ones.
-  power = 5;
-  for (int k = -1; k >= kMinPower; k--) {
-    Wide rest = 1;
-    uint64_t quotient = 0;
-    while ((quotient >> 63) == 0) {
-      rest <<= 1;
-      quotient <<= 1;
-      if (rest >= power) {
-        rest -= power;
-        quotient |= 1;
-      }
-    }
-    table.value[k - kMinPower] = quotient + (rest != 0);
-    power *= 5;
-  }
-  return table;
+/** The upper 64 bits of power · factor / 2^64, the last bit set where anything below was cut off. */
+inline uint64_t roundToOdd(unsigned __int128 power, uint64_t factor) {
+  const unsigned __int128 lower = static_cast<unsigned __int128>(static_cast<uint64_t>(power)) * factor;
+  const unsigned __int128 product =
+      static_cast<unsigned __int128>(static_cast<uint64_t>(power >> 64)) * factor + (lower >> 64);
+  return static_cast<uint64_t>(product >> 64) | (static_cast<uint64_t>(product) > 1);
 }
 
-constexpr PowerTable kPowers = makePowerTable();
-
-/** The upper 32 bits of power · factor / 2^32, its last bit set where anything below was cut off. */
-inline uint32_t roundToOdd(uint64_t power, uint32_t factor) {
-  const unsigned __int128 product = static_cast<unsigned __int128>(power) * factor;
-  const uint32_t low = static_cast<uint32_t>(static_cast<uint64_t>(product >> 32));
-  return static_cast<uint32_t>(product >> 64) | (low > 1);
-}
-
-/** `bits`: a positive finite float. */
-inline ShortDecimal shortestDecimal(uint32_t bits) {
-  // The one float whose shortest decimal, 7.038531e-26, becomes its neighbour for those who read it as a double first.
-  if (bits == 0x15ae43fd) return {70385307, -33};
-  const uint32_t fraction = bits & 0x7fffff;
-  const int biased = static_cast<int>(bits >> 23);
-  const uint32_t c = biased != 0 ? fraction | 0x800000 : fraction;
-  const int q = (biased != 0 ? biased : 1) - 150;
-  if (q <= 0 && q > -24 && (c & ((1u << -q) - 1)) == 0) return {c >> -q, 0};
+/**
+ * Of the positive finite double with these bits. Without branches: which of the candidates it is cannot be predicted.
+ */
+__attribute__((always_inline)) inline ShortDecimal<uint64_t> shortestDecimal(uint64_t bits) {
+  const uint64_t fraction = bits & 0xfffffffffffff;
+  const int biased = static_cast<int>(bits >> 52);
+  const uint64_t c = fraction | static_cast<uint64_t>(biased != 0) << 52;
+  const int q = biased - (biased != 0) - 1074;
   // An even mantissa is what the ends of its interval round to.
-  const uint32_t outside = c & 1;
-  const bool closerBelow = fraction == 0 && biased > 1;
-  const int k = (q * 1262611 - (closerBelow ? 524031 : 0)) >> 22;
-  const int h = q + ((-k * 1741647) >> 19) + 1;
-  const uint64_t power = kPowers.value[-k - kMinPower];
-  const uint32_t lower = roundToOdd(power, (4 * c - 2 + closerBelow) << h) + outside;
-  const uint32_t middle = roundToOdd(power, (4 * c) << h);
-  const uint32_t upper = roundToOdd(power, (4 * c + 2) << h) - outside;
-  const uint32_t s = middle / 4;
-  if (s >= 10) {
-    const uint32_t tens = s / 10;
-    const bool below = lower <= 40 * tens;
-    const bool above = 40 * tens + 40 <= upper;
-    if (below != above) return {tens + above, k + 1};
-  }
-  const bool below = lower <= 4 * s;
-  const bool above = 4 * s + 4 <= upper;
-  if (below != above) return {s + above, k};
-  const uint32_t half = 4 * s + 2;
-  return {s + (middle > half || (middle == half && (s & 1) != 0)), k};
+  const uint64_t outside = c & 1;
+  const bool closerBelow = (fraction == 0) & (biased > 1);
+  const int k = decimalExponent(q, closerBelow);
+  const int h = q + binaryExponent(-k) + 1;
+  const unsigned __int128 power =
+      (static_cast<unsigned __int128>(powerOfTen(-k).high) << 64 | powerOfTen(-k).low) + !isExactPower(-k);
+  const uint64_t lower = roundToOdd(power, (4 * c - 2 + closerBelow) << h) + outside;
+  const uint64_t middle = roundToOdd(power, (4 * c) << h);
+  const uint64_t upper = roundToOdd(power, (4 * c + 2) << h) - outside;
+  // All three are four times the decimal. A multiple of ten within the interval goes before others; there is one at most.
+  const uint64_t ones = middle / 4;
+  const uint64_t tens = ones / 10;
+  const bool tenBelow = lower <= 40 * tens;
+  const bool tenAbove = 40 * tens + 40 <= upper;
+  const bool below = lower <= 4 * ones;
+  const bool above = 4 * ones + 4 <= upper;
+  const uint64_t half = 4 * ones + 2;
+  const bool nearer = (middle > half) | ((middle == half) & ((ones & 1) != 0));
+  // Where both neighbours are within, the nearer one; one of them is.
+  const uint64_t digits = ones + (above & (nearer | !below));
+  const uint64_t shorter = 10 * (tens + tenAbove);
+  // By multiplication, since compilers make a branch of anything else.
+  return {digits + static_cast<uint64_t>(tenBelow != tenAbove) * (shorter - digits), k};
 }
 
 }  // namespace switchyard

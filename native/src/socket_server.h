@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host.h"
+#include "posix_sockets.h"
 #include "tls.h"
 
 namespace switchyard::net {
@@ -149,9 +150,7 @@ class SocketServer {
   const SocketLimits limits_;
   Protocol& protocol_;
   std::unique_ptr<TlsContext> tls_;
-  int fd_ = -1;
-  /** Given up for a moment to turn a connection away when no other descriptor is left. */
-  int spare_ = -1;
+  Listener listener_;
   UvHandle* accepting_ = nullptr;
   UvHandle* check_ = nullptr;
   UvHandle* prepare_ = nullptr;

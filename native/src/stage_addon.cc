@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cuda_api.h"
-#include "ort_addon.h"
+#include "ort_values.h"
 #include "stage_cuda.h"
 #include "stage_worker.h"
 #include "values.h"
@@ -160,7 +160,7 @@ napi_value open(napi_env env, napi_callback_info info) {
     return device;
   };
   const napi_threadsafe_function wake = it->wake;
-  it->worker = std::make_unique<Worker>(openDevice, std::move(buckets),
+  it->worker = std::make_unique<Worker>(openDevice, std::move(buckets), it->plan.maxRows,
                                         [wake] { napi_call_threadsafe_function(wake, nullptr, napi_tsfn_nonblocking); });
   return external;
 }
@@ -222,9 +222,29 @@ napi_value state(napi_env env, napi_callback_info info) {
   return complete ? result : nullptr;
 }
 
+/** The memory of some Uint8Arrays. False: they are something else. */
+bool readPieces(napi_env env, napi_value list, std::vector<Piece>& pieces) {
+  uint32_t count = 0;
+  if (napi_get_array_length(env, list, &count) != napi_ok) return false;
+  pieces.clear();
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value value;
+    napi_typedarray_type type;
+    size_t bytes = 0;
+    void* data = nullptr;
+    if (napi_get_element(env, list, i, &value) != napi_ok ||
+        napi_get_typedarray_info(env, value, &type, &bytes, &data, nullptr, nullptr) != napi_ok || type != napi_uint8_array) {
+      return false;
+    }
+    pieces.push_back({static_cast<const uint8_t*>(data), bytes});
+  }
+  return true;
+}
+
 /**
- * stageRun(stager, rows: number, inputs: Uint8Array[]): number. Copies the inputs into a free slot, in the plan's order, and
- * starts; returns the slot, or -1 where none is free. The rest of a padded batch is zeros.
+ * stageRun(stager, rows: number, inputs: Uint8Array[][]): number. Copies the inputs, in the plan's order and each in one or
+ * several pieces of whole rows, into a free slot, and starts; returns the slot, or -1 where none is free. What the pieces
+ * lack of `rows`, or of the larger batch that is run, repeats their last row.
  */
 napi_value run(napi_env env, napi_callback_info info) {
   size_t count = 3;
@@ -237,28 +257,21 @@ napi_value run(napi_env env, napi_callback_info info) {
   const size_t most = stager->plan.maxRows == 0 ? 1 : stager->plan.maxRows;
   if (napi_get_value_uint32(env, arguments[1], &rows) != napi_ok || rows == 0 || rows > most ||
       napi_get_array_length(env, arguments[2], &length) != napi_ok || length != stager->plan.inputs.size()) {
-    napi_throw_type_error(env, nullptr, "stageRun takes a stager, rows that fit and one Uint8Array for each input");
+    napi_throw_type_error(env, nullptr, "stageRun takes a stager, rows that fit and Uint8Arrays for each input");
     return nullptr;
   }
   Worker& worker = *stager->worker;
   const int slot = worker.take();
   if (slot < 0) return number(env, -1);
   const size_t whole = worker.padded(rows);
+  std::vector<Piece> pieces;
   for (uint32_t i = 0; i < length; i++) {
-    napi_value value;
-    napi_typedarray_type type;
-    size_t bytes = 0;
-    void* data = nullptr;
-    const size_t rowBytes = stager->inputBytes[i];
-    if (napi_get_element(env, arguments[2], i, &value) != napi_ok ||
-        napi_get_typedarray_info(env, value, &type, &bytes, &data, nullptr, nullptr) != napi_ok ||
-        type != napi_uint8_array || bytes != rows * rowBytes) {
+    napi_value list;
+    if (napi_get_element(env, arguments[2], i, &list) != napi_ok || !readPieces(env, list, pieces) ||
+        !fillRows(worker.device().input(slot, i), pieces, rows, whole, stager->inputBytes[i])) {
       worker.release(slot);
       return fail(env, "input \"" + stager->plan.inputs[i].name + "\" does not fill its shape");
     }
-    uint8_t* const to = worker.device().input(slot, i);
-    if (bytes > 0) std::memcpy(to, data, bytes);
-    if (whole > rows) std::memset(to + bytes, 0, (whole - rows) * rowBytes);
   }
   worker.submit(slot, rows);
   return number(env, slot);
@@ -344,15 +357,9 @@ napi_value close(napi_env env, napi_callback_info info) {
 }  // namespace
 
 bool exportStager(napi_env env, napi_value exports) {
-  const struct {
-    const char* name;
-    napi_callback callback;
-  } functions[] = {{"stageOpen", open},         {"stageState", state}, {"stageRun", run},
-                   {"stageAnswered", answered}, {"stageRead", read},   {"stageClose", close}};
-  for (const auto& [name, callback] : functions) {
-    if (!exportFunction(env, exports, name, callback)) return false;
-  }
-  return true;
+  return exportFunctions(env, exports,
+                         {{"stageOpen", open}, {"stageState", state}, {"stageRun", run}, {"stageAnswered", answered},
+                          {"stageRead", read}, {"stageClose", close}});
 }
 
 }  // namespace switchyard::stage

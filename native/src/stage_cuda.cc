@@ -1,28 +1,20 @@
 #include "stage_cuda.h"
 
+#include <algorithm>
 #include <mutex>
 #include <shared_mutex>
 #include <utility>
 
+#include "captures.h"
 #include "stage_pipeline.h"
 
 namespace switchyard::stage {
 
 namespace {
 
-/**
- * While one session captures a graph, CUDA refuses other threads' allocations and breaks the capture. So captures are alone
- * in the process: what may allocate holds this shared, a capture holds it whole. Never destroyed, as threads may outlive it.
- */
-std::shared_mutex& captures() {
-  static std::shared_mutex* const it = new std::shared_mutex();
-  return *it;
-}
-
 /** As ONNX Runtime numbers them. */
 constexpr int kArena = 1;
 constexpr int kDefaultMemory = 0;
-constexpr int kCpuOutput = -1;
 
 size_t rowsOf(const CudaPlan& plan) { return plan.maxRows == 0 ? 1 : plan.maxRows; }
 
@@ -31,20 +23,30 @@ size_t rowsOf(const CudaPlan& plan) { return plan.maxRows == 0 ? 1 : plan.maxRow
 std::unique_ptr<CudaDevice> CudaDevice::open(const ort::Runtime& runtime, const CudaApi& cuda, const CudaPlan& plan,
                                              int& slots, std::string& problem) {
   std::unique_ptr<CudaDevice> made(new CudaDevice(runtime, cuda, plan));
-  const std::shared_lock<std::shared_mutex> open(captures());
+  // Let go before a device that failed is destroyed: that takes it too.
+  const std::shared_lock<Captures> beside(captures());
   problem = made->load();
   if (!problem.empty()) return nullptr;
   size_t bytes = 0;
   for (const auto* list : {&made->inputs_, &made->outputs_}) {
     for (const Tensor& tensor : *list) bytes += tensor.rowBytes * rowsOf(plan);
   }
-  slots = slotsWithin(plan.slots, bytes, plan.limit);
-  if (slots == 0) {
+  const int wanted = std::min(slots, slotsWithin(plan.slots, bytes, plan.limit));
+  if (wanted == 0) {
     problem = "one batch takes " + std::to_string(bytes) + " bytes of device memory, the limit is " + std::to_string(plan.limit);
     return nullptr;
   }
-  for (int i = 0; i < slots && problem.empty(); i++) problem = made->makeSlot();
-  return problem.empty() ? std::move(made) : nullptr;
+  // Weights are in the limited memory already, and other processes may use the GPU: what did not fit is left out.
+  for (slots = 0; slots < wanted; slots++) {
+    problem = made->makeSlot();
+    if (problem.empty()) continue;
+    made->freeSlot(made->slots_.back());
+    made->slots_.pop_back();
+    break;
+  }
+  if (slots == 0) return nullptr;
+  problem.clear();
+  return made;
 }
 
 std::string CudaDevice::load() {
@@ -59,12 +61,10 @@ std::string CudaDevice::load() {
   if (problem.empty()) problem = ort::describe(runtime_, session_, false, outputInfos_);
   if (problem.empty()) problem = measure(true, inputs_);
   if (problem.empty()) problem = measure(false, outputs_);
-  const auto memory = [&](const char* name, int device, int type, ort::MemoryInfo** info, ort::Allocator** allocator) {
-    if (problem.empty()) problem = ort::take(api_, api_.CreateMemoryInfo(name, kArena, device, type, info));
-    if (problem.empty()) problem = ort::take(api_, api_.CreateAllocator(session_, *info, allocator));
-  };
-  memory("Cuda", plan_.device, kDefaultMemory, &deviceInfo_, &deviceMemory_);
-  memory("CudaPinned", 0, kCpuOutput, &pinnedInfo_, &pinnedMemory_);
+  if (problem.empty()) {
+    problem = ort::take(api_, api_.CreateMemoryInfo("Cuda", kArena, plan_.device, kDefaultMemory, &deviceInfo_));
+  }
+  if (problem.empty()) problem = ort::take(api_, api_.CreateAllocator(session_, deviceInfo_, &deviceMemory_));
   return problem;
 }
 
@@ -118,16 +118,31 @@ std::string CudaDevice::makeSlot() {
 std::string CudaDevice::place(const Tensor& tensor, Place& place) {
   const size_t bytes = tensor.rowBytes * rowsOf(plan_);
   void* host = nullptr;
-  std::string problem = ort::take(api_, api_.AllocatorAlloc(pinnedMemory_, bytes, &host));
+  const CudaStatus status = cuda_.hostAlloc(&host, bytes, kHostPortable);
+  if (status != 0) return outcome(status, std::to_string(bytes) + " bytes of pinned memory").message;
   place.host = static_cast<uint8_t*>(host);
-  if (problem.empty()) problem = ort::take(api_, api_.AllocatorAlloc(deviceMemory_, bytes, &place.device));
-  if (problem.empty() && (place.host == nullptr || place.device == nullptr)) {
+  std::string problem = ort::take(api_, api_.AllocatorAlloc(deviceMemory_, bytes, &place.device));
+  if (problem.empty() && place.device == nullptr) {
     problem = "there is no memory for " + std::to_string(bytes) + " bytes of \"" + tensor.plan.name + "\"";
   }
   return problem;
 }
 
+void CudaDevice::freeSlot(SlotMemory& slot) {
+  for (const auto* list : {&slot.inputs, &slot.outputs}) {
+    for (const Place& place : *list) {
+      if (place.host != nullptr) cuda_.hostFree(place.host);
+      if (place.device != nullptr) ort::take(api_, api_.AllocatorFree(deviceMemory_, place.device));
+    }
+  }
+  for (const CudaEvent event : slot.events) {
+    if (event != nullptr) cuda_.eventDestroy(event);
+  }
+  if (slot.stream != nullptr) cuda_.streamDestroy(slot.stream);
+}
+
 CudaDevice::~CudaDevice() {
+  const std::shared_lock<Captures> beside(captures());
   cuda_.setDevice(plan_.device);
   // Whatever is still queued ends first; on a lost device this fails at once.
   if (compute_ != nullptr) cuda_.streamSynchronize(compute_);
@@ -135,22 +150,9 @@ CudaDevice::~CudaDevice() {
     if (slot.stream != nullptr) cuda_.streamSynchronize(slot.stream);
   }
   for (auto& [key, bound] : bound_) release(bound);
-  for (SlotMemory& slot : slots_) {
-    for (const auto* list : {&slot.inputs, &slot.outputs}) {
-      for (const Place& place : *list) {
-        if (place.host != nullptr) ort::take(api_, api_.AllocatorFree(pinnedMemory_, place.host));
-        if (place.device != nullptr) ort::take(api_, api_.AllocatorFree(deviceMemory_, place.device));
-      }
-    }
-    for (const CudaEvent event : slot.events) {
-      if (event != nullptr) cuda_.eventDestroy(event);
-    }
-    if (slot.stream != nullptr) cuda_.streamDestroy(slot.stream);
-  }
+  for (SlotMemory& slot : slots_) freeSlot(slot);
   if (deviceMemory_ != nullptr) api_.ReleaseAllocator(deviceMemory_);
-  if (pinnedMemory_ != nullptr) api_.ReleaseAllocator(pinnedMemory_);
   if (deviceInfo_ != nullptr) api_.ReleaseMemoryInfo(deviceInfo_);
-  if (pinnedInfo_ != nullptr) api_.ReleaseMemoryInfo(pinnedInfo_);
   if (session_ != nullptr) api_.ReleaseSession(session_);
   if (compute_ != nullptr) cuda_.streamDestroy(compute_);
 }
@@ -218,8 +220,8 @@ Outcome CudaDevice::copyIn(int slot, size_t rows) {
 
 Outcome CudaDevice::launch(int slot, size_t rows, int graph) {
   Bound& bound = bound_[{slot, rows}];
-  std::shared_lock<std::shared_mutex> beside(captures(), std::defer_lock);
-  std::unique_lock<std::shared_mutex> alone(captures(), std::defer_lock);
+  std::shared_lock<Captures> beside(captures(), std::defer_lock);
+  std::unique_lock<Captures> alone(captures(), std::defer_lock);
   if (graph > 0 && !bound.captured) alone.lock();
   else beside.lock();
   std::string problem = bound.binding == nullptr ? bind(slot, rows, graph, bound) : "";

@@ -1,5 +1,6 @@
-// The stager's device over CUDA and ONNX Runtime: memory from the provider's own allocators, so that its limit counts it;
-// one session on the compute stream; a binding of fixed addresses for each slot and batch size.
+// The stager's device over CUDA and ONNX Runtime: device memory from the provider's own allocator, so that its limit counts
+// it; pinned memory from CUDA, since ONNX Runtime's releases differ on which GPU's number theirs goes by; one session on the
+// compute stream; a binding of fixed addresses for each slot and batch size.
 #pragma once
 
 #include <map>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "cuda_api.h"
+#include "ort_options.h"
 #include "ort_session.h"
 #include "stage_device.h"
 
@@ -35,7 +37,10 @@ struct CudaPlan {
 
 class CudaDevice : public Device {
  public:
-  /** Loads the model and makes its slots. Null: `problem` says why. `slots`: as many as fit the plan's limit. */
+  /**
+   * Loads the model and makes at most `slots` slots, and as many of the plan's as there is memory for: `slots` says how many.
+   * Null: `problem` says why.
+   */
   static std::unique_ptr<CudaDevice> open(const ort::Runtime& runtime, const CudaApi& cuda, const CudaPlan& plan, int& slots,
                                           std::string& problem);
   ~CudaDevice() override;
@@ -85,6 +90,7 @@ class CudaDevice : public Device {
   std::string load();
   std::string measure(bool inputs, std::vector<Tensor>& tensors);
   std::string makeSlot();
+  void freeSlot(SlotMemory& slot);
   std::string place(const Tensor& tensor, Place& place);
   std::string bind(int slot, size_t rows, int graph, Bound& bound);
   std::string bindOne(const Tensor& tensor, const Place& place, size_t rows, bool input, Bound& bound);
@@ -99,9 +105,7 @@ class CudaDevice : public Device {
   CudaStream compute_ = nullptr;
   ort::SessionHandle* session_ = nullptr;
   ort::MemoryInfo* deviceInfo_ = nullptr;
-  ort::MemoryInfo* pinnedInfo_ = nullptr;
   ort::Allocator* deviceMemory_ = nullptr;
-  ort::Allocator* pinnedMemory_ = nullptr;
   std::vector<ort::ValueInfo> inputInfos_;
   std::vector<ort::ValueInfo> outputInfos_;
   std::vector<Tensor> inputs_;

@@ -1,9 +1,23 @@
 #include "stage_worker.h"
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
 #include <utility>
 
 namespace switchyard::stage {
+
+bool fillRows(uint8_t* to, const std::vector<Piece>& pieces, size_t rows, size_t whole, size_t rowBytes) {
+  size_t at = 0;
+  for (const Piece& piece : pieces) {
+    if (piece.bytes > rows * rowBytes - at) return false;
+    if (piece.bytes > 0) std::memcpy(to + at, piece.data, piece.bytes);
+    at += piece.bytes;
+  }
+  if (at == 0 || at % rowBytes != 0) return false;
+  for (; at < whole * rowBytes; at += rowBytes) std::memcpy(to + at, to + at - rowBytes, rowBytes);
+  return true;
+}
 
 Outcome queueUpload(Device& device, int slot, size_t rows) {
   Outcome outcome = device.copyIn(slot, rows);
@@ -40,8 +54,10 @@ int graphOf(const std::vector<size_t>& buckets, int slot, size_t rows) {
   return 1 + slot * static_cast<int>(buckets.size()) + static_cast<int>(found - buckets.begin());
 }
 
-Outcome prepare(Device& device, int slots, const std::vector<size_t>& buckets) {
-  const std::vector<size_t> sizes = buckets.empty() ? std::vector<size_t>{1} : buckets;
+Outcome prepare(Device& device, int slots, const std::vector<size_t>& buckets, size_t most) {
+  std::vector<size_t> sizes = buckets;
+  if (sizes.empty()) sizes.push_back(1);
+  if (buckets.empty() && most > 1) sizes.push_back(most);
   for (int slot = 0; slot < slots; slot++) {
     for (const size_t rows : sizes) {
       Outcome outcome = queueUpload(device, slot, rows);
@@ -56,8 +72,8 @@ Outcome prepare(Device& device, int slots, const std::vector<size_t>& buckets) {
   return {};
 }
 
-Worker::Worker(Open open, std::vector<size_t> buckets, Wake wake)
-    : open_(std::move(open)), buckets_(std::move(buckets)), wake_(std::move(wake)) {
+Worker::Worker(Open open, std::vector<size_t> buckets, size_t most, Wake wake)
+    : open_(std::move(open)), buckets_(std::move(buckets)), most_(most), wake_(std::move(wake)) {
   issuer_ = std::thread([this] { issue(); });
 }
 
@@ -126,21 +142,29 @@ void Worker::close() {
   device_.reset();
 }
 
+std::unique_ptr<Device> Worker::make(int& slots, std::string& problem) {
+  int most = std::numeric_limits<int>::max();
+  for (;;) {
+    slots = most;
+    std::unique_ptr<Device> device = open_(slots, problem);
+    if (device == nullptr) return nullptr;
+    const Outcome outcome = prepare(*device, slots, buckets_, most_);
+    if (outcome.ok) return device;
+    problem = outcome.message;
+    most = slots - 1;
+    if (outcome.lost || most == 0) return nullptr;
+  }
+}
+
 void Worker::issue() {
   int slots = 0;
   std::string problem;
-  std::unique_ptr<Device> device = open_(slots, problem);
-  if (device != nullptr) {
-    const Outcome outcome = prepare(*device, slots, buckets_);
-    if (!outcome.ok) {
-      problem = outcome.message;
-      device.reset();
-    }
-  }
+  std::unique_ptr<Device> device = make(slots, problem);
   std::unique_lock<std::mutex> guard(lock_);
-  problem_ = problem;
   state_ = device == nullptr ? State::kFailed : State::kOpen;
-  if (device != nullptr) {
+  if (device == nullptr) {
+    problem_ = std::move(problem);
+  } else {
     device_ = std::move(device);
     pipeline_ = std::make_unique<Pipeline>(slots);
     awaiter_ = std::thread([this] { await(); });

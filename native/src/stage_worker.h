@@ -16,6 +16,19 @@
 
 namespace switchyard::stage {
 
+/** Bytes of one or several whole rows. */
+struct Piece {
+  const uint8_t* data;
+  size_t bytes;
+};
+
+/**
+ * Puts the pieces behind one another into an input of a slot, and the last row again behind them until there are `whole`
+ * rows: a value that the model is known to take. False, and nothing useful written: they are no rows at all, no whole ones, or
+ * more than `rows`.
+ */
+bool fillRows(uint8_t* to, const std::vector<Piece>& pieces, size_t rows, size_t whole, size_t rowBytes);
+
 /** Queues the upload of a slot that the caller has filled. Any thread that holds the slot. */
 Outcome queueUpload(Device& device, int slot, size_t rows);
 /** Queues the run and the download of a slot whose upload is queued. `graph`: 0, or the graph that it runs as. */
@@ -28,18 +41,23 @@ int graphOf(const std::vector<size_t>& buckets, int slot, size_t rows);
 
 /**
  * Runs every slot and bucket once and waits for it, nothing else being queued: each graph is captured here, and only here.
- * Without buckets each slot runs once with one row.
+ * Without buckets each slot runs with one row and with `most`, so that the largest batch has its memory.
  */
-Outcome prepare(Device& device, int slots, const std::vector<size_t>& buckets);
+Outcome prepare(Device& device, int slots, const std::vector<size_t>& buckets, size_t most);
 
 class Worker {
  public:
-  /** Makes the device, on the thread that will queue its runs: CUDA graphs belong to the thread that captured them. */
+  /**
+   * Makes the device with at most `slots` slots, and says how many there are; on the thread that will queue its runs: CUDA
+   * graphs belong to the thread that captured them. Where the device's first runs fail it is made once more, with a slot
+   * less: their memory may be what a run lacked.
+   */
   using Open = std::function<std::unique_ptr<Device>(int& slots, std::string& problem)>;
   /** Called by the worker's threads: it is open (or has failed), or slots were answered. Never twice for the same change. */
   using Wake = std::function<void()>;
 
-  Worker(Open open, std::vector<size_t> buckets, Wake wake);
+  /** `most`: rows of the largest batch. */
+  Worker(Open open, std::vector<size_t> buckets, size_t most, Wake wake);
   /** Ends as close does, and waits. */
   ~Worker();
   Worker(const Worker&) = delete;
@@ -66,11 +84,13 @@ class Worker {
   void close();
 
  private:
+  std::unique_ptr<Device> make(int& slots, std::string& problem);
   void issue();
   void await();
 
   const Open open_;
   const std::vector<size_t> buckets_;
+  const size_t most_;
   const Wake wake_;
   std::mutex lock_;
   std::condition_variable changed_;

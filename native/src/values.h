@@ -3,6 +3,7 @@
 
 #include <node_api.h>
 
+#include <initializer_list>
 #include <string>
 
 namespace switchyard {
@@ -48,6 +49,19 @@ inline bool exportFunction(napi_env env, napi_value exports, const char* name, n
   napi_value function;
   return napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) == napi_ok &&
          napi_set_named_property(env, exports, name, function) == napi_ok;
+}
+
+struct Exported {
+  const char* name;
+  napi_callback callback;
+};
+
+/** False when one of them cannot be, with an exception pending. */
+inline bool exportFunctions(napi_env env, napi_value exports, std::initializer_list<Exported> functions) {
+  for (const auto& [name, callback] : functions) {
+    if (!exportFunction(env, exports, name, callback)) return false;
+  }
+  return true;
 }
 
 /** Calls JavaScript at the end of a turn of the loop. What it throws is uncaught. */

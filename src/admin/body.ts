@@ -1,4 +1,5 @@
 import { invalidArgument } from '../shared/errors.ts';
+import { MAX_JSON_DEPTH, nestsTooDeeply } from '../shared/json-depth.ts';
 
 export const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
@@ -16,6 +17,8 @@ export function parseJsonBody(body: Uint8Array): unknown {
   } catch {
     throw invalidArgument('the body is not UTF-8 text; send JSON');
   }
+  if (nestsTooDeeply(text))
+    throw invalidArgument(`the body nests too deeply; at most ${MAX_JSON_DEPTH} levels are taken`);
   try {
     return JSON.parse(text, (key, value: unknown) => {
       if (key === '__proto__') throw invalidArgument('the body has the key "__proto__", which is not allowed');
@@ -23,7 +26,6 @@ export function parseJsonBody(body: Uint8Array): unknown {
     });
   } catch (error) {
     if (error instanceof SyntaxError) throw invalidArgument(`the body is not JSON: ${error.message.slice(0, 200)}`);
-    if (error instanceof RangeError) throw invalidArgument('the body nests too deeply');
     throw error;
   }
 }

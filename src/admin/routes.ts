@@ -2,6 +2,7 @@ import type { AdminRoute } from './route.ts';
 import { configRoutes } from './routes/config.ts';
 import { documentRoutes } from './routes/documents.ts';
 import { evaluationRoutes } from './routes/evaluations.ts';
+import { featureDocumentRoutes } from './routes/feature-documents.ts';
 import { featureRoutes } from './routes/features.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
@@ -35,6 +36,7 @@ const described: readonly AdminRoute[] = [
   ...settingsRoutes,
   ...logRoutes,
   ...sweepRoutes,
+  ...featureDocumentRoutes,
   ...featureRoutes,
 ];
 

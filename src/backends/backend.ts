@@ -36,12 +36,31 @@ export interface BackendModel {
   readonly concurrency: number;
   /** Estimated resident bytes, for the memory budget. */
   readonly memoryBytes: number;
+  /** True: `execute` takes inputs of a batch in pieces (PiecedTensor), and copies them itself to where they are read. */
+  readonly takesPieces?: boolean;
+  /** Milliseconds for which the model has kept GPUs busy so far, the sum over them. Absent: its runs do not overlap. */
+  readonly gpuBusyMs?: number;
   /** `outputs`: the requested names, empty = all. Throws SwitchyardError or an Error with a readable message. */
   execute(inputs: Tensor[], options: ExecuteOptions): Tensor[] | Promise<Tensor[]>;
+  /**
+   * As `execute`, to warm the model up: computes on a thread that gives way to those that serve, and answers nothing. Absent:
+   * only `execute` warms it up.
+   */
+  rehearse?(inputs: Tensor[]): Promise<void>;
   /** Decoupled models: any number of responses for one request. */
   executeStream?(inputs: Tensor[], options: ExecuteOptions): AsyncIterable<Tensor[]>;
-  /** False while every replica of a remote model is away. Absent: always ready. */
-  ready?(): boolean;
+  /**
+   * Why it can execute nothing at the moment, '' = it can: its process is gone, every replica is away, its GPUs are lost.
+   * Absent: it always can.
+   */
+  absence?(): string;
+  /** Has `changed` called whenever `absence` may answer otherwise than before. Once, by whoever has it loaded. */
+  watchAbsence?(changed: () => void): void;
+  /**
+   * Models that run in a process of their own: the CPU seconds it has used, over all its threads, since this was last
+   * asked, up to its last answer. Absent: the model computes in the caller's thread, or on another server.
+   */
+  takeCpuSeconds?(): number;
   unload(): Promise<void>;
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import type { TensorSpec } from '../config/model-config.ts';
+import { PiecedTensor } from '../tensor/pieced.ts';
 import type { DataType, Tensor } from '../tensor/tensor.ts';
 import { gather } from './gather.ts';
 import { scatter } from './scatter.ts';
@@ -37,6 +38,28 @@ describe('gather', () => {
     const batch = gather([[float([1, 2], [1, 2])], [float([2, 2], [3, 4, 5, 6])]], [1, 2], 5);
     assert.deepEqual([batch.rows, batch.paddedRows, batch.inputs[0].shape], [3, 5, [5, 2]]);
     assert.deepEqual(floats(batch.inputs[0]), [1, 2, 3, 4, 5, 6, 5, 6, 5, 6]);
+  });
+
+  test('leaves rows in their pieces for a backend that copies them itself; their block is what it would have been', () => {
+    const items = [[float([1, 2], [1, 2])], [float([2, 2], [3, 4, 5, 6])]];
+    const [pieced] = gather(items, [1, 2], 5, [], true).inputs;
+    assert.ok(pieced instanceof PiecedTensor, 'it is in pieces');
+    assert.deepEqual(pieced.shape, [5, 2]);
+    assert.deepEqual(
+      pieced.pieces,
+      items.map(([item]) => item.data),
+    );
+    assert.deepEqual(floats(pieced), floats(gather(items, [1, 2], 5).inputs[0]));
+    // What lies in a row already is one piece, also where rows are to be added.
+    const bytes = new Uint8Array(Float32Array.from([1, 2]).buffer);
+    const ones = [0, 4].map((at): Tensor[] => [
+      { name: 'x', datatype: 'FP32', shape: [1], data: bytes.subarray(at, at + 4) },
+    ]);
+    const [one] = gather(ones, [1, 1], 3, [], true).inputs;
+    assert.ok(one instanceof PiecedTensor && one.pieces.length === 1, 'one piece');
+    assert.deepEqual(floats(one), [1, 2, 2]);
+    // Strings have rows of any length: they are joined here.
+    assert.deepEqual(texts(gather([[strings([1], ['a'])]], [1], 2, [], true).inputs[0]), ['a', 'a']);
   });
 
   test('gives a view when the items already lie in a row, aligned and unpadded; else a copy', () => {

@@ -1,4 +1,5 @@
 import { SwitchyardError } from '../shared/errors.ts';
+import { joinRows, PiecedTensor } from '../tensor/pieced.ts';
 import { bytesOf, PlacedTensor } from '../tensor/placed.ts';
 import { ELEMENT_BYTES, elementCount, type Tensor } from '../tensor/tensor.ts';
 import { skipElements } from './bytes-elements.ts';
@@ -35,6 +36,7 @@ export interface GatheredBatch {
  * same order; `itemRows[i]` its rows. Rows from the last real one up to `paddedRows` repeat that one, a value the
  * model is known to take. `rules[j]`: absent means not ragged. The result's bytes are fresh, or, where the items
  * already lie behind one another in one buffer, a view of it: the items must not change until the batch has run.
+ * `inPieces`: inputs that would be copied here, row for row, stay in the items' pieces (PiecedTensor).
  * Throws internal when items do not fit together, which the queue's shape keys rule out.
  */
 export function gather(
@@ -42,6 +44,7 @@ export function gather(
   itemRows: readonly number[],
   paddedRows: number,
   rules: readonly (InputRule | undefined)[] = [],
+  inPieces = false,
 ): GatheredBatch {
   let rows = 0;
   for (let i = 0; i < itemRows.length; i++) rows += itemRows[i];
@@ -56,7 +59,7 @@ export function gather(
       ragged.push(dims);
       inputs[j] = gatherRagged(items, j, rows, paddedRows, dims, rules[j]?.padValue ?? 0);
     } else {
-      inputs[j] = gatherDense(items, j, rows, paddedRows);
+      inputs[j] = gatherDense(items, j, rows, paddedRows, inPieces);
     }
   }
   return { inputs, rows, paddedRows, ragged };
@@ -94,18 +97,23 @@ function mismatch(name: string, what: string): SwitchyardError {
   return new SwitchyardError('internal', `input "${name}" cannot be batched: ${what}`);
 }
 
-function gatherDense(items: readonly (readonly Tensor[])[], j: number, rows: number, paddedRows: number): Tensor {
+function gatherDense(
+  items: readonly (readonly Tensor[])[],
+  j: number,
+  rows: number,
+  paddedRows: number,
+  inPieces: boolean,
+): Tensor {
   const model = items[0][j];
   const shape = model.shape.slice();
   shape[0] = paddedRows;
   const tensor: Tensor = { name: model.name, datatype: model.datatype, shape, data: model.data };
   const width = ELEMENT_BYTES[model.datatype];
-  if (rows === paddedRows) {
-    const view = contiguous(items, j, Math.max(1, width));
-    if (view !== undefined) {
-      tensor.data = view;
-      return tensor;
-    }
+  const pieced = inPieces && width > 0 && rows > 0;
+  const view = pieced || rows === paddedRows ? contiguous(items, j, Math.max(1, width)) : undefined;
+  if (view !== undefined && rows === paddedRows) {
+    tensor.data = view;
+    return tensor;
   }
   if (width === 0) {
     const pieces = items.map((item) => item[j].data);
@@ -118,16 +126,9 @@ function gatherDense(items: readonly (readonly Tensor[])[], j: number, rows: num
   }
   let rowBytes = width;
   for (let k = 1; k < shape.length; k++) rowBytes *= shape[k];
-  // Every byte below is written, so the buffer need not be cleared first.
-  const data = Buffer.allocUnsafeSlow(rowBytes * paddedRows);
-  let at = 0;
-  for (let i = 0; i < items.length; i++) {
-    const piece = items[i][j].data;
-    data.set(piece, at);
-    at += piece.length;
-  }
-  repeatLastRow(data, rows, paddedRows);
-  tensor.data = new Uint8Array(data.buffer, data.byteOffset, data.length);
+  const pieces = view !== undefined ? [view] : items.map((item) => item[j].data);
+  if (pieced) return new PiecedTensor(model.name, model.datatype, shape, pieces, rowBytes * paddedRows);
+  tensor.data = joinRows(pieces, rowBytes, rowBytes * paddedRows);
   return tensor;
 }
 

@@ -41,6 +41,7 @@ export class LaneSet<T extends QueueItem> {
     return undefined;
   }
 
+  /** Puts an item into the lane of its shape, and that lane where its first item now belongs. */
   push(item: T): void {
     let lane = this.find(item.shapeKey);
     if (lane === undefined) {

@@ -53,6 +53,7 @@ export class Lane<T extends QueueItem> {
     return this.#heap.find(predicate);
   }
 
+  /** The first item by key, which stays; undefined: the lane is empty. */
   peek(): T | undefined {
     const heap = this.#heap;
     if (heap.length === 0) return this.#count === 0 ? undefined : this.#ring[this.#head];
@@ -61,6 +62,7 @@ export class Lane<T extends QueueItem> {
     return this.#before(heap[0], first) ? heap[0] : first;
   }
 
+  /** Takes the first item by key out; undefined: the lane is empty. */
   pop(): T | undefined {
     const item = this.peek();
     if (item === undefined) return undefined;

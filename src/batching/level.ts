@@ -13,11 +13,12 @@ export interface Level<T extends QueueItem> {
   size: number;
 }
 
-/** Level 1 first. Without priority levels there is one, with the default policy. */
+/** Level 1 first. Without priority levels there is one, with the default policy. The last one is that of copies. */
 export function createLevels<T extends QueueItem>(config: BatchingConfig, key: (item: T) => number): Level<T>[] {
   const levels: Level<T>[] = [];
-  for (let i = 1; i <= Math.max(1, config.priorityLevels); i++) {
-    const own = config.priorityLevels > 0 ? config.priorityQueuePolicy.get(i) : undefined;
+  const clients = Math.max(1, config.priorityLevels);
+  for (let i = 1; i <= clients + 1; i++) {
+    const own = config.priorityLevels > 0 && i <= clients ? config.priorityQueuePolicy.get(i) : undefined;
     const policy = own ?? config.defaultQueuePolicy;
     levels.push({
       policy,

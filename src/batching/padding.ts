@@ -106,6 +106,7 @@ function remapStrings(data: Uint8Array, from: readonly number[], to: readonly nu
   return concat(pieces);
 }
 
+/** The pieces one behind the other, in fresh memory; empty for none. */
 export function concat(pieces: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const piece of pieces) length += piece.length;

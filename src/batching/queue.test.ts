@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { batching, policy, queueItem, type TestItem } from '../testing/batching.ts';
 import { LatencyModel } from './latency-model.ts';
 import { ModelQueue, type ModelQueueOptions } from './queue.ts';
-import type { BatchDecision } from './types.ts';
+import { type BatchDecision, COPY_LEVEL } from './types.ts';
 
 class Bench {
   readonly latency = new LatencyModel();
@@ -382,6 +382,46 @@ describe('queue policies', () => {
     assert.equal(expire(90), 95);
     assert.deepEqual(dropped, ['1 deadline', '0 queue_timeout']);
     assert.equal(bench.queue.size, 1);
+  });
+});
+
+describe('copies for a shadow', () => {
+  test('wait for every client, whatever their deadlines and levels, and share no batch with one', () => {
+    for (const priorityLevels of [0, 3]) {
+      const bench = new Bench({ priorityLevels });
+      bench.add({ priority: COPY_LEVEL, deadline: 500 });
+      bench.add({ priority: 3, deadline: 900 });
+      bench.add({ priority: COPY_LEVEL });
+      bench.add({ priority: 1 });
+      assert.deepEqual(bench.ids().sort(), [1, 3]);
+      assert.deepEqual(bench.ids(), [0, 2]);
+      assert.equal(bench.queue.size, 0);
+    }
+  });
+
+  test('take no place of a client, and none of the time it waits for a fuller batch', () => {
+    const bench = new Bench({ maxQueueDelayMicros: 5000, defaultQueuePolicy: policy({ maxQueueSize: 2 }) });
+    const copies = [0, 1].map((id) => queueItem(id, { priority: COPY_LEVEL }));
+    assert.deepEqual(
+      copies.map((copy) => bench.queue.enqueue(copy, 0)),
+      [true, true],
+    );
+    assert.equal(bench.queue.enqueue(queueItem(2, { priority: COPY_LEVEL }), 0), false);
+    bench.add({ enqueuedAt: 2 }, 2);
+    assert.deepEqual([bench.next(3).batch.length, bench.next(3).wakeAt], [0, 7]);
+    assert.equal(bench.ids(7).length, 1);
+    assert.equal(bench.ids(7).length, 2);
+  });
+
+  test('make their model less urgent than any that has clients waiting', () => {
+    const copies = new Bench();
+    copies.add({ priority: COPY_LEVEL, deadline: 1 });
+    const clients = new Bench({}, { patienceMs: 60_000 });
+    clients.add({}, 1000);
+    assert.ok(copies.queue.earliestDeadline() > clients.queue.earliestDeadline(), 'clients go first');
+    assert.ok(copies.queue.earliestDeadline() < Infinity, 'but copies wait too');
+    copies.add({ deadline: 5 });
+    assert.equal(copies.queue.earliestDeadline(), 5);
   });
 });
 

@@ -4,7 +4,7 @@ import type { LaneSet } from './lane-set.ts';
 import type { LatencyModel } from './latency-model.ts';
 import { createLevels, type Level, queueTimeoutAt } from './level.ts';
 import { BatchSizing } from './sizing.ts';
-import type { BatchDecision, DropReason, QueueItem } from './types.ts';
+import { type BatchDecision, COPY_LEVEL, type DropReason, type QueueItem } from './types.ts';
 
 export interface ModelQueueOptions {
   /** p99 target in milliseconds that the batch size keeps; 0: none. */
@@ -24,16 +24,21 @@ export type DropListener<T> = (item: T, reason: DropReason) => void;
 const MAX_TOMBSTONES = 64;
 /** Least milliseconds between two sweeps for expired items. */
 const SWEEP_INTERVAL_MS = 1;
+/** Later than any deadline: added to the arrival of copies, so that a model with clients waiting goes first. */
+const AFTER_CLIENTS_MS = 2 ** 50;
 
 /**
  * The waiting requests of one model on one executor, and the policy that makes batches of them. Levels come first
  * (1 is the highest), then earliest deadline, then order of arrival; with `preserveOrdering` arrival alone decides
- * within a level. A batch holds one shape, the first item's, and takes from lower levels only what is left over.
+ * within a level. A batch holds one shape, the first item's, and takes from lower levels only what is left over. Copies
+ * for a shadow come last of all and never share a client's batch, which they would make slower.
  */
 export class ModelQueue<T extends QueueItem> {
   readonly #latency: LatencyModel;
   readonly #sizing: BatchSizing;
+  /** Those of clients, then that of copies. */
   readonly #levels: Level<T>[];
+  readonly #copies: number;
   readonly #fifo: boolean;
   readonly #single: boolean;
   readonly #delayMs: number;
@@ -64,6 +69,7 @@ export class ModelQueue<T extends QueueItem> {
     this.#sizing = new BatchSizing(config, latency, options.latencyTargetMs ?? 0);
     this.#fifo = config.preserveOrdering;
     this.#levels = createLevels<T>(config, this.#fifo ? (item) => item.slot : (item) => this.#urgency(item));
+    this.#copies = this.#levels.length - 1;
     this.#single = !config.enabled || config.maxBatchSize <= 1;
     this.#delayMs = this.#single ? 0 : config.maxQueueDelayMicros / 1000;
     this.#probeAfterMs = options.probeAfterMs ?? 1000;
@@ -119,7 +125,7 @@ export class ModelQueue<T extends QueueItem> {
 
   /**
    * The deadline of the item that would go first (arrival plus patience if it has none), by which an executor picks
-   * among models; Infinity: nothing waits.
+   * among models. Where only copies wait it is later than any client's; Infinity: nothing waits.
    */
   earliestDeadline(): number {
     if (this.#size === 0) return Infinity;
@@ -176,7 +182,8 @@ export class ModelQueue<T extends QueueItem> {
     let preferredCount = 0;
     let preferredRows = 0;
     let full = false;
-    for (let i = levelIndex; i < this.#levels.length && !full; i++) {
+    const end = levelIndex === this.#copies ? this.#levels.length : this.#copies;
+    for (let i = levelIndex; i < end && !full; i++) {
       const level = this.#levels[i];
       if (level.size === 0) continue;
       for (let phase = 0; phase < 2 && !full; phase++) {
@@ -332,13 +339,14 @@ export class ModelQueue<T extends QueueItem> {
   }
 
   #urgency(item: T): number {
+    if (item.priority === COPY_LEVEL) return item.enqueuedAt + AFTER_CLIENTS_MS;
     return item.deadline === Infinity ? item.enqueuedAt + this.#patienceMs : item.deadline;
   }
 
   #levelOf(item: T): Level<T> {
-    const levels = this.#levels;
-    if (levels.length === 1) return levels[0];
-    return levels[Math.min(Math.max(item.priority, 1), levels.length) - 1];
+    const { priority } = item;
+    if (priority === COPY_LEVEL) return this.#levels[this.#copies];
+    return this.#levels[Math.min(Math.max(priority, 1), this.#copies) - 1];
   }
 
   #firstLive(set: LaneSet<T>): T | undefined {

@@ -34,6 +34,7 @@ export class BatchSizing {
     return rows;
   }
 
+  /** Whether so many unpadded rows are a size that the configuration prefers. */
   isPreferred(rows: number): boolean {
     return this.#preferred.has(rows);
   }

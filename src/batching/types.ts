@@ -1,4 +1,9 @@
 /**
+ * The level of a copy for a shadow, behind every level of its model: no client waits for it. Clients cannot ask for it.
+ */
+export const COPY_LEVEL = -1;
+
+/**
  * One request waiting in a model's queue. The executor extends it with where its bytes lie; the batcher reads only
  * these fields and never copies an item.
  */
@@ -7,7 +12,7 @@ export interface QueueItem {
   rows: number;
   /** Items merge only when equal: the executor's digest of all non-batch, non-ragged dims and of the requested outputs. */
   shapeKey: string;
-  /** 1 = highest; already defaulted and clamped to the model's levels. */
+  /** 1 = highest; already defaulted and clamped to the model's levels. Or COPY_LEVEL. */
   priority: number;
   /** monotonicMs() after which the answer is useless; Infinity: none. */
   deadline: number;

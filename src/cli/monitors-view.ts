@@ -92,6 +92,7 @@ function renderRetraining(row: RetrainingRow): string {
   lines.push(`  cause       ${row.cause}: ${row.reason}, ${time(row.created_at)}`);
   if (data !== null)
     lines.push(`  data        ${data.rows} labelled rows, sha256 ${data.sha256.slice(0, 12)}, ${data.file}`);
+  if (data?.dataset) lines.push(`  dataset     ${data.dataset.name} version ${data.dataset.version}`);
   lines.push(`  pipeline    run ${row.pipeline_run}`);
   for (const { name, status, job, reason } of row.steps)
     lines.push(

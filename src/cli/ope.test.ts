@@ -130,8 +130,9 @@ test('decisions that say nothing of the draw are left out and counted', async ()
     { ...one, route: 'other' },
     { ...one, shadow: true },
     { ...one, status: 'cancelled' },
-    { ...one, assigned: one.variant === 'a' ? 'b' : 'a' },
+    { ...one, assigned: one.variant === 'a' ? 'b' : 'a', detour: 'ejected', fallbacks: [] },
     { ...one, propensity: 0 },
+    { ...one, override: 0 },
   ];
   const { leftOut, decisions } = await evaluated(file([...others, ...odd]), '--route', ROUTE, '--weights', 'a=1');
   assert.equal(decisions, 199);
@@ -141,8 +142,22 @@ test('decisions that say nothing of the draw are left out and counted', async ()
     'copies',
     'not analysed',
     'of other routes',
+    'overridden',
     'without a propensity',
   ]);
+});
+
+test('an arm that failed counts with the default reward, whoever answered in its place', async () => {
+  const random = seeded(11);
+  const truth = log(20_000, () => 0.8, 7);
+  const records = truth.map((record) => {
+    if (record.variant !== 'b' || random() < 0.5) return record;
+    // The fallback's reward says nothing of b.
+    return { ...record, assigned: 'b', variant: 'a', fallbacks: [{ variant: 'b', cause: '5xx' }], reward: 1 };
+  });
+  const { ips, snips, leftOut, decisions } = await evaluated(file(records), '--route', ROUTE, '--weights', 'b=1');
+  assert.deepEqual([decisions, leftOut], [20_000, {}]);
+  for (const { low, high } of [ips, snips]) assert.ok(low < 0.4 && 0.4 < high, `${low} to ${high}`);
 });
 
 test('a log that was sampled by outcome gives the estimate of the whole one', async () => {

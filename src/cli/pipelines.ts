@@ -8,6 +8,7 @@ import { ClientError } from '../client/transport.ts';
 import { CliError, EXIT, type Output } from './io.ts';
 import { type AdminFlags, positiveInteger, positiveNumber, withAdmin } from './options.ts';
 import { changedLines, isOver, renderRun, tail } from './pipelines-view.ts';
+import { onTerminal, redrawn } from './screen.ts';
 import { formatTable } from './table.ts';
 
 /** Exit codes of `run`, `get`, `resume` and `cancel`. */
@@ -20,7 +21,6 @@ Exit codes of run, get, resume and cancel:
   4   under way
   69  no server answered`;
 
-const CLEAR = '\x1b[H\x1b[J';
 const REFRESH_MS = 300;
 /** A server that does not answer may be starting again. */
 const PATIENCE_MS = 60_000;
@@ -243,12 +243,12 @@ async function follow(
   flags: AdminFlags & { timeout?: number },
   output: Output,
 ): Promise<number> {
-  const live = flags.output === 'table' && process.stdout.isTTY === true;
+  const live = flags.output === 'table' && onTerminal();
   const end = performance.now() + (flags.timeout ?? Number.POSITIVE_INFINITY) * 1000;
   if (flags.output === 'table' && !live) output.out(`run ${first.id} of ${first.pipeline} in ${first.environment}`);
   let shown: PipelineRun | undefined;
   for (let now = first; ; now = await next(api, first.id)) {
-    if (live) output.out(CLEAR + renderRun(now, Date.now()));
+    if (live) output.out(redrawn(renderRun(now, Date.now())));
     else if (flags.output === 'table') for (const line of changedLines(shown, now, Date.now())) output.out(line);
     shown = now;
     if (!isOver(now) && performance.now() < end) {

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command } from 'commander';
+import { PACKAGE_FOLDER } from '../shared/program-files.ts';
 import { addBench } from './bench.ts';
 import { addDatasets } from './datasets.ts';
 import { addDoctor } from './doctor.ts';
@@ -23,8 +25,7 @@ import { addTriggers } from './triggers.ts';
 import { addValidate } from './validate.ts';
 
 function packageVersion(): string {
-  const file = new URL('../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+  return (JSON.parse(readFileSync(join(PACKAGE_FOLDER, 'package.json'), 'utf8')) as { version: string }).version;
 }
 
 /**

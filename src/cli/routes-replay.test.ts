@@ -165,6 +165,10 @@ test('shadows are compared with what they copy, and Prometheus is not asked', as
   const same = await replayed(pairs(1), '--template', 'others');
   assert.deepEqual([same.verdict, same.unjudged], ['pass', ['revenue']]);
   assert.equal((await replayed(pairs(40), '--template', 'others')).verdict, 'fail');
+  const ended = (status: LogRecord['status']) =>
+    pairs(1).map((one): LogRecord => (one.shadow ? { ...one, status, predictions: [] } : one));
+  assert.equal((await replayed(ended('internal'), '--template', 'others')).verdict, 'fail', 'it failed every copy');
+  assert.equal((await replayed(ended('deadline_exceeded'), '--template', 'others')).verdict, 'inconclusive');
 });
 
 test('variants are compared by name where there is no canary, and wrong names are refused with the right ones', async () => {

@@ -74,13 +74,14 @@ function over(phase: string): boolean {
 
 function shadowText(name: string, shadow: NonNullable<RouteView['variants'][number]['shadow']>): string {
   const { match, mismatch, failed, dropped, uncompared, mismatch_low, mismatch_high, max_mismatch, verdict } = shadow;
-  const compared = match + mismatch;
+  const mismatched = mismatch + failed;
+  const compared = match + mismatched;
   const rate =
     compared === 0
       ? 'nothing compared yet'
-      : `${mismatch} of ${compared} answers differ, ${percent(mismatch / compared)} (${percent(mismatch_low)} to ${percent(mismatch_high)})`;
+      : `${mismatched} of ${compared} answers differ, ${percent(mismatched / compared)} (${percent(mismatch_low)} to ${percent(mismatch_high)})`;
   const limit = max_mismatch === null ? '' : `; ${percent(max_mismatch)} allowed: ${verdict}`;
-  return `shadow of ${name}: ${rate}${limit}\n  ${failed} failed, ${dropped} dropped, ${uncompared} without an answer to compare with`;
+  return `shadow of ${name}: ${rate}${limit}\n  ${failed} of them failed, ${dropped} dropped, ${uncompared} without an answer to compare with`;
 }
 
 function bar(share: number): string {

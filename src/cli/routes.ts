@@ -5,6 +5,7 @@ import { CliError, EXIT, type Output } from './io.ts';
 import { type AdminFlags, connect, withAdmin } from './options.ts';
 import { addReplay } from './routes-replay.ts';
 import { renderRoute } from './routes-view.ts';
+import { onTerminal, redrawn } from './screen.ts';
 import { formatTable } from './table.ts';
 
 /** Exit codes of `get`, `promote` and `apply --wait`: a script can go on from a rollout's end. */
@@ -17,7 +18,6 @@ Exit codes:
   4   under way
   69  no server answered`;
 
-const CLEAR = '\x1b[H\x1b[J';
 const REFRESH_MS = 500;
 
 export function addRoutes(program: Command, output: Output, setExit: (code: number) => void): void {
@@ -131,7 +131,8 @@ async function get(name: string, flags: AdminFlags & WatchFlags, output: Output)
     output.out(flags.output === 'json' ? JSON.stringify(route, undefined, 2) : show(route));
     return exitOf(route);
   }
-  return watch(client, name, (route) => output.out((process.stdout.isTTY ? CLEAR : '') + show(route)), flags.timeout);
+  const inPlace = flags.output !== 'json' && onTerminal();
+  return watch(client, name, (route) => output.out(inPlace ? redrawn(show(route)) : show(route)), flags.timeout);
 }
 
 /** Until the rollout is over, or for ever where there is none. Resolves with the exit code. */

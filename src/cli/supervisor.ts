@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { extname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { programFile } from '../shared/program-files.ts';
 import type { SupervisorSettings } from './supervisor-settings.ts';
 
 /** The server's exit code for a configuration or start-up mistake: starting again would not help. */
@@ -65,7 +65,6 @@ export function finalExitCode(end: ServerEnd, stopping: boolean, restart: boolea
  * at each crash. Resolves with the exit code once the child ended by itself or was told to.
  */
 export function supervise(args: readonly string[], settings: () => Promise<SupervisorSettings>): Promise<number> {
-  const entry = fileURLToPath(new URL(`../main${extname(fileURLToPath(import.meta.url))}`, import.meta.url));
   let child: ChildProcess | undefined;
   let stopping = false;
   let crashesInARow = 0;
@@ -82,7 +81,7 @@ export function supervise(args: readonly string[], settings: () => Promise<Super
   const loop = async (): Promise<number> => {
     while (true) {
       const startedAt = Date.now();
-      child = fork(entry, args, { stdio: 'inherit' });
+      child = fork(programFile('main'), args, { stdio: 'inherit' });
       const end = await ended(child);
       child = undefined;
       const { dataDir, restart } = await settings();

@@ -5,10 +5,10 @@ import { type Command, Option } from 'commander';
 import type { SweepRow, TrialRow } from '../client/sweeps.ts';
 import { CliError, EXIT, type Output } from './io.ts';
 import { type AdminFlags, withAdmin } from './options.ts';
+import { onTerminal, redrawn } from './screen.ts';
 import { formatTable } from './table.ts';
 
 const REFRESH_MS = 1_000;
-const CLEAR = '\x1b[H\x1b[J';
 const EXIT_HELP = `
 Exit codes of get and submit:
   0   it succeeded, or was only asked for
@@ -124,7 +124,7 @@ async function watch(id: string, flags: AdminFlags, output: Output): Promise<num
   let shown = '';
   for (;;) {
     const { sweep, text } = await show(id, flags);
-    if (text !== shown) output.out((process.stdout.isTTY ? CLEAR : '') + text);
+    if (text !== shown) output.out(onTerminal() ? redrawn(text) : text);
     shown = text;
     if (sweep.ended_at !== null) return exitOf(sweep);
     await sleep(REFRESH_MS);

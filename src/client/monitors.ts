@@ -111,7 +111,15 @@ export interface RetrainingRow {
     first_request: string;
     last_request: string;
   }[];
-  data: { rows: number; sha256: string; file: string; first_request: string; last_request: string } | null;
+  data: {
+    rows: number;
+    sha256: string;
+    file: string;
+    first_request: string;
+    last_request: string;
+    /** That has the same rows; null for what was learnt before there was one. */
+    dataset: { name: string; version: number } | null;
+  } | null;
   pipeline_run: string;
   steps: { name: string; kind: string; status: string; reason: string; job: string | null; run: string | null }[];
   version: string;

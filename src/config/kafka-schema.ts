@@ -45,11 +45,13 @@ const avroInput = z.strictObject({
   shape: z.array(z.number().int().min(0)).max(8).optional().describe('Absent: one row of as many values as there are'),
 });
 
+const registry = z
+  .string()
+  .regex(/^https?:\/\/\S+$/, "must be an address such as 'http://registry:8081'")
+  .describe("URL of a registry with Confluent's REST; user and password may stand in it");
+
 const avro = z.strictObject({
-  schemaRegistry: z
-    .string()
-    .regex(/^https?:\/\/\S+$/, "must be an address such as 'http://registry:8081'")
-    .describe("URL of a registry with Confluent's REST"),
+  schemaRegistry: registry,
   inputs: z
     .record(z.string().min(1).max(250), avroInput)
     .refine((map) => Object.keys(map).length > 0, 'name at least one input')
@@ -105,6 +107,9 @@ export const kafkaSchema = z
       )
       .default([])
       .describe('Inference over topics'),
+    schemaRegistry: registry
+      .optional()
+      .describe('For Avro records of topics that feature views and imports of datasets read; absent: all are JSON'),
     labels: topic.optional().describe('Topic of labels and rewards, as POST /switchyard/v1/feedback takes them'),
     connectTimeoutMs: z.number().int().positive().default(3000),
     requestTimeoutMs: z.number().int().positive().default(30_000),

@@ -198,6 +198,11 @@ test('mistakes are refused with place and remedy', () => {
       /alias names a version of one model/,
     ],
     [
+      canary.replace('alias: champion', 'version: "6"'),
+      /^route.yaml:\d+:\d+: .*onPass.setAlias: .* stays version 6; let stable follow alias: champion, or leave setAlias/,
+    ],
+    [canary.replace('setAlias: champion', 'setAlias: other'), /stays alias champion; let stable follow alias: other/],
+    [
       canary.replace('    variant: next\n    sample', '    variant: stable\n    sample'),
       /^route.yaml:\d+:\d+: .*setMirror: mirrors to the candidate next, and shadow to stable; a route has one shadow/,
     ],

@@ -68,7 +68,7 @@ export function parseRoutes(files: readonly RouteFile[], context: RouteContext =
       for (const { plain, document } of yaml.documents) {
         if (plain === null) continue;
         const result = routeDocumentSchema.safeParse(plain);
-        if (result.success) parsed.push({ yaml, document, value: result.data });
+        if (result.success) parsed.push({ yaml, document, value: inOneOrder(result.data) });
         else found.push(...result.error.issues.flatMap((issue) => describe(issue, document)));
       }
       problems.push(...located(yaml, found));
@@ -87,6 +87,27 @@ export function parseRoutes(files: readonly RouteFile[], context: RouteContext =
     ),
     places: new Map(parsed.flatMap(placesOf)),
   };
+}
+
+/**
+ * Shares in an order of their own (control first, then by name): buckets, sample ratios and waiting decisions refer to
+ * their places, and mean the same however the document lists them.
+ */
+function inOneOrder(value: RouteDocument | TemplateDocument): RouteDocument | TemplateDocument {
+  if (value.kind !== 'Route') return value;
+  const { weighted, experiment } = value.spec.strategy;
+  if (weighted !== undefined) value.spec.strategy.weighted = sorted(weighted, undefined);
+  if (experiment !== undefined) {
+    const { split, control = Object.keys(split)[0], ...others } = experiment;
+    value.spec.strategy.experiment = { ...others, control, split: sorted(split, control) };
+  }
+  return value;
+}
+
+function sorted(shares: Record<string, number>, first: string | undefined): Record<string, number> {
+  const names = Object.keys(shares).sort();
+  const order = first === undefined ? names : [first, ...names.filter((name) => name !== first)];
+  return Object.fromEntries(order.map((name) => [name, shares[name]]));
 }
 
 function placesOf({ yaml: { file, lines }, document, value }: Parsed): [string, string][] {

@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import { fraction } from './units.ts';
 
-/** 'inputs.NAME', 'outputs.NAME' with NAME or *, or one of the record's own texts. */
-const FIELD = /^((inputs|outputs)\.(\*|[^.*\s][^*\s]{0,255})|entity|tenant|requestId)$/;
-const FIELD_HINT = 'allowed: inputs.NAME, outputs.NAME, inputs.*, outputs.*, entity, tenant, requestId';
+/** 'inputs.NAME', 'outputs.NAME' and 'rewards.NAME' with NAME or *, one of the record's own texts, or the label of feedback. */
+const FIELD = /^((inputs|outputs|rewards)\.(\*|[^.*\s][^*\s]{0,255})|entity|tenant|requestId|label)$/;
+const FIELD_HINT =
+  'allowed: inputs.NAME, outputs.NAME, rewards.NAME, inputs.*, outputs.*, rewards.*, label, entity, tenant, requestId';
 
 const redaction = z
   .strictObject({
@@ -17,7 +18,13 @@ const redaction = z
       .optional()
       .describe('truncate: characters kept of texts, decimals kept of numbers'),
   })
-  .superRefine(({ action, length }, context) => {
+  .superRefine(({ field, action, length }, context) => {
+    if (field.startsWith('rewards.') && action !== 'drop' && action !== 'truncate')
+      context.addIssue({
+        code: 'custom',
+        path: ['action'],
+        message: `a reward is a number: drop or truncate, not ${action}`,
+      });
     if ((action === 'truncate') === (length !== undefined)) return;
     context.addIssue({
       code: 'custom',

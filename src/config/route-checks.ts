@@ -133,6 +133,15 @@ function checkCanary(
     );
   }
   if (candidate?.alias === alias) report(at('onPass', 'setAlias'), `the candidate follows ${alias} already`);
+  // The candidate's traffic goes back to stable at the end.
+  if (stable && stable.alias !== alias) {
+    const follows =
+      stable.alias === undefined ? `version ${stable.version ?? '(the newest)'}` : `alias ${stable.alias}`;
+    report(
+      at('onPass', 'setAlias'),
+      `the end would give all traffic back to stable, which stays ${follows}; let ${canary.stable} follow alias: ${alias}, or leave setAlias out`,
+    );
+  }
 }
 
 /** A rollout that waits longer than it may take is always rolled back. */

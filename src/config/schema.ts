@@ -63,6 +63,10 @@ const settings = z.strictObject({
         .union([z.literal(429), z.literal(503)])
         .default(429)
         .describe('HTTP status of refused load; Triton answers 503'),
+      streamForm: z
+        .enum(['triton', 'bare'])
+        .default('triton')
+        .describe("Messages of ModelStreamInfer: Triton's, or bare responses as MLServer sends"),
       drainSeconds: positive.default(30),
       supervise: z.boolean().default(true).describe('Restart the gateway process after a crash'),
     })

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
 import { instanceDevices } from '../backends/instances.ts';
@@ -6,22 +7,30 @@ import { RunMark } from '../executor/run-mark.ts';
 import type { ExecutorThreadData } from '../executor/thread.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
+import { programFile } from '../shared/program-files.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import { leastLoaded, type PoolSizes, placementOf } from './placement.ts';
-import { workerEntry } from './worker-entry.ts';
 
 export interface ExecutorPoolEvents {
   /** A new executor: every gateway thread must get its end of a channel. */
   onExecutor(id: number): void;
   onLost(id: number): void;
-  /** A version is on other executors than before: the serving table must say so. */
-  onRelocated(handle: number, executors: number[]): void;
+  /** A version is on other executors than before, or some can run it no more or again: the serving table must say so. */
+  onStanding(handle: number, standing: Standing): void;
   /** Memory for the counters of a thread about to start. */
   threadMetrics(thread: string): ThreadMetrics;
   /** `hungMs`: how long it had computed when it was given up; 0: it ended by itself. */
   onVersionCrash(handle: number, message: string, hungMs: number): void;
   /** A hung thread that even `terminate` does not end: it is left behind, with its memory, until the process ends. */
   onAbandoned(id: number, message: string): void;
+}
+
+/** Where a version can be run. */
+export interface Standing {
+  /** Those that can run it; all that hold it, while none can: what is sent there fails, or finds it back. */
+  executors: number[];
+  /** Why none can, '' = one can. */
+  absence: string;
 }
 
 /** Executor threads that had to be replaced, by why. */
@@ -37,18 +46,21 @@ const LOOK_MS = 250;
 /** A thread that runs JavaScript ends at once when told; one inside native code that never returns does not at all. */
 const TERMINATE_MS = 5000;
 const LOAD_ATTEMPTS = 3;
+/** First and longest wait before a version that a new thread could not load is tried again. */
+const RELOAD_MS = { first: 1000, longest: 30_000 };
 
 interface Placed {
   spec: LoadSpec;
   metricsRow: number;
   executors: number[];
-  memoryBytes: number;
+  /** Of each of these executors. */
+  memoryBytes: number[];
 }
 
 /** The executors, and the versions with the executors that hold them; for people, by way of the admin API. */
 export interface PoolDescription {
   executors: { id: number; compute: boolean }[];
-  /** `memoryBytes`: estimate over all its executors. */
+  /** `memoryBytes`: over all its executors, an estimate; of a version in processes of its own, what those hold now. */
   versions: { model: string; version: string; executors: number[]; memoryBytes: number }[];
 }
 
@@ -58,6 +70,8 @@ class Executor {
   readonly worker: Worker;
   readonly ready: Promise<void>;
   readonly handles = new Set<number>();
+  /** Handle → why that version can execute nothing here at the moment. */
+  readonly absences = new Map<number, string>();
   readonly mark: RunMark;
   /** When the run that was overdue at the last look had begun; 0: none was. */
   suspected = 0;
@@ -118,7 +132,7 @@ export class ExecutorPool {
         model: spec.model,
         version: spec.version,
         executors: [...executors],
-        memoryBytes,
+        memoryBytes: sum(memoryBytes),
       })),
     };
   }
@@ -136,7 +150,7 @@ export class ExecutorPool {
     spec: LoadSpec,
     handle: number,
     metricsRow: number,
-  ): Promise<{ executors: number[]; signature: RuntimeSignature; memoryBytes: number }> {
+  ): Promise<Standing & { signature: RuntimeSignature; memoryBytes: number }> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.loadOnce(spec, handle, metricsRow);
@@ -151,21 +165,23 @@ export class ExecutorPool {
     spec: LoadSpec,
     handle: number,
     metricsRow: number,
-  ): Promise<{ executors: number[]; signature: RuntimeSignature; memoryBytes: number }> {
+  ): Promise<Standing & { signature: RuntimeSignature; memoryBytes: number }> {
     const targets = this.place(spec);
     const loaded = await Promise.allSettled(
       targets.map((executor, i) => this.loadOn(executor, instanceOf(spec, i), handle, metricsRow)),
     );
     const failed = loaded.find((result) => result.status === 'rejected');
-    if (failed !== undefined) {
-      await Promise.allSettled(targets.map((executor) => this.unloadFrom(executor, handle)));
-      throw failed.reason;
+    const still = targets.filter(({ id }) => this.executors.has(id));
+    // One may have ended after it had loaded it, while another still did.
+    if (failed !== undefined || still.length < targets.length) {
+      await Promise.allSettled(still.map((executor) => this.unloadFrom(executor, handle)));
+      throw failed?.reason ?? new ExecutorLost();
     }
     const results = loaded.map((result) => (result as PromiseFulfilledResult<LoadedEvent>).value);
     const executors = targets.map((executor) => executor.id);
-    const memoryBytes = results.reduce((sum, result) => sum + result.memoryBytes, 0);
+    const memoryBytes = results.map((result) => result.memoryBytes);
     this.placed.set(handle, { spec, metricsRow, executors, memoryBytes });
-    return { executors, signature: results[0].signature, memoryBytes };
+    return { ...this.standing(handle, executors), signature: results[0].signature, memoryBytes: sum(memoryBytes) };
   }
 
   /** Resolves once the version's queued requests are answered and its memory is given back, on every executor. */
@@ -215,6 +231,7 @@ export class ExecutorPool {
   }
 
   private async unloadFrom(executor: Executor, handle: number): Promise<void> {
+    executor.absences.delete(handle);
     if (!executor.handles.delete(handle)) return;
     await this.call(executor, (call) => ({ kind: 'unload', call, handle }));
   }
@@ -234,7 +251,7 @@ export class ExecutorPool {
   private spawn(compute: boolean): Executor {
     const id = this.nextExecutor++;
     const mark = RunMark.allocate();
-    const worker = new Worker(workerEntry(import.meta.url, '../executor/thread'), {
+    const worker = new Worker(programFile('executor/thread'), {
       workerData: { metrics: this.events.threadMetrics(`executor-${id}`), mark } satisfies ExecutorThreadData,
       name: `executor-${id}`,
     });
@@ -246,6 +263,8 @@ export class ExecutorPool {
     worker.on('message', (event: ExecutorEvent) => {
       if (event.kind === 'ready') markReady();
       else if (event.kind === 'crashed') this.events.onVersionCrash(event.handle, event.message, 0);
+      else if (event.kind === 'absence') this.absent(executor, event.handle, event.absence);
+      else if (event.kind === 'memory') this.holds(executor, event.handle, event.bytes);
       else this.settle(executor, event);
     });
     worker.on('error', () => {});
@@ -257,6 +276,33 @@ export class ExecutorPool {
     this.executors.set(id, executor);
     this.events.onExecutor(id);
     return executor;
+  }
+
+  private holds(executor: Executor, handle: number, bytes: number): void {
+    const placed = this.placed.get(handle);
+    const at = placed?.executors.indexOf(executor.id) ?? -1;
+    if (at >= 0) placed!.memoryBytes[at] = bytes;
+  }
+
+  private absent(executor: Executor, handle: number, absence: string): void {
+    if (absence === '') executor.absences.delete(handle);
+    else executor.absences.set(handle, absence);
+    this.tellStanding(handle);
+  }
+
+  private tellStanding(handle: number): void {
+    const placed = this.placed.get(handle);
+    if (placed !== undefined) this.events.onStanding(handle, this.standing(handle, placed.executors));
+  }
+
+  private standing(handle: number, holders: readonly number[]): Standing {
+    let absence = '';
+    const able = holders.filter((id) => {
+      const problem = this.executors.get(id)?.absences.get(handle);
+      absence ||= problem ?? '';
+      return problem === undefined;
+    });
+    return able.length > 0 ? { executors: able, absence: '' } : { executors: [...holders], absence };
   }
 
   private settle(executor: Executor, event: Extract<ExecutorEvent, { call: number }>): void {
@@ -314,18 +360,33 @@ export class ExecutorPool {
     for (const waiter of executor.calls.values()) waiter.reject(new ExecutorLost());
     this.events.onLost(executor.id);
     const successor = this.spawn(executor.compute);
-    for (const handle of executor.handles) {
-      const placed = this.placed.get(handle);
-      if (placed === undefined) continue;
+    for (const [handle, placed] of this.placed) {
       const at = placed.executors.indexOf(executor.id);
-      this.loadOn(successor, instanceOf(placed.spec, at), handle, placed.metricsRow).then(
-        () => {
-          if (this.placed.get(handle) !== placed) return void this.unloadFrom(successor, handle).catch(() => {});
-          placed.executors[at] = successor.id;
-          this.events.onRelocated(handle, [...placed.executors]);
-        },
-        (error: Error) => this.events.onVersionCrash(handle, error.message, 0),
-      );
+      if (at < 0) continue;
+      placed.executors[at] = successor.id;
+      this.absent(successor, handle, 'its executor thread ended; it is being loaded on a new one');
+      void this.loadAgain(successor, handle, placed);
+    }
+  }
+
+  /** Until it succeeds, the version is unloaded, or this thread ends as well: its own successor then does it. */
+  private async loadAgain(successor: Executor, handle: number, placed: Placed): Promise<void> {
+    const spec = instanceOf(placed.spec, placed.executors.indexOf(successor.id));
+    for (let wait = RELOAD_MS.first; ; wait = Math.min(wait * 2, RELOAD_MS.longest)) {
+      try {
+        await this.loadOn(successor, spec, handle, placed.metricsRow);
+        if (this.placed.get(handle) === placed) this.absent(successor, handle, '');
+        else await this.unloadFrom(successor, handle).catch(() => {});
+        return;
+      } catch (error) {
+        const { message } = error as Error;
+        if (this.stopping || this.executors.get(successor.id) !== successor) return;
+        if (wait === RELOAD_MS.first) this.events.onVersionCrash(handle, message, 0);
+        if (this.placed.get(handle) !== placed) return;
+        this.absent(successor, handle, `it cannot be loaded again: ${message}`);
+      }
+      await sleep(wait, undefined, { ref: false });
+      if (this.placed.get(handle) !== placed || this.executors.get(successor.id) !== successor) return;
     }
   }
 }
@@ -335,6 +396,10 @@ class ExecutorLost extends Error {
   constructor() {
     super('the executor thread ended');
   }
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
 }
 
 function isFree(executor: Executor): boolean {

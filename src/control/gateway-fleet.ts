@@ -18,12 +18,12 @@ import type { AliasTable } from '../pipeline/routed/route-version.ts';
 import type { ServingModel, ServingTable } from '../pipeline/types.ts';
 import type { RouteState } from '../routing/live-route.ts';
 import { toSwitchyardError } from '../shared/errors.ts';
+import { programFile } from '../shared/program-files.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
 import type { TopicCounts } from '../topics/inference-topic.ts';
 import type { DoorCounts, DoorSchemas, LiveStatistics } from '../validation/door.ts';
-import { workerEntry } from './worker-entry.ts';
 
 export interface GatewayFleetDependencies {
   call(method: ControlMethod, args: unknown[]): Promise<unknown>;
@@ -217,7 +217,7 @@ export class GatewayFleet {
   }
 
   private async spawn(id: number, data: GatewayThreadData): Promise<void> {
-    const worker = new Worker(workerEntry(import.meta.url, '../gateway/thread'), {
+    const worker = new Worker(programFile('gateway/thread'), {
       workerData: data,
       name: `gateway-${id}`,
     });

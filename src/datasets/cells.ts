@@ -1,4 +1,5 @@
 /** Values as they come from files and databases, made cells of a type; and the narrowest type that takes them. */
+import { exactText } from '../shared/exact-json.ts';
 import type { Cell, FieldType } from './batch.ts';
 
 const NUMBER = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$/;
@@ -121,8 +122,7 @@ function text(value: unknown): Cell | undefined {
   if (typeof value === 'string') return value;
   if (value instanceof Date) return value.toISOString();
   if (value instanceof Uint8Array) return undefined;
-  if (typeof value === 'object')
-    return JSON.stringify(value, (_, item: unknown) => (typeof item === 'bigint' ? String(item) : item));
+  if (typeof value === 'object') return exactText(value);
   return typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint'
     ? String(value)
     : undefined;
@@ -133,7 +133,7 @@ export function typeOfValue(value: unknown): FieldType | undefined {
   if (value === null || value === undefined) return undefined;
   if (typeof value === 'boolean') return 'boolean';
   if (typeof value === 'number') return Number.isSafeInteger(value) ? 'integer' : 'number';
-  if (typeof value === 'bigint') return 'integer';
+  if (typeof value === 'bigint') return wholeNumber(value) === undefined ? 'number' : 'integer';
   if (value instanceof Date) return 'timestamp';
   if (value instanceof Uint8Array) return 'binary';
   if (Array.isArray(value)) return numbers(value) === undefined ? 'string' : 'numbers';
@@ -171,6 +171,6 @@ export function jsonValue(cell: Cell, type: FieldType): unknown {
 
 /** A value in a message: JSON, cut. */
 export function shownValue(value: unknown): string {
-  const shown = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? String(value));
+  const shown = value === undefined ? 'undefined' : exactText(value);
   return shown.length > 120 ? `${shown.slice(0, 120)}…` : shown;
 }

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { DatasetsConfig } from '../config/datasets-schema.ts';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
+import type { MessageReader } from '../eventlog/record.ts';
 import { kafkaClients } from '../kafka/client.ts';
 import type { RegistryParts } from '../registry/registry.ts';
 import type { RestRoute } from '../registry/rest/route.ts';
@@ -23,18 +24,20 @@ export interface DatasetSettings {
   kafka: KafkaConfig;
   logFolders: Readonly<Record<string, string>>;
   payload?: ReadPayload;
+  messages: MessageReader;
   logger: Logger;
 }
 
 /** Datasets over a registry's database and blob store. */
 export function createDatasets(
   registry: RegistryParts,
-  { config, kafka, logFolders, payload, logger }: DatasetSettings,
+  { config, kafka, logFolders, payload, messages, logger }: DatasetSettings,
 ): DatasetServices {
   const datasets = new Datasets(registry);
   const connectors = new Connectors({
     config,
     logFolders,
+    messages,
     ...(payload === undefined ? {} : { payload }),
     kafka: () => kafkaClients(kafka, logger),
   });

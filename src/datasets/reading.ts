@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { Transform } from 'node:stream';
 import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
+import { exactText } from '../shared/exact-json.ts';
 import {
   BATCH_ROWS,
   type Batch,
@@ -17,7 +18,9 @@ import { castCell, shownValue, typeOfValue, widen } from './cells.ts';
 
 /** A row that did not fit. */
 export interface Reject {
-  /** Line of a text file, else number of the row; from 1. */
+  /** The file it stood in, or the topic and partition; absent where there is only one. */
+  source?: string | undefined;
+  /** Line of a text file, offset of a topic's record, else number of the row; from 1. */
   line: number;
   reason: string;
   /** The row as it came, cut. */
@@ -39,6 +42,8 @@ export interface Progress {
 export interface ReadOptions {
   /** Types of some or all columns; of the others they are found out from the first rows. */
   types?: Readonly<Record<string, FieldType>> | undefined;
+  /** `types` are all columns: CSV has each of them, and a row with another one does not fit. */
+  closed?: boolean | undefined;
   /** Absent: the first row that does not fit ends the reading. */
   rejects?: RejectSink | undefined;
   onProgress?: ((progress: Progress) => void) | undefined;
@@ -54,7 +59,7 @@ export interface ReadOptions {
 const INFER_ROWS = 10_000;
 const MAX_REJECT_DATA = 4096;
 
-/** Rejects as a file of JSON lines: {"line":…,"reason":…,"data":…}. */
+/** Rejects as a file of JSON lines: {"source":…,"line":…,"reason":…,"data":…}. */
 export class RejectFile implements RejectSink {
   readonly path: string;
   count = 0;
@@ -71,13 +76,14 @@ export class RejectFile implements RejectSink {
     });
   }
 
-  add({ line, reason, data }: Reject): void {
+  add(reject: Reject): void {
     if (this.failure !== undefined) throw this.failure;
     this.count++;
-    this.stream.write(`${JSON.stringify({ line, reason, data: data.slice(0, MAX_REJECT_DATA) })}\n`);
+    const { source, line, reason, data } = reject;
+    this.stream.write(`${JSON.stringify({ source, line, reason, data: data.slice(0, MAX_REJECT_DATA) })}\n`);
     if (this.count > this.max)
       throw invalidArgument(
-        `more than ${this.max} rows were rejected, the last in line ${line}: ${reason}; correct the data or its types, or allow more rejects`,
+        `more than ${this.max} rows were rejected, the last in ${placeOf(reject)}: ${reason}; correct the data or its types, or allow more rejects`,
       );
   }
 
@@ -90,6 +96,7 @@ export class RejectFile implements RejectSink {
 
 /** A row of values without types. `problem`: it is broken already, and why. */
 export interface RawRow {
+  source?: string | undefined;
   line: number;
   values: Readonly<Record<string, unknown>>;
   problem?: string;
@@ -110,7 +117,7 @@ export async function typedRows(rows: AsyncIterable<RawRow>, options: ReadOption
       const next = await iterator.next();
       if (next.done === true) break;
       head.push(next.value);
-      if (next.value.problem !== undefined) continue;
+      if (next.value.problem !== undefined || options.closed) continue;
       for (const [name, value] of Object.entries(next.value.values))
         found.set(
           name,
@@ -129,7 +136,7 @@ export async function typedRows(rows: AsyncIterable<RawRow>, options: ReadOption
     throw invalidArgument(
       broken === undefined
         ? 'there is no row in the data'
-        : `line ${broken.line}: ${broken.problem}; no row can be read`,
+        : `${placeOf(broken)}: ${broken.problem}; no row can be read`,
     );
   }
   const schema: Schema = { fields };
@@ -147,9 +154,8 @@ async function* typed(
   const known = new Set(schema.fields.map(({ name }) => name));
   const take = (row: RawRow): void => {
     const cells = castRow(schema, known, row);
-    if (typeof cells !== 'string') builder.add(cells);
-    else if (rejects === undefined) throw invalidArgument(`line ${row.line}: ${cells}`);
-    else rejects.add({ line: row.line, reason: cells, data: shownRow(row.values) });
+    if (typeof cells === 'string') reject(row, cells, rejects);
+    else builder.add(cells);
   };
   try {
     for (let i = 0; i < head.length; i++) {
@@ -169,6 +175,16 @@ async function* typed(
   }
 }
 
+/** Keeps a row that did not fit. Throws invalid_argument where none may be kept, or too many are. */
+export function reject({ source, line, values }: RawRow, reason: string, rejects: RejectSink | undefined): void {
+  if (rejects === undefined) throw invalidArgument(`${placeOf({ source, line })}: ${reason}`);
+  rejects.add({ ...(source === undefined ? {} : { source }), line, reason, data: exactText(values) });
+}
+
+function placeOf({ source, line }: Pick<RawRow, 'source' | 'line'>): string {
+  return source === undefined ? `line ${line}` : `${source}, line ${line}`;
+}
+
 /** The row's cells, or why it is none. */
 function castRow(schema: Schema, known: ReadonlySet<string>, { values, problem }: RawRow): Cell[] | string {
   if (problem !== undefined) return problem;
@@ -181,10 +197,6 @@ function castRow(schema: Schema, known: ReadonlySet<string>, { values, problem }
     cells.push(cell);
   }
   return cells;
-}
-
-function shownRow(values: Readonly<Record<string, unknown>>): string {
-  return JSON.stringify(values, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value)) ?? '';
 }
 
 /** Counts bytes on their way, and ends the way beyond `maxBytes`. */

@@ -10,7 +10,7 @@ export async function checkProgram(environment: NodeJS.ProcessEnv = process.env)
     checkNode(process.versions.node),
     checkAddon(environment),
     checkCompiler(environment.CXX || 'c++', native !== undefined),
-    await checkUws(environment),
+    await checkHttp(environment),
     await checkOnnxRuntime(),
   ];
 }
@@ -37,17 +37,24 @@ export function checkCompiler(compiler: string, built: boolean): Check {
   return check('program', 'compiler', built ? 'missing' : 'warning', found, remedy);
 }
 
-async function checkUws(environment: NodeJS.ProcessEnv): Promise<Check> {
-  if (environment.SWITCHYARD_HTTP === 'node')
-    return check('program', 'uWebSockets.js', 'warning', 'SWITCHYARD_HTTP=node leaves it out', 'unset SWITCHYARD_HTTP');
+async function checkHttp(environment: NodeJS.ProcessEnv): Promise<Check> {
+  const { chooseLibrary, httpLibrary } = await import('../server/http/open.ts');
+  const of = (status: Check['status'], found: string, remedy?: string) =>
+    check('program', 'HTTP library', status, found, remedy);
   try {
-    const { loadUws } = await import('../server/http/uws.ts');
-    await loadUws();
-    return check('program', 'uWebSockets.js', 'ok', `its binary for Node ${process.versions.modules} loads`);
+    const wanted = httpLibrary(environment.SWITCHYARD_HTTP);
+    let lacking = '';
+    const chosen = await chooseLibrary(wanted, undefined, (reason) => {
+      lacking = ` (uWebSockets.js: ${reasonOf(reason)})`;
+    });
+    if (chosen === 'native') return of('ok', 'the addon serves HTTP');
+    if (wanted !== 'auto')
+      return of('warning', `SWITCHYARD_HTTP=${wanted} leaves the addon out`, 'unset SWITCHYARD_HTTP');
+    const remedy = 'build the addon (docs/install.md#native-codecs)';
+    if (chosen === 'uws') return of('warning', 'uWebSockets.js serves HTTP; the addon is faster', remedy);
+    return of('warning', `node:http serves HTTP, on one gateway thread${lacking}`, remedy);
   } catch (error) {
-    const found = `no binary loads (${reasonOf(error)}); HTTP is served by node:http on one gateway thread`;
-    const remedy = "install the makers' release for this Node (docs/install.md#uwebsocketsjs)";
-    return check('program', 'uWebSockets.js', 'warning', found, remedy);
+    return of('missing', reasonOf(error), 'unset SWITCHYARD_HTTP');
   }
 }
 

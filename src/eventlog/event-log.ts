@@ -1,20 +1,22 @@
-import { extname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { FilesSinkConfig } from '../config/event-log-schema.ts';
 import { topicThreads } from '../config/kafka-schema.ts';
 import type { Config } from '../config/schema.ts';
 import type { MonitorPlan } from '../monitoring/stream.ts';
-import type { Exported, MonitorEvent } from '../monitoring/types.ts';
+import type { Exported, MonitorListener } from '../monitoring/types.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { readEvents } from '../shared/feedback-events.ts';
+import { programFile } from '../shared/program-files.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { Logger } from '../telemetry/logging.ts';
 import { allocateCounts } from './counts.ts';
 import { recordJson } from './encode/json.ts';
 import { answerOf, type FeedbackAnswer, feedbackRecords, mergeResults } from './feedback.ts';
+import { feedbackRedactions } from './feedback-rules.ts';
 import { eventLogRoot, payloadFolder } from './folders.ts';
 import { allocateRing, countersOf, LARGE, LOST, type RingMemory, TAKEN, wordsOf } from './handover/memory.ts';
+import type { RouteRule } from './handover/targets.ts';
 import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData, TailAnswer, VerifyAnswer } from './messages.ts';
 import { logMetrics } from './metrics.ts';
 import { readPayload } from './payload-reader.ts';
@@ -37,6 +39,8 @@ export interface EventLogDependencies {
   baseDir: string;
   logSettings: LogSettings;
   logger: Logger;
+  /** What routes say of logging now. */
+  routeRules(): readonly RouteRule[];
 }
 
 /**
@@ -48,6 +52,7 @@ export class EventLog {
   readonly rings: readonly RingMemory[];
   private readonly data: LogThreadData;
   private readonly logger: Logger;
+  private readonly routeRules: () => readonly RouteRule[];
   private worker: Worker | undefined;
   private last: LogStatus | undefined;
   private readonly calls = new Map<number, { resolve(value: never): void; reject(error: Error): void }>();
@@ -56,9 +61,10 @@ export class EventLog {
   private stopped: (() => void) | undefined;
   private restarts = 0;
   private plans: MonitorPlan[] = [];
-  private onMonitor: ((event: MonitorEvent) => void) | undefined;
+  private onMonitor: MonitorListener | undefined;
 
-  constructor({ config, dataDir, baseDir, logSettings, logger }: EventLogDependencies) {
+  constructor({ config, dataDir, baseDir, logSettings, logger, routeRules }: EventLogDependencies) {
+    this.routeRules = routeRules;
     const { eventLog, kafka, monitoring, threads, telemetry, registry } = config;
     const dir = eventLogRoot(eventLog.dir, dataDir, baseDir);
     this.rings = Array.from({ length: threads.gateways + topicThreads(kafka) }, () =>
@@ -131,7 +137,9 @@ export class EventLog {
   /** Resolves when they are in the spool. Rejects with unavailable when they are in no place. */
   private async keep(records: readonly (FeedbackRecord | undefined)[]): Promise<void> {
     const some = records.filter((record) => record !== undefined);
-    if (some.length === 0 || (await this.ask<boolean>({ method: 'feedback', records: some }))) return;
+    const routes = this.routeRules();
+    const redactions = some.map((record) => feedbackRedactions(record, this.data.config, routes));
+    if (some.length === 0 || (await this.ask<boolean>({ method: 'feedback', records: some, redactions }))) return;
     throw new SwitchyardError('unavailable', "the event log's spool is full, or its disk refuses what is written");
   }
 
@@ -156,7 +164,7 @@ export class EventLog {
   }
 
   /** What is counted of requests from now on, and who is told. A log thread that is started anew begins with it. */
-  monitor(plans: MonitorPlan[], listener: (event: MonitorEvent) => void): void {
+  monitor(plans: MonitorPlan[], listener: MonitorListener): void {
     this.plans = plans;
     this.onMonitor = listener;
     this.send({ kind: 'monitors', plans });
@@ -188,8 +196,7 @@ export class EventLog {
   }
 
   private spawn(): Promise<void> {
-    const entry = new URL(`./thread${extname(fileURLToPath(import.meta.url))}`, import.meta.url);
-    const worker = new Worker(entry, { workerData: this.data, name: 'log' });
+    const worker = new Worker(programFile('eventlog/thread'), { workerData: this.data, name: 'log' });
     return new Promise((started, failed) => {
       worker.on('message', (event: LogEvent) => {
         if (event.kind === 'started') {
@@ -215,7 +222,7 @@ export class EventLog {
         this.last = event.status;
         break;
       case 'monitor':
-        this.onMonitor?.(event.event);
+        void this.tell(event);
         break;
       case 'reply':
         this.calls.get(event.call)?.resolve(event.value as never);
@@ -229,6 +236,12 @@ export class EventLog {
         this.stopped?.();
         break;
     }
+  }
+
+  /** What is not taken in is told again by the next log thread. */
+  private async tell({ event, number, again }: Extract<LogEvent, { kind: 'monitor' }>): Promise<void> {
+    const taken = await this.onMonitor?.(event, again);
+    if (taken === true && number > 0) this.send({ kind: 'heard', number });
   }
 
   private ended(worker: Worker): void {

@@ -12,7 +12,7 @@ import {
 
 const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
 const disk = service('SWITCHYARD_TEST_SMALL_DISK', '.ci/services/small-disk.sh');
-const KILLS = 6;
+const KILLS = 20;
 const CALM_MS = 500;
 
 function check(figures: FaultFigures): void {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { FeedbackRecord } from './record.ts';
 
 /** What became of each event, in their order. */
@@ -12,16 +13,22 @@ export interface FeedbackAnswer {
 
 const MAX_LABEL = 64 * 1024;
 const MAX_REWARDS = 64;
+/** Of ids of requests and of events. */
+const MAX_ID = 256;
 
-/** As the log keeps them. Undefined where an event is none: neither a reward nor a label. */
+/**
+ * As the log keeps them. Undefined where an event is none: neither a reward nor a label. An event without an id of its own
+ * gets one, so that a consumer tells it from the others about the same request, and from itself when it comes again.
+ */
 export function feedbackRecords(events: readonly unknown[], now: number): (FeedbackRecord | undefined)[] {
   return events.map((event) => readOne(event, now));
 }
 
 function readOne(value: unknown, now: number): FeedbackRecord | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
-  const { id, reward, rewards, label, model, route } = value as Record<string, unknown>;
-  if (typeof id !== 'string' || id === '' || id.length > 256) return undefined;
+  const { id, reward, rewards, label, model, route, event } = value as Record<string, unknown>;
+  if (typeof id !== 'string' || id === '' || id.length > MAX_ID) return undefined;
+  if (event !== undefined && (typeof event !== 'string' || event.length > MAX_ID)) return undefined;
   const numbers: Record<string, number> = Object.create(null);
   if ((typeof reward === 'number' && Number.isFinite(reward)) || typeof reward === 'boolean')
     numbers.reward = Number(reward);
@@ -40,6 +47,7 @@ function readOne(value: unknown, now: number): FeedbackRecord | undefined {
     model: name(model),
     rewards: numbers,
     ...(text === undefined ? {} : { label: text }),
+    event: event || randomUUID(),
   };
 }
 

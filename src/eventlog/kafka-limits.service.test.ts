@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { kafkaSchema } from '../config/kafka-schema.ts';
 import { type KafkaClients, kafkaClients } from '../kafka/client.ts';
+import { TopicFollower } from '../kafka/follower.ts';
 import { logFigures, total, unaccounted } from '../testing/log-figures.ts';
 import { scriptRepository, times, until, x } from '../testing/script-models.ts';
 import { seeded } from '../testing/seeded.ts';
@@ -93,9 +94,9 @@ test('no record is too large, and a topic that is not there holds no other up', 
   await makeTopics(clients, 'scale.inference');
   const { received, close } = await receive(clients, ['scale.inference']);
   t.after(close);
-  const server = await start(address, prefix, {});
+  const server = await start(address, prefix, { compression: 'none' });
   const random = seeded(8);
-  // As JSON each of the first is larger than a message may be, and compressed all together; the last one even by itself.
+  // As JSON each of the first fits into a message, but no two of them do; the last one does not by itself.
   const sizes = [60_000, 60_000, 60_000, 130_000];
   for (const size of sizes) {
     const data = Array.from({ length: size }, () => Math.fround(random() - 0.5));
@@ -138,4 +139,59 @@ test('no record is too large, and a topic that is not there holds no other up', 
   assert.deepEqual(new Set(Object.values(unaccounted(end))), new Set([0]));
   assert.equal(new Set(received.map(({ id }) => id)).size, sizes.length + 5);
   assert.equal(told().length, 1, 'told once');
+});
+
+test('a topic that is not there keeps a follower from no other, and is read when it has been made', {
+  timeout: 600_000,
+}, async (t) => {
+  const address = await broker('start');
+  const id = randomUUID().slice(0, 8);
+  const kafka = kafkaSchema.parse({ brokers: [address], clientId: id, topicPrefix: `follow-${id}.` });
+  const told: { topics: string[] }[] = [];
+  const write = (line: string) => {
+    if (line.includes('Kafka has no topic')) told.push(JSON.parse(line));
+  };
+  const log = pino({ level: 'warn' }, { write });
+  const clients = await kafkaClients(kafka, pino({ level: 'silent' }));
+  const seen: string[] = [];
+  const follower = new TopicFollower({
+    kafka,
+    group: 'rewards',
+    log,
+    trouble: 'rewards cannot be read',
+    async take({ topic, messages }) {
+      for (const { value } of messages) seen.push(`${topic} ${value}`);
+    },
+  });
+  t.after(() => follower.close());
+  const producer = clients.producer();
+  t.after(() => producer.disconnect());
+  await producer.connect();
+  const send = (topic: string, value: string) => producer.send({ topic: clients.topic(topic), messages: [{ value }] });
+  const reads = (record: string) => until(`${record} is read`, async () => seen.includes(record), 120_000);
+  follower.follow(['first', 'second', 'third']);
+  await until('all are told to be missing', async () => told.length === 1, 120_000);
+  await makeTopics(clients, 'second');
+  await send('second', 'a');
+  await reads('second a');
+  assert.match(follower.problem, /Kafka has no topic "first", "third", or does not show it/);
+  await makeTopics(clients, 'first');
+  await send('first', 'b');
+  await reads('first b');
+  await send('second', 'c');
+  await reads('second c');
+  assert.match(follower.problem, /Kafka has no topic "third"/);
+  assert.deepEqual(
+    told.map(({ topics }) => topics),
+    [['first', 'second', 'third']],
+    'each is told once',
+  );
+  // One that is deleted holds the others up as little.
+  const admin = clients.admin();
+  await admin.connect();
+  await admin.deleteTopics({ topics: [clients.topic('first')] });
+  await admin.disconnect();
+  await until('it is missed', async () => follower.problem.includes('"first", "third"'), 120_000);
+  await send('second', 'd');
+  await reads('second d');
 });

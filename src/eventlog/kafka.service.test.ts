@@ -83,6 +83,11 @@ for (const sink of [
     const feedback = consumed.find(({ topic }) => topic === topics[2]);
     assert.equal(feedback?.record.id, 'some-id');
     assert.deepEqual(feedback?.record.rewards, { reward: 1 });
+    assert.equal(
+      feedback?.headers.ce_id,
+      `some-id/${feedback?.record.event}`,
+      'two events of a request are told apart',
+    );
     running.delete(server);
     await server.stop();
   });

@@ -3,10 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { Worker } from 'node:worker_threads';
 import { pino } from 'pino';
 import { configSchema } from '../config/schema.ts';
 import { DEFAULT_LOG_SETTINGS } from '../telemetry/log-settings.ts';
+import { inDist } from '../testing/in-dist.ts';
 import { finishedRequest, IRIS_TABLE } from '../testing/log-records.ts';
 import { until } from '../testing/script-models.ts';
 import type { EventLog } from './event-log.ts';
@@ -14,7 +16,7 @@ import { LogTap } from './handover/tap.ts';
 import type { LogStatus } from './messages.ts';
 
 // Worker threads run the built program: build first.
-const built = new URL('../../dist/eventlog/event-log.js', import.meta.url).href;
+const built = inDist(fileURLToPath(new URL('./event-log.ts', import.meta.url)));
 const dataDir = mkdtempSync(join(tmpdir(), 'switchyard-log-thread-'));
 after(() => rmSync(dataDir, { recursive: true, force: true }));
 
@@ -41,6 +43,7 @@ test('figures add up at every moment, also when the log thread ends again and ag
     baseDir: dataDir,
     logSettings: { ...DEFAULT_LOG_SETTINGS },
     logger: pino({ level: 'silent' }),
+    routeRules: () => [],
   });
   t.after(() => log.close(10_000));
   await log.start();

@@ -1,5 +1,6 @@
 import type { EventLogConfig } from '../config/event-log-schema.ts';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
+import type { Redaction } from '../config/log-rule-schema.ts';
 import type { MonitoringConfig } from '../config/monitoring-schema.ts';
 import type { MonitorPlan } from '../monitoring/stream.ts';
 import type { MonitorEvent } from '../monitoring/types.ts';
@@ -28,7 +29,8 @@ export interface LogThreadData {
 
 export type LogCall =
   | { method: 'status' }
-  | { method: 'feedback'; records: FeedbackRecord[] }
+  /** `redactions`: of each record. */
+  | { method: 'feedback'; records: FeedbackRecord[]; redactions: Redaction[][] }
   /** The last `count` records, or those from number `from` on, as JSON texts. */
   | { method: 'tail'; count: number; from: number }
   | { method: 'verify' }
@@ -41,6 +43,8 @@ export type LogCall =
 export type LogCommand =
   | { kind: 'large'; ring: number; record: ArrayBuffer }
   | { kind: 'monitors'; plans: MonitorPlan[] }
+  /** A monitor's event was taken in. */
+  | { kind: 'heard'; number: number }
   | { kind: 'call'; call: number; what: LogCall }
   | { kind: 'stop'; ms: number };
 
@@ -49,7 +53,8 @@ export type LogEvent =
   | { kind: 'started' }
   | { kind: 'failed'; message: string }
   | { kind: 'status'; status: LogStatus }
-  | { kind: 'monitor'; event: MonitorEvent }
+  /** `number`: see MonitorStream's Emit. */
+  | { kind: 'monitor'; event: MonitorEvent; number: number; again: boolean }
   | { kind: 'reply'; call: number; value: unknown }
   | { kind: 'refusal'; call: number; message: string }
   | { kind: 'stopped' };

@@ -1,37 +1,36 @@
+import type { Redaction } from '../config/log-rule-schema.ts';
 import { DROPPED_DISK, DROPPED_ENCODING, FEEDBACK as FEEDBACK_CAME, SPOOLED } from './counts.ts';
 import { AvroWriter } from './encode/avro-writer.ts';
 import { writeFeedback } from './encode/feedback-encoder.ts';
-import { decodeRecord } from './encode/record-decoder.ts';
 import type { RecordEncoder } from './encode/record-encoder.ts';
+import type { Hash } from './encode/redact.ts';
+import { redactFeedback } from './encode/redact-feedback.ts';
 import type { RingReader, RingRequest } from './handover/ring-reader.ts';
-import type { FeedbackRecord, LogRecord, RecordConsumer } from './record.ts';
+import type { FeedbackRecord } from './record.ts';
 import { FEEDBACK, HEADER_BYTES, INFERENCE, sealRecord } from './spool/format.ts';
 import type { Spool } from './spool/spool.ts';
 
 /** Taken from a ring in one go: what sinks wait while it is encoded. */
 const ROUND_BYTES = 512 * 1024;
 
-/** The log thread's main line: rings → encoded and redacted records → spool, and beside it whoever looks at records. */
+/** The log thread's main line: rings → encoded and redacted records → spool. */
 export class LogPipeline {
   private readonly rings: readonly RingReader[];
   private readonly encoder: RecordEncoder;
   private readonly spool: Spool;
   private readonly counts: Float64Array;
-  private readonly consumers: RecordConsumer[] = [];
+  private readonly hash: Hash;
   private readonly out = new AvroWriter();
   private readonly ends: number[] = [];
   private readonly take = (request: RingRequest): void => this.encode(request);
 
   /** @param counts see counts.ts */
-  constructor(rings: readonly RingReader[], encoder: RecordEncoder, spool: Spool, counts: Float64Array) {
+  constructor(rings: readonly RingReader[], encoder: RecordEncoder, spool: Spool, counts: Float64Array, hash: Hash) {
+    this.hash = hash;
     this.counts = counts;
     this.rings = rings;
     this.encoder = encoder;
     this.spool = spool;
-  }
-
-  addConsumer(consumer: RecordConsumer): void {
-    this.consumers.push(consumer);
   }
 
   /** One round over the rings. Returns how many records went on. */
@@ -46,9 +45,10 @@ export class LogPipeline {
     this.commit();
   }
 
-  /** False: the spool refused them. */
-  recordFeedback(records: readonly FeedbackRecord[]): boolean {
+  /** What the redactions of each leave of it. False: the spool refused them. */
+  recordFeedback(given: readonly FeedbackRecord[], redactions: readonly (readonly Redaction[])[]): boolean {
     const { counts } = this;
+    const records = given.map((record, i) => redactFeedback(record, redactions[i], this.hash));
     this.commit();
     for (const record of records) {
       const start = this.begin(FEEDBACK);
@@ -58,10 +58,7 @@ export class LogPipeline {
     counts[FEEDBACK_CAME] += records.length;
     const before = counts[DROPPED_DISK];
     this.commit();
-    if (counts[DROPPED_DISK] !== before) return false;
-    // Not before: whoever sends them again must not be counted twice.
-    for (const consumer of this.consumers) if (consumer.active) consumer.feedback(records);
-    return true;
+    return counts[DROPPED_DISK] === before;
   }
 
   private encode(request: RingRequest): void {
@@ -95,22 +92,9 @@ export class LogPipeline {
     const { out, ends } = this;
     const count = ends.length;
     if (count === 0) return 0;
-    const chunk = out.u8.slice(0, out.at);
-    this.counts[this.spool.append(chunk, count) ? SPOOLED : DROPPED_DISK] += count;
-    if (this.consumers.some(({ active }) => active)) this.show(chunk);
+    this.counts[this.spool.append(out.u8.slice(0, out.at), count) ? SPOOLED : DROPPED_DISK] += count;
     out.at = 0;
     ends.length = 0;
     return count;
-  }
-
-  private show(chunk: Uint8Array): void {
-    const records: LogRecord[] = [];
-    let start = 0;
-    for (const end of this.ends) {
-      const body = start + HEADER_BYTES;
-      if (chunk[body] === INFERENCE) records.push(decodeRecord(chunk, body + 1, end));
-      start = end;
-    }
-    if (records.length > 0) for (const consumer of this.consumers) if (consumer.active) consumer.consume(records);
   }
 }

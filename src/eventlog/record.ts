@@ -1,3 +1,4 @@
+import type { KafkaMessage } from 'kafkajs';
 import type { Timings } from '../pipeline/types.ts';
 import type { DataType } from '../tensor/tensor.ts';
 
@@ -36,6 +37,11 @@ export interface Column {
 /** What the gateway itself added, such as `switchyard.anomalies`: no input of the model. */
 export function isOwnColumn({ name }: Pick<Column, 'name'>): boolean {
   return name.startsWith('switchyard.');
+}
+
+/** Its values were taken out, or lie apart: none are here of the many that its shape tells. */
+export function isWithheld({ values, shape }: Column): boolean {
+  return values.length === 0 && shape.every((dim) => dim > 0);
 }
 
 /** One request, from its first byte to its end: what was asked, who answered, why, and what came of it. */
@@ -109,12 +115,12 @@ export interface FeedbackRecord {
   rewards: Record<string, number>;
   /** What was right, where the client told: JSON. */
   label?: string;
+  /** The event's own id, the client's or drawn: one that comes again has the same. Older records have none. */
+  event?: string;
 }
 
-/** On the log thread: gets each batch of records after redaction. Must not throw. */
-export interface RecordConsumer {
-  /** False: it wants nothing now, and records need not be read for it. */
-  readonly active: boolean;
-  consume(records: readonly LogRecord[]): void;
-  feedback(records: readonly FeedbackRecord[]): void;
+/** What a message of the event log's topics holds, in whichever form. Throws for what is none. */
+export interface MessageReader {
+  records(message: Pick<KafkaMessage, 'headers' | 'value'>): LogRecord[];
+  feedback(message: Pick<KafkaMessage, 'headers' | 'value'>): FeedbackRecord[];
 }

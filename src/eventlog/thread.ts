@@ -1,21 +1,22 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { FilesSinkConfig, SinkConfig } from '../config/event-log-schema.ts';
 import { KafkaSource } from '../monitoring/kafka-source.ts';
-import { MonitorStream } from '../monitoring/stream.ts';
+import { type MonitorStores, MonitorStream, openStores } from '../monitoring/stream.ts';
 import { createLogger } from '../telemetry/logging.ts';
 import { beginCounting, DROPPED_DISK, DROPPED_ENCODING, FEEDBACK, SPOOLED, UNWRITTEN } from './counts.ts';
 import { containerOf } from './encode/container.ts';
-import { feedbackOfMessage, recordsOfMessage } from './encode/message-reader.ts';
+import { MESSAGES } from './encode/message-reader.ts';
 import { RecordEncoder } from './encode/record-encoder.ts';
 import { hashWith } from './encode/redact.ts';
 import { payloadFolder } from './folders.ts';
 import { countersOf, DROPPED, HANDED, LOST, SAMPLED_OUT, SERVED, TAKEN } from './handover/memory.ts';
 import { RingReader } from './handover/ring-reader.ts';
 import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData } from './messages.ts';
+import { MonitorFeed } from './monitor-feed.ts';
 import { PayloadStore } from './payloads.ts';
 import { LogPipeline } from './pipeline.ts';
 import { Rate } from './rate.ts';
@@ -38,8 +39,8 @@ const IDLE_MS = 20;
 const STATUS_MS = 250;
 const RELEASE_MS = 1000;
 const MONITOR_MS = 250;
-
-const MESSAGES = { records: recordsOfMessage, feedback: feedbackOfMessage };
+/** Of the spool's limit. */
+const FOR_MONITORS = 0.25;
 
 function post(event: LogEvent): void {
   control.postMessage(event);
@@ -76,20 +77,35 @@ async function run(): Promise<void> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const payloads = new PayloadStore(payloadFolder(dir), config.payloads.maxBytes, config.spool.fsync === 'always');
   const spool = new Spool({ dir: join(dir, 'spool'), ...config.spool });
+  const file = join(dir, 'monitor-labels.db');
+  function openMonitors(): MonitorStores | undefined {
+    const again =
+      'what monitors have counted of windows that are not full, and labels that wait, is lost if the server ends';
+    try {
+      return openStores(file, (err) => logger.error({ err, file }, again));
+    } catch (err) {
+      logger.error({ err, file }, `${again}; mend the disk or delete the file, and start the server again`);
+      return undefined;
+    }
+  }
+  const hash = hashWith(readSalt());
   const encoder = new RecordEncoder(
-    hashWith(readSalt()),
+    hash,
     (bytes) => payloads.put(bytes),
     (record) => containerOf([{ u8: record, start: 0, end: record.length }], 'inference'),
   );
   const rings = data.rings.map((memory) => new RingReader(memory));
   const counts = beginCounting(data.counts.memory, data.rings, spool);
-  const pipeline = new LogPipeline(rings, encoder, spool, counts);
-  const monitors = new MonitorStream((event) => post({ kind: 'monitor', event }));
+  const pipeline = new LogPipeline(rings, encoder, spool, counts, hash);
+  const monitors = new MonitorStream(
+    (event, number, again) => post({ kind: 'monitor', event, number, again }),
+    openMonitors,
+  );
   const topics =
     data.monitoring.source === 'kafka'
       ? new KafkaSource(data.kafka, data.monitoring.group, monitors, MESSAGES, logger)
       : undefined;
-  if (topics === undefined) pipeline.addConsumer(monitors);
+  const feed = topics === undefined ? new MonitorFeed(spool, monitors, existsSync(file)) : undefined;
   const counters = data.rings.map(countersOf);
   const total = (which: number): number => counters.reduce((sum, own) => sum + own[which], 0);
   const arriving = new Rate();
@@ -161,13 +177,17 @@ async function run(): Promise<void> {
     const count = pipeline.pump();
     arriving.add(count, Date.now());
     if (count > 0) for (const runner of runners) runner.notify();
-    if (rings.some(({ fill }) => fill > 0.05)) setImmediate(pump);
+    const more = feed?.step(Date.now()) === true;
+    if (more || rings.some(({ fill }) => fill > 0.05)) setImmediate(pump);
     else setTimeout(pump, count > 0 ? BUSY_MS : IDLE_MS);
   }
 
+  /** Deletes what nobody needs any more. Monitors may ask for a part of the spool: they must never fill it. */
   function release(): void {
     for (const runner of runners) runner.save();
-    spool.release(runners.map(({ released }) => released));
+    const needed = runners.map(({ released }) => released);
+    if (feed?.released !== undefined && spool.bytes < FOR_MONITORS * config.spool.maxBytes) needed.push(feed.released);
+    spool.release(needed);
   }
 
   function answer(what: LogCall): unknown {
@@ -175,7 +195,7 @@ async function run(): Promise<void> {
       case 'status':
         return status();
       case 'feedback': {
-        const kept = pipeline.recordFeedback(what.records);
+        const kept = pipeline.recordFeedback(what.records, what.redactions);
         for (const runner of runners) runner.notify();
         return kept;
       }
@@ -196,8 +216,10 @@ async function run(): Promise<void> {
     await topics?.close();
     while (pipeline.pump() > 0);
     spool.flush();
+    while (feed?.step(Date.now()) === true);
+    monitors.close();
     await Promise.all(runners.map((runner) => runner.stop(ms)));
-    spool.release(runners.map(({ released }) => released));
+    release();
     spool.close();
     post({ kind: 'status', status: status() });
     post({ kind: 'stopped' });
@@ -212,6 +234,9 @@ async function run(): Promise<void> {
       case 'monitors':
         monitors.set(command.plans);
         topics?.follow(command.plans.map(({ spec }) => spec.model));
+        break;
+      case 'heard':
+        monitors.heard(command.number);
         break;
       case 'call':
         try {

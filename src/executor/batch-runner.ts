@@ -9,6 +9,9 @@ import type { ExecutorItem, LoadedModel } from './loaded-model.ts';
 import type { BatchOutputs, Outbox, StageTimes } from './outbox.ts';
 import { hungFrom, type RunMark } from './run-mark.ts';
 
+/** Copying a smaller output costs less than one more buffer in the message. Bytes. */
+const WORTH_ATTACHING = 4096;
+
 /** Where executions are counted: this thread's metrics block. Milliseconds; seconds for CPU and GPU. */
 export interface ExecutionMetrics {
   recordBatch(
@@ -20,6 +23,8 @@ export interface ExecutionMetrics {
     cpuSeconds: number,
     gpuSeconds: number,
   ): void;
+  /** CPU that a run used which ended in an error. */
+  recordCpu(row: number, cpuSeconds: number): void;
 }
 
 /** Runs batches: gather → execute → scatter → reply, and finds the one poisoned item when a batch fails. */
@@ -68,6 +73,7 @@ export class BatchRunner {
             itemRows,
             paddedRows,
             loaded.inputRules(items[0].inputs),
+            loaded.model.takesPieces,
           );
       inferStart = monotonicMs();
       if (loaded.blocking) this.watch(loaded, items, paddedRows, inferStart);
@@ -78,6 +84,7 @@ export class BatchRunner {
       else if (gathered.ragged === undefined && outputs.every(hasFixedWidth)) checkOutputRows(outputs, paddedRows);
       else parts = scatter(outputs, itemRows, paddedRows, gathered.ragged, loaded.config.signature.outputs);
     } catch (error) {
+      this.metrics.recordCpu(loaded.metricsRow, cpuMs(loaded, monotonicMs() - start) / 1000);
       return { error };
     } finally {
       if (loaded.blocking) this.mark.end();
@@ -85,12 +92,14 @@ export class BatchRunner {
     }
     loaded.latency.observe(paddedRows, inferEnd - start);
     const indices = outputs.map((output) => loaded.outputNames.indexOf(output.name));
-    // Output buffers may leave this thread whole when every request of the batch goes to the same gateway thread.
-    const attach = outputs.every(ownsItsBuffer) && items.every((item) => item.gateway === items[0].gateway);
+    // Large outputs leave this thread whole when every request of the batch goes to the same gateway thread.
+    const attach = outputs.every(isWorthAttaching) && items.every((item) => item.gateway === items[0].gateway);
     const computeInput = inferStart - start;
     const computeInfer = inferEnd - inferStart;
     const computeOutput = monotonicMs() - inferEnd;
-    const times: StageTimes = { queue: 0, computeInput, computeInfer, computeOutput, batchSize: rows };
+    const cpu = cpuMs(loaded, computeInfer);
+    const gpu = loaded.onGpu ? loaded.gpuMs(computeInfer) : 0;
+    const times: StageTimes = { queue: 0, computeInput, computeInfer, computeOutput, cpu, gpu, batchSize: rows };
     const batch: BatchOutputs | undefined =
       parts === undefined
         ? {
@@ -108,7 +117,7 @@ export class BatchRunner {
       else this.outbox.ok(item.gateway, item.id, times, parts![i], indices, attach, true);
       first += item.rows;
     }
-    this.record(loaded, rows, computeInput, computeInfer, computeOutput);
+    this.record(loaded, rows, times);
     return undefined;
   }
 
@@ -140,6 +149,8 @@ export class BatchRunner {
       computeInput: 0,
       computeInfer: 0,
       computeOutput: 0,
+      cpu: 0,
+      gpu: 0,
       batchSize: item.rows,
     };
     const options = this.options(loaded, [item]);
@@ -148,7 +159,10 @@ export class BatchRunner {
       const responses = loaded.model.executeStream?.(alignedAll(item.inputs), options) ?? [];
       for await (const outputs of responses) {
         if (options.signal?.aborted) break;
-        times.computeInfer = monotonicMs() - start;
+        const took = monotonicMs() - start;
+        times.cpu += cpuMs(loaded, took - times.computeInfer);
+        if (loaded.onGpu) times.gpu += loaded.gpuMs(took - times.computeInfer);
+        times.computeInfer = took;
         const indices = outputs.map((output) => loaded.outputNames.indexOf(output.name));
         this.outbox.ok(item.gateway, item.id, times, outputs, indices, false, false);
         this.outbox.flush();
@@ -162,7 +176,11 @@ export class BatchRunner {
       if (loaded.blocking) this.mark.end();
       loaded.running.delete(item);
     }
-    this.record(loaded, item.rows, 0, monotonicMs() - start, 0);
+    const took = monotonicMs() - start;
+    times.cpu += cpuMs(loaded, took - times.computeInfer);
+    if (loaded.onGpu) times.gpu += loaded.gpuMs(took - times.computeInfer);
+    times.computeInfer = took;
+    this.record(loaded, item.rows, times);
   }
 
   /** Says from when on this run counts as hung: while it computes, this thread can tell nobody. */
@@ -171,17 +189,18 @@ export class BatchRunner {
     this.mark.begin(handle, now, hungFrom(now, hangTimeoutMs, loaded.expectedMs(paddedRows), items));
   }
 
-  /** A blocking model's wall time is its thread's CPU time, or its GPU's; work done elsewhere is not counted here. */
-  private record(loaded: LoadedModel, rows: number, inputMs: number, inferMs: number, outputMs: number): void {
-    const cpu = loaded.blocking && !loaded.onGpu ? (inputMs + inferMs + outputMs) / 1000 : 0;
+  /** Forming a batch and splitting its outputs are the model's CPU time too, where its own runs are this thread's. */
+  private record(loaded: LoadedModel, rows: number, times: StageTimes): void {
+    const { computeInput, computeInfer, computeOutput, cpu, gpu } = times;
+    const around = loaded.blocking && !loaded.onGpu ? computeInput + computeOutput : 0;
     this.metrics.recordBatch(
       loaded.metricsRow,
       rows,
-      inputMs,
-      inferMs,
-      outputMs,
-      cpu,
-      loaded.onGpu ? inferMs / 1000 : 0,
+      computeInput,
+      computeInfer,
+      computeOutput,
+      (cpu + around) / 1000,
+      gpu / 1000,
     );
   }
 
@@ -205,6 +224,15 @@ export class BatchRunner {
   }
 }
 
+/**
+ * CPU milliseconds of what a model did just now in `wallMs`. In a process of its own it is what that process says; a
+ * blocking model's wall time is its thread's CPU time, or its GPU's; what other servers use is not counted here.
+ */
+function cpuMs(loaded: LoadedModel, wallMs: number): number {
+  if (loaded.model.takeCpuSeconds !== undefined) return loaded.model.takeCpuSeconds() * 1000;
+  return loaded.blocking && !loaded.onGpu ? wallMs : 0;
+}
+
 /** Tensors as a backend wants them: objects of its own, with bytes aligned to their element size. */
 function alignedAll(tensors: Tensor[]): Tensor[] {
   return tensors.map(({ name, datatype, shape, data }) => {
@@ -218,6 +246,11 @@ function hasFixedWidth(tensor: Tensor): boolean {
   return ELEMENT_BYTES[tensor.datatype] > 0;
 }
 
-function ownsItsBuffer(tensor: Tensor): boolean {
-  return tensor.data.buffer instanceof ArrayBuffer && tensor.data.byteLength === tensor.data.buffer.byteLength;
+/** Large, and alone in its buffer. */
+function isWorthAttaching({ data }: Tensor): boolean {
+  return (
+    data.buffer instanceof ArrayBuffer &&
+    data.byteLength === data.buffer.byteLength &&
+    data.byteLength >= WORTH_ATTACHING
+  );
 }

@@ -10,33 +10,59 @@ import { RunMark } from './run-mark.ts';
 
 const HANDLE = 7;
 
-/** An executor with one model whose runs end when told, and what each run was given, in order. */
-async function executor() {
+/**
+ * An executor with one model whose runs end when told, and what each run was given, in order. `gpu`: it is on a GPU, which
+ * has been busy for so many milliseconds; `gpuSeconds`: what each batch was charged. `cpuSeconds`: what was recorded, and what
+ * the model has not told yet.
+ */
+async function executor(gpu?: { busyMs: number }) {
+  const gpuSeconds: number[] = [];
   const config = testModelConfig();
-  const runs: { options: ExecuteOptions; end(): void }[] = [];
+  const cpuSeconds = { batches: 0, failures: 0, unclaimed: 0 };
+  const runs: { options: ExecuteOptions; end(): void; fail(): void }[] = [];
   const model: BackendModel = {
     signature: config.signature,
     concurrency: 8,
     memoryBytes: 0,
+    get gpuBusyMs() {
+      return gpu?.busyMs;
+    },
     execute: (inputs, options) =>
-      new Promise((resolve) => runs.push({ options, end: () => resolve([{ ...inputs[0], name: 'y' }]) })),
+      new Promise((resolve, reject) => {
+        const end = () => resolve([{ ...inputs[0], name: 'y' }]);
+        runs.push({ options, end, fail: () => reject(new Error('no')) });
+      }),
+    takeCpuSeconds: () => {
+      const seconds = cpuSeconds.unclaimed;
+      cpuSeconds.unclaimed = 0;
+      return seconds;
+    },
     unload: async () => {},
   };
   const core = new ExecutorCore({
     backend: async () => ({ name: 'fake', blocking: false, load: async () => model }),
     complete: (given) => given,
     warmUp: async () => {},
+    onAbsence: () => {},
     send: () => {},
-    metrics: { recordBatch: () => {} },
+    metrics: {
+      recordBatch: (...figures) => {
+        cpuSeconds.batches += figures[5];
+        gpuSeconds.push(figures[6]);
+      },
+      recordCpu: (_row, seconds) => {
+        cpuSeconds.failures += seconds;
+      },
+    },
     mark: new RunMark(RunMark.allocate()),
     drainPorts: () => {},
   });
   await core.load(
     HANDLE,
-    { model: config.name, version: '1', config, directory: '', modelDirectory: '', device: -1 },
+    { model: config.name, version: '1', config, directory: '', modelDirectory: '', device: gpu === undefined ? -1 : 0 },
     0,
   );
-  return { core, runs };
+  return { core, runs, gpuSeconds, cpuSeconds };
 }
 
 function inferFrame(id: number): Frame {
@@ -73,4 +99,37 @@ test('a cancel reaches the running request of its own gateway thread, though ano
   core.receive(1, cancelFrame(2));
   assert.equal(runs[2].options.signal?.aborted, true, 'what has ended leaves nothing behind');
   for (const { end } of runs) end();
+});
+
+test('batches that overlap on a GPU are charged together what it was busy, and those on the CPU nothing', async () => {
+  const gpu = { busyMs: 0 };
+  for (const on of [gpu, undefined]) {
+    const { core, runs, gpuSeconds } = await executor(on);
+    for (const id of [1, 2]) {
+      core.receive(0, inferFrame(id));
+      core.pump();
+    }
+    assert.equal(runs.length, 2, 'both run at once');
+    for (const [i, busyMs] of [30, 40].entries()) {
+      gpu.busyMs = busyMs;
+      runs[i].end();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.deepEqual(gpuSeconds, on === undefined ? [0, 0] : [0.03, 0.01]);
+  }
+});
+
+test('CPU of a model in a process of its own is what that says, also for runs that fail', async () => {
+  const { core, runs, cpuSeconds } = await executor();
+  const run = async (end: 'end' | 'fail', seconds: number): Promise<void> => {
+    core.receive(0, inferFrame(runs.length + 1));
+    core.pump();
+    cpuSeconds.unclaimed = seconds;
+    runs.at(-1)?.[end]();
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  await run('end', 0.5);
+  await run('fail', 0.25);
+  await run('end', 1);
+  assert.deepEqual(cpuSeconds, { batches: 1.5, failures: 0.25, unclaimed: 0 });
 });

@@ -1,12 +1,13 @@
 import type { Backend, BackendModel, LoadSpec, RuntimeSignature } from '../backends/backend.ts';
-import type { DropReason } from '../batching/types.ts';
+import { queueFull } from '../batching/queue-bound.ts';
+import { COPY_LEVEL, type DropReason } from '../batching/types.ts';
 import type { ModelConfig } from '../config/model-config.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { BatchRunner, type ExecutionMetrics } from './batch-runner.ts';
 import { type Frame, FrameReader } from './frame.ts';
 import { type ExecutorItem, LoadedModel } from './loaded-model.ts';
-import { CANCEL, INFER } from './messages.ts';
+import { CANCEL, INFER, INFER_ALONE } from './messages.ts';
 import { Outbox, type SendFrame } from './outbox.ts';
 import type { RunMark } from './run-mark.ts';
 
@@ -17,6 +18,8 @@ export interface ExecutorDependencies {
   complete(config: ModelConfig, signature: RuntimeSignature): ModelConfig;
   /** Runs the version's warm-up requests before it takes any other. */
   warmUp(model: BackendModel, spec: LoadSpec): Promise<void>;
+  /** A loaded version can execute nothing from now on, and why; '': it can again. */
+  onAbsence(handle: number, absence: string): void;
   send: SendFrame;
   metrics: ExecutionMetrics;
   /** Where the control thread sees how long this thread has been computing. */
@@ -64,8 +67,24 @@ export class ExecutorCore {
       await model.unload();
       throw error;
     }
+    // What the warm-up used is nobody's request.
+    model.takeCpuSeconds?.();
     this.models.set(handle, new LoadedModel(handle, complete, model, model.blocking ?? backend.blocking, metricsRow));
+    this.watch(handle, model);
     return { signature: model.signature, memoryBytes: model.memoryBytes };
+  }
+
+  private watch(handle: number, model: BackendModel): void {
+    let told = '';
+    const tell = (): void => {
+      const absence = model.absence?.() ?? '';
+      if (absence === told || this.models.get(handle)?.model !== model) return;
+      told = absence;
+      this.dependencies.onAbsence(handle, absence);
+    };
+    model.watchAbsence?.(tell);
+    // It may have gone while it was warmed up.
+    tell();
   }
 
   /** Resolves once everything queued for the version has been answered and its memory is given back. */
@@ -88,14 +107,15 @@ export class ExecutorCore {
   receive(gateway: number, frame: Frame): void {
     const reader = new FrameReader(frame);
     const now = monotonicMs();
-    const parameters = frame.parameters.length > 0 ? new Map(frame.parameters) : undefined;
-    const traces = frame.traces === undefined ? undefined : new Map(frame.traces);
+    const parameters = reader.parameters();
+    const traces = reader.traces();
     while (!reader.done) {
       const kind = reader.next();
       const id = reader.next();
       const loaded = this.models.get(reader.next());
       if (kind === CANCEL) this.cancel(loaded, gateway, id);
-      else if (kind === INFER) this.enqueue(loaded, reader, gateway, id, now, parameters?.get(id), traces?.get(id));
+      else if (kind === INFER || kind === INFER_ALONE)
+        this.enqueue(loaded, reader, gateway, id, now, parameters?.get(id), traces?.get(id), kind === INFER_ALONE);
       else throw new Error(`Unknown entry kind ${kind} in a request frame`);
     }
   }
@@ -123,6 +143,7 @@ export class ExecutorCore {
     now: number,
     parameters: Record<string, string | number | boolean> | undefined,
     traceparent: string | undefined,
+    alone: boolean,
   ): void {
     const rows = reader.next();
     const priority = reader.next();
@@ -134,7 +155,9 @@ export class ExecutorCore {
       this.outbox.error(
         gateway,
         id,
-        new SwitchyardError('unavailable', 'The model version was unloaded; retry the request'),
+        new SwitchyardError('unavailable', 'The model version is not loaded on this executor; retry the request', {
+          retryAfterMs: 1000,
+        }),
       );
       return;
     }
@@ -142,7 +165,7 @@ export class ExecutorCore {
     for (let i = 0; i < count; i++) inputs[i] = reader.tensor(loaded.config.signature.inputs);
     const item: ExecutorItem = {
       rows,
-      shapeKey: loaded.shapeKey(inputs, outputs),
+      shapeKey: alone ? `alone ${gateway} ${id}` : loaded.shapeKey(inputs, outputs),
       priority,
       deadline,
       enqueuedAt: now,
@@ -161,17 +184,7 @@ export class ExecutorCore {
     const timeoutMs = deadline === Number.POSITIVE_INFINITY ? 0 : Math.max(deadline - now, 0.001);
     if (!loaded.queue.enqueue(item, now, timeoutMs)) {
       const { limit, level } = queueLimit(loaded.config.batching, priority);
-      this.outbox.error(
-        gateway,
-        id,
-        new SwitchyardError(
-          'overloaded',
-          `Exceeds maximum queue size of model '${loaded.config.name}'${level} (${limit} on each executor); retry later`,
-          {
-            retryAfterMs: 1000,
-          },
-        ),
-      );
+      this.outbox.error(gateway, id, queueFull(loaded.config.name, limit, level));
       return;
     }
     loaded.notBefore = 0;
@@ -291,6 +304,7 @@ export class ExecutorCore {
 /** The policy that refused a request: its level's own, or the default. */
 function queueLimit(batching: ModelConfig['batching'], priority: number): { limit: number; level: string } {
   if (batching.priorityLevels === 0) return { limit: batching.defaultQueuePolicy.maxQueueSize, level: '' };
+  if (priority === COPY_LEVEL) return { limit: batching.defaultQueuePolicy.maxQueueSize, level: ' for copies' };
   const policy = batching.priorityQueuePolicy.get(priority) ?? batching.defaultQueuePolicy;
   return { limit: policy.maxQueueSize, level: ` at priority level ${priority}` };
 }

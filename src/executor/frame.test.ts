@@ -9,7 +9,7 @@ import { type Frame, FrameReader, FrameWriter } from './frame.ts';
 import { REPLY_OK } from './messages.ts';
 import { Outbox } from './outbox.ts';
 
-const TIMES = { queue: 0, computeInput: 0, computeInfer: 0, computeOutput: 0, batchSize: 1 };
+const TIMES = { queue: 0, computeInput: 0, computeInfer: 0, computeOutput: 0, cpu: 0.5, gpu: 0.25, batchSize: 1 };
 const FIXED = DATA_TYPES.filter((type) => ELEMENT_BYTES[type] > 0);
 const NAMES = [{ name: 'x' }, { name: 'y' }, { name: 'z' }];
 
@@ -56,6 +56,52 @@ test('tensors come out of a frame as they went in, whichever form they had', () 
       }
     }),
   );
+});
+
+test('a frame that outgrows its buffer, in words and in bytes, loses nothing', () => {
+  const writer = new FrameWriter();
+  const lengths = Array.from({ length: 300 }, (_, i) => (i * 61) % 500);
+  for (const [i, length] of lengths.entries()) {
+    writer.reserve(1);
+    writer.push(i);
+    const data = new Uint8Array(length).fill(i);
+    writer.pushTensor(i % 3, { name: 'x', datatype: 'UINT8', shape: [1, length], data }, false);
+  }
+  const reader = new FrameReader(sent(writer));
+  for (const [i, length] of lengths.entries()) {
+    assert.equal(reader.next(), i);
+    const { name, shape, data } = reader.tensor(NAMES);
+    assert.deepEqual([name, shape], [NAMES[i % 3].name, [1, length]]);
+    assert.ok(data.every((byte) => byte === i % 256));
+  }
+  assert.ok(reader.done);
+});
+
+test('a frame of numbers and small tensors is one buffer, others bring what they have besides', () => {
+  const writer = new FrameWriter();
+  const fill = (): void => {
+    writer.push(7);
+    writer.pushTensor(0, { name: 'x', datatype: 'UINT8', shape: [3], data: Uint8Array.of(1, 2, 3) }, true);
+  };
+  fill();
+  const narrow = sent(writer);
+  assert.ok(narrow instanceof ArrayBuffer);
+  fill();
+  writer.pushParameters(7, { temperature: 0.5 });
+  writer.pushTrace(7, '00-trace');
+  assert.equal(writer.pushText('not now'), 0);
+  const wide = new FrameReader(sent(writer));
+  assert.deepEqual(wide.parameters()?.get(7), { temperature: 0.5 });
+  assert.equal(wide.traces()?.get(7), '00-trace');
+  assert.equal(wide.text(0), 'not now');
+  for (const reader of [new FrameReader(narrow), wide]) {
+    assert.equal(reader.next(), 7);
+    assert.deepEqual([...reader.tensor(NAMES).data], [1, 2, 3]);
+    assert.ok(reader.done);
+  }
+  fill();
+  const after = new FrameReader(sent(writer));
+  assert.deepEqual([after.parameters(), after.traces()], [undefined, undefined]);
 });
 
 test('items of a frame are gathered as plain tensors are', () => {
@@ -120,7 +166,7 @@ test('rows written by arithmetic are those that scatter cuts, copied or attached
       const reader = new FrameReader(frame!);
       const read = itemRows.map((_, i) => {
         assert.deepEqual([reader.next(), reader.next()], [REPLY_OK, i]);
-        for (let word = 0; word < 5; word++) reader.next();
+        for (let word = 0; word < 7; word++) reader.next();
         assert.equal(reader.next(), 2);
         return hex([reader.tensor(NAMES), reader.tensor(NAMES)]);
       });

@@ -2,52 +2,63 @@ import { bytesOf, PlacedTensor } from '../tensor/placed.ts';
 import { DATA_TYPES, type DataType, ELEMENT_BYTES, type Tensor } from '../tensor/tensor.ts';
 
 /**
- * What gateway threads and executor threads say to each other. A frame carries many requests (or replies) as one
- * array of numbers plus a few byte buffers, all transferred, so that a message costs the same for one request as for
- * a hundred. Small tensors are packed into the first buffer, large ones travel in their own.
+ * What gateway threads and executor threads say to each other. A frame carries many requests (or replies) as numbers and
+ * bytes, all transferred, so that a message costs the same for one request as for a hundred. Most are one buffer and
+ * nothing else: what a message costs grows with the objects in it. Its first two words say how many words there are and
+ * from which byte on small tensors lie, the words follow, then those tensors.
  */
-export interface Frame {
-  meta: Float64Array;
+export type Frame = ArrayBuffer | WideFrame;
+
+/** A frame with more than numbers and small tensors. What is absent is empty. */
+interface WideFrame {
+  /** The one with the words, then those of large tensors. */
   buffers: ArrayBuffer[];
   /** Error texts of replies, by index. */
-  texts: string[];
+  texts?: string[];
   /** Request parameters, which only decoupled and remote models read: [request id, parameters] pairs. */
-  parameters: [number, Record<string, string | number | boolean>][];
-  /** W3C traceparents of requests to other servers: [request id, traceparent] pairs. Absent: none. */
+  parameters?: [number, Record<string, string | number | boolean>][];
+  /** W3C traceparents of requests to other servers: [request id, traceparent] pairs. */
   traces?: [number, string][];
 }
 
 /** Tensors at least this large travel in their own buffer if they own it. */
 const LARGE_BYTES = 64 * 1024;
 const FIRST_SLAB_BYTES = 16 * 1024;
+const FIRST_WORDS = 512;
+const WORDS = 0;
+const SLAB_FROM = 1;
+const HEAD_WORDS = 2;
 
 const typeCode = new Map<DataType, number>(DATA_TYPES.map((type, code) => [type, code]));
 const FP32_CODE = DATA_TYPES.indexOf('FP32');
 
 /** Appends numbers and tensors to a frame that grows as needed. Owned by one thread; `take` gives the frame away. */
 export class FrameWriter {
-  private meta = new Float64Array(512);
-  private words = 0;
-  private slab = new Uint8Array(FIRST_SLAB_BYTES);
+  /** Both views of one buffer, the slab behind the words. */
+  private meta!: Float64Array;
+  private slab!: Uint8Array;
+  private words = HEAD_WORDS;
   private slabBytes = 0;
   private large: ArrayBuffer[] = [];
-  private texts: string[] = [];
-  private parameters: Frame['parameters'] = [];
-  private traces: [number, string][] | undefined;
-  /** Recent frame sizes: the next slab is allocated about as large as the last one was. */
+  private texts: string[] | undefined;
+  private parameters: WideFrame['parameters'];
+  private traces: WideFrame['traces'];
+  /** Recent frame sizes: the next buffer is allocated about as large as the last one was. */
   private typicalSlab = FIRST_SLAB_BYTES;
-  private typicalWords = 512;
+  private typicalWords = FIRST_WORDS;
+
+  constructor() {
+    this.allocate(FIRST_WORDS, FIRST_SLAB_BYTES);
+  }
 
   get empty(): boolean {
-    return this.words === 0;
+    return this.words === HEAD_WORDS;
   }
 
   /** Makes room for `count` numbers; `push` does not check. */
   reserve(count: number): void {
-    if (this.words + count <= this.meta.length) return;
-    const grown = new Float64Array(Math.max(this.meta.length * 2, this.words + count));
-    grown.set(this.meta);
-    this.meta = grown;
+    const needed = this.words + count;
+    if (needed > this.meta.length) this.grow(Math.max(this.meta.length * 2, needed), this.slab.length);
   }
 
   push(value: number): void {
@@ -55,10 +66,12 @@ export class FrameWriter {
   }
 
   pushText(text: string): number {
+    this.texts ??= [];
     return this.texts.push(text) - 1;
   }
 
   pushParameters(id: number, parameters: Record<string, string | number | boolean>): void {
+    this.parameters ??= [];
     this.parameters.push([id, parameters]);
   }
 
@@ -72,38 +85,28 @@ export class FrameWriter {
    * buffer leaves this thread with the frame; otherwise the bytes are copied and the caller keeps its tensor.
    */
   pushTensor(index: number, tensor: Tensor, mayTransfer: boolean): void {
-    const { shape } = tensor;
-    let at = this.writeHead(index, tensor.datatype, shape, shape[0]);
-    const meta = this.meta;
+    const { shape, datatype } = tensor;
+    const width = ELEMENT_BYTES[datatype];
     const bytes = bytesOf(tensor);
     if (tensor instanceof PlacedTensor && bytes < LARGE_BYTES) {
-      meta[at++] = 0;
-      meta[at++] = this.copyToSlab(tensor.source, tensor.offset, bytes, ELEMENT_BYTES[tensor.datatype]);
-      meta[at++] = bytes;
-      this.words = at;
+      const from = this.copyToSlab(tensor.source, tensor.offset, bytes, width);
+      this.writeTensor(index, datatype, shape, shape[0], 0, from, bytes);
       return;
     }
     const { data } = tensor;
     if (mayTransfer && bytes >= LARGE_BYTES && ownsBuffer(data)) {
-      meta[at++] = this.attach(data.buffer as ArrayBuffer);
-      meta[at++] = data.byteOffset;
+      const buffer = this.attach(data.buffer as ArrayBuffer);
+      this.writeTensor(index, datatype, shape, shape[0], buffer, data.byteOffset, bytes);
     } else {
-      meta[at++] = 0;
-      meta[at++] = this.copyToSlab(data, 0, bytes, ELEMENT_BYTES[tensor.datatype]);
+      const from = this.copyToSlab(data, 0, bytes, width);
+      this.writeTensor(index, datatype, shape, shape[0], 0, from, bytes);
     }
-    meta[at++] = bytes;
-    this.words = at;
   }
 
   /** Writes a tensor whose bytes lie in `buffers[buffer]`, attached before. */
   pushPlacedTensor(index: number, tensor: Tensor, buffer: number): void {
     const { data, shape } = tensor;
-    let at = this.writeHead(index, tensor.datatype, shape, shape[0]);
-    const meta = this.meta;
-    meta[at++] = buffer;
-    meta[at++] = data.byteOffset;
-    meta[at++] = data.byteLength;
-    this.words = at;
+    this.writeTensor(index, tensor.datatype, shape, shape[0], buffer, data.byteOffset, data.byteLength);
   }
 
   /**
@@ -119,17 +122,20 @@ export class FrameWriter {
     bytes: number,
     buffer: number,
   ): void {
-    let at = this.writeHead(index, batch.datatype, batch.shape, rows);
-    const meta = this.meta;
-    meta[at++] = buffer;
-    meta[at++] =
-      buffer > 0 ? data.byteOffset + from : this.copyToSlab(data, from, bytes, ELEMENT_BYTES[batch.datatype]);
-    meta[at++] = bytes;
-    this.words = at;
+    const at = buffer > 0 ? data.byteOffset + from : this.copyToSlab(data, from, bytes, ELEMENT_BYTES[batch.datatype]);
+    this.writeTensor(index, batch.datatype, batch.shape, rows, buffer, at, bytes);
   }
 
-  /** Writes [index, type, rank, dims…] and returns where the three words of the place go; there is room for them. */
-  private writeHead(index: number, datatype: DataType, shape: readonly number[], rows: number): number {
+  /** Writes [index, type, rank, dims…, buffer, offset, bytes], `rows` in place of the first dim. */
+  private writeTensor(
+    index: number,
+    datatype: DataType,
+    shape: readonly number[],
+    rows: number,
+    buffer: number,
+    offset: number,
+    bytes: number,
+  ): void {
     const rank = shape.length;
     this.reserve(rank + 6);
     const meta = this.meta;
@@ -139,7 +145,10 @@ export class FrameWriter {
     meta[at++] = rank;
     if (rank > 0) meta[at++] = rows;
     for (let i = 1; i < rank; i++) meta[at++] = shape[i];
-    return at;
+    meta[at++] = buffer;
+    meta[at++] = offset;
+    meta[at++] = bytes;
+    this.words = at;
   }
 
   /** Adds a buffer that leaves with the frame; returns its number. Attaching the last attached buffer again is free. */
@@ -150,39 +159,41 @@ export class FrameWriter {
 
   /** The finished frame and what to transfer with it. The writer starts afresh. */
   take(): { frame: Frame; transfer: ArrayBuffer[] } {
-    const buffers = [this.slab.buffer as ArrayBuffer, ...this.large];
-    const frame: Frame = {
-      meta: this.meta.subarray(0, this.words),
-      buffers,
-      texts: this.texts,
-      parameters: this.parameters,
-    };
-    if (this.traces !== undefined) {
-      frame.traces = this.traces;
-      this.traces = undefined;
-    }
-    const transfer = [this.meta.buffer as ArrayBuffer, ...buffers];
+    const { meta, words, texts, parameters, traces } = this;
+    meta[WORDS] = words;
+    meta[SLAB_FROM] = this.slab.byteOffset;
+    const transfer = [meta.buffer as ArrayBuffer, ...this.large];
+    const narrow = transfer.length === 1 && texts === undefined && parameters === undefined && traces === undefined;
+    const frame = narrow ? transfer[0] : { buffers: transfer, texts, parameters, traces };
     this.typicalSlab = nextSize(this.typicalSlab, this.slabBytes, 1024);
-    this.typicalWords = nextSize(this.typicalWords, this.words, 64);
-    this.meta = new Float64Array(this.typicalWords);
-    this.words = 0;
-    this.slab = new Uint8Array(this.typicalSlab);
+    this.typicalWords = nextSize(this.typicalWords, words, 64);
+    this.allocate(this.typicalWords, this.typicalSlab);
+    this.words = HEAD_WORDS;
     this.slabBytes = 0;
     this.large = [];
-    this.texts = [];
-    this.parameters = [];
+    this.texts = this.parameters = this.traces = undefined;
     return { frame, transfer };
+  }
+
+  private allocate(words: number, slabBytes: number): void {
+    const from = words * Float64Array.BYTES_PER_ELEMENT;
+    const buffer = new ArrayBuffer(from + slabBytes);
+    this.meta = new Float64Array(buffer, 0, words);
+    this.slab = new Uint8Array(buffer, from);
+  }
+
+  private grow(words: number, slabBytes: number): void {
+    const { meta, slab } = this;
+    this.allocate(words, slabBytes);
+    this.meta.set(meta.subarray(0, this.words));
+    this.slab.set(slab.subarray(0, this.slabBytes));
   }
 
   /** Copies `bytes` bytes of `data` from `from` on, aligned to `width`; returns where they lie in the slab. */
   private copyToSlab(data: Uint8Array, from: number, bytes: number, width: number): number {
     const offset = width > 1 ? (this.slabBytes + width - 1) & -width : this.slabBytes;
     const end = offset + bytes;
-    if (end > this.slab.byteLength) {
-      const grown = new Uint8Array(Math.max(this.slab.byteLength * 2, end));
-      grown.set(this.slab.subarray(0, this.slabBytes));
-      this.slab = grown;
-    }
+    if (end > this.slab.length) this.grow(this.meta.length, Math.max(this.slab.length * 2, end));
     if (bytes <= 96) {
       const slab = this.slab;
       for (let i = 0; i < bytes; i++) slab[offset + i] = data[from + i];
@@ -209,16 +220,34 @@ function ownsBuffer(data: Uint8Array): boolean {
 export class FrameReader {
   private readonly meta: Float64Array;
   private readonly end: number;
-  /** Each buffer as a whole, made when the first tensor in it is read. */
-  private readonly sources: (Uint8Array | undefined)[] = [];
-  private readonly buffers: readonly ArrayBuffer[];
+  /** The slab, then large tensors' buffers as wholes, made when the first tensor in one is read. */
+  private readonly sources: (Uint8Array | undefined)[];
+  private readonly wide: WideFrame | undefined;
   private lastShape: number[] = [];
-  private at = 0;
+  private at = HEAD_WORDS;
 
   constructor(frame: Frame) {
-    this.meta = frame.meta;
-    this.end = frame.meta.length;
-    this.buffers = frame.buffers;
+    this.wide = frame instanceof ArrayBuffer ? undefined : frame;
+    const buffer = frame instanceof ArrayBuffer ? frame : frame.buffers[0];
+    // One view of it all: each view costs more than what is read through it.
+    this.meta = new Float64Array(buffer, 0, buffer.byteLength >> 3);
+    this.end = this.meta[WORDS];
+    this.sources = [new Uint8Array(buffer, this.meta[SLAB_FROM])];
+  }
+
+  /** Of requests that have any, by id; undefined: none has. */
+  parameters(): Map<number, Record<string, string | number | boolean>> | undefined {
+    return this.wide?.parameters === undefined ? undefined : new Map(this.wide.parameters);
+  }
+
+  /** Of requests that have any, by id; undefined: none has. */
+  traces(): Map<number, string> | undefined {
+    return this.wide?.traces === undefined ? undefined : new Map(this.wide.traces);
+  }
+
+  /** @param index as pushText gave it */
+  text(index: number): string {
+    return this.wide?.texts?.[index] ?? '';
   }
 
   get done(): boolean {
@@ -249,7 +278,7 @@ export class FrameReader {
     this.at = at;
     let source = this.sources[buffer];
     if (source === undefined) {
-      source = new Uint8Array(this.buffers[buffer]);
+      source = new Uint8Array(this.wide!.buffers[buffer]);
       this.sources[buffer] = source;
     }
     return new PlacedTensor(name, datatype, shape, source, offset, bytes);

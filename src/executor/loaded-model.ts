@@ -42,6 +42,7 @@ export class LoadedModel {
   readonly batched: boolean;
   private readonly rules: (InputRule | undefined)[];
   private readonly anyRagged: boolean;
+  private gpuCountedMs = 0;
   /** True when every dim of every input is fixed, so that all requests may share a batch. */
   readonly fixedShapes: boolean;
   inFlight = 0;
@@ -72,6 +73,18 @@ export class LoadedModel {
     this.fixedShapes = spec.config.signature.inputs.every(
       (input) => !input.optional && input.datatype !== 'BYTES' && input.dims.every((dim) => dim >= 0),
     );
+  }
+
+  /**
+   * Milliseconds of GPUs since the last call: batches that overlap there say together how long it was busy. `inferMs`: of
+   * what has ended just now, for a model whose batches do not overlap.
+   */
+  gpuMs(inferMs: number): number {
+    const busy = this.model.gpuBusyMs;
+    if (busy === undefined) return inferMs;
+    const fresh = busy - this.gpuCountedMs;
+    this.gpuCountedMs = busy;
+    return fresh;
   }
 
   get idle(): boolean {

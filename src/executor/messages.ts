@@ -6,8 +6,10 @@ import type { ErrorCode } from '../shared/errors.ts';
 export const INFER = 1;
 /** [CANCEL, id, handle] */
 export const CANCEL = 2;
+/** As INFER, but not to share a batch: an executor has been lost over it, or over one of its batch mates. */
+export const INFER_ALONE = 3;
 
-/** Kinds of entries in a reply frame. OK = [OK, id, queue ms, input ms, infer ms, output ms, batch rows, outputs, tensors…]. */
+/** Kinds of entries in a reply frame. OK = [OK, id, queue ms, input ms, infer ms, output ms, CPU ms, batch rows, outputs, tensors…]. */
 export const REPLY_OK = 1;
 /** As REPLY_OK, but more responses of the same request follow (decoupled models). */
 export const REPLY_PARTIAL = 2;
@@ -48,4 +50,8 @@ export type ExecutorEvent =
   | { kind: 'done'; call: number }
   | { kind: 'failed'; call: number; code: ErrorCode; message: string }
   /** A process-isolated model's child died. */
-  | { kind: 'crashed'; handle: number; message: string };
+  | { kind: 'crashed'; handle: number; message: string }
+  /** A loaded version can execute nothing here from now on, and why; '': it can again. */
+  | { kind: 'absence'; handle: number; absence: string }
+  /** Resident bytes of a process-isolated model's child, every few seconds. */
+  | { kind: 'memory'; handle: number; bytes: number };

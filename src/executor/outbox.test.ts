@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Outbox } from './outbox.ts';
 
-const TIMES = { queue: 0, computeInput: 0, computeInfer: 0, computeOutput: 0, batchSize: 1 };
+const TIMES = { queue: 0, computeInput: 0, computeInfer: 0, computeOutput: 0, cpu: 0.5, gpu: 0.25, batchSize: 1 };
 
 function outbox() {
   const sent: number[] = [];

@@ -10,6 +10,10 @@ export interface StageTimes {
   computeInput: number;
   computeInfer: number;
   computeOutput: number;
+  /** CPU time of the whole batch, in this thread or in the model's own process. */
+  cpu: number;
+  /** GPU time that fell to the batch, summed over GPUs; where batches overlap, none is counted twice. */
+  gpu: number;
   batchSize: number;
 }
 
@@ -93,13 +97,15 @@ export class Outbox {
 
   private begin(gateway: number, id: number, times: StageTimes, outputs: number, final: boolean): FrameWriter {
     const writer = this.writer(gateway);
-    writer.reserve(8);
+    writer.reserve(10);
     writer.push(final ? REPLY_OK : REPLY_PARTIAL);
     writer.push(id);
     writer.push(times.queue);
     writer.push(times.computeInput);
     writer.push(times.computeInfer);
     writer.push(times.computeOutput);
+    writer.push(times.cpu);
+    writer.push(times.gpu);
     writer.push(times.batchSize);
     writer.push(outputs);
     return writer;

@@ -3,7 +3,7 @@ import { ProcessBackend } from '../backends/process/backend.ts';
 import { backendName, createBackend } from '../backends/registry.ts';
 import { isRemote } from '../models/config/backends.ts';
 import { completeConfig } from '../models/config/complete.ts';
-import { warmUp } from '../models/preflight-check.ts';
+import { warmUpAside } from '../models/preflight-check.ts';
 import { toSwitchyardError } from '../shared/errors.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
@@ -31,16 +31,19 @@ function event(message: ExecutorEvent): void {
 const core = new ExecutorCore({
   backend: async (spec, handle) =>
     spec.config.isolation === 'process'
-      ? new ProcessBackend(backendName(spec.config.backend), (crash) =>
-          event({ kind: 'crashed', handle, message: crash.reason }),
+      ? new ProcessBackend(
+          backendName(spec.config.backend),
+          (crash) => event({ kind: 'crashed', handle, message: crash.reason }),
+          (bytes) => event({ kind: 'memory', handle, bytes }),
         )
       : createBackend(spec.config.backend),
   complete: (config, signature) => completeConfig(config, signature),
   warmUp: async (model, spec) => {
     // Made-up requests are no business of another server.
     if (isRemote(spec.config.backend) && spec.config.warmup.length === 0) return;
-    await warmUp((inputs) => model.execute(inputs, { outputs: [], deadline: Number.POSITIVE_INFINITY }), spec.config);
+    await warmUpAside(model, spec.config);
   },
+  onAbsence: (handle, absence) => event({ kind: 'absence', handle, absence }),
   send: (gateway, frame, transfer) => gateways[gateway]?.postMessage(frame, transfer),
   metrics,
   mark: new RunMark(data.mark),

@@ -4,40 +4,39 @@ import type { FeaturesConfig } from '../config/features-schema.ts';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { ConfigError } from '../config/yaml-file.ts';
 import type { Source } from '../datasets/batch.ts';
-import { type KafkaClients, kafkaClients, kafkaConfigured } from '../kafka/client.ts';
+import { kafkaClients, kafkaConfigured } from '../kafka/client.ts';
 import type { RegistryDatabase } from '../registry/database/database.ts';
-import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
+import { invalidArgument } from '../shared/errors.ts';
 import { type Change, FeatureBook } from './documents/book.ts';
-import { selectRefs, selectService, type View, viewOf } from './documents/catalog.ts';
+import { type FeatureSet, type View, viewOf } from './documents/catalog.ts';
 import type { FeatureDocument, FeatureKind } from './documents/schema.ts';
-import { FeatureStore, type TransformRow } from './documents/store.ts';
+import { FeatureStore } from './documents/store.ts';
 import { readTime } from './documents/values.ts';
-import { getOnlineFeatures, readBody, readColumns, readNames } from './feast/online-features.ts';
-import { eventsOf, newest, rowsOf } from './ingest/rows.ts';
-import { addCount, FeatureTopics, type ViewCounts } from './ingest/topics.ts';
+import { getOnlineFeatures, readBody, readNames } from './feast/online-features.ts';
+import type { ViewCounts } from './ingest/counts.ts';
+import { type MaterializeResult, type MaterializeWish, materialize } from './ingest/materialize.ts';
+import { FeatureTopics } from './ingest/topics.ts';
 import { WindowTopics } from './ingest/window-topics.ts';
+import { FeatureWriter, type PushResult } from './ingest/writer.ts';
 import { renderFeatures } from './metrics.ts';
-import { type OfflineEvents, offlineEvents } from './offline/events.ts';
 import { frameSource } from './offline/frame-source.ts';
-import { type FeatureColumn, frameTimes, historicalFeatures } from './offline/historical.ts';
 import { OfflineLog } from './offline/log.ts';
-import { type OfflineRows, offlineRows, type Span } from './offline/materialize.ts';
-import { snapshot } from './offline/snapshot.ts';
+import { type KnownWish, TrainingData } from './offline/training-data.ts';
 import type { SpreadRows } from './online/gateway-features.ts';
-import { type EntityColumns, rowCount } from './online/read.ts';
 import { type JoinCounts, sumJoins } from './serving/join.ts';
 import type { Transforms } from './serving/plan.ts';
 import { createOnlineStore } from './store/create-store.ts';
 import { MemoryStore } from './store/memory-store.ts';
-import type { IngestCounts, OnlineStore, Row } from './store/online-store.ts';
-import { applyTransform, transformColumns } from './transforms/apply.ts';
-import { fitTransform, transformDigest } from './transforms/fit.ts';
-import { type FittedTransform, readFitted, readTransformSpec } from './transforms/spec.ts';
-import { hasWindows, type WindowView } from './windows/events.ts';
-import { snapshotAt, statesOf } from './windows/replay.ts';
-import type { WindowEvent } from './windows/state.ts';
-import { encodeState } from './windows/state-text.ts';
-import { Turns } from './windows/turns.ts';
+import type { OnlineStore } from './store/online-store.ts';
+import {
+  checkTransformName,
+  FittedTransforms,
+  type FittedView,
+  fitColumns,
+  fittedView,
+  type TransformedRows,
+} from './transforms/fitted-transforms.ts';
+import { readTransformSpec } from './transforms/spec.ts';
 
 export interface FeaturesParts {
   config: FeaturesConfig;
@@ -63,26 +62,7 @@ export interface FeaturesParts {
 /** What POST /push and its like may be called with, by Feast's paths. */
 export type FeatureVerb = 'push' | 'write' | 'materialize' | 'materialize-incremental';
 
-export interface PushResult {
-  /** Rows that came, and those of them that were not older than what is kept. */
-  rows: number;
-  kept: number;
-}
-
-export interface MaterializeResult extends PushResult {
-  view: string;
-  from: string;
-  until: string;
-  rejected: number;
-  problems: string[];
-}
-
-export interface HistoricalWish {
-  tenant: string;
-  /** "view:feature" each, or the name of a feature service. */
-  selection: readonly string[] | string;
-  /** Columns of keys, and `event_timestamp`. */
-  entities: unknown;
+export interface HistoricalWish extends KnownWish {
   fullNames?: boolean;
   /** name@version */
   transform?: string | undefined;
@@ -95,67 +75,48 @@ export interface HistoricalRows {
   rows: number;
   columns: Record<string, readonly unknown[]>;
   dataset?: { name: string; version: number; digest: string };
-  transformed?: { name: string; digest: string; columns: string[]; rows: number[][] };
+  transformed?: TransformedRows;
 }
-
-export interface FittedView {
-  name: string;
-  version: number;
-  digest: string;
-  columns: string[];
-  state: FittedTransform;
-  actor: string;
-  created_at: number;
-}
-
-const DESTINATIONS = ['online', 'offline', 'online_and_offline'] as const;
-type Destination = (typeof DESTINATIONS)[number];
-
-/** Where materialize begins for a view that was never materialised and whose values do not age: Feast's year. */
-const FIRST_SPAN_MS = 365 * 24 * 3600 * 1000;
 
 /** The feature store on the control thread: documents, everything that writes, and what the admin port asks. */
 export class Features {
-  private readonly counts = { pushed: 0, kept: 0 };
-  /** Records of topics, and pushed events, by view and what became of them. */
+  /** Records of topics, by view and what became of them. */
   private readonly records: ViewCounts = new Map();
-  private readonly events: ViewCounts = new Map();
   /** Of each gateway thread, as it told last. */
   private readonly joins = new Map<number, JoinCounts>();
   private readonly parts: FeaturesParts;
   private readonly book: FeatureBook;
   private readonly store: OnlineStore;
-  private readonly offline: OfflineLog;
+  private readonly data: TrainingData;
+  private readonly writer: FeatureWriter;
   private readonly topics: FeatureTopics;
   private readonly windowTopics: WindowTopics;
-  /** Who changes the windows of a view. */
-  private readonly turns = new Turns();
-  private fitted: Map<string, FittedTransform> = new Map();
+  private readonly fitted = new FittedTransforms();
   private opening: Promise<FeatureStore> | undefined;
   private closed = false;
 
   /** Reads the feature files. Throws ConfigError. */
   constructor(parts: FeaturesParts) {
     this.parts = parts;
-    this.book = new FeatureBook(parts.config.files, parts.baseDir);
+    const { config, baseDir, dataDir, kafka, log } = parts;
+    this.book = new FeatureBook(config.files, baseDir);
     this.book.readFiles();
-    this.store = createOnlineStore(parts.config);
-    this.offline = new OfflineLog(join(parts.dataDir, 'features'));
-    const { kafka, log } = parts;
-    const fromTopics = {
-      kafka,
-      log,
-      counts: this.records,
-      kept: this.store.kind === 'redis',
-      set: () => this.book.set,
-    };
+    this.store = createOnlineStore(config);
+    const set = (): FeatureSet => this.book.set;
+    const offline = new OfflineLog(join(dataDir, 'features'));
+    const { maxRows } = config;
+    const clients = async () => (kafkaConfigured(kafka) ? kafkaClients(kafka, log) : undefined);
+    this.data = new TrainingData({ set, log: offline, baseDir, maxRows, clients });
+    const { store, data } = this;
+    this.writer = new FeatureWriter({ set, store, offline, maxRows, spread: (rows) => parts.spread(rows), data });
+    const fromTopics = { kafka, log, counts: this.records, kept: store.kind === 'redis', set };
     this.topics = new FeatureTopics({
       ...fromTopics,
-      put: (tenant, view, rows) => this.put(tenant, view, rows),
+      put: (tenant, view, rows) => this.writer.put(tenant, view, rows),
     });
     this.windowTopics = new WindowTopics({
       ...fromTopics,
-      ingest: (tenant, view, events) => this.ingest(tenant, view, events),
+      ingest: (tenant, view, events) => this.writer.ingest(tenant, view, events),
     });
   }
 
@@ -185,9 +146,10 @@ export class Features {
 
   /** Prometheus text. */
   metrics(): string {
+    const { counts, events } = this.writer;
     const joins = sumJoins([...this.joins.values()]);
     const dropped = this.store instanceof MemoryStore ? this.store.dropped : 0;
-    return renderFeatures({ ...this.counts, joins, topics: this.records, events: this.events, dropped });
+    return renderFeatures({ ...counts, joins, topics: this.records, events, dropped });
   }
 
   documents(kind: FeatureKind): { name: string; origin: 'file' | 'api'; document: FeatureDocument }[] {
@@ -237,8 +199,9 @@ export class Features {
   /** One of Feast's writing calls, with its body as it was sent. */
   async call(verb: FeatureVerb, tenant: string, bytes: Uint8Array): Promise<object> {
     const body = readBody(bytes);
-    if (verb === 'push') return this.push(tenant, textOf(body, 'push_source_name'), body.df, body.to ?? 'online');
-    if (verb === 'write') return this.writeOnline(tenant, textOf(body, 'feature_view_name'), body.df);
+    if (verb === 'push')
+      return this.writer.push(tenant, textOf(body, 'push_source_name'), body.df, body.to ?? 'online');
+    if (verb === 'write') return this.writer.write(tenant, textOf(body, 'feature_view_name'), body.df);
     const views = body.feature_views ?? null;
     const wish = { views: views === null ? undefined : readNames(views, 'feature_views'), tenant };
     if (verb === 'materialize-incremental') {
@@ -251,129 +214,18 @@ export class Features {
   }
 
   /** Rows for the views with this push source. @param df columns by name */
-  async push(tenant: string, source: string, df: unknown, to: unknown): Promise<PushResult> {
-    if (!DESTINATIONS.includes(to as Destination))
-      throw invalidArgument(
-        `to: ${JSON.stringify(to)?.slice(0, 100)} is not a supported push format; allowed: ${DESTINATIONS.join(', ')}`,
-      );
-    const views = [...this.book.set.views.values()].filter((view) => pushName(view) === source);
-    if (views.length === 0) {
-      const there = [...new Set([...this.book.set.views.values()].map(pushName))].slice(0, 20).join(', ') || 'none';
-      throw new SwitchyardError(
-        'not_found',
-        `Unable to find push source ${JSON.stringify(source)}; there are ${there}`,
-      );
-    }
-    const columns = readColumns(df, 'df');
-    // All of them are checked before any is written.
-    const writes = views.map((view) => this.writeOf(tenant, view, columns, to as Destination));
-    const result: PushResult = { rows: 0, kept: 0 };
-    for (const write of writes) {
-      const { rows, kept } = await write();
-      result.rows += rows;
-      result.kept += kept;
-    }
-    return result;
+  push(tenant: string, source: string, df: unknown, to: unknown): Promise<PushResult> {
+    return this.writer.push(tenant, source, df, to);
   }
 
-  /** Checks rows; the returned function writes them. Throws invalid_argument. */
-  private writeOf(tenant: string, view: View, columns: EntityColumns, to: Destination): () => Promise<PushResult> {
-    if (hasWindows(view)) return this.eventWrite(tenant, view, columns, to);
-    const rows = rowsOf(view, columns, this.parts.config.maxRows, Date.now());
-    return async () => {
-      if (to !== 'online') await this.offline.append(tenant, view, rows);
-      return { rows: rows.length, kept: to === 'offline' ? 0 : await this.put(tenant, view, rows) };
-    };
-  }
-
-  /** The same for events of a view with aggregates. */
-  private eventWrite(
-    tenant: string,
-    view: WindowView,
-    columns: EntityColumns,
-    to: Destination,
-  ): () => Promise<PushResult> {
-    const now = Date.now();
-    const events = eventsOf(view, columns, this.parts.config.maxRows, now);
-    return () =>
-      this.turns.take(view.name, async () => {
-        if (to !== 'online') await this.offline.appendEvents(tenant, view, columns, events.length, now);
-        if (to === 'offline') return { rows: events.length, kept: 0 };
-        const counts = await this.ingest(tenant, view, events);
-        for (const [result, count] of Object.entries(counts)) addCount(this.events, view.name, result, count);
-        return { rows: events.length, kept: counts.kept };
-      });
-  }
-
-  /** Events that were checked before, into the windows of their entities. */
-  private async ingest(tenant: string, view: WindowView, events: readonly WindowEvent[]): Promise<IngestCounts> {
-    const counts = await this.store.ingest(tenant, view, events);
-    if (this.store.kind === 'memory') this.parts.spread({ tenant, view: view.name, events });
-    this.counts.pushed += events.length;
-    this.counts.kept += counts.kept;
-    return counts;
-  }
-
-  /** Makes the windows of a view anew, of its file and what was pushed for training. */
-  private async rebuild(tenant: string, view: WindowView): Promise<OfflineEvents & { kept: number }> {
-    if (view.document.spec.source.kafka !== undefined)
-      return { events: [], rejected: 0, problems: [`the windows of ${view.name} are made of its topic`], kept: 0 };
-    return this.turns.take(view.name, async () => {
-      const found = await offlineEvents(this.offline, this.parts.baseDir, tenant, view, undefined);
-      const states = statesOf(view.windows, found.events);
-      await this.store.replace(tenant, view, states);
-      if (this.store.kind === 'memory') {
-        const texts = [...states].map(([key, state]) => [key, encodeState(state)] as const);
-        this.parts.spread({ tenant, view: view.name, states: texts });
-      }
-      return { ...found, kept: found.events.length };
-    });
-  }
-
-  /** Rows that were checked before, such as those of a topic. Resolves with how many were kept. */
-  async put(tenant: string, view: View, rows: readonly Row[]): Promise<number> {
-    const kept = await this.store.write(tenant, view, rows);
-    if (this.store.kind === 'memory') this.parts.spread({ tenant, view: view.name, rows });
-    this.counts.pushed += rows.length;
-    this.counts.kept += kept;
-    return kept;
-  }
-
-  /** From the views' files, their topics and what was pushed for training into the online store. `from` absent: since the last time. */
-  async materialize(wish: {
-    views: readonly string[] | undefined;
-    tenant: string;
-    from?: number;
-    until: number;
-  }): Promise<MaterializeResult[]> {
-    const { tenant, until } = wish;
-    if (wish.from !== undefined && wish.from >= until)
-      throw invalidArgument(`start_ts (${isoTime(wish.from)}) must be before end_ts (${isoTime(until)})`);
-    const { views } = this.book.set;
-    const chosen =
-      wish.views === undefined ? [...views.values()] : wish.views.map((name) => viewOf(this.book.set, name));
-    const store = await this.open();
-    const results: MaterializeResult[] = [];
-    for (const view of chosen) {
-      const from = wish.from ?? (await store.materialized(view.name, tenant)) ?? until - (view.ttlMs || FIRST_SPAN_MS);
-      const done = { view: view.name, from: isoTime(from), until: isoTime(until) };
-      if (hasWindows(view)) {
-        const { events, kept, rejected, problems } = await this.rebuild(tenant, view);
-        results.push({ ...done, rows: events.length, kept, rejected, problems });
-        continue;
-      }
-      const span = { from, until, now: Date.now() };
-      const { rows, rejected, problems } = await this.allRows(tenant, view, span);
-      const kept = await this.put(tenant, view, newest(rows));
-      await store.putMaterialized(view.name, tenant, until);
-      results.push({ ...done, rows: rows.length, kept, rejected, problems });
-    }
-    return results;
+  /** From the views' files, their topics and what was pushed for training into the online store. */
+  materialize(wish: MaterializeWish): Promise<MaterializeResult[]> {
+    return materialize(wish, this.book.set, () => this.open(), this.data, this.writer);
   }
 
   /** What was known of entities at given times, as columns; with a fitted transform also what it makes of them. */
   async historical(wish: HistoricalWish): Promise<HistoricalRows> {
-    const { frame, columns, times } = await this.known(wish);
+    const { frame, columns, times } = await this.data.known(wish);
     const names = [
       ...frame.keys(),
       ...columns.map(({ view, name }) => (wish.fullNames ? `${view.name}__${name}` : name)),
@@ -393,22 +245,8 @@ export class Features {
         wish.actor ?? '',
       );
     }
-    if (wish.transform === undefined) return rows;
-    const fitted = this.fitted.get(wish.transform);
-    if (fitted === undefined) throw new SwitchyardError('not_found', `there is no transform ${wish.transform}`);
-    const sources = fitted.map(({ feature }) => columnOf(columns, feature));
-    const made = times.map((_, row) => {
-      const out: number[] = [];
-      applyTransform(fitted, (step) => sources[step].values[row], out, 0);
-      return out;
-    });
-    const transformed = {
-      name: wish.transform,
-      digest: transformDigest(fitted),
-      columns: transformColumns(fitted),
-      rows: made,
-    };
-    return { ...rows, transformed };
+    if (wish.transform !== undefined) rows.transformed = this.fitted.apply(wish.transform, columns, times.length);
+    return rows;
   }
 
   /** Rejects with not_found naming the views there are. */
@@ -419,96 +257,28 @@ export class Features {
 
   /** Of every entity of a view its newest row up to a time, within the TTL. Rejects with failed_precondition when there is none. */
   async asOf(tenant: string, name: string, at: number): Promise<Source> {
-    const view = await this.view(name);
-    // Up to and with that very millisecond.
-    const span = { from: Number.NEGATIVE_INFINITY, until: at + 1, now: Date.now() };
-    const { rows, rejected, problems } = hasWindows(view)
-      ? await this.windowRows(tenant, view, at)
-      : await this.allRows(tenant, view, span);
-    const source = snapshot(view, rows, at);
-    if (source !== undefined) return source;
-    const bad = rejected === 0 ? '' : ` (${rejected} lines are no rows, the first: ${problems[0]})`;
-    throw new SwitchyardError(
-      'failed_precondition',
-      `feature view ${name} has no rows for training up to ${isoTime(at)}${bad}; push rows with to: offline, give the view a file or a topic, or choose another time`,
-    );
-  }
-
-  /** The same of a view of aggregates: of every entity what its windows held then. */
-  private async windowRows(tenant: string, view: WindowView, at: number): Promise<OfflineRows> {
-    const { events, ...rest } = await this.allEvents(tenant, view);
-    return { rows: snapshotAt(view.windows, events, at), ...rest };
-  }
-
-  private async allEvents(tenant: string, view: WindowView): Promise<OfflineEvents> {
-    return offlineEvents(this.offline, this.parts.baseDir, tenant, view, await this.clients());
-  }
-
-  private async allRows(tenant: string, view: View, span: Span): Promise<OfflineRows> {
-    return offlineRows(this.offline, this.parts.baseDir, tenant, view, span, await this.clients());
-  }
-
-  /** Undefined: no broker is configured. */
-  private async clients(): Promise<KafkaClients | undefined> {
-    const { kafka, log } = this.parts;
-    return kafkaConfigured(kafka) ? kafkaClients(kafka, log) : undefined;
+    return this.data.asOf(tenant, await this.view(name), at);
   }
 
   /** Fits a transform on what was known at given times, and keeps it as the next version of its name. */
   async fit(wish: HistoricalWish & { name: string; steps: unknown; actor: string }): Promise<FittedView> {
     const spec = readTransformSpec(wish.steps);
-    if (!/^[A-Za-z_][\w-]{0,62}$/.test(wish.name))
-      throw invalidArgument('name: a letter or "_", then letters, digits, "_" and "-"');
-    const { columns } = await this.known(wish);
-    const fitted = fitTransform(spec, (feature) => columnOf(columns, feature).values);
-    const store = await this.open();
-    const digest = transformDigest(fitted);
-    const { name, actor } = wish;
-    const row = await store.putTransform({ name, kind: 'columns', state: JSON.stringify(fitted), digest, actor });
-    await this.readTransforms(store);
+    checkTransformName(wish.name);
+    const { columns } = await this.data.known(wish);
+    const fitted = fitColumns(spec, columns);
+    const view = await this.fitted.keep(await this.open(), wish.name, fitted, wish.actor);
     this.publish();
-    return viewOfTransform(row);
+    return view;
   }
 
   /** Every version of every fitted transform. */
   async transforms(): Promise<FittedView[]> {
-    return (await (await this.open()).transforms()).map(viewOfTransform);
-  }
-
-  private async known({ tenant, selection, entities }: HistoricalWish) {
-    const frame = readColumns(entities, 'entities');
-    rowCount(frame, this.parts.config.maxRows);
-    const times = frameTimes(frame);
-    const { set } = this.book;
-    const selections = typeof selection === 'string' ? selectService(set, selection) : selectRefs(set, selection);
-    const span = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY, now: Date.now() };
-    const columns = await historicalFeatures(
-      selections,
-      frame,
-      times,
-      async (view) => (await this.allRows(tenant, view, span)).rows,
-      async (view) => (await this.allEvents(tenant, view)).events,
-    );
-    return { frame, times, columns };
-  }
-
-  private async readTransforms(store: FeatureStore): Promise<void> {
-    const rows = await store.transforms();
-    this.fitted = new Map(rows.map(({ name, version, state }) => [`${name}@${version}`, readFitted(state)]));
-  }
-
-  private async writeOnline(tenant: string, name: string, df: unknown): Promise<PushResult> {
-    const view = viewOf(this.book.set, name);
-    const columns = new Map(readColumns(df, 'df'));
-    // Feast's own clients call it so, whatever the source's column is called.
-    const time = columns.get('event_timestamp');
-    if (!columns.has(view.timestamp) && time !== undefined) columns.set(view.timestamp, time);
-    return this.writeOf(tenant, view, columns, 'online')();
+    return (await (await this.open()).transforms()).map(fittedView);
   }
 
   /** Tells the gateways what there is, and reads the topics that views name. */
   publish(): void {
-    this.parts.publish(this.book.documents, this.fitted);
+    this.parts.publish(this.book.documents, this.fitted.all);
     if (kafkaConfigured(this.parts.kafka)) {
       this.topics.follow();
       this.windowTopics.follow();
@@ -534,35 +304,14 @@ export class Features {
     const store = new FeatureStore(await this.parts.database(), Date.now);
     const problems = this.book.restore(await store.documents());
     for (const problem of problems) this.parts.log.error({ problem }, 'a feature document cannot be used any more');
-    await this.readTransforms(store);
+    await this.fitted.read(store);
     this.publish();
     return store;
   }
-}
-
-function viewOfTransform({ state, name, version, digest, actor, created_at }: TransformRow): FittedView {
-  const fitted = readFitted(state);
-  return { name, version, digest, columns: transformColumns(fitted), state: fitted, actor, created_at };
-}
-
-/** Throws invalid_argument naming what there is. */
-function columnOf(columns: readonly FeatureColumn[], feature: string): FeatureColumn {
-  const found = columns.find(({ view, name }) => name === feature || `${view.name}:${name}` === feature);
-  if (found !== undefined) return found;
-  const there = columns.map(({ view, name }) => `${view.name}:${name}`).join(', ');
-  throw invalidArgument(`the transform takes the feature ${feature}, which was not asked for; there are ${there}`);
-}
-
-function pushName({ name, document }: View): string {
-  return document.spec.source.push ?? name;
 }
 
 function textOf(body: Record<string, unknown>, name: string): string {
   const value = body[name];
   if (typeof value === 'string' && value !== '') return value;
   throw invalidArgument(`${name} must be a text`);
-}
-
-function isoTime(ms: number): string {
-  return new Date(ms).toISOString();
 }

@@ -1,4 +1,4 @@
-import type { RequestMetrics } from '../pipeline/data-plane.ts';
+import type { RequestMetrics } from '../pipeline/parts.ts';
 import type { Pending } from '../pipeline/pending.ts';
 import type { InferRequest, RequestContext, ServingVersion, Timings } from '../pipeline/types.ts';
 import { monotonicMs } from '../shared/clock.ts';
@@ -21,10 +21,7 @@ export class RequestRecorder implements RequestMetrics {
   private readonly tenantNames: TenantNames;
   private readonly tracer: RequestTracer;
   private readonly log: Logger;
-  /** The version of the last answer, whether it runs on a GPU, and whether outside of the executor threads. */
-  private lastVersion: ServingVersion | undefined;
-  private lastOnGpu = false;
-  private lastElsewhere = false;
+  /** The version of the last answer, and whether it runs on a GPU. */
   private lastLogged = Number.NEGATIVE_INFINITY;
   private unlogged = 0;
   /** Wall time less monotonicMs(): a last-inference stamp needs no clock call per request. */
@@ -51,23 +48,15 @@ export class RequestRecorder implements RequestMetrics {
     const bytesOut = byteLength(outputs);
     const time = Math.round(now + this.epochOffset);
     this.block.recordSuccess(version.metricsRow, now - context.receivedAt, timings, bytesIn, bytesOut, time);
-    if (version !== this.lastVersion) {
-      const { isolation, instanceGroups } = version.config;
-      this.lastVersion = version;
-      this.lastOnGpu = instanceGroups.some((group) => group.kind === 'gpu');
-      this.lastElsewhere = isolation === 'process' || instanceGroups.some((group) => group.kind === 'remote');
-    }
-    const gpu = this.lastOnGpu;
-    // A request's share of its batch, by rows. As for models, waiting for another process or server is no CPU time.
-    const counts = timings !== undefined && timings.batchSize > 0 && (gpu || !this.lastElsewhere);
-    const busy = counts ? (timings.computeInfer * pending.rows) / timings.batchSize / 1000 : 0;
+    // A request's share of its batch, by rows.
+    const share = timings !== undefined && timings.batchSize > 0 ? pending.rows / timings.batchSize / 1000 : 0;
     this.tenants.record(
       this.tenantNames.slotOf(context.tenant),
       true,
       bytesIn,
       bytesOut,
-      gpu ? 0 : busy,
-      gpu ? busy : 0,
+      share * (timings?.cpu ?? 0),
+      share * (timings?.gpu ?? 0),
     );
     if (this.tracer.enabled) this.trace(version, request, context, now, timings, undefined);
   }

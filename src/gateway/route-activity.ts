@@ -32,7 +32,7 @@ export interface ShadowActivity {
   failed: number;
   dropped: number;
   uncompared: number;
-  /** Of mismatches, a few. */
+  /** Of mismatches and failures, a few. */
   examples: ShadowOutcome[];
 }
 

@@ -56,7 +56,8 @@ export class RouteRecorder implements DecisionTap {
       this.shadows.set(key, shadow);
     }
     shadow[outcome.outcome]++;
-    if (outcome.outcome === 'mismatch' && shadow.examples.length < MAX_EXAMPLES) shadow.examples.push(outcome);
+    const differs = outcome.outcome === 'mismatch' || outcome.outcome === 'failed';
+    if (differs && shadow.examples.length < MAX_EXAMPLES) shadow.examples.push(outcome);
   }
 
   /** What happened since the last call; undefined: nothing. */

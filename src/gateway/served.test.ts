@@ -42,6 +42,14 @@ const text = async (url: string): Promise<string> => (await fetch(url)).text();
 const COUNTS = `let runs = 0;
 export const execute = ({ x }) => { runs++; return { y: { datatype: 'FP32', shape: x.shape, data: x.data.map(() => runs) } }; };
 `;
+/** Each run uses 100 ms of CPU, however long that takes. */
+const BURNS = `const used = () => process.cpuUsage().user + process.cpuUsage().system;
+export const execute = ({ x }) => {
+  for (const end = used() + 100_000; used() < end; );
+  return { y: { datatype: 'FP32', shape: x.shape, data: x.data } };
+};
+`;
+const ISOLATED = 'parameters { key: "switchyard.isolation" value { string_value: "process" } }';
 const UNPROVEN = 'parameters { key: "switchyard.preflight" value { string_value: "false" } }';
 
 before(async () => {
@@ -59,6 +67,7 @@ before(async () => {
   await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve));
   const root = scriptRepository(scratch, {
     scale: { versions: { 1: times(2) } },
+    burns: { versions: { 1: BURNS }, config: `${ISOLATED}\n${UNPROVEN}` },
     counts: { versions: { 1: COUNTS }, config: `response_cache { enable: true }\n${UNPROVEN}` },
   });
   const folder = join(root, 'ragged');
@@ -192,6 +201,31 @@ test('memory of loaded versions is a metric', async () => {
   const metrics = await text(`http://127.0.0.1:${digits.ports.metrics}/metrics`);
   const bytes = Number(/switchyard_model_memory_bytes\{model="mlp_small",version="1"\} (\d+)/.exec(metrics)?.[1]);
   assert.ok(bytes > 0, `${bytes} bytes`);
+});
+
+test("an isolated model's CPU time and memory are those of its process, and its tenants share the time", async () => {
+  interface Usage {
+    models: { model: string; cpu_seconds: number; memory_bytes: number }[];
+    tenants: { tenant: string; cpu_seconds: number }[];
+  }
+  const usage = async () => JSON.parse(await text(`http://127.0.0.1:${server.ports.admin}/api/v1/usage`)) as Usage;
+  const tenants = ({ tenants }: Usage) =>
+    ['a', 'b'].map((name) => tenants.find(({ tenant }) => tenant === name)?.cpu_seconds ?? 0);
+  const before = tenants(await usage());
+  for (const key of ['key-a', 'key-b', 'key-b']) {
+    const { status, body } = await infer(server, 'burns', x(1), { 'x-api-key': key });
+    assert.equal(status, 200, body.error);
+  }
+  let now = await usage();
+  const model = () => now.models.find((each) => each.model === 'burns')!;
+  assert.ok(model().cpu_seconds >= 0.3, `${model().cpu_seconds} s`);
+  const [a, b] = tenants(now).map((seconds, i) => seconds - before[i]);
+  assert.ok(a >= 0.1 && b >= 0.2, `${a} s and ${b} s`);
+  // A whole Node process: far more than the estimate from the size of a few lines of JavaScript.
+  await until('its memory is looked at', async () => {
+    now = await usage();
+    return model().memory_bytes > 20e6;
+  });
 });
 
 const pem = (name: string) => readFileSync(join(FIXTURES, 'tls', name));

@@ -39,6 +39,8 @@ function post(event: GatewayEvent): void {
 }
 
 /** Only under a memory budget. Short beside the time in which loads on demand could turn over all that fits. */
+/** On the HTTP port of each thread, as on the gRPC port. */
+const MAX_CONNECTIONS = 10_000;
 const USED_INTERVAL_MS = 50;
 const ROUTES_INTERVAL_MS = 250;
 const FEATURES_INTERVAL_MS = 1000;
@@ -151,6 +153,7 @@ async function build() {
       live: () => true,
       ready: () => state.ready,
       maxBodyBytes: config.server.maxBodyBytes,
+      streamForm: config.server.streamForm,
     },
   };
   return {
@@ -216,6 +219,7 @@ async function listen({ services, log }: Built, sharedHttpPort: number, sharedGr
       host: server.host,
       port,
       tls: server.tls,
+      maxConnections: MAX_CONNECTIONS,
       maxConnectionsPerAddress: server.maxConnectionsPerAddress,
       settings: { serverTiming: server.serverTiming, overloadStatus: server.overloadStatus },
       library: httpLibrary(process.env.SWITCHYARD_HTTP),

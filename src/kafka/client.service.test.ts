@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { kafkaSchema } from '../config/kafka-schema.ts';
+import { service } from '../testing/kafka-consumer.ts';
 import { until } from '../testing/script-models.ts';
 import { kafkaClients } from './client.ts';
+import { TopicFollower } from './follower.ts';
+
+const PRODUCE = fileURLToPath(new URL('../../.ci/clients/kafka/produce.py', import.meta.url));
 
 test('what is produced is consumed, under the prefix, and nothing is printed', { timeout: 90_000 }, async (t) => {
   const { SWITCHYARD_TEST_KAFKA_URL: broker } = process.env;
@@ -40,4 +47,46 @@ test('what is produced is consumed, under the prefix, and nothing is printed', {
   assert.deepEqual(seen.sort(), ['1', '2']);
   await admin.deleteTopics({ topics: [topic] });
   assert.deepEqual(printed, []);
+});
+
+test('batches that librdkafka has packed are read, whichever way', { timeout: 180_000 }, async (t) => {
+  const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
+  const python = service('SWITCHYARD_TEST_KAFKA_PYTHON', '.ci/clients/kafka/setup.sh');
+  const kafka = kafkaSchema.parse({
+    brokers: [broker],
+    clientId: `c${randomUUID()}`,
+    topicPrefix: `t${randomUUID()}.`,
+  });
+  const log = pino({ level: 'silent' });
+  const seen = new Map<string, string[]>();
+  const follower = new TopicFollower({
+    kafka,
+    group: 'packed',
+    log,
+    trouble: 'packed records cannot be read',
+    async take({ topic, messages }) {
+      seen.set(topic, [...(seen.get(topic) ?? []), ...messages.map(({ value }) => String(value))]);
+    },
+  });
+  t.after(() => follower.close());
+  const ways = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
+  const admin = (await kafkaClients(kafka, log)).admin();
+  await admin.connect();
+  await admin.createTopics({
+    topics: ways.map((topic) => ({ topic: kafka.topicPrefix + topic, numPartitions: 1 })),
+    waitForLeaders: true,
+  });
+  await admin.disconnect();
+  const lines = Array.from({ length: 500 }, (_, i) =>
+    JSON.stringify({ i, words: 'the same words, again and again, ä' }),
+  );
+  for (const way of ways) {
+    const written = promisify(execFile)(python, [PRODUCE, broker, kafka.topicPrefix + way, way]);
+    written.child.stdin?.end(lines.map((line) => `${line}\n`).join(''));
+    await written;
+  }
+  follower.follow(ways);
+  const all = async () => ways.every((way) => (seen.get(way)?.length ?? 0) >= lines.length);
+  await until('all are read', all, 120_000);
+  for (const way of ways) assert.deepEqual(seen.get(way), lines, way);
 });

@@ -11,8 +11,10 @@ import type {
 import type { Logger } from 'pino';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { monotonicMs } from '../shared/clock.ts';
-import { SwitchyardError } from '../shared/errors.ts';
+import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
 import { answering } from './answers.ts';
+import { AvroValues } from './avro-values.ts';
+import { registerCodecs } from './compression/codecs.ts';
 import { speedUpEncoding } from './encoding.ts';
 import { logInto } from './log.ts';
 import { partitionerOfKafka } from './partitioner.ts';
@@ -26,6 +28,11 @@ export interface KafkaClients {
   admin(): Admin;
   /** A topic's name on the brokers: with the prefix. */
   topic(name: string): string;
+  /**
+   * The record of a value that is Avro, framed by the registry of `kafka.schemaRegistry`. Rejects with invalid_argument for what
+   * is none, and with unavailable while the registry is away.
+   */
+  avro(value: Buffer): Promise<unknown>;
 }
 
 export function kafkaConfigured({ brokers }: KafkaConfig): boolean {
@@ -41,13 +48,21 @@ export async function kafkaClients(config: KafkaConfig, logger: Logger): Promise
     throw new SwitchyardError('failed_precondition', 'no Kafka is configured; name its addresses in kafka.brokers');
   const options = { ...kafkaOptions(config), logCreator: logInto(logger, monotonicMs) };
   speedUpEncoding();
-  const { Kafka: Client } = await import('kafkajs');
-  const kafka: Kafka = new Client(options);
+  const { default: library } = await import('kafkajs');
+  registerCodecs(library);
+  const kafka: Kafka = new library.Kafka(options);
+  const values = config.schemaRegistry === undefined ? undefined : new AvroValues(config.schemaRegistry, true);
   return {
     producer: (settings) => answering(kafka.producer({ ...settings, createPartitioner: partitionerOfKafka })),
     consumer: (group, settings) => kafka.consumer({ ...settings, groupId: `${config.clientId}.${group}` }),
     admin: () => kafka.admin(),
     topic: (name) => config.topicPrefix + name,
+    avro: async (value) => {
+      if (values !== undefined) return values.read(value);
+      throw invalidArgument(
+        'the record begins as Avro does that a schema registry frames; name it in kafka.schemaRegistry',
+      );
+    },
   };
 }
 

@@ -55,8 +55,10 @@ export class TopicWriter {
   }
 
   async close(): Promise<void> {
-    const open = await this.connecting?.producer.catch(() => undefined);
+    const { connecting } = this;
+    // Before anything is awaited: the next one may be made meanwhile.
     this.connecting = undefined;
+    const open = await connecting?.producer.catch(() => undefined);
     await open?.disconnect().catch(() => {});
   }
 

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { constants, gzipSync } from 'node:zlib';
-import { crc32c } from '../shared/crc32c.ts';
+import { checksum } from '../tensor/checksum.ts';
 import { type PlainRecord, recordBytes, varintBytes, writeRecord } from './record-format.ts';
 
 const load = createRequire(import.meta.url);
@@ -165,6 +165,6 @@ function encodeBatch(
   out.writeInt16BE(producerEpoch, 51);
   out.writeInt32BE(firstSequence, 53);
   out.writeInt32BE(records.length, 57);
-  out.writeUInt32BE(crc32c(out, 12 + UNCHECKED_BYTES, out.length), 17);
+  out.writeUInt32BE(checksum(out, 12 + UNCHECKED_BYTES, out.length), 17);
   return out;
 }

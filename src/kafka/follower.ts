@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Consumer, EachBatchPayload, KafkaMessage } from 'kafkajs';
+import type { Consumer, ConsumerConfig, EachBatchPayload, KafkaMessage } from 'kafkajs';
 import type { Logger } from 'pino';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
+import { beginAtEnd } from './begin-at-end.ts';
 import { type KafkaClients, kafkaClients } from './client.ts';
 
 export interface FollowedBatch {
@@ -23,13 +24,25 @@ export interface FollowerOptions {
   trouble: string;
   /** Offsets are committed behind it. Rejects to have the batch again, from the last resolved offset. */
   take(batch: FollowedBatch): Promise<void>;
+  /** `take` commits by itself, when it may: what it has not committed comes again. */
+  commitsItself?: boolean;
   /** Partitions worked on at a time; default 1. */
   partitions?: number;
+  /**
+   * Where a group that has committed nothing begins in a topic: at its oldest record (the default), or at its end. A topic
+   * that was not there at first is always read from its beginning.
+   */
+  from?: 'beginning' | 'end';
+  consumer?: Pick<ConsumerConfig, 'maxWaitTimeInMs' | 'sessionTimeout' | 'rebalanceTimeout'>;
+  /** Topics that are not there, whenever they become others. */
+  onMissing?(topics: readonly string[]): void;
 }
 
 /** Between two attempts to reach the brokers. */
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 10_000;
+/** Between two looks whether a topic that was not there has been made. */
+const LOOK_MS = 5000;
 /** A leaving consumer that gets no answer is let go. */
 const LEAVE_MS = 3000;
 const MAX_BYTES = 4 * 1024 * 1024;
@@ -37,11 +50,16 @@ const MAX_BYTES = 4 * 1024 * 1024;
 /**
  * Reads topics as one member of a consumer group, for ever: the brokers may be away for as long as they like, and
  * partitions may move. At least once: what was taken but not committed comes again. A partition of which a batch is being
- * taken is not fetched from meanwhile, so a slow taker is a slow reader.
+ * taken is not fetched from meanwhile, so a slow taker is a slow reader. A topic that is not there holds no other up: it is
+ * named, and read from its beginning when it has been made.
  */
 export class TopicFollower {
   connected = false;
   problem = '';
+  /** Of the topics, those that are not there. */
+  private missing: readonly string[] = [];
+  /** Those that once were not there: all that they hold is new. */
+  private readonly late = new Set<string>();
   private readonly options: FollowerOptions;
   private topics: readonly string[] = [];
   private stopping = new AbortController();
@@ -82,10 +100,20 @@ export class TopicFollower {
       let consumer: Consumer | undefined;
       try {
         const clients = await kafkaClients(kafka, log);
-        consumer = clients.consumer(group, { maxBytes: MAX_BYTES, maxBytesPerPartition: MAX_BYTES });
-        await this.session(clients, consumer, topics, signal, () => {
-          delay = FIRST_DELAY_MS;
-        });
+        const there = await this.look(clients, topics);
+        if (there.length === 0) await this.untilMade(clients, signal);
+        else {
+          consumer = clients.consumer(group, {
+            ...this.options.consumer,
+            maxBytes: MAX_BYTES,
+            maxBytesPerPartition: MAX_BYTES,
+            // Whoever makes it says how many partitions it has.
+            allowAutoTopicCreation: false,
+          });
+          await this.session(clients, consumer, there, signal, () => {
+            delay = FIRST_DELAY_MS;
+          });
+        }
       } catch (error) {
         this.problem = (error as Error).message;
         log.warn({ topics, reason: this.problem }, `${trouble}; it is tried again`);
@@ -97,7 +125,40 @@ export class TopicFollower {
     }
   }
 
-  /** One consumer's life. Resolves when it is aborted, rejects when the consumer gives up. */
+  /** Those of the topics that are there; tells of others, once. Rejects when the brokers cannot be asked. */
+  private async look(clients: KafkaClients, topics: readonly string[]): Promise<string[]> {
+    const known = new Set(await topicsOf(clients));
+    const missing = topics.filter((topic) => !known.has(clients.topic(topic)));
+    const told = new Set(this.missing);
+    this.missing = missing;
+    this.problem = this.missingText;
+    for (const topic of missing) this.late.add(topic);
+    if (missing.length !== told.size || missing.some((topic) => !told.has(topic))) this.options.onMissing?.(missing);
+    if (missing.some((topic) => !told.has(topic)))
+      this.options.log.warn({ topics: missing }, `${this.options.trouble}: ${this.missingText}`);
+    return topics.filter((topic) => known.has(clients.topic(topic)));
+  }
+
+  private get missingText(): string {
+    if (this.missing.length === 0) return '';
+    const names = this.missing.map((topic) => JSON.stringify(topic)).join(', ');
+    return `Kafka has no topic ${names}, or does not show it to this user; it is read when it has been made`;
+  }
+
+  /** Resolves when one of the missing topics has been made, or when it is aborted. Rejects when the brokers are away. */
+  private async untilMade(clients: KafkaClients, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await sleep(LOOK_MS, undefined, { signal }).catch(() => {});
+      if (signal.aborted) return;
+      const known = new Set(await topicsOf(clients));
+      if (this.missing.some((topic) => known.has(clients.topic(topic)))) return;
+    }
+  }
+
+  /**
+   * One consumer's life. Resolves when it is aborted, or other topics are there than before; rejects when the consumer gives
+   * up.
+   */
   private async session(
     clients: KafkaClients,
     consumer: Consumer,
@@ -107,32 +168,67 @@ export class TopicFollower {
   ): Promise<void> {
     const names = new Map(topics.map((topic) => [clients.topic(topic), topic]));
     await consumer.connect();
-    // A group that has never committed starts with the oldest record: what was written before it joined counts, too.
-    await consumer.subscribe({ topics: [...names.keys()], fromBeginning: true });
+    // Unless told otherwise, what was written before the group first joined counts, too.
+    for (const [topic, name] of names)
+      await consumer.subscribe({ topic, fromBeginning: this.options.from !== 'end' || this.late.has(name) });
     await new Promise<void>((resolve, reject) => {
-      if (signal.aborted) resolve();
-      signal.addEventListener('abort', () => resolve(), { once: true });
-      consumer.on(consumer.events.GROUP_JOIN, () => {
+      const over = new AbortController();
+      const end = (error?: Error): void => {
+        over.abort();
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      if (signal.aborted) end();
+      signal.addEventListener('abort', () => end(), { once: true, signal: over.signal });
+      consumer.on(consumer.events.GROUP_JOIN, ({ payload: { groupId, memberAssignment } }) => {
         this.connected = true;
-        this.problem = '';
+        this.problem = this.missingText;
         onJoined();
+        const known = Object.entries(memberAssignment).filter(([topic]) => !this.late.has(names.get(topic) ?? topic));
+        // Brokers that are away are noticed by the consumer, too: then it joins again.
+        if (this.options.from === 'end' && known.length > 0)
+          beginAtEnd(clients, consumer, groupId, Object.fromEntries(known)).catch(() => {});
       });
       // It starts again by itself after what it takes for passing.
       consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
         this.connected = false;
         this.problem = error.message;
-        if (!restart) reject(error);
+        // kafkajs would try for ever to read a topic that has been deleted, and nothing else.
+        if (!restart || error.message.includes(UNKNOWN_TOPIC)) end(error);
       });
+      const watch = async (): Promise<void> => {
+        // While the brokers are away the consumer says so.
+        while (!over.signal.aborted)
+          await this.untilMade(clients, over.signal).then(
+            () => end(),
+            () => {},
+          );
+      };
+      if (this.missing.length > 0) void watch();
       consumer
         .run({
+          autoCommit: this.options.commitsItself !== true,
           partitionsConsumedConcurrently: this.options.partitions ?? 1,
           eachBatch: (payload) => {
             const { topic, partition, messages } = payload.batch;
             return this.options.take({ topic: names.get(topic) ?? topic, partition, messages, payload, clients });
           },
         })
-        .catch(reject);
+        .catch(end);
     });
+  }
+}
+
+/** kafkajs's text of UNKNOWN_TOPIC_OR_PARTITION. */
+const UNKNOWN_TOPIC = 'does not host this topic-partition';
+
+async function topicsOf(clients: KafkaClients): Promise<string[]> {
+  const admin = clients.admin();
+  try {
+    await admin.connect();
+    return await admin.listTopics();
+  } finally {
+    await admin.disconnect().catch(() => {});
   }
 }
 

@@ -8,6 +8,8 @@ export interface LoadedVersion extends LoadedFact {
   /** Completed. */
   config: ModelConfig;
   executors: number[];
+  /** Why none of the executors can run it at the moment, '' = one can, or it is an ensemble. */
+  absence: string;
   memoryBytes: number;
   metricsRow: number;
 }

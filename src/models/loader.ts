@@ -18,11 +18,14 @@ import type { JsonTable, Verdict } from './verdicts.ts';
 
 /** The threads and processes that run models; implemented by the executor side. */
 export interface ExecutorPool {
-  /** Loads and warms up; resolves when every chosen executor holds it. On rejection nothing stays loaded. */
+  /**
+   * Loads and warms up; resolves when every chosen executor holds it. `absence`: why none of them can run it after all,
+   * '' = one can. On rejection nothing stays loaded.
+   */
   load(
     spec: LoadSpec,
     handle: number,
-  ): Promise<{ executors: number[]; signature: RuntimeSignature; memoryBytes: number }>;
+  ): Promise<{ executors: number[]; absence: string; signature: RuntimeSignature; memoryBytes: number }>;
   /** Resolves when requests accepted for the handle are answered and its memory is given back. */
   unload(handle: number): Promise<void>;
 }
@@ -107,6 +110,7 @@ export class VersionLoader {
       handle: this.nextHandle++,
       config: complete,
       executors: [],
+      absence: '',
       memoryBytes: 0,
       metricsRow,
     };
@@ -132,6 +136,7 @@ export class VersionLoader {
         handle,
         config: completeConfig(spec.config, loaded.signature, this.options.defaultMaxBatchSize),
         executors: loaded.executors,
+        absence: loaded.absence,
         memoryBytes: loaded.memoryBytes,
         metricsRow: this.metricsRow(config.name, version.version),
       };

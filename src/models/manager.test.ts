@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import fc from 'fast-check';
 import type { LoadSpec, RuntimeSignature } from '../backends/backend.ts';
+import { chosenVersion, isModelReady } from '../pipeline/ready.ts';
 import type { ServingTable } from '../pipeline/types.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { ExecutorPool, Preflight, PreflightReport } from './loader.ts';
@@ -48,7 +49,7 @@ class World implements ExecutorPool, Preflight {
     const reason = this.failLoad.get(`${spec.model}/${spec.version}`);
     if (reason !== undefined) throw reason instanceof Error ? reason : new Error(reason);
     this.held.set(handle, spec);
-    return { executors: [0], signature: SIGNATURE, memoryBytes: this.bytes };
+    return { executors: [0], absence: '', signature: SIGNATURE, memoryBytes: this.bytes };
   }
 
   async unload(handle: number): Promise<void> {
@@ -129,6 +130,11 @@ function manage(options: Partial<ModelManagerOptions> = {}, deps: Partial<ModelM
       ...deps,
     },
   );
+}
+
+/** For as long as it takes: a disk may be slow. */
+async function until(check: () => boolean): Promise<void> {
+  while (!check()) await new Promise((resolve) => setImmediate(resolve));
 }
 
 async function index(manager: ModelManager, model: string): Promise<string[]> {
@@ -260,6 +266,35 @@ for (const controlMode of ['poll', 'explicit', 'none'] as const) {
     await manager.stop();
   });
 }
+
+test('what is provided while the manager starts, or while the same model goes, is served', async () => {
+  const manager = manage();
+  await manager.provide(await provided('p', ['1']));
+  const starting = manager.start();
+  await until(() => world.events.includes('preflight p/1'));
+  await manager.provide(await provided('p', ['2']));
+  await starting;
+  assert.equal(world.serving(), 'p:2');
+  const again = await provided('p', ['1']);
+  const gone = manager.provide(new Map());
+  await until(() => world.events.includes('unload p/2'));
+  await Promise.all([gone, manager.provide(again)]);
+  assert.equal(world.serving(), 'p:1');
+  assert.deepEqual(await index(manager, 'p'), ['1 READY']);
+  await manager.stop();
+});
+
+test('what is provided is served, though the model went and came back while another version of it was loading', async () => {
+  const manager = manage();
+  await manager.start();
+  const [one, two] = [await provided('p', ['1']), await provided('p', ['2'])];
+  const loading = manager.provide(two);
+  await until(() => world.events.includes('preflight p/2'));
+  await Promise.all([loading, manager.provide(new Map()), manager.provide(one)]);
+  assert.equal(world.serving(), 'p:1');
+  assert.deepEqual(await index(manager, 'p'), ['1 READY']);
+  await manager.stop();
+});
 
 test('a version that was foreseen is loaded without another proof, also while the proof is running', async () => {
   const manager = manage();
@@ -405,6 +440,38 @@ test('an ensemble loads what it composes, goes with it, and takes it along when 
   assert.equal(world.serving(), '');
 });
 
+test('a version that cannot be run says why in the index, and so does what composes it; requests take the highest that can', async () => {
+  await put('m/1/model.onnx');
+  await put('m/2/model.onnx', onnx('2'));
+  await put('m/config.pbtxt', 'platform: "onnxruntime_onnx" version_policy { all {} }');
+  await put('e/config.pbtxt', ENSEMBLE('m'));
+  await put('f/config.pbtxt', ENSEMBLE('e').replace('"in"', '"A"').replace('"out"', '"Z"'));
+  const manager = manage();
+  await manager.start();
+  const model = () => world.table.models.get('m')!;
+  const chosen = () => chosenVersion(model())?.version;
+  const [second, first] = model().versions;
+  assert.equal(chosen(), '2');
+  await manager.executorsChanged(second.handle, [0], 'its process crashed');
+  assert.deepEqual(await index(manager, 'm'), ['1 READY', '2 UNAVAILABLE its process crashed']);
+  assert.deepEqual(
+    [isModelReady(model()), isModelReady(model(), '1'), isModelReady(model(), '2')],
+    [true, true, false],
+  );
+  assert.equal(chosen(), '1');
+  assert.deepEqual(await index(manager, 'f'), ['1 READY'], 'version 1 takes the step');
+  await manager.executorsChanged(first.handle, [0], 'its server is away');
+  assert.equal(world.serving(), 'e:1 f:1 m:2,1', 'it is loaded all the same');
+  assert.deepEqual([isModelReady(model()), chosen()], [false, '2']);
+  const inner = 'composes model "m", which is not ready: its server is away';
+  assert.deepEqual(await index(manager, 'e'), [`1 UNAVAILABLE ${inner}`]);
+  assert.deepEqual(await index(manager, 'f'), [`1 UNAVAILABLE composes model "e", which is not ready: ${inner}`]);
+  assert.equal(isModelReady(world.table.models.get('f')!), false);
+  await manager.executorsChanged(first.handle, [1], '');
+  assert.deepEqual(world.table.models.get('m')!.versions[1].executors, [1]);
+  assert.equal(isModelReady(world.table.models.get('f')!, '1'), true);
+});
+
 test('ensembles that name each other do not hang each other', async () => {
   await put('a/config.pbtxt', ENSEMBLE('b'));
   await put('b/config.pbtxt', ENSEMBLE('a'));
@@ -431,7 +498,7 @@ const loadsOf = (model: string) => world.events.filter((event) => event === `loa
 
 /** Waits for the model's load number `count`, and for what follows a load without timer or disk. */
 async function untilLoads(model: string, count: number): Promise<void> {
-  for (let i = 0; i < 100_000 && loadsOf(model) < count; i++) await new Promise((resolve) => setImmediate(resolve));
+  await until(() => loadsOf(model) >= count);
   for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve));
   assert.equal(loadsOf(model), count);
 }
@@ -466,6 +533,10 @@ class Timers {
     return () => this.tasks.delete(task);
   };
 
+  get armed(): boolean {
+    return this.tasks.size > 0;
+  }
+
   tick(ms: number): void {
     this.now += ms;
     for (const task of this.tasks) if (task.at <= this.now && this.tasks.delete(task)) task.run();
@@ -481,12 +552,14 @@ test('a version whose server is away is tried again, less and less often, and se
   assert.deepEqual(await index(manager, 'far'), ['1 UNAVAILABLE the remote server cannot be reached']);
   let loads = 1;
   for (const wait of [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]) {
+    await until(() => timers.armed);
     timers.tick(wait - 1);
     await untilLoads('far', loads);
     timers.tick(1);
     await untilLoads('far', ++loads);
   }
   world.failLoad.clear();
+  await until(() => timers.armed);
   timers.tick(30_000);
   await untilLoads('far', ++loads);
   assert.equal(world.serving(), 'far:1');

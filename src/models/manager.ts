@@ -20,7 +20,7 @@ import { type RepositorySnapshot, type ScannedModel, scanModel, scanRepositories
 import { Residency } from './residency.ts';
 import { Coalesced } from './serial.ts';
 import type { ModelSource } from './source.ts';
-import { buildTable, ensembleProblems, versionIndex } from './table.ts';
+import { absencesOf, buildTable, ensembleProblems, versionIndex } from './table.ts';
 import { type JsonTable, type Quarantined, quarantineTable, verdictTable } from './verdicts.ts';
 
 export interface ModelManagerOptions {
@@ -158,7 +158,8 @@ export class ModelManager {
     const stale = join(this.options.dataDir, 'overrides');
     await this.written('removing files of old load requests', rm(stale, { recursive: true, force: true }));
     this.scanned = await scanRepositories(this.options.repositories);
-    this.snapshot = withProvided(this.scanned, this.provided);
+    const { provided } = this;
+    this.snapshot = withProvided(this.scanned, provided);
     for (const warning of this.snapshot.warnings) this.deps.log('warn', warning, {});
     for (const scanned of this.snapshot.models.values()) this.addEntry(scanned);
     const startup = this.options.startupModels ?? [];
@@ -179,6 +180,7 @@ export class ModelManager {
     await Promise.all(wanted.filter((entry) => entry.resident).map((entry) => this.enqueue(entry)));
     this.started = true;
     await Promise.all([this.publisher.request(), this.persist()]);
+    if (this.provided !== provided) await this.follow();
     this.poller?.start();
   }
 
@@ -221,9 +223,10 @@ export class ModelManager {
   async repositoryIndex(readyOnly: boolean): Promise<{ name: string; versions: VersionStatus[] }[]> {
     if (this.options.controlMode === 'explicit') await this.scanner.request();
     const problems = ensembleProblems(this.entries);
+    const absences = absencesOf(this.entries);
     const list = [...this.entries.values()].map((entry) => ({
       name: entry.name,
-      versions: versionIndex(entry, problems.get(entry.name) ?? ''),
+      versions: versionIndex(entry, problems.get(entry.name) ?? '', absences),
     }));
     list.sort((a, b) => (a.name < b.name ? -1 : 1));
     if (!readyOnly) return list;
@@ -325,11 +328,19 @@ export class ModelManager {
     return true;
   }
 
-  /** Executors that hold a version changed (one was replaced after a crash): gateways learn of it. */
-  async executorsChanged(handle: number, executors: readonly number[]): Promise<void> {
+  /** A version is on other executors, or cannot be run by them any more, or again: gateways learn of it. */
+  async executorsChanged(handle: number, executors: readonly number[], absence: string): Promise<void> {
     const found = this.findHandle(handle);
     if (found === undefined) return;
-    found[1].executors = [...executors];
+    const [entry, version] = found;
+    version.executors = [...executors];
+    if (version.absence !== absence) {
+      const fields = { model: entry.name, version: version.version };
+      const what = `model "${entry.name}" version ${version.version}`;
+      if (absence === '') this.deps.log('info', `${what} is ready again`, fields);
+      else this.deps.log('warn', `${what} is not ready: ${absence}`, fields);
+    }
+    version.absence = absence;
     await this.publisher.request();
   }
 
@@ -450,20 +461,11 @@ export class ModelManager {
       await this.wantWithDependencies([entry]);
       entry.resident = this.residency.fits(entry);
       if (entry.resident) entry.reserved = entry.estimate;
-      work.push(this.enqueue(entry));
+      work.push(this.renew(entry));
     }
     for (const name of diff.changed) {
       const entry = this.entries.get(name);
-      work.push(
-        entry?.serial.run(async () => {
-          const scanned = this.snapshot.models.get(name);
-          if (scanned === undefined) return;
-          entry.source = { scanned, configJson: '' };
-          entry.estimate = estimateOf(scanned);
-          entry.failures.clear();
-          await this.apply(entry);
-        }),
-      );
+      work.push(entry && this.renew(entry));
     }
     for (const name of diff.removed) {
       const entry = this.entries.get(name);
@@ -473,6 +475,8 @@ export class ModelManager {
           entry.wanted = false;
           entry.resident = false;
           await this.apply(entry);
+          // Back meanwhile: whoever brought it has found this entry, and renews it next.
+          if (this.snapshot.models.has(name)) return;
           this.entries.delete(name);
           await this.publisher.request();
         }),
@@ -480,6 +484,18 @@ export class ModelManager {
     }
     await Promise.all(work);
     await this.persist();
+  }
+
+  /** Serves a model as the last look has it; one that was about to be forgotten, or loaded, knew what it was before. */
+  private renew(entry: ModelEntry): Promise<void> {
+    return entry.serial.run(async () => {
+      const scanned = this.snapshot.models.get(entry.name);
+      if (scanned === undefined) return;
+      entry.source = { scanned, configJson: '' };
+      entry.estimate = estimateOf(scanned);
+      entry.failures.clear();
+      await this.apply(entry);
+    });
   }
 
   private async persist(): Promise<void> {

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { BackendModel } from '../backends/backend.ts';
 import type { DataType, Tensor } from '../tensor/tensor.ts';
+import { completeConfig } from './config/complete.ts';
 import { normaliseConfig, plainContext } from './config/normalise.ts';
 import { readModelConfig } from './config/read.ts';
-import { checkModel } from './preflight-check.ts';
+import { checkModel, warmUpAside } from './preflight-check.ts';
 import { filledTensor, warmupRequests } from './warmup.ts';
 
 type Row = (rows: Float32Array[]) => number[][];
@@ -44,6 +45,17 @@ test('a sound model is warmed at batch 1 and at its largest, and passes', async 
   assert.deepEqual(calls, [1, 64, 1, 1, 1, 1, 3]);
 });
 
+test('beside requests a model is warmed by rehearsals, where it has them', async () => {
+  const [runs, rehearsals]: number[][] = [[], []];
+  const plain = model((rows) => rows.map((row) => [sum(row)]), runs);
+  const complete = completeConfig(config(), plain.signature);
+  const rehearse = async ([{ shape }]: Tensor[]) => void rehearsals.push(shape[0]);
+  await warmUpAside({ ...plain, rehearse }, complete);
+  assert.deepEqual([runs, rehearsals], [[], [1, 64]]);
+  await warmUpAside(plain, complete);
+  assert.deepEqual(runs, [1, 64]);
+});
+
 test('small float noise between batch sizes is no difference', async () => {
   await checkModel(
     model((rows) => rows.map((row) => [sum(row) * (1 + rows.length * 1e-5)])),
@@ -77,8 +89,14 @@ test('models that reduce the batch away, or fail on one, are refused', async () 
 });
 
 test('nothing is said of a model that answers at random or refuses synthetic data', async () => {
+  // As at random, but never by chance the same again: steps of the golden ratio.
+  let last = 0;
+  const next = (): number => {
+    last = (last + 0.618) % 1;
+    return last;
+  };
   await checkModel(
-    model((rows) => rows.map(() => [Math.random()])),
+    model((rows) => rows.map(() => [next()])),
     config(),
   );
   const picky = model(() => {

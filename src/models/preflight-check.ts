@@ -41,8 +41,14 @@ export async function checkModel(model: BackendModel, config: ModelConfig): Prom
   return { warmupMs };
 }
 
-/** Runs the model's warm-up requests; executors call this after loading. Rejects when a configured one fails. */
-export async function warmUp(execute: Execute, config: ModelConfig): Promise<void> {
+/** As warmUp, beside requests: a model that can rehearse leaves the calling thread to them. */
+export async function warmUpAside(model: BackendModel, config: ModelConfig): Promise<void> {
+  const options = { outputs: [], deadline: Number.POSITIVE_INFINITY };
+  await warmUp((inputs) => model.rehearse?.(inputs) ?? model.execute(inputs, options), config);
+}
+
+/** Runs the model's warm-up requests. Rejects when a configured one fails. */
+async function warmUp(execute: (inputs: Tensor[]) => unknown, config: ModelConfig): Promise<void> {
   const configured = config.warmup.length > 0;
   for (const request of warmupRequests(config.warmup, config.signature, (file) => new Uint8Array(readFileSync(file)))) {
     try {

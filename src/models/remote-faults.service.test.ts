@@ -5,6 +5,11 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
+import { credentials } from '@grpc/grpc-js';
+import { ReplicaChannels } from '../backends/remote/channels.ts';
+import { modelReady } from '../backends/v2grpc/client.ts';
+import { PhaseLatencies } from '../testing/phase-latencies.ts';
 import { scriptRepository, times, until, x } from '../testing/script-models.ts';
 import { infer, ServerProcess } from '../testing/server-process.ts';
 
@@ -14,6 +19,9 @@ assert.notEqual(url, '', 'SWITCHYARD_TEST_TRITON_URL must name a Triton, as .ci/
 
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-faults-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
+
+/** Answers of the local model that a phase is judged by. */
+const SAMPLES = 200;
 
 type Fault = 'none' | 'hang' | 'slow' | 'cut';
 
@@ -77,7 +85,7 @@ async function open(): Promise<Line> {
   return line;
 }
 
-test('a replica of a Triton that hangs, slows or is cut is taken out and comes back; other models never notice', async () => {
+test('a replica of a Triton that hangs, slows or is cut is taken out and comes back; other models never notice', async (t) => {
   const [good, bad] = [await open(), await open()];
   const root = scriptRepository(scratch, { local: { versions: { 1: times(2) } } });
   mkdirSync(join(root, 'far', '1'), { recursive: true });
@@ -102,14 +110,24 @@ test('a replica of a Triton that hangs, slows or is cut is taken out and comes b
   await until('the remote model answers', async () => (await far()).status === 200);
 
   const local: number[] = [];
+  const latencies = new PhaseLatencies();
   let asking = true;
   const others = (async () => {
-    while (asking) local.push((await infer(server, 'local', x(1))).status);
+    while (asking) local.push(await latencies.time(async () => (await infer(server, 'local', x(1))).status));
   })();
-  const all = async (count: number): Promise<number[]> =>
-    Promise.all(Array.from({ length: count }, async () => (await far()).status));
+  const failed = { count: 0 };
+  const all = async (count: number): Promise<number[]> => {
+    const statuses = await Promise.all(Array.from({ length: count }, async () => (await far()).status));
+    failed.count += statuses.filter((status) => status !== 200).length;
+    return statuses;
+  };
+  const enough = () => latencies.count() >= SAMPLES;
+  while (!enough()) await all(8);
 
   for (const fault of ['hang', 'slow', 'cut'] as const) {
+    latencies.phase = fault;
+    failed.count = 0;
+    const begun = performance.now();
     bad.set(fault);
     // Tries on the bad replica are repeated on the good one, within the retry budget; then it is left alone.
     await until(
@@ -122,10 +140,45 @@ test('a replica of a Triton that hangs, slows or is cut is taken out and comes b
       },
       60_000,
     );
+    const settled = Math.round(performance.now() - begun);
+    t.diagnostic(`'${fault}': ${failed.count} of its requests failed; none does any more after ${settled} ms`);
+    while (!enough()) await all(8);
     bad.set('none');
     assert.deepEqual(await all(8), Array(8).fill(200), `after '${fault}'`);
   }
+  for (const line of latencies.compare('calm', ['hang', 'slow', 'cut'])) t.diagnostic(line);
+  // Without any replica the model is not ready, on every port; the server and its other models are.
+  const grpc = new ReplicaChannels(`127.0.0.1:${server.ports.grpc}`, credentials.createInsecure(), 1);
+  const ready = async (): Promise<unknown[]> => {
+    const index = (await (await fetch(server.url('/v2/repository/index'), { method: 'POST' })).json()) as {
+      name: string;
+      state: string;
+      reason?: string;
+    }[];
+    const { state, reason = '' } = index.find(({ name }) => name === 'far') ?? {};
+    return [
+      (await fetch(server.url('/v2/models/far/ready'))).status,
+      await modelReady(grpc, 'far', '', 60_000),
+      // HealthCheckRequest and -Response: field 1, of "far" and of SERVING or NOT_SERVING.
+      (await grpc.unary('/grpc.health.v1.Health/Check', Buffer.from([10, 3, ...Buffer.from('far')]), 60_000))[1],
+      state,
+      reason,
+      (await fetch(server.url('/v2/health/ready'))).status,
+    ];
+  };
+  const away = `none of its servers is ready: ${good.address}, ${bad.address}`;
+  assert.deepEqual(await ready(), [200, true, 1, 'READY', '', 200]);
+  for (const line of [good, bad]) line.set('cut');
+  await until('the model is not ready', async () =>
+    isDeepStrictEqual(await ready(), [503, false, 2, 'UNAVAILABLE', away, 200]),
+  );
+  assert.equal((await far()).status, 503);
+  for (const line of [good, bad]) line.set('none');
+  await until('the model is ready', async () => isDeepStrictEqual(await ready(), [200, true, 1, 'READY', '', 200]));
+  await until('it answers', async () => (await far()).status === 200);
+  grpc.close();
   const before = bad.carried;
+  const back = performance.now();
   await until(
     'the replica gets its share again',
     async () => {
@@ -134,6 +187,7 @@ test('a replica of a Triton that hangs, slows or is cut is taken out and comes b
     },
     90_000,
   );
+  t.diagnostic(`the replica has its share of the load again after ${Math.round(performance.now() - back)} ms`);
   asking = false;
   await others;
   assert.ok(local.length > 100);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { PhaseLatencies } from '../testing/phase-latencies.ts';
 import { infer, ServerProcess } from '../testing/server-process.ts';
 import { freeTritonPorts, startTriton, stopTriton, sweepTriton } from '../testing/triton.ts';
 
@@ -17,6 +18,9 @@ after(async () => {
   await Promise.all([...running].map((server) => server.stop()));
   rmSync(scratch, { recursive: true, force: true });
 });
+
+/** Answers of the local model that a phase is judged by. */
+const SAMPLES = 200;
 
 let servers = 0;
 /** A gateway over one remote and a local model `double`. */
@@ -93,22 +97,24 @@ test('every model of a Triton answers through our port as if it were ours, witho
   assert.equal(wrong.status, 400);
 });
 
-test('kill -9 of the Triton: its models answer 503 at once, a local one is unmoved, and all is well after its restart', async () => {
+test('kill -9 of the Triton: its models answer 503 at once, a local one is unmoved, and all is well after its restart', async (t) => {
   const ports = await freeTritonPorts();
   let triton = await startTriton(ports);
   try {
     const server = await serve(`127.0.0.1:${ports.grpc}`);
     assert.equal((await infer(server, 'add_sub', pair)).status, 200);
     const local: number[] = [];
+    const latencies = new PhaseLatencies();
     let asking = true;
     const asker = (async () => {
       while (asking) {
-        const { status, body } = await infer(server, 'double', x);
+        const { status, body } = await latencies.time(() => infer(server, 'double', x));
         local.push(status === 200 ? Number(body.outputs?.[0].data[0]) : -status);
       }
     })();
     const inFlight = infer(server, 'slow', pause(60_000));
-    await sleep(200);
+    while (latencies.count() < SAMPLES) assert.equal((await infer(server, 'add_sub', pair)).status, 200);
+    latencies.phase = 'away';
     await stopTriton(triton, 'SIGKILL');
     assert.equal((await inFlight).status, 503, 'what was in flight does not wait for its time');
     const before = local.length;
@@ -122,9 +128,14 @@ test('kill -9 of the Triton: its models answer 503 at once, a local one is unmov
     );
     assert.equal((await index(server)).has('add_sub/1'), true, 'the models stay known');
     assert.equal((await infer(server, 'add_sub', pair)).status, 503);
-    await until('the local model went on meanwhile', async () => local.length > before);
+    await until('the local model went on meanwhile', async () => local.length > before && latencies.count() >= SAMPLES);
+    for (const line of latencies.compare('calm', ['away'])) t.diagnostic(line);
     triton = await startTriton(ports);
+    const ready = performance.now();
     await until('the remote model answers again', async () => (await infer(server, 'add_sub', pair)).status === 200);
+    t.diagnostic(
+      `the remote model answers ${Math.round(performance.now() - ready)} ms after its server is ready again`,
+    );
     asking = false;
     await asker;
     assert.deepEqual(

@@ -46,7 +46,7 @@ const SHORT_RUN_MS = 2;
 
 /**
  * Merges calls of one slow action: a call made while the action runs waits for the next run, which starts after it, so
- * every caller's change is covered. Between two runs lies as much time as the run took, so that other work gets at least
+ * every caller's change is covered. Unless told otherwise, between two runs lies as much time as the run took, so that other work gets at least
  * half of it and a thousand changes need only a few runs.
  */
 export class Coalesced {
@@ -55,9 +55,12 @@ export class Coalesced {
   private next: Promise<void> | undefined;
   private restUntil = 0;
   private resting = false;
+  private readonly rests: boolean;
 
-  constructor(action: () => Promise<void>) {
+  /** @param rests false: a run that is waited for begins as soon as the one before it has ended */
+  constructor(action: () => Promise<void>, rests = true) {
     this.action = action;
+    this.rests = rests;
   }
 
   request(): Promise<void> {
@@ -88,7 +91,7 @@ export class Coalesced {
       await this.action();
     } finally {
       const end = monotonicMs();
-      this.restUntil = end - start < SHORT_RUN_MS ? end : end + (end - start);
+      this.restUntil = !this.rests || end - start < SHORT_RUN_MS ? end : end + (end - start);
     }
   }
 }

@@ -222,6 +222,10 @@ for (const [cause, { on, almost, event, reason }] of Object.entries(CAUSES))
     assert.equal(first.cause, cause);
     assert.match(first.reason, reason);
     assert.ok((first.data?.rows ?? 0) >= 80, `${first.data?.rows} rows are learnt from`);
+    const { name = '', version } = first.data?.dataset ?? {};
+    const learnt = await open.datasets.get(name, version, { actor: 'somebody' });
+    assert.equal(learnt.rows, first.data?.rows, 'they are a version of a dataset');
+    assert.equal(learnt.source.retraining, first.id);
 
     writeFileSync(go, '');
     await until(
@@ -309,6 +313,8 @@ test('one request is followed to the version that its window brought, and that v
   await open.watch(model, { ...SPEC, model, slices: [{ by: 'tenant' }], retrain });
   await until('it watches the champion', async () => (await monitors.get(model)).version === '1', WAIT_MS);
   const [early] = send(model, 120, { labels: false });
+  // With the first labelled rows this is a window: it ends before anything is retrained, however soon that is.
+  send(model, 80, { labels: false });
   const ids: string[] = [];
   const more = nowAndThen(() => ids.push(...send(model, 40, { right: false })));
   await until(
@@ -319,7 +325,7 @@ test('one request is followed to the version that its window brought, and that v
     },
     WAIT_MS,
   );
-  const id = ids[50];
+  const id = ids[20];
   let trace = await monitors.trace(id, {});
   await until(
     'the retraining is over',

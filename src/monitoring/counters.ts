@@ -37,14 +37,32 @@ export class Counters {
 
   /** What was counted; counting begins anew. */
   take(): Record<string, SliceSums> {
-    const taken = Object.fromEntries(
+    const taken = this.sums();
+    this.slices.clear();
+    return taken;
+  }
+
+  /** What is counted so far. The counts are those that go on: copy what is kept. */
+  sums(): Record<string, SliceSums> {
+    return Object.fromEntries(
       [...this.slices].map(([name, { rows, counts, sketches }]): [string, SliceSums] => [
         name,
         { rows, counts, ...(this.sketched ? { sketches: sketches.map((sketch) => sketch?.state() ?? null) } : {}) },
       ]),
     );
-    this.slices.clear();
-    return taken;
+  }
+
+  /** Goes on with what others of the same columns counted. */
+  begin(sums: Readonly<Record<string, SliceSums>>): void {
+    for (const [name, { rows, counts, sketches }] of Object.entries(sums)) {
+      const slice = this.slice(name);
+      slice.rows = rows;
+      slice.counts = counts;
+      slice.sketches = slice.sketches.map((sketch, i) => {
+        const state = sketches?.[i];
+        return sketch === null || state == null ? sketch : KllSketch.from(state);
+      });
+    }
   }
 
   private slice(name: string) {

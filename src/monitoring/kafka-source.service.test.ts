@@ -43,9 +43,12 @@ test('monitors read every form of the topics, and a wrong message costs no other
   const reader = { records: recordsOfMessage, feedback: feedbackOfMessage };
   const source = new KafkaSource(config, 'monitors', stream, reader, log);
   t.after(() => source.close());
-  source.follow([model]);
-
   const clients = await kafkaClients(config, log);
+  const admin = clients.admin();
+  t.after(() => admin.disconnect());
+  await admin.connect();
+  const topic = clients.topic(`${model}.inference`);
+  source.follow([model]);
   const producer = clients.producer();
   await producer.connect();
   t.after(() => producer.disconnect());
@@ -64,8 +67,12 @@ test('monitors read every form of the topics, and a wrong message costs no other
     headers: { 'switchyard-records': String(list.length) },
   });
   const noShape = (): Message => ({ value: String(json(next()).value).replace(/"shape":\[[\d,]*\],/g, '') });
-  const send = (...messages: Message[]) => producer.send({ topic: clients.topic(`${model}.inference`), messages });
-  // It begins with what comes: until it has joined, nothing is seen.
+  const send = (...messages: Message[]) => producer.send({ topic, messages });
+  // Whoever writes makes the topics, with as many partitions as it likes.
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  const made = { topic, numPartitions: 2 };
+  assert.equal(await admin.createTopics({ topics: [made], waitForLeaders: true }), true, 'it was not there');
+  // It reads the topic when it has found it, from its beginning.
   await until('it reads', async () => {
     await send({ value: 'no JSON' });
     return source.counts.unreadable > 0;
@@ -81,6 +88,58 @@ test('monitors read every form of the topics, and a wrong message costs no other
     );
   await until('the reference is frozen from all of them', () => references.length === 1, 120_000);
   await until('what is wrong is counted', () => source.counts.unreadable >= before + 5 * wrong.length, 120_000);
+  await until('all are read', () => source.counts.read >= 5 * (50 + 50 + 1), 120_000);
   assert.equal(source.counts.read, 5 * (50 + 50 + 1));
   assert.equal(references[0].slices[''].rows, 1000);
+
+  // Made anew it begins at zero, which has been read of the one before.
+  await admin.deleteTopics({ topics: [topic] });
+  await until('it is gone', async () => !(await admin.listTopics()).includes(topic));
+  await admin.createTopics({ topics: [{ topic, numPartitions: 2 }], waitForLeaders: true });
+  const { read } = source.counts;
+  await send(...Array.from({ length: 4 }, () => json(next())));
+  await until('the new ones are read', () => source.counts.read >= read + 4, 120_000);
+});
+
+test('what comes while no monitor reads is read later, also where nothing had come before', {
+  timeout: 300_000,
+}, async (t) => {
+  const topicPrefix = `monitors-${randomUUID().slice(0, 8)}.`;
+  const log = pino({ level: 'silent' });
+  const config = kafkaSchema.parse({ brokers: [broker], topicPrefix, clientId: topicPrefix });
+  const clients = await kafkaClients(config, log);
+  const admin = clients.admin();
+  t.after(() => admin.disconnect());
+  await admin.connect();
+  const topics = ['m.inference', 'm.feedback'].map((name) => ({ topic: clients.topic(name), numPartitions: 2 }));
+  await admin.createTopics({ topics, waitForLeaders: true });
+  const producer = clients.producer();
+  await producer.connect();
+  t.after(() => producer.disconnect());
+  const [, { topic }] = topics;
+  const send = (id: string) =>
+    producer.send({ topic, messages: [{ partition: 1, value: JSON.stringify({ id, time: 1, rewards: {} }) }] });
+  const open = (): KafkaSource => {
+    const reader = { records: recordsOfMessage, feedback: feedbackOfMessage };
+    const source = new KafkaSource(config, 'monitors', new MonitorStream(() => {}), reader, log);
+    source.follow(['m']);
+    return source;
+  };
+  await send('before all');
+  const first = open();
+  const groupId = `${config.clientId}.monitors`;
+  await until(
+    'it has a place in each partition',
+    async () => {
+      const places = await admin.fetchOffsets({ groupId, topics: topics.map((one) => one.topic) });
+      return places.every(({ partitions }) => partitions.every(({ offset }) => Number(offset) >= 0));
+    },
+    120_000,
+  );
+  await first.close();
+  assert.equal(first.counts.read, 0, 'it begins with what comes');
+  await send('meanwhile');
+  const second = open();
+  t.after(() => second.close());
+  await until('that is read', () => second.counts.read === 1, 120_000);
 });

@@ -1,105 +1,92 @@
-import type { Batch, Consumer, KafkaMessage } from 'kafkajs';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
-import type { FeedbackRecord, LogRecord } from '../eventlog/record.ts';
-import { kafkaClients } from '../kafka/client.ts';
+import type { MessageReader } from '../eventlog/record.ts';
+import { type FollowedBatch, TopicFollower } from '../kafka/follower.ts';
 import type { Logger } from '../telemetry/logging.ts';
-import type { MonitorStream } from './stream.ts';
+import type { MonitorSource, MonitorStream } from './stream.ts';
 
-const AGAIN_MS = 2000;
 const TELL_MS = 30_000;
 /** The log thread gives way to requests: a busy machine must not cost it its place in the group. */
 const SESSION_MS = 60_000;
 
-/** What a message of the event log's topics holds. Throws for what is none. */
-export interface MessageReader {
-  records(message: KafkaMessage): LogRecord[];
-  feedback(message: KafkaMessage): FeedbackRecord[];
-}
+/** The last message of a partition, by topic. */
+type Offsets = Map<string, Map<number, bigint>>;
 
 /**
  * Feeds monitors from the topics of the event log instead of from this server's own log: the records of all gateways
- * then count in one place. A message that cannot be read is counted and told, and the next one is read.
+ * then count in one place. It begins with what comes. Topics are made by whoever writes them, with the partitions that the
+ * sink's settings say. A message that cannot be read is counted and told, and the next one is read. Offsets are committed
+ * when monitors have kept what was counted up to them, and kept with it: each message counts once, also after a kill.
  */
-export class KafkaSource {
+export class KafkaSource implements MonitorSource {
+  readonly name = 'kafka';
   /** Messages, by what became of them. */
   readonly counts = { read: 0, unreadable: 0 };
   private readonly reader: MessageReader;
-  private readonly config: KafkaConfig;
-  private readonly group: string;
   private readonly stream: MonitorStream;
   private readonly logger: Logger;
-  private consumer: Consumer | undefined;
-  /** The last one read, by topic and partition. */
-  private readonly offsets = new Map<string, bigint>();
-  private topics = '';
+  private readonly follower: TopicFollower;
+  /** Those that were read. */
+  private offsets: Offsets = new Map();
+  /** Those that monitors have kept. */
+  private durable: Offsets = new Map();
+  /** Of these, what the brokers know. */
+  private readonly committed: Offsets = new Map();
   private toldAt = 0;
-  private last: Promise<void> = Promise.resolve();
-  private closed = false;
 
-  constructor(config: KafkaConfig, group: string, stream: MonitorStream, reader: MessageReader, logger: Logger) {
+  constructor(kafka: KafkaConfig, group: string, stream: MonitorStream, reader: MessageReader, logger: Logger) {
     this.reader = reader;
-    this.config = config;
-    this.group = group;
     this.stream = stream;
     this.logger = logger;
+    this.follower = new TopicFollower({
+      kafka,
+      group,
+      log: logger,
+      trouble: 'monitors cannot read their topics',
+      from: 'end',
+      commitsItself: true,
+      consumer: { maxWaitTimeInMs: 200, sessionTimeout: SESSION_MS, rebalanceTimeout: 2 * SESSION_MS },
+      onMissing: (topics) => {
+        for (const topic of topics) this.offsets.delete(topic);
+      },
+      take: async (batch) => {
+        this.take(batch);
+        await this.commit(batch);
+      },
+    });
+    stream.follow(this, false);
+  }
+
+  place(): Offsets {
+    return new Map([...this.offsets].map(([topic, places]) => [topic, new Map(places)]));
+  }
+
+  begin(place: unknown): void {
+    this.offsets = place as Offsets;
+    this.durable = this.place();
+  }
+
+  kept(place: unknown): void {
+    if (place !== undefined) this.durable = place as Offsets;
   }
 
   /** Which models' topics are read. */
   follow(models: readonly string[]): void {
-    this.last = this.last.then(() => this.change(models));
+    this.follower.follow(models.flatMap((model) => [`${model}.inference`, `${model}.feedback`]));
   }
 
-  async close(): Promise<void> {
-    this.closed = true;
-    await this.last;
-    await this.consumer?.disconnect().catch(() => {});
-  }
-
-  /** Tries until the brokers answer. Never rejects. */
-  private async change(models: readonly string[]): Promise<void> {
-    const names = [...new Set(models)].sort();
-    if (names.join() === this.topics) return;
-    this.topics = names.join();
-    while (!this.closed) {
-      try {
-        await this.consumer?.disconnect();
-        this.consumer = undefined;
-        if (names.length > 0) await this.connect(names);
-        return;
-      } catch (error) {
-        this.logger.warn({ err: error }, 'monitors cannot read their topics; it is tried again');
-        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
-      }
-    }
-  }
-
-  private async connect(models: readonly string[]): Promise<void> {
-    const clients = await kafkaClients(this.config, this.logger);
-    const topics = models.flatMap((model) => [`${model}.inference`, `${model}.feedback`]).map(clients.topic);
-    const admin = clients.admin();
-    await admin.connect();
-    // A topic that the sink makes with its first record would be found minutes later.
-    await admin.createTopics({ topics: topics.map((topic) => ({ topic })) }).catch(() => false);
-    await admin.disconnect();
-    const consumer = clients.consumer(this.group, {
-      maxWaitTimeInMs: 200,
-      sessionTimeout: SESSION_MS,
-      rebalanceTimeout: 2 * SESSION_MS,
-    });
-    this.consumer = consumer;
-    await consumer.connect();
-    await consumer.subscribe({ topics, fromBeginning: false });
-    await consumer.run({
-      eachBatch: async ({ batch }) => this.take(batch),
-    });
+  close(): Promise<void> {
+    return this.follower.close();
   }
 
   /** Messages that were not read before: a group that forms anew begins with what it last committed. */
-  private take({ topic, partition, messages }: Batch): void {
-    const place = `${topic}/${partition}`;
+  private take({ topic, partition, messages, payload }: FollowedBatch): void {
+    const places = this.offsets.get(topic) ?? new Map<number, bigint>();
+    this.offsets.set(topic, places);
+    // A topic that ends before what was read of it has been made anew.
+    if (BigInt(payload.batch.highWatermark) <= (places.get(partition) ?? -1n)) places.delete(partition);
     for (const message of messages) {
       const offset = BigInt(message.offset);
-      if (offset <= (this.offsets.get(place) ?? -1n)) continue;
+      if (offset <= (places.get(partition) ?? -1n)) continue;
       try {
         if (topic.endsWith('.feedback')) this.stream.feedback(this.reader.feedback(message));
         else this.stream.consume(this.reader.records(message));
@@ -108,8 +95,20 @@ export class KafkaSource {
         this.counts.unreadable++;
         this.tell({ topic, partition, offset: message.offset, reason: (error as Error).message });
       }
-      this.offsets.set(place, offset);
+      places.set(partition, offset);
     }
+    this.stream.settle(Date.now());
+  }
+
+  /** What is kept of the batch's partition. Rejects when the brokers are away: the batch comes again, and is left out. */
+  private async commit({ topic, partition, payload, clients }: FollowedBatch): Promise<void> {
+    const kept = this.durable.get(topic)?.get(partition);
+    const known = this.committed.get(topic) ?? new Map<number, bigint>();
+    this.committed.set(topic, known);
+    if (kept === undefined || kept === known.get(partition)) return;
+    const partitions = [{ partition, offset: String(kept + 1n) }];
+    await payload.commitOffsetsIfNecessary({ topics: [{ topic: clients.topic(topic), partitions }] });
+    known.set(partition, kept);
   }
 
   /** One of many: a topic may be full of them. */

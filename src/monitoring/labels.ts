@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { renamed } from './features.ts';
+import type { KnownLabels, LabelJournal } from './label-store.ts';
 import type { Value } from './statistics/bins.ts';
 import type { Exported } from './types.ts';
 
@@ -21,47 +22,72 @@ export interface LabelledRow extends PendingRow {
   label: Value;
 }
 
-/** Rows that wait for labels that come later, bounded in number and time. The oldest give way. */
+/**
+ * Rows that wait for labels that come later, bounded in number and time. The oldest give way. Time is that of their arrival
+ * here: records of a backlog are old by their own, and clocks of gateways differ.
+ */
 export class PendingLabels {
   unmatched = 0;
-  private readonly rows = new Map<string, PendingRow[]>();
+  private readonly rows = new Map<string, { at: number; rows: PendingRow[] }>();
   /** Labels that came before their record: both come by ways of their own. */
   private readonly early = new Map<string, { label: unknown; at: number }>();
+  /** Rows that have theirs, and when: both may come again, as from a topic. */
+  private readonly done = new Map<string, number>();
   private readonly most: number;
   private readonly waitMs: number;
+  private readonly journal: LabelJournal | undefined;
 
-  constructor(most: number, waitMs: number) {
+  /** @param known what was there when the process ended */
+  constructor(most: number, waitMs: number, journal?: LabelJournal, known?: KnownLabels) {
     this.most = most;
     this.waitMs = waitMs;
+    this.journal = journal;
+    if (known === undefined) return;
+    this.unmatched = known.unmatched;
+    for (const { id, at, rows } of known.pending) this.rows.set(id, { at, rows });
+    for (const { id, at, label } of known.early) this.early.set(id, { label, at });
+    for (const { id, at } of known.done) this.done.set(id, at);
   }
 
   get size(): number {
     return this.rows.size;
   }
 
+  /** Rows of this record wait, or have had their label. */
   has(id: string): boolean {
-    return this.rows.has(id);
+    return this.rows.has(id) || this.done.has(id);
   }
 
   /** Returns the rows with their labels when these are here already. */
-  add(id: string, rows: PendingRow[]): LabelledRow[] {
-    this.rows.set(id, rows);
-    if (this.rows.size > this.most) this.rows.delete(this.rows.keys().next().value as string);
+  add(id: string, rows: PendingRow[], now: number): LabelledRow[] {
+    this.rows.set(id, { at: now, rows });
     const early = this.early.get(id);
-    if (early === undefined) return [];
-    this.early.delete(id);
-    return this.take(id, early.label, early.at);
+    if (early !== undefined) {
+      this.early.delete(id);
+      this.journal?.earlyNoMore(id);
+      return this.take(id, early.label, now);
+    }
+    this.journal?.waits(id, now, rows);
+    if (this.rows.size > this.most) this.lose(this.rows.keys().next().value as string);
+    return [];
   }
 
   /** One label, or a list with one for each row of the record. */
   take(id: string, label: unknown, now: number): LabelledRow[] {
-    const rows = this.rows.get(id);
-    if (rows === undefined) {
-      this.early.set(id, { label, at: now });
+    const found = this.rows.get(id);
+    if (found === undefined) {
+      if (this.done.has(id)) return [];
+      const at = this.early.get(id)?.at ?? now;
+      this.early.set(id, { label, at });
+      this.journal?.early(id, at, label);
       if (this.early.size > this.most) this.loseEarly(this.early.keys().next().value as string);
       return [];
     }
     this.rows.delete(id);
+    this.done.set(id, now);
+    this.journal?.done(id, now);
+    if (this.done.size > this.most) this.loseDone(this.done.keys().next().value as string);
+    const { rows } = found;
     const labels = Array.isArray(label) ? label : [label];
     if (rows.length !== labels.length || !labels.every(isValue)) {
       this.unmatched++;
@@ -73,17 +99,33 @@ export class PendingLabels {
   /** Lets go of those that waited too long. */
   expire(now: number): void {
     for (const [id, { at }] of this.early) {
+      // In the order of their arrival; a clock that was set back only puts this off.
       if (now - at < this.waitMs) break;
       this.loseEarly(id);
     }
-    for (const [id, [row]] of this.rows) {
-      if (row !== undefined && now - row.time < this.waitMs) break;
-      this.rows.delete(id);
+    for (const [id, { at }] of this.rows) {
+      if (now - at < this.waitMs) break;
+      this.lose(id);
     }
+    for (const [id, at] of this.done) {
+      if (now - at < this.waitMs) break;
+      this.loseDone(id);
+    }
+  }
+
+  private lose(id: string): void {
+    this.rows.delete(id);
+    this.journal?.waitsNoMore(id);
+  }
+
+  private loseDone(id: string): void {
+    this.done.delete(id);
+    this.journal?.waitsNoMore(id);
   }
 
   private loseEarly(id: string): void {
     this.early.delete(id);
+    this.journal?.earlyNoMore(id);
     this.unmatched++;
   }
 }

@@ -2,6 +2,7 @@ import type { RegistryCalls } from '../training/pipelines/tracking.ts';
 import type { FullRunView } from '../training/pipelines/view.ts';
 import type { RolloutFacts } from './retrainer.ts';
 import type { MonitorStore, RetrainingRow } from './store.ts';
+import type { DatasetPlace } from './types.ts';
 
 /** One retraining as one line of descent: requests → windows → rows → run and jobs → version → promotion. */
 export interface Lineage {
@@ -27,7 +28,15 @@ export interface Lineage {
     first_request: string;
     last_request: string;
   }[];
-  data: { rows: number; sha256: string; file: string; first_request: string; last_request: string } | null;
+  /** What was learnt from. `dataset` null: of a time before it was kept as one. */
+  data: {
+    rows: number;
+    sha256: string;
+    file: string;
+    first_request: string;
+    last_request: string;
+    dataset: DatasetPlace | null;
+  } | null;
   pipeline_run: string;
   steps: { name: string; kind: string; status: string; reason: string; job: string | null; run: string | null }[];
   version: string;
@@ -94,6 +103,7 @@ export async function lineageOf(
             file: dataset.file,
             first_request: dataset.firstId,
             last_request: dataset.lastId,
+            dataset: placeOf(dataset),
           },
     pipeline_run: row.pipelineRun,
     steps: (run?.steps ?? []).map(({ name, kind, status, reason, job_id, run_id }) => ({
@@ -109,6 +119,10 @@ export async function lineageOf(
     evidence,
     promotion,
   };
+}
+
+function placeOf({ name, version }: Partial<DatasetPlace>): DatasetPlace | null {
+  return name === undefined || version === undefined ? null : { name, version };
 }
 
 async function promotionOf(

@@ -1,11 +1,11 @@
 import { resolve } from 'node:path';
 import type { MonitoringConfig } from '../config/monitoring-schema.ts';
 import { ConfigError } from '../config/yaml-file.ts';
-import type { Happening } from '../registry/commit.ts';
 import type { Registry } from '../registry/registry.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { RegistryCalls } from '../training/pipelines/tracking.ts';
-import { type Alarm, type Finding, withFinding } from './alarm.ts';
+import type { Finding } from './alarm.ts';
+import { Alarms } from './alarms.ts';
 import { type AlertRow, AlertStore } from './alert-store.ts';
 import type { MonitorDocument } from './document.ts';
 import { type Lineage, lineageOf } from './lineage.ts';
@@ -17,10 +17,10 @@ import { referenceFromFile } from './reference-file.ts';
 import { Retrainer, type RetrainerParts } from './retrainer.ts';
 import { freshRetrainState } from './retraining.ts';
 import { isLearning, withSeason } from './seasons.ts';
-import { alarmOf, freshState, type MonitorState, MonitorStore, type RetrainingRow, type WindowRow } from './store.ts';
+import { freshState, type MonitorState, MonitorStore, type RetrainingRow, type WindowRow } from './store.ts';
 import type { MonitorPlan } from './stream.ts';
 import { type GivenFacts, type RequestTrace, traceRequest } from './trace-request.ts';
-import type { LabelCount, MonitorEvent, QualityWindow, Reference, WindowSums } from './types.ts';
+import type { LabelCount, MonitorEvent, MonitorListener, QualityWindow, Reference, WindowSums } from './types.ts';
 import { judgeWindow } from './verdict.ts';
 import { type MonitorView, viewOf } from './view.ts';
 
@@ -28,7 +28,7 @@ const TICK_MS = 1000;
 
 /** The log thread, as monitors use it. */
 export interface MonitorFeed extends NonNullable<RetrainerParts['feed']> {
-  monitor(plans: MonitorPlan[], listener: (event: MonitorEvent) => void): void;
+  monitor(plans: MonitorPlan[], listener: MonitorListener): void;
 }
 
 export interface MonitorsParts extends RetrainerParts {
@@ -44,6 +44,7 @@ export interface MonitorsParts extends RetrainerParts {
 interface Opened {
   store: MonitorStore;
   alerts: AlertStore;
+  alarms: Alarms;
   registry: Registry;
   calls: RegistryCalls;
   retrainer: Retrainer;
@@ -60,7 +61,7 @@ export class Monitors {
   private readonly lastWindows = new Map<string, WindowRow>();
   private opening: Promise<Opened> | undefined;
   /** One thing after the other: windows are judged in the order they ended. */
-  private last: Promise<void> = Promise.resolve();
+  private last: Promise<unknown> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
   private ticking = false;
   private closed = false;
@@ -193,12 +194,11 @@ export class Monitors {
   /** A person's word: references are learnt anew, alarms end, the breaker closes. */
   async reset(name: string, by: { actor: string; reason: string }): Promise<MonitorView> {
     const document = this.find(name);
-    const { store } = await this.open();
+    const { store, alarms } = await this.open();
     await this.inOrder(async () => {
       const reason = `reset by ${by.actor}: ${by.reason}`;
-      const { before } = await store.update(
-        name,
-        Date.now(),
+      await alarms.end(
+        document,
         (state) => ({
           ...freshState(),
           champion: state.champion,
@@ -211,10 +211,10 @@ export class Monitors {
             waiting: '',
           },
         }),
-        (state) => cleared(document, state, Object.keys(state.alarms), reason),
+        (state) => Object.keys(state.alarms),
+        reason,
       );
       await store.dropReferences(name);
-      await this.tellCleared(document, before, Object.keys(before.alarms), reason);
       this.parts.log('info', 'a monitor was reset', { monitor: name, ...by });
       await this.plan();
     });
@@ -249,11 +249,13 @@ export class Monitors {
       if (type === 'model_version_alias.created') this.tick();
     });
     const alerts = new AlertStore(registry.database);
+    const { log } = this.parts;
+    const alarms = new Alarms({ store, alerts, metrics: this.metricsText, log, rang: () => this.tick() });
     await this.plan(store);
     const monitorsOf = (model: string) =>
       [...this.book.all].flatMap(([name, { spec }]) => (spec.model === model ? [name] : []));
     const retrainer = new Retrainer(store, this.metricsText, this.parts, monitorsOf);
-    return { store, alerts, registry, calls, retrainer };
+    return { store, alerts, alarms, registry, calls, retrainer };
   }
 
   /** Tells the log thread what to count. */
@@ -270,7 +272,7 @@ export class Monitors {
       const base = await this.baseOf(name, spec);
       plans.push({ name, spec, generation, references, ...(base === undefined ? {} : { base }) });
     }
-    feed.monitor(plans, (event) => void this.inOrder(() => this.event(event)));
+    feed.monitor(plans, (event, again) => this.inOrder(() => this.event(event, again)));
   }
 
   private async baseOf(name: string, spec: MonitorDocument['spec']): Promise<Reference | undefined> {
@@ -286,15 +288,20 @@ export class Monitors {
     }
   }
 
-  private inOrder(work: () => Promise<void>): Promise<void> {
-    const done = this.last.then(work);
-    this.last = done.catch((error: unknown) => {
-      this.parts.log('error', 'a monitor could not be looked after', { err: error });
-    });
-    return this.last;
+  /** Resolves with whether it was done; never rejects. */
+  private inOrder(work: () => Promise<void>): Promise<boolean> {
+    const done = this.last.then(work).then(
+      () => true,
+      (error: unknown) => {
+        this.parts.log('error', 'a monitor could not be looked after', { err: error });
+        return false;
+      },
+    );
+    this.last = done;
+    return done;
   }
 
-  private async event(event: MonitorEvent): Promise<void> {
+  private async event(event: MonitorEvent, again: boolean): Promise<void> {
     if (event.kind === 'labels') {
       this.labels.set(event.labels.monitor, event.labels);
       this.metricsText.labels(event.labels);
@@ -302,10 +309,20 @@ export class Monitors {
     }
     const name = event.kind === 'reference' ? event.reference.monitor : event.window.monitor;
     const document = this.book.all.get(name);
-    if (document === undefined) return;
+    if (document === undefined || (again && (await this.isKnown(event)))) return;
     if (event.kind === 'reference') await this.frozen(event.reference);
     else if (event.kind === 'window') await this.judge(document, event.window);
     else await this.judgeQuality(document, event.window);
+  }
+
+  private async isKnown(event: Exclude<MonitorEvent, { kind: 'labels' }>): Promise<boolean> {
+    if (event.kind === 'reference') {
+      const { monitor, version, digest, frozenAt } = event.reference;
+      const known = this.references.get(monitor)?.find((each) => each.version === version && each.digest === digest);
+      return known?.frozenAt === frozenAt;
+    }
+    const { store } = await this.open();
+    return store.hasWindow(event.kind === 'window' ? 'drift' : 'quality', event.window);
   }
 
   private async frozen(reference: Reference): Promise<void> {
@@ -324,9 +341,8 @@ export class Monitors {
       .get(window.monitor)
       ?.find(({ version, digest }) => version === window.version && digest === window.digest);
     if (reference === undefined) return;
-    const { store } = await this.open();
+    const { store, alarms } = await this.open();
     const learning = isLearning(spec, reference, window.from);
-    if (learning) await this.frozen(withSeason(reference, window));
     const verdict = learning
       ? { state: 'learning' as const, reason: 'added to the reference', rows: window.slices['']?.rows ?? 0, slices: [] }
       : judgeWindow(spec, reference, window);
@@ -345,16 +361,18 @@ export class Monitors {
       body: verdict.slices,
     };
     const key = await store.addWindow(row);
+    // Behind it: a window that is told again must not be added twice.
+    if (learning) await this.frozen(withSeason(reference, window));
     this.lastWindows.set(window.monitor, { ...row, key });
     this.metricsText.window(window, verdict);
     const finding: Finding = verdict.state === 'drifted' ? 'bad' : verdict.state === 'ok' ? 'good' : 'unknown';
-    await this.found(document, 'drift', version, finding, { from, to, reason: verdict.reason, key });
+    await alarms.take(document, 'drift', version, finding, { from, to, reason: verdict.reason, key });
   }
 
   private async judgeQuality(document: MonitorDocument, window: QualityWindow): Promise<void> {
     const { quality } = document.spec;
     if (quality === undefined) return;
-    const { store } = await this.open();
+    const { store, alarms } = await this.open();
     const { version, monitor, from, to, firstId, lastId } = window;
     const sums = window.slices[''];
     const now = Date.now();
@@ -391,69 +409,7 @@ export class Monitors {
         body,
       });
       this.metricsText.quality(monitor, version, rule.metric, value);
-      await this.found(document, rule.metric, version, judged.finding, { from, to, reason, key });
-    }
-  }
-
-  /** Takes in what a window said, and tells when the level has changed by it. */
-  private async found(
-    document: MonitorDocument,
-    signal: string,
-    version: string,
-    finding: Finding,
-    window: { from: number; to: number; reason: string; key: number },
-  ): Promise<void> {
-    const { store, alerts } = await this.open();
-    const { name } = document.metadata;
-    const place = `${signal}/${version}`;
-    const { model } = document.spec;
-    const factsOf = ({ level, reason }: Alarm) => ({
-      ...{ monitor: name, model, version, signal, level },
-      ...{ reason: level === 'ok' ? 'as the reference again' : reason, window: window.key },
-    });
-    const { before, after } = await store.update(
-      name,
-      Date.now(),
-      (state) => {
-        if (state.retired.includes(version)) return state;
-        const alarm = withFinding(alarmOf(state, place), document.spec.alert, finding, window);
-        return { ...state, alarms: { ...state.alarms, [place]: alarm } };
-      },
-      (before, after) => {
-        const now = alarmOf(after, place);
-        if (alarmOf(before, place).level === now.level) return [];
-        const action = now.level === 'ok' ? 'deleted' : 'set';
-        return [{ entity: 'drift', action, data: { name: model, ...factsOf(now) } }];
-      },
-    );
-    const [old, now] = [alarmOf(before, place), alarmOf(after, place)];
-    this.metricsText.level(name, signal, version, now.level);
-    if (old.level === now.level) return;
-    const facts = factsOf(now);
-    if (now.level === 'ok') {
-      await alerts.ended(name, version, signal, window.to, 'as the reference again');
-      this.parts.log('info', 'an alarm ended', told(facts));
-      return;
-    }
-    await alerts.rang(name, version, signal, now, window.key);
-    this.parts.log('warn', now.level === 'alert' ? 'a model drifts' : 'a model may drift', told(facts));
-    this.tick();
-  }
-
-  private async tellCleared(
-    document: MonitorDocument,
-    state: MonitorState,
-    places: readonly string[],
-    reason: string,
-  ): Promise<void> {
-    const { alerts } = await this.open();
-    const { name } = document.metadata;
-    for (const place of places) {
-      const [signal, version] = place.split('/');
-      this.metricsText.level(name, signal, version, 'ok');
-      if (alarmOf(state, place).level === 'ok') continue;
-      await alerts.ended(name, version, signal, Date.now(), reason);
-      this.parts.log('info', 'an alarm ended', told(clearedFacts(document, place, reason)));
+      await alarms.take(document, rule.metric, version, judged.finding, { from, to, reason, key });
     }
   }
 
@@ -468,26 +424,22 @@ export class Monitors {
         await this.followChampion(document);
         if (retrain === undefined) continue;
         const { retrainer } = await this.open();
-        await retrainer.look(document, retrain, this.labels.get(document.metadata.name)?.total ?? 0);
+        await retrainer.look(document, retrain, this.labels.get(document.metadata.name)?.total);
       }
     });
   }
 
   /** A version that took another one's place ends the alarms of that one: its own reference counts from now on. */
   private async followChampion(document: MonitorDocument): Promise<void> {
-    const { store, calls } = await this.open();
+    const { store, alarms, calls } = await this.open();
     const { name } = document.metadata;
     const alias = document.spec.retrain?.alias ?? 'champion';
     const found = await calls.find('mlflowGetModelVersionByAlias', { name: document.spec.model, alias });
     const champion = (found?.model_version.version as string | undefined) ?? '';
     const known = await store.state(name);
     if (champion === '' || champion === known.champion) return;
-    const others = (state: MonitorState): string[] =>
-      Object.keys(state.alarms).filter((place) => place.split('/')[1] !== champion);
-    const reason = `version ${champion} took its place`;
-    const { before } = await store.update(
-      name,
-      Date.now(),
+    await alarms.end(
+      document,
       (state) => ({
         ...state,
         champion,
@@ -496,9 +448,10 @@ export class Monitors {
           .slice(-100),
         alarms: Object.fromEntries(Object.entries(state.alarms).filter(([place]) => place.split('/')[1] === champion)),
       }),
-      (state) => (known.champion === '' ? [] : cleared(document, state, others(state), reason)),
+      ({ alarms: of }) =>
+        known.champion === '' ? [] : Object.keys(of).filter((place) => place.split('/')[1] !== champion),
+      `version ${champion} took its place`,
     );
-    if (known.champion !== '') await this.tellCleared(document, before, others(before), reason);
   }
 
   private view(name: string, document: MonitorDocument, state: MonitorState): MonitorView {
@@ -509,30 +462,4 @@ export class Monitors {
       window: this.lastWindows.get(name),
     });
   }
-}
-
-/** As the log has it: `level` is the line's own there. */
-function told({ level, ...facts }: { level: string; [name: string]: unknown }): object {
-  return { ...facts, alarm: level };
-}
-
-function clearedFacts({ metadata, spec }: MonitorDocument, place: string, reason: string) {
-  const [signal, version] = place.split('/');
-  return { monitor: metadata.name, model: spec.model, version, signal, level: 'ok', reason };
-}
-
-/** What webhooks hear when alarms end with the state that they were of. */
-function cleared(
-  document: MonitorDocument,
-  state: MonitorState,
-  places: readonly string[],
-  reason: string,
-): Happening[] {
-  return places
-    .filter((place) => alarmOf(state, place).level !== 'ok')
-    .map((place) => ({
-      entity: 'drift',
-      action: 'deleted',
-      data: { name: document.spec.model, ...clearedFacts(document, place, reason) },
-    }));
 }

@@ -16,7 +16,7 @@ import {
   withStart,
 } from './retraining.ts';
 import type { MonitorState, MonitorStore, RetrainingRow } from './store.ts';
-import type { Exported } from './types.ts';
+import type { DatasetPlace, Exported } from './types.ts';
 
 /** A canary as a route tells of it. */
 export interface RolloutFacts {
@@ -25,6 +25,16 @@ export interface RolloutFacts {
   reason: string;
   /** What the controller noted, oldest first. */
   history: { at: number; message: string }[];
+}
+
+/** A CSV file of labelled rows, and which they are. */
+export interface LabelledRowsFile extends Omit<Exported, 'rows' | 'bytes'> {
+  /** Of the dataset. */
+  name: string;
+  file: string;
+  monitor: string;
+  retraining: string;
+  model: string;
 }
 
 export interface RetrainerParts {
@@ -36,6 +46,8 @@ export interface RetrainerParts {
         exportLabels(monitor: string, since: number, file: string): Promise<Exported>;
       }
     | undefined;
+  /** Keeps what is learnt from as a version of a dataset, which is never changed. */
+  keepRows(rows: LabelledRowsFile): Promise<DatasetPlace>;
   pipelines: { run(wish: RunWish): Promise<FullRunView>; getRun(id: string): Promise<FullRunView> };
   /** The last rollout of a version of a model, if a route has one. */
   rollout(model: string, version: string): RolloutFacts | undefined;
@@ -62,8 +74,8 @@ export class Retrainer {
     this.parts = parts;
   }
 
-  /** One look after another, never two at a time. `labels`: joined so far. */
-  async look(document: MonitorDocument, spec: RetrainSpec, labels: number): Promise<void> {
+  /** One look after another, never two at a time. `labels`: joined so far; undefined: the log thread has not told yet. */
+  async look(document: MonitorDocument, spec: RetrainSpec, labels: number | undefined): Promise<void> {
     await this.watch(document, spec);
     await this.consider(document, spec, labels);
   }
@@ -132,13 +144,14 @@ export class Retrainer {
     this.parts.log(level, 'a retraining ended', { monitor: name, retraining: end.id, status: end.status, outcome });
   }
 
-  private async consider(document: MonitorDocument, spec: RetrainSpec, labels: number): Promise<void> {
+  private async consider(document: MonitorDocument, spec: RetrainSpec, told: number | undefined): Promise<void> {
     const { feed } = this.parts;
     const { name } = document.metadata;
     const { store } = this;
     const now = Date.now();
     let state = await store.state(name);
-    // The log thread counts from its start: what was counted before it says nothing of labels that come now.
+    const labels = told ?? state.retrain.labelsAt;
+    // Labels are counted anew where they are joined by other settings: what was counted before says nothing of those.
     if (labels < state.retrain.labelsAt)
       state = (await store.update(name, now, (old) => ({ ...old, retrain: { ...old.retrain, labelsAt: 0 } }))).after;
     if (spec.on.schedule !== undefined && state.retrain.due === 0) {
@@ -201,6 +214,15 @@ export class Retrainer {
       .slice(0, 16);
     const file = join(this.parts.dataDir, 'monitoring', name, `${id}.csv`);
     const exported = await this.parts.feed!.exportLabels(name, since, file);
+    const { rows: _, bytes: __, ...which } = exported;
+    const { name: dataset, version } = await this.parts.keepRows({
+      ...which,
+      name: `retraining.${name}`.slice(0, 128),
+      file,
+      monitor: name,
+      retraining: id,
+      model: document.spec.model,
+    });
     await store.addRetraining({
       id,
       monitor: name,
@@ -211,7 +233,7 @@ export class Retrainer {
       changedAt: want.changedAt,
       status: 'running',
       outcome: '',
-      dataset: { ...exported, file },
+      dataset: { ...exported, file, name: dataset, version },
       pipelineRun: id,
       version: '',
       createdAt: now,

@@ -4,7 +4,7 @@ import type { MonitorTables } from '../registry/database/tables/monitors.ts';
 import { type Alarm, QUIET } from './alarm.ts';
 import type { RetrainingStatus } from './retraining.ts';
 import { freshRetrainState, type RetrainState } from './retraining.ts';
-import type { Exported, Reference } from './types.ts';
+import type { DatasetPlace, Exported, Reference } from './types.ts';
 
 /** Everything that a monitor remembers. JSON as it is. */
 export interface MonitorState {
@@ -55,7 +55,8 @@ export interface RetrainingRow {
   changedAt: number;
   status: RetrainingStatus;
   outcome: string;
-  dataset: (Exported & { file: string }) | null;
+  /** Older ones are in no dataset. */
+  dataset: (Exported & { file: string } & Partial<DatasetPlace>) | null;
   pipelineRun: string;
   version: string;
   createdAt: number;
@@ -162,6 +163,34 @@ export class MonitorStore {
       }
       return Number(window_key);
     });
+  }
+
+  /** Whether a window of these requests is there. */
+  async hasWindow(
+    kind: WindowRow['kind'],
+    {
+      monitor,
+      version,
+      from,
+      to,
+      firstId,
+      lastId,
+    }: Pick<WindowRow, 'monitor' | 'version' | 'from' | 'to' | 'firstId' | 'lastId'>,
+  ): Promise<boolean> {
+    const row = await this.database.read((db) =>
+      db
+        .selectFrom('monitor_windows')
+        .select('window_key')
+        .where('monitor', '=', monitor)
+        .where('version', '=', version)
+        .where('kind', '=', kind)
+        .where('from_at', '=', from)
+        .where('to_at', '=', to)
+        .where('first_id', '=', firstId)
+        .where('last_id', '=', lastId)
+        .executeTakeFirst(),
+    );
+    return row !== undefined;
   }
 
   /** Newest first. */

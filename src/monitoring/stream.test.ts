@@ -7,9 +7,10 @@ import { type LogRecord, PAYLOAD_NOT_KEPT } from '../eventlog/record.ts';
 import { addSums } from './counters.ts';
 import { monitorSchema } from './document.ts';
 import { seededRandom } from './statistics/interval.ts';
-import { MonitorStream, seasonOf } from './stream.ts';
+import { MonitorStream } from './stream.ts';
 import type { MonitorEvent, Reference, WindowSums } from './types.ts';
 import { judgeWindow } from './verdict.ts';
+import { seasonOf } from './watcher.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'monitor-stream-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -198,7 +199,7 @@ test('labels are joined whether they come before or after their record, and unkn
   ]);
   stream.consume([batch]);
   stream.feedback([label(batch.id, [1, 0]), label('nobody', 1)]);
-  stream.tick(1 + plan.spec.quality!.wait + 1);
+  stream.tick(Date.now() + plan.spec.quality!.wait + 1);
   const labels = events.findLast((event) => event.kind === 'labels');
   assert.deepEqual(labels?.kind === 'labels' && [labels.labels.total, labels.labels.unmatched], [12, 1]);
   const file = join(folder, 'rows.csv');
@@ -224,4 +225,74 @@ test('windows belong to the hour they began in', () => {
     windows().map(({ season, slices }) => [season, slices[''].rows]),
     [['13', 300]],
   );
+});
+
+test('a window is as old as what it holds was here, whatever the clocks of the records say', () => {
+  const HOUR_MS = 3_600_000;
+  const { stream, windows, plan } = watch();
+  feed(stream, 1000, seeded(1));
+  const now = Date.now();
+  // Read after an outage of the brokers, and from a gateway whose clock is ahead.
+  for (const time of [now - 5 * HOUR_MS, now + 5 * HOUR_MS]) {
+    const before = windows().length;
+    for (let i = 0; i < 10; i++) {
+      stream.consume([record([[0.1, 0.2]], { time: time + i })]);
+      stream.tick(Date.now());
+    }
+    assert.equal(windows().length, before, 'nothing cuts it on its way');
+    stream.tick(Date.now() + plan.spec.window.atMost + 1);
+    const window = windows().at(-1);
+    assert.deepEqual([windows().length, window?.slices[''].rows], [before + 1, 10]);
+    assert.deepEqual([window?.from, window?.to], [time, time + 9], 'it tells the times of its records');
+  }
+});
+
+test('a label may take as long as the settings say from its record’s arrival on, whatever their clocks say', () => {
+  const { stream, events, plan } = watch(QUALITY);
+  const { wait } = plan.spec.quality!;
+  const now = Date.now();
+  const ids = [now + 10 * wait, now - 10 * wait, now].map((time) => {
+    const one = record([[0.1, 0.2]], { time });
+    stream.consume([one]);
+    return one.id;
+  });
+  const feedback = (id: string, time: number) =>
+    stream.feedback([{ id, time, route: '', model: 'm', rewards: {}, label: '0' }]);
+  const last = () => {
+    const event = events.findLast(({ kind }) => kind === 'labels');
+    return event?.kind === 'labels' ? event.labels : undefined;
+  };
+  feedback('early', now - 10 * wait);
+  stream.tick(now + 1000);
+  feedback(ids[1], now);
+  stream.tick(now + 2000);
+  assert.deepEqual([last()?.total, last()?.pending, last()?.unmatched], [1, 2, 0]);
+  const late = record([[0.1, 0.2]], { id: 'early', time: now - 10 * wait });
+  stream.consume([late]);
+  stream.tick(now + 3000);
+  assert.equal(last()?.total, 2, 'a label that came before its record waits, too');
+  feedback('nobody', now + 10 * wait);
+  stream.tick(Date.now() + wait + 1);
+  feedback(ids[0], now);
+  stream.consume([record([[0.1, 0.2]], { id: 'later' })]);
+  feedback('later', now);
+  stream.tick(Date.now() + 2 * wait);
+  assert.deepEqual([last()?.total, last()?.pending, last()?.unmatched], [3, 0, 2]);
+});
+
+test('a record and a label that come again, as from a topic, count once and are not missed', () => {
+  const { stream, events, plan } = watch(QUALITY);
+  const { wait } = plan.spec.quality!;
+  const told = [record([[0.1, 0.2]]), record([[0.9, 0.2]])];
+  const label = { id: told[0].id, time: 1, route: '', model: 'm', rewards: {}, label: '0' };
+  const early = { ...label, id: told[1].id };
+  for (let i = 0; i < 3; i++) {
+    stream.feedback([early]);
+    stream.consume(told);
+    stream.feedback([label]);
+  }
+  stream.tick(Date.now() + wait + 1);
+  const labels = events.findLast(({ kind }) => kind === 'labels');
+  assert.ok(labels?.kind === 'labels', 'labels are told');
+  assert.deepEqual([labels.labels.total, labels.labels.pending, labels.labels.unmatched], [2, 0, 0]);
 });

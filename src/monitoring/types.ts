@@ -82,6 +82,15 @@ export type MonitorEvent =
   | { kind: 'quality'; window: QualityWindow }
   | { kind: 'labels'; labels: LabelCount };
 
+/** Resolves with whether an event was taken in; never rejects. `again`: it may have been before, by a process that ended. */
+export type MonitorListener = (event: MonitorEvent, again: boolean) => Promise<boolean>;
+
+/** A version of a dataset. */
+export interface DatasetPlace {
+  name: string;
+  version: number;
+}
+
 /** Labelled rows as a file. */
 export interface Exported {
   rows: number;

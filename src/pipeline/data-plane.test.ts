@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
+import { COPY_LEVEL } from '../batching/types.ts';
 import { monotonicMs } from '../shared/clock.ts';
-import type { SwitchyardError } from '../shared/errors.ts';
+import { SwitchyardError } from '../shared/errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { floats, fp32, Loopback } from '../testing/loopback.ts';
 import { testModelConfig } from '../testing/model-config.ts';
@@ -163,6 +164,64 @@ test('a full house is refused early with a time to retry, and nothing is counted
   await loop.infer({ inputs: [fp32('x', [1, 4], [1, 2, 3, 4])] });
 });
 
+test('what the queue of a model surely has no place for is refused here, and its place is given back', async () => {
+  const loop = loopback();
+  let release = (): void => {};
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const { batching } = testModelConfig();
+  const defaultQueuePolicy = { ...batching.defaultQueuePolicy, maxQueueSize: 4 };
+  let ran = 0;
+  await loop.load(
+    testModelConfig({ batching: { ...batching, maxBatchSize: 2, defaultQueuePolicy } }),
+    async (inputs) => {
+      await gate;
+      ran += inputs[0].shape[0];
+      return double(inputs);
+    },
+  );
+  const burst = () =>
+    Promise.allSettled(Array.from({ length: 40 }, () => loop.infer({ inputs: [fp32('x', [1, 4], [1, 2, 3, 4])] })));
+  const first = burst();
+  setTimeout(release, 20);
+  for (const settled of [await first, await burst()]) {
+    const refused = settled
+      .filter((result) => result.status === 'rejected')
+      .map(({ reason }) => reason as SwitchyardError);
+    assert.ok(refused.length >= 40 - 8 && refused.length < 40, `${refused.length} of 40 refused`);
+    for (const error of refused) {
+      assert.equal(error.code, 'overloaded');
+      assert.match(error.message, /Exceeds maximum queue size of model 'test' \(4 on each executor\)/);
+      assert.equal(error.retryAfterMs, 1000);
+    }
+  }
+  assert.equal(ran, loop.counts.success);
+});
+
+test('copies for a shadow take no place of a client, and what they took is given back', async () => {
+  const loop = loopback({ maxOutstanding: 4 });
+  let release = (): void => {};
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  await loop.load(testModelConfig(), async (inputs) => {
+    await gate;
+    return double(inputs);
+  });
+  const inputs = () => [fp32('x', [1, 4], [1, 2, 3, 4])];
+  const copies = Array.from({ length: 6 }, () => loop.infer({ inputs: inputs() }, { priority: COPY_LEVEL }));
+  const late = loop.infer({ inputs: inputs() }, { priority: COPY_LEVEL, deadline: monotonicMs() + 20 });
+  const clients = Array.from({ length: 6 }, () => loop.infer({ inputs: inputs() }));
+  const settled = Promise.allSettled([...copies, ...clients]);
+  await assert.rejects(late, /overloaded|deadline/);
+  release();
+  const states = (await settled).map(({ status }) => status === 'fulfilled');
+  assert.deepEqual([states.slice(0, 6).filter(Boolean).length, states.slice(6).filter(Boolean).length], [4, 4]);
+  const again = await Promise.allSettled(Array.from({ length: 6 }, () => loop.infer({ inputs: inputs() })));
+  assert.equal(again.filter(({ status }) => status === 'fulfilled').length, 4, 'as many places as before');
+});
+
 test('a cancelled request leaves no trace: its place is free and its batch mates are answered', async () => {
   const loop = loopback({ maxOutstanding: 4 });
   await loop.load(testModelConfig(), double);
@@ -232,6 +291,62 @@ test('requests of a lost executor are answered by another', async () => {
   version.executors.splice(0, 1);
   loop.plane.loseExecutor(0);
   for (const answer of await Promise.all(waiting)) assert.deepEqual(floats(answer.outputs[0]), [2, 4, 6, 8]);
+});
+
+const GONE = new SwitchyardError('unavailable', 'its process crashed with SIGKILL');
+
+test('what an executor cannot run is run by another, at most once and alone: only the cause of it fails', async () => {
+  for (const cause of ['an executor', 'a request'] as const) {
+    const loop = loopback({ executors: 2, blocking: false });
+    const tries: number[] = new Array(24).fill(0);
+    await loop.load(testModelConfig(), async (inputs, _, executor) => {
+      const firsts = floats(inputs[0]).filter((_, at) => at % 4 === 0);
+      for (const first of firsts) tries[first]++;
+      if (cause === 'an executor' ? executor === 0 : firsts.includes(13)) throw GONE;
+      return double(inputs);
+    });
+    const settled = await Promise.allSettled(
+      Array.from({ length: 24 }, (_, i) => loop.infer({ inputs: [fp32('x', [1, 4], [i, 0, 0, 0])] })),
+    );
+    settled.forEach((result, i) => {
+      const bad = cause === 'a request' && i === 13;
+      assert.equal(result.status, bad ? 'rejected' : 'fulfilled', `${cause}: request ${i}`);
+      if (result.status === 'fulfilled') assert.equal(floats(result.value.outputs[0])[0], 2 * i);
+    });
+    assert.ok(Math.max(...tries) === 2, `${cause}: ${tries}`);
+    const failures = cause === 'a request' ? 1 : 0;
+    assert.deepEqual([loop.counts.success, loop.counts.failure, loop.plane.inFlight], [24 - failures, failures, 0]);
+  }
+});
+
+test('of the requests of a lost executor, no more are sent again than a share of those in flight, and 64', async () => {
+  for (const [requests, again] of [
+    [100, 64],
+    [1000, 200],
+  ]) {
+    const loop = loopback({ executors: 2, blocking: false });
+    let release = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const version = await loop.load(testModelConfig(), async (inputs) => {
+      await gate;
+      return double(inputs);
+    });
+    // Only the first is asked, until it is lost.
+    version.executors.splice(0, 2, 0);
+    const base = { inputs: [fp32('x', [1, 4], [1, 2, 3, 4])] };
+    const waiting = Array.from({ length: requests }, () => loop.infer(base, {}, true));
+    version.executors.push(1);
+    loop.plane.loseExecutor(0);
+    release();
+    const settled = await Promise.allSettled(waiting);
+    assert.equal(settled.filter(({ status }) => status === 'fulfilled').length, again, `of ${requests}`);
+    // The budget is whole again.
+    const { success } = loop.counts;
+    await loop.infer(base);
+    assert.equal(loop.counts.success, success + 1);
+  }
 });
 
 test('preserve_ordering: a fast executor does not answer before a slow one whose requests came first, and a gone client is not waited for', async () => {

@@ -1,4 +1,3 @@
-import { decideShed } from '../admission/shedding.ts';
 import { type Frame, FrameReader } from '../executor/frame.ts';
 import { ERROR_CODES, REPLY_END, REPLY_ERROR, REPLY_PARTIAL } from '../executor/messages.ts';
 import { monotonicMs } from '../shared/clock.ts';
@@ -6,11 +5,12 @@ import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import { byteLength } from '../tensor/placed.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { PipelineCache } from './cache-step.ts';
-import type { DoorStep } from './door-step.ts';
 import { EnsembleDriver, type StepRunner } from './ensemble-driver.ts';
-import { type ExecutorLink, effectivePriority } from './executor-link.ts';
-import type { FeatureStep, JoinedInputs } from './feature-step.ts';
-import { NO_ID, type Pending, PendingTable, STATE } from './pending.ts';
+import { ExecutorBook } from './executor-book.ts';
+import { type ExecutorLink, effectivePriority, isCopy } from './executor-link.ts';
+import type { JoinedInputs } from './feature-step.ts';
+import type { DataPlaneDependencies, DataPlaneOptions } from './parts.ts';
+import { newPending, type Pending, PendingSubmission, PendingTable, STATE } from './pending.ts';
 import { ResponseOrder } from './response-order.ts';
 import type {
   DataPlane,
@@ -19,71 +19,29 @@ import type {
   ModelWaiter,
   RequestContext,
   ResponseObserver,
-  ServingModel,
   ServingTable,
   ServingVersion,
   Submission,
   Timings,
 } from './types.ts';
 import { outputMask, validateRequest } from './validate.ts';
-import { type Waiter, WaitingRoom } from './waiting-room.ts';
-
-/** Where requests are counted; this gateway thread's metrics block. */
-export interface RequestMetrics {
-  pending(version: ServingVersion, delta: number): void;
-  /** `now`: monotonicMs() of the answer. */
-  success(pending: Pending, outputs: readonly Tensor[], timings: Timings | undefined, now: number): void;
-  /** `at`: monotonicMs() of the failure; absent: now. */
-  failure(
-    version: ServingVersion,
-    request: Pick<InferRequest, 'id'>,
-    context: RequestContext,
-    error: SwitchyardError,
-    at?: number,
-  ): void;
-  cacheHit(version: ServingVersion, lookupMs: number): void;
-  cacheMiss(version: ServingVersion, lookupMs: number): void;
-}
-
-export interface DataPlaneOptions {
-  /** Unanswered requests per executor before the lowest priorities are shed. */
-  maxOutstanding: number;
-  /** A version without its own limit answers within this; 0 = no limit. */
-  defaultTimeoutMs: number;
-}
-
-export interface DataPlaneDependencies {
-  metrics: RequestMetrics;
-  cache: PipelineCache | undefined;
-  /** Absent: models that ask for features fail. */
-  features?: FeatureStep;
-  /** Absent: models with a schema are not checked by it. */
-  door?: DoorStep;
-  /** Asks the control thread to load a known model; the table that follows carries it, or `failed` names the reason. */
-  demand(model: string): Promise<void>;
-  /** A model was asked for: what eviction goes by. */
-  onUsed?(model: string): void;
-}
+import { VersionFinder } from './version-finder.ts';
 
 const NO_HEADERS: readonly string[] = [];
 const NO_SUBMISSION: Submission = { cancel() {} };
 const SWEEP_MS = 5;
-const NOTHING_MISSING: readonly string[] = [];
 const NO_REQUEST = { id: '' };
-/** With fewer requests ahead, one batch takes them all, and a wait cannot be told from their number. */
-const WORTH_PREDICTING = 64;
 
 /**
  * The life of every request of a gateway thread: resolve the version, validate, shed or queue, hand over to an
  * executor, answer exactly once. Runs on the gateway thread only; nothing in it blocks.
  */
 export class GatewayDataPlane implements DataPlane, StepRunner {
-  private table: ServingTable = { generation: 0, models: new Map() };
-  private readonly links = new Map<number, ExecutorLink>();
+  private readonly executors = new ExecutorBook();
   private readonly pending = new PendingTable();
   private readonly order = new ResponseOrder();
   private readonly ensembles: EnsembleDriver;
-  private readonly waitingRoom: WaitingRoom;
+  private readonly versions: VersionFinder;
   private readonly options: DataPlaneOptions;
   private readonly dependencies: DataPlaneDependencies;
   /** Runs while a request with a deadline is under way: an idle thread is not woken hundreds of times a second. */
@@ -96,41 +54,38 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     this.options = options;
     this.dependencies = dependencies;
     this.ensembles = new EnsembleDriver(this);
-    this.waitingRoom = new WaitingRoom(options.maxOutstanding, dependencies.demand, () => this.checkIdle());
+    this.versions = new VersionFinder(options.maxOutstanding, {
+      ...dependencies,
+      failed: (...failure) => dependencies.metrics.failure(...failure),
+      onLeft: () => this.checkIdle(),
+    });
   }
 
   currentTable(): ServingTable {
-    return this.table;
+    return this.versions.table;
   }
 
   setTable(table: ServingTable): void {
-    this.table = table;
+    this.versions.table = table;
   }
 
   addExecutor(link: ExecutorLink): void {
-    this.links.set(link.id, link);
+    this.executors.add(link);
   }
 
   /** The executor died: its requests go once to another one that holds the version, or fail as unavailable. */
   loseExecutor(id: number): void {
-    this.links.get(id)?.close();
-    this.links.delete(id);
+    this.executors.lose(id);
     this.pending.forEach((pending) => {
       if (pending.executor !== id || pending.state !== STATE.QUEUED || pending.turn?.deliver !== undefined) return;
-      const other = pending.retried || !pending.replayable ? undefined : this.leastLoaded(pending.version);
-      if (other === undefined) {
-        this.fail(
-          pending,
-          new SwitchyardError(
-            'unavailable',
-            `An executor of model '${pending.version.model}' ended unexpectedly; retry the request`,
-          ),
-        );
-        return;
-      }
-      pending.retried = true;
-      pending.executor = other.id;
-      other.send(pending);
+      if (this.executors.sendAgain(pending, this.versions.table, this.pending.size)) return;
+      this.fail(
+        pending,
+        new SwitchyardError(
+          'unavailable',
+          `An executor of model '${pending.version.model}' ended unexpectedly; retry the request`,
+        ),
+      );
     });
   }
 
@@ -139,7 +94,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   }
 
   /** Nothing is counted by model before `infer`. */
-  refused(): void {}
+  refused(): undefined {}
 
   /** `keepInputs`: the caller reads the tensors again, or sends the same request once more. */
   infer(
@@ -150,16 +105,17 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   ): Submission {
     let version: ServingVersion | undefined;
     try {
-      version = this.resolve(request.model, request.version);
+      version = this.versions.resolve(request.model, request.version);
       this.dependencies.onUsed?.(request.model);
-      const missing = this.missing(version, request.model);
+      const missing = this.versions.missing(version, request.model);
       if (version !== undefined && missing.length === 0) {
         return this.start(version, request, context, observer, keepInputs);
       }
-      return this.awaitModels(missing, request.model, request.version, request, context, {
+      this.limitTime(context);
+      return this.versions.wait(missing, request.model, request.version, request, context, {
         enter: () => {
-          const found = this.resolve(request.model, request.version);
-          const still = this.missing(found, request.model);
+          const found = this.versions.resolve(request.model, request.version);
+          const still = this.versions.missing(found, request.model);
           if (found === undefined || still.length > 0) return still;
           return this.start(found, request, context, observer, keepInputs);
         },
@@ -176,15 +132,16 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   }
 
   awaitModel(model: string, version: string, context: RequestContext, waiter: ModelWaiter): Submission {
-    const found = this.resolve(model, version);
+    const found = this.versions.resolve(model, version);
     this.dependencies.onUsed?.(model);
     if (found !== undefined) {
       waiter.onReady();
       return NO_SUBMISSION;
     }
-    return this.awaitModels([model], model, version, NO_REQUEST, context, {
+    this.limitTime(context);
+    return this.versions.wait([model], model, version, NO_REQUEST, context, {
       enter: () => {
-        if (this.resolve(model, version) === undefined) return [model];
+        if (this.versions.resolve(model, version) === undefined) return [model];
         waiter.onReady();
         return NO_SUBMISSION;
       },
@@ -194,7 +151,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
 
   /** Requests in flight here. */
   get inFlight(): number {
-    return this.pending.size + this.waitingRoom.size;
+    return this.pending.size + this.versions.waiting;
   }
 
   /** Resolves when nothing is in flight. */
@@ -213,7 +170,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
 
   close(): void {
     clearInterval(this.sweeper);
-    for (const link of this.links.values()) link.close();
+    this.executors.close();
   }
 
   onFrame(link: ExecutorLink, frame: Frame): void {
@@ -227,9 +184,12 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       const pending = this.pending.get(reader.next());
       if (kind === REPLY_ERROR) {
         const code = ERROR_CODES[reader.next()];
-        const text = frame.texts[reader.next()];
+        const text = reader.text(reader.next());
         const retryAfterMs = reader.next();
         answers++;
+        // Not the request's doing: its executor, or the process behind it, is gone or going.
+        const again = code === 'unavailable' && pending?.executor === link.id;
+        if (again && this.executors.sendAgain(pending, this.versions.table, this.pending.size)) continue;
         if (pending !== undefined) {
           const error = new SwitchyardError(code, text, retryAfterMs > 0 ? { retryAfterMs } : {});
           if (pending.turn === undefined) this.fail(pending, error);
@@ -247,6 +207,8 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
         computeInput: reader.next(),
         computeInfer: reader.next(),
         computeOutput: reader.next(),
+        cpu: reader.next(),
+        gpu: reader.next(),
         batchSize: reader.next(),
       };
       const count = reader.next();
@@ -266,97 +228,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   }
 
   findVersion(model: string, version: string): ServingVersion {
-    const found = this.resolve(model, version);
-    if (found === undefined) throw unavailableModel(this.table.models.get(model) as ServingModel);
-    return found;
-  }
-
-  /** Undefined: known, but first to be loaded. Throws not_found, unavailable. */
-  private resolve(name: string, wanted: string): ServingVersion | undefined {
-    const model = this.table.models.get(name);
-    if (model === undefined) {
-      throw new SwitchyardError('not_found', `Request for unknown model: '${name}' is not found`);
-    }
-    const { versions } = model;
-    if (wanted === '') {
-      if (versions.length > 0) return versions[0];
-    } else {
-      for (const version of versions) if (version.version === wanted) return version;
-      const known = model.index.find((status) => status.version === wanted);
-      if (known === undefined && !(model.onDemand && model.index.length === 0)) {
-        throw new SwitchyardError('not_found', `Request for unknown model: '${name}' version ${wanted} is not found`);
-      }
-    }
-    if (model.onDemand) return undefined;
-    throw unavailableModel(model);
-  }
-
-  /**
-   * The models to be loaded before a request can start: the one it asks for, and what an ensemble composes. Counts use of
-   * the latter, so that the steps of a busy ensemble are not the ones to be evicted. Throws as `resolve` does.
-   */
-  private missing(version: ServingVersion | undefined, model: string): readonly string[] {
-    if (version === undefined) return [model];
-    const steps = version.config.ensemble;
-    if (steps === undefined) return NOTHING_MISSING;
-    let missing = NOTHING_MISSING;
-    for (const { modelName, modelVersion } of steps) {
-      this.dependencies.onUsed?.(modelName);
-      const deeper = this.missing(this.resolve(modelName, modelVersion), modelName);
-      if (deeper.length > 0) missing = [...new Set([...missing, ...deeper])];
-    }
-    return missing;
-  }
-
-  /**
-   * Failures count for the version. Where it is not known yet they do so when it is loaded, and not at all where it
-   * cannot be.
-   */
-  private awaitModels(
-    missing: readonly string[],
-    model: string,
-    version: string,
-    request: Pick<InferRequest, 'id'>,
-    context: RequestContext,
-    { enter, failed }: Pick<Waiter, 'enter' | 'failed'>,
-  ): Submission {
-    this.limitTime(context);
-    const count = (error: SwitchyardError, at: number): boolean => {
-      const known = this.table.models.get(model)?.versions ?? [];
-      const asked = version === '' ? known[0] : known.find((each) => each.version === version);
-      if (asked !== undefined) this.dependencies.metrics.failure(asked, request, context, error, at);
-      return asked !== undefined;
-    };
-    const countLoaded = (error: SwitchyardError, at: number): void => {
-      if (count(error, at)) return;
-      // It is being loaded for others, or for this request that did not wait for the end: this starts nothing.
-      this.dependencies.demand(model).then(
-        () => count(error, at),
-        () => {},
-      );
-    };
-    try {
-      return this.waitingRoom.wait(
-        {
-          model,
-          context,
-          enter,
-          failed: (error, at) => {
-            if (error.code === 'deadline_exceeded' || error.code === 'cancelled') countLoaded(error, at);
-            else count(error, at);
-            if (error.code !== 'cancelled') failed(error, at);
-          },
-        },
-        missing,
-      );
-    } catch (error) {
-      const refusal = toSwitchyardError(error);
-      const now = monotonicMs();
-      if (refusal.code === 'overloaded') countLoaded(refusal, now);
-      else count(refusal, now);
-      failed(refusal, now);
-      return NO_SUBMISSION;
-    }
+    return this.versions.find(model, version);
   }
 
   runStep(
@@ -504,42 +376,18 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
 
   /** Throws overloaded or unavailable; after a successful return the pending table owns the request. */
   private enqueue(pending: Pending): void {
-    const { version, context } = pending;
-    const link = this.leastLoaded(version);
-    if (link === undefined) {
-      throw new SwitchyardError(
-        'unavailable',
-        `No executor of model '${version.model}' is running; retry in a moment`,
-        { retryAfterMs: 1000 },
-      );
-    }
-    const crowded = link.outstanding >= this.options.maxOutstanding >> 1;
-    if (crowded || (context.deadline !== Number.POSITIVE_INFINITY && link.outstanding >= WORTH_PREDICTING)) {
-      const verdict = decideShed({
-        outstanding: link.outstanding,
-        maxOutstanding: this.options.maxOutstanding,
-        predictedWaitMs: link.predictedWaitMs(),
-        deadlineLeftMs: context.deadline - monotonicMs(),
-        priority: context.priority,
-        priorityLevels: version.config.batching.priorityLevels,
-      });
-      if (verdict !== null) {
-        throw new SwitchyardError('overloaded', `The gateway is overloaded (${verdict.reason}); retry later`, {
-          retryAfterMs: verdict.retryAfterMs,
-        });
-      }
-    }
+    const link = this.executors.choose(pending, this.options.maxOutstanding);
     pending.executor = link.id;
     this.track(pending);
     this.takeTurn(pending);
-    this.dependencies.metrics.pending(version, 1);
+    this.dependencies.metrics.pending(pending.version, 1);
     link.send(pending);
   }
 
   /** Streams are not held back: their first response would wait for the ends of those before. */
   private takeTurn(pending: Pending): void {
     const { handle, config } = pending.version;
-    if (!config.batching.preserveOrdering || config.decoupled || pending.turn !== undefined) return;
+    if (!config.batching.preserveOrdering || config.decoupled || pending.turn !== undefined || isCopy(pending)) return;
     pending.turn = this.order.enter(handle, effectivePriority(pending));
   }
 
@@ -548,16 +396,6 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     const { turn } = pending;
     if (turn === undefined) answer();
     else turn.line.answer(turn, answer);
-  }
-
-  private leastLoaded(version: ServingVersion): ExecutorLink | undefined {
-    const { executors } = version;
-    let best: ExecutorLink | undefined;
-    for (let i = 0; i < executors.length; i++) {
-      const link = this.links.get(executors[i]);
-      if (link !== undefined && (best === undefined || link.outstanding < best.outstanding)) best = link;
-    }
-    return best;
   }
 
   private succeed(
@@ -596,7 +434,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   cancel(pending: Pending): void {
     if (pending.state === STATE.DONE) return;
     this.finish(pending);
-    this.links.get(pending.executor)?.cancel(pending);
+    this.executors.get(pending.executor)?.cancel(pending);
     this.dependencies.metrics.failure(
       pending.version,
       pending.request,
@@ -608,6 +446,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
   private finish(pending: Pending): void {
     pending.state = STATE.DONE;
     this.pending.remove(pending);
+    this.executors.ended(pending);
     if (pending.executor >= 0) this.dependencies.metrics.pending(pending.version, -1);
     const { turn } = pending;
     if (turn !== undefined && !turn.ended) turn.line.leave(turn);
@@ -630,7 +469,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     const now = monotonicMs();
     this.pending.forEach((pending) => {
       if (pending.context.deadline >= now) return;
-      this.links.get(pending.executor)?.cancel(pending);
+      this.executors.get(pending.executor)?.cancel(pending);
       this.fail(
         pending,
         new SwitchyardError(
@@ -640,53 +479,4 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       );
     });
   }
-}
-
-function newPending(
-  version: ServingVersion,
-  request: InferRequest,
-  context: RequestContext,
-  observer: ResponseObserver,
-): Pending {
-  return {
-    id: NO_ID,
-    state: STATE.QUEUED,
-    request,
-    context,
-    observer,
-    version,
-    executor: -1,
-    rows: 0,
-    outputs: 0,
-    inputBytes: 0,
-    cacheKey: '',
-    streamed: undefined,
-    retried: false,
-    replayable: false,
-    turn: undefined,
-  };
-}
-
-class PendingSubmission implements Submission {
-  private readonly plane: GatewayDataPlane;
-  private readonly pending: Pending;
-
-  constructor(plane: GatewayDataPlane, pending: Pending) {
-    this.plane = plane;
-    this.pending = pending;
-  }
-
-  cancel(): void {
-    this.plane.cancel(this.pending);
-  }
-}
-
-function unavailableModel(model: ServingModel): SwitchyardError {
-  const states = model.index.map(
-    (status) => `version ${status.version} is ${status.state}${status.reason === '' ? '' : `: ${status.reason}`}`,
-  );
-  return new SwitchyardError(
-    'unavailable',
-    `Request for model '${model.name}' cannot be served: it is not ready (${states.join('; ') || 'no version found'})`,
-  );
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
+import { COPY_LEVEL } from '../batching/types.ts';
 import { type Frame, FrameReader } from '../executor/frame.ts';
 import { INFER } from '../executor/messages.ts';
 import { fp32 } from '../testing/loopback.ts';
@@ -27,7 +28,16 @@ function pending(): Pending {
     },
     context: { priority: 0, deadline: Number.POSITIVE_INFINITY } as Pending['context'],
     observer: { onResponse() {}, onError() {} },
-    version: { handle: 1, model: 'm', version: '1', config, executors: [0], cacheIdentity: '', metricsRow: 0 },
+    version: {
+      handle: 1,
+      model: 'm',
+      version: '1',
+      config,
+      executors: [0],
+      absence: '',
+      cacheIdentity: '',
+      metricsRow: 0,
+    },
     executor: 0,
     rows: 1,
     outputs: 0,
@@ -85,11 +95,53 @@ test('a slow executor gets the whole tick, for a fuller batch', async () => {
   send(link, 3);
   link.answered(1, 1000);
   link.answered(1, 1005);
-  assert.ok(link.predictedWaitMs() > 0);
+  assert.ok(link.predictedWaitMs(false) > 0);
   link.answered(1, 1010);
   await tick();
   assert.deepEqual(frames(), [3]);
   send(link, 40);
   await tick();
   assert.deepEqual(frames(), [40]);
+});
+
+test('a copy for a shadow has no deadline at the executor, comes after all levels, and no client waits for it', async () => {
+  const link = new ExecutorLink(0, port1, () => {});
+  const copy = pending();
+  copy.context = { priority: COPY_LEVEL, deadline: 500 } as Pending['context'];
+  link.send(copy);
+  link.send(pending());
+  assert.deepEqual([link.outstanding, link.ahead(true), link.ahead(false)], [2, 2, 1]);
+  await tick();
+  const reader = new FrameReader(receiveMessageOnPort(port2)?.message as Frame);
+  const words = Array.from({ length: 8 }, () => reader.next());
+  assert.deepEqual(words.slice(3, 6), [1, COPY_LEVEL, Number.POSITIVE_INFINITY]);
+});
+
+test('an executor is full once its queue, a running batch and one on its way back cannot hold more of a version', () => {
+  const link = new ExecutorLink(0, port1, () => {});
+  const queue = { ...config.batching.defaultQueuePolicy, maxQueueSize: 3 };
+  const bounded = { ...config, batching: { ...config.batching, maxBatchSize: 2, defaultQueuePolicy: queue } };
+  const of = (handle: number, own = bounded): Pending => {
+    const made = pending();
+    return { ...made, version: { ...made.version, handle, config: own } };
+  };
+  const sent = Array.from({ length: 7 }, () => of(5));
+  for (const [i, each] of sent.entries()) {
+    assert.equal(link.isFull(each.version), false, `after ${i}`);
+    link.send(each);
+  }
+  assert.equal(link.isFull(sent[0].version), true);
+  assert.equal(link.isFull(of(6).version), false, 'another version has a queue of its own');
+  const copy = of(5);
+  copy.context = { priority: COPY_LEVEL } as Pending['context'];
+  link.send(copy);
+  link.ended(copy);
+  assert.equal(link.isFull(sent[0].version), true, 'copies wait elsewhere');
+  link.ended(sent[0]);
+  assert.equal(link.isFull(sent[0].version), false);
+  for (let i = 0; i < 100; i++) link.send(of(7, config));
+  assert.equal(link.isFull(of(7, config).version), false, 'a queue without a bound is never full');
+  const remote = of(8, { ...bounded, instanceGroups: [{ kind: 'remote', count: 1, gpus: [] }] });
+  for (let i = 0; i < 100; i++) link.send(remote);
+  assert.equal(link.isFull(remote.version), false, 'how much runs at once elsewhere is not known here');
 });

@@ -1,6 +1,8 @@
 import type { MessagePort } from 'node:worker_threads';
+import { queueBound } from '../batching/queue-bound.ts';
+import { COPY_LEVEL } from '../batching/types.ts';
 import { type Frame, FrameWriter } from '../executor/frame.ts';
-import { CANCEL, INFER } from '../executor/messages.ts';
+import { CANCEL, INFER, INFER_ALONE } from '../executor/messages.ts';
 import type { Pending } from './pending.ts';
 
 /**
@@ -20,6 +22,10 @@ export class ExecutorLink {
   readonly id: number;
   /** Requests sent and not yet answered: what least-loaded choice goes by. */
   outstanding = 0;
+  /** Those of them that are copies for a shadow: counted out by `ended`. */
+  copies = 0;
+  /** Clients' unanswered requests of each version whose queue is bounded, by handle. */
+  private readonly bounded = new Map<number, number>();
   /** Milliseconds per answered request while busy, smoothed; 0: nothing measured yet. */
   private pace = 0;
   private lastAnswers = 0;
@@ -44,12 +50,14 @@ export class ExecutorLink {
     const { inputs } = request;
     const writer = this.writer;
     writer.reserve(8);
-    writer.push(INFER);
+    writer.push(pending.retried ? INFER_ALONE : INFER);
     writer.push(pending.id);
     writer.push(version.handle);
     writer.push(pending.rows);
-    writer.push(effectivePriority(pending));
-    writer.push(pending.context.deadline);
+    const level = effectivePriority(pending);
+    writer.push(level);
+    // The gateway ends copies in time: one that is due before a client must not be run before it, nor count as late.
+    writer.push(level === COPY_LEVEL ? Number.POSITIVE_INFINITY : pending.context.deadline);
     writer.push(pending.outputs);
     writer.push(inputs.length);
     const declared = version.config.signature.inputs;
@@ -63,6 +71,8 @@ export class ExecutorLink {
     if (traceparent !== '' && isElsewhere(version) && TRACEPARENT.test(traceparent))
       writer.pushTrace(pending.id, traceparent);
     this.outstanding++;
+    if (level === COPY_LEVEL) this.copies++;
+    else if (queueBound(version.config) > 0) this.count(version.handle, 1);
     this.inFrame++;
     if (this.inFrame === HEAD_START && this.outstanding === HEAD_START && this.pace < SLOW_PACE) this.flush();
     else this.schedule();
@@ -79,9 +89,32 @@ export class ExecutorLink {
     this.lastAnswers = this.outstanding > 0 ? now : 0;
   }
 
+  /** What was sent here is answered, has failed, or goes elsewhere. */
+  ended(pending: Pending): void {
+    if (isCopy(pending)) this.copies--;
+    else if (queueBound(pending.version.config) > 0) this.count(pending.version.handle, -1);
+  }
+
+  /** Whether the executor would refuse one more: then it need not be carried there, and disturbs no run. */
+  isFull({ config, handle }: Pending['version']): boolean {
+    const most = queueBound(config);
+    return most > 0 && (this.bounded.get(handle) ?? 0) >= most;
+  }
+
+  private count(handle: number, change: number): void {
+    const count = (this.bounded.get(handle) ?? 0) + change;
+    if (count > 0) this.bounded.set(handle, count);
+    else this.bounded.delete(handle);
+  }
+
+  /** Requests that one sent now waits for: copies let every client go first. */
+  ahead(copy: boolean): number {
+    return copy ? this.outstanding : this.outstanding - this.copies;
+  }
+
   /** How long a request sent now will wait for its answer. */
-  predictedWaitMs(): number {
-    return this.outstanding * this.pace;
+  predictedWaitMs(copy: boolean): number {
+    return this.ahead(copy) * this.pace;
   }
 
   cancel(pending: Pending): void {
@@ -116,8 +149,14 @@ function isElsewhere(version: Pending['version']): boolean {
   return version.config.instanceGroups.some((group) => group.kind === 'remote');
 }
 
-/** The level that a request's priority means to its model; 1 where there are no levels. */
+/** Whether no client waits for it. */
+export function isCopy({ context }: Pending): boolean {
+  return context.priority === COPY_LEVEL;
+}
+
+/** The level that a request's priority means to its model; 1 where there are no levels, and copies come after all. */
 export function effectivePriority(pending: Pending): number {
+  if (isCopy(pending)) return COPY_LEVEL;
   const { batching } = pending.version.config;
   if (batching.priorityLevels === 0) return 1;
   const asked = pending.context.priority;

@@ -1,5 +1,5 @@
 import type { Turn } from './response-order.ts';
-import type { InferRequest, RequestContext, ResponseObserver, ServingVersion, Timings } from './types.ts';
+import type { InferRequest, RequestContext, ResponseObserver, ServingVersion, Submission, Timings } from './types.ts';
 
 /** Where a request is. It only moves forward; DONE means that the observer has had its terminal call or was cancelled. */
 export const STATE = { QUEUED: 0, DONE: 1 } as const;
@@ -28,12 +28,37 @@ export interface Pending {
   cacheKey: string;
   /** Of the last response of a stream: what its run has taken. */
   streamed: Timings | undefined;
-  /** Retried once already after its executor was lost. */
+  /** Sent again already, after its executor was lost or could not run it. */
   retried: boolean;
   /** The inputs' bytes stay here when it is sent, because it may have to be sent again or another step reads them. */
   replayable: boolean;
   /** Of a model with `preserve_ordering`, until it is answered. */
   turn: Turn | undefined;
+}
+
+export function newPending(
+  version: ServingVersion,
+  request: InferRequest,
+  context: RequestContext,
+  observer: ResponseObserver,
+): Pending {
+  return {
+    id: NO_ID,
+    state: STATE.QUEUED,
+    request,
+    context,
+    observer,
+    version,
+    executor: -1,
+    rows: 0,
+    outputs: 0,
+    inputBytes: 0,
+    cacheKey: '',
+    streamed: undefined,
+    retried: false,
+    replayable: false,
+    turn: undefined,
+  };
 }
 
 /**
@@ -84,3 +109,18 @@ export class PendingTable {
 
 const SLOTS = 2 ** 20;
 const MAX_GENERATION = 2 ** 30;
+
+/** A client's hold on its request. */
+export class PendingSubmission implements Submission {
+  private readonly plane: { cancel(pending: Pending): void };
+  private readonly pending: Pending;
+
+  constructor(plane: { cancel(pending: Pending): void }, pending: Pending) {
+    this.plane = plane;
+    this.pending = pending;
+  }
+
+  cancel(): void {
+    this.plane.cancel(this.pending);
+  }
+}

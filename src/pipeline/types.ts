@@ -41,6 +41,10 @@ export interface Timings {
   computeInput: number;
   computeInfer: number;
   computeOutput: number;
+  /** CPU milliseconds of the whole batch. Absent in what an event log keeps. */
+  cpu?: number;
+  /** GPU milliseconds of the whole batch. Absent in what an event log keeps. */
+  gpu?: number;
   /** Rows in the batch this request ran in. */
   batchSize: number;
 }
@@ -53,7 +57,7 @@ export interface RequestContext {
   receivedAt: number;
   /** monotonicMs() by which an answer is useful; Infinity: none. */
   deadline: number;
-  /** 0 = the model's default level. */
+  /** 0 = the model's default level; COPY_LEVEL = behind all levels. */
   priority: number;
   /** W3C traceparent, '' = none. */
   traceparent: string;
@@ -110,13 +114,16 @@ export interface DataPlane {
    * own: its deadline holds. Throws not_found, unavailable.
    */
   awaitModel(model: string, version: string, context: RequestContext, waiter: ModelWaiter): Submission;
-  /** A request ended before `infer`: it could not be read, its caller may not send it, or went away. */
+  /**
+   * A request ended before `infer`: it could not be read, its caller may not send it, or went away. Returns what to tell
+   * the client of its record; undefined: there is none.
+   */
   refused(
     model: string,
     version: string,
     context: Pick<RequestContext, 'protocol' | 'tenant' | 'receivedAt' | 'traceparent'>,
     error: SwitchyardError,
-  ): void;
+  ): Served | undefined;
 }
 
 export type ModelState = 'UNKNOWN' | 'LOADING' | 'READY' | 'UNLOADING' | 'UNAVAILABLE';
@@ -128,8 +135,10 @@ export interface ServingVersion {
   model: string;
   version: string;
   config: ModelConfig;
-  /** Executors that hold it. Empty for ensembles. */
+  /** Executors that can run it; while none can, all that hold it. Empty for ensembles. */
   executors: number[];
+  /** Why it can answer nothing at the moment, '' = it can. */
+  absence: string;
   /** The version by content (digest of files and configuration): what cached answers belong to. */
   cacheIdentity: string;
   /** Row of the metrics blocks. */
@@ -147,7 +156,7 @@ export interface ServingModel {
   name: string;
   /** The model behind a name that only a route has. */
   standsFor?: string;
-  /** Ready versions, highest first; the first one answers requests without a version. */
+  /** Loaded versions, highest first; the first one that can answer takes requests without a version. */
   versions: ServingVersion[];
   /** Every known version with its state, ascending; what the repository index shows. */
   index: VersionStatus[];

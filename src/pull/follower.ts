@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readJsonFile, writeJsonFile } from '../models/repository/digest.ts';
 import { isSafeName } from '../models/repository/names.ts';
 import type { ScannedModel } from '../models/repository/scan.ts';
-import { Semaphore } from '../models/serial.ts';
+import { Coalesced, Semaphore } from '../models/serial.ts';
 import type { VersionStatus } from '../pipeline/types.ts';
 import { parseRequirements, type ServingFacts, unmetRequirements } from '../registry/serving/requirements.ts';
 import type {
@@ -17,7 +17,6 @@ import type {
   Resolution,
 } from '../registry/serving/types.ts';
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
-import { Again } from './again.ts';
 import { keyOf, type Place, sameDeployment, servedVersions } from './places.ts';
 import { servedModel } from './served-model.ts';
 import type { RegistrySource } from './source.ts';
@@ -80,8 +79,8 @@ export class RegistryFollower {
   private readonly stateFile: string;
   private readonly ending = new AbortController();
   private readonly slots = new Semaphore(PARALLEL);
-  private readonly publisher = new Again(() => this.publish());
-  private readonly reporter = new Again(() => this.report());
+  private readonly publisher = new Coalesced(() => this.publish(), false);
+  private readonly reporter = new Coalesced(() => this.report(), false);
   private wanted = new Map<string, Place>();
   /** The last that was ready, by the same keys. */
   private readonly standing = new Map<string, Place>();
@@ -245,10 +244,7 @@ export class RegistryFollower {
     for (const [served, { versions, config }] of chosen) {
       if (isSafeName(served))
         models.set(served, await servedModel(served, join(this.parts.folder, 'models'), versions, config));
-      else
-        this.warnOnce(
-          `registered model ${JSON.stringify(served)} cannot be served under its name; list it in models.registry.follow with another one as "served"`,
-        );
+      else this.warnOnce(unservable(served));
     }
     await this.save();
     const provided = this.parts.provide(models).then(() => this.settle());
@@ -271,7 +267,7 @@ export class RegistryFollower {
     }
     for (const key of this.standing.keys()) if (!this.wanted.has(key)) this.standing.delete(key);
     if (replaced) this.background(this.publisher.request());
-    else await this.clean();
+    else await this.parts.store.keepOnly(() => this.digests());
     await this.reporter.request();
   }
 
@@ -289,7 +285,8 @@ export class RegistryFollower {
     this.recent.set(served, [...list, digest].slice(-this.parts.keepVersions - 1));
   }
 
-  private async clean(): Promise<void> {
+  /** Of what is served, may soon be, or stays at hand. */
+  private digests(): Set<string> {
     const places = [...this.wanted.values(), ...this.standing.values()];
     const digests = new Set(places.map(({ deployment }) => deployment.digest));
     const served = new Set(places.map(({ deployment }) => deployment.served));
@@ -297,7 +294,7 @@ export class RegistryFollower {
       if (served.has(name)) for (const digest of list) digests.add(digest);
       else this.recent.delete(name);
     }
-    await this.parts.store.keepOnly(digests);
+    return digests;
   }
 
   private async save(): Promise<void> {
@@ -334,8 +331,9 @@ export class RegistryFollower {
       for (const { deployment, problem } of places) {
         const { name, alias, served, version, digest } = deployment;
         const status = states.get(`${served}/${version}`);
-        if (status === undefined && problem === '') continue;
-        const { state = 'UNAVAILABLE', reason = problem } = status ?? {};
+        const obstacle = isSafeName(served) ? problem : unservable(served);
+        if (status === undefined && obstacle === '') continue;
+        const { state = 'UNAVAILABLE', reason = obstacle } = status ?? {};
         models.push({ served, name, alias, version, digest, state, problem: reason });
       }
     }
@@ -371,6 +369,10 @@ export class RegistryFollower {
 
 function fingerprint(follow: Follow): string {
   return createHash('sha256').update(JSON.stringify(follow)).digest('hex');
+}
+
+function unservable(served: string): string {
+  return `registered model ${JSON.stringify(served)} cannot be served under its name; list it in models.registry.follow with another one as "served"`;
 }
 
 function notHere(): Promise<never> {

@@ -5,6 +5,7 @@ import type { RawConfig } from '../models/config/map.ts';
 import { readJsonFile, writeJsonFile } from '../models/repository/digest.ts';
 import { isSafeRelativePath } from '../models/repository/names.ts';
 import type { FileFact, ScannedVersion } from '../models/repository/scan.ts';
+import { Serial } from '../models/serial.ts';
 import { type Digest, hexOf, isDigest } from '../registry/blobs/digest.ts';
 import { type Manifest, type ManifestFile, manifestDigest, parseManifest } from '../registry/manifest/manifest.ts';
 import { type SignedManifest, type SigningKey, verifyManifest } from '../registry/manifest/signature.ts';
@@ -40,7 +41,9 @@ export class VersionStore {
   private readonly trusted: readonly SigningKey[];
   /** Bytes that have come for a version that is not linked yet look as if nobody wanted them. */
   private preparing = 0;
-  private cleaning: Promise<void> = Promise.resolve();
+  private cleaning: Promise<void> | undefined;
+  /** By digest: nobody takes a folder away that another one has just made, and reads. */
+  private readonly queues = new Map<string, Serial>();
 
   /** @param trusted keys of which one must have signed every manifest; none: signatures are not asked for */
   constructor(folder: string, trusted: readonly SigningKey[]) {
@@ -54,13 +57,21 @@ export class VersionStore {
    * registry is needed and away, and with the reason when the version is not what it should be.
    */
   async prepare(deployment: Deployment, source: RegistrySource): Promise<LocalVersion> {
-    await this.cleaning;
+    while (this.cleaning !== undefined) await this.cleaning;
     this.preparing++;
     try {
-      return await this.bring(deployment, source);
+      return await this.inTurn(deployment.digest, () => this.bring(deployment, source));
     } finally {
       this.preparing--;
     }
+  }
+
+  private inTurn<T>(digest: string, work: () => Promise<T>): Promise<T> {
+    const queue = this.queues.get(digest) ?? new Serial();
+    this.queues.set(digest, queue);
+    return queue.run(work).finally(() => {
+      if (!queue.busy) this.queues.delete(digest);
+    });
   }
 
   private async bring(deployment: Deployment, source: RegistrySource): Promise<LocalVersion> {
@@ -140,14 +151,18 @@ export class VersionStore {
   }
 
   /**
-   * Removes every version but these, by the digest of their manifest, and the bytes that only those had. Does nothing
-   * while a version is being prepared: the next call will.
+   * Removes every version but those that are wanted when it begins, by the digest of their manifest, and the bytes that
+   * only those had. Does nothing while a version is being prepared: the next call will.
    */
-  async keepOnly(digests: ReadonlySet<string>): Promise<void> {
-    await this.cleaning;
+  async keepOnly(wanted: () => ReadonlySet<string>): Promise<void> {
+    while (this.cleaning !== undefined) await this.cleaning;
     if (this.preparing > 0) return;
-    const cleaned = this.remove(digests);
-    this.cleaning = cleaned.catch(() => undefined);
+    const cleaned = this.remove(wanted());
+    this.cleaning = cleaned
+      .catch(() => undefined)
+      .finally(() => {
+        this.cleaning = undefined;
+      });
     await cleaned;
   }
 

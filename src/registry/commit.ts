@@ -13,6 +13,9 @@ export interface CommitContext {
   wakeWebhooks(): void;
 }
 
+/** Tells what a write makes true. */
+export type Note = (happening: Happening) => void;
+
 /** What a write gives back, and what it makes true for webhooks and listeners. */
 export interface Change<T> {
   value: T;
@@ -25,7 +28,7 @@ export interface Change<T> {
  */
 export async function commit<T>(
   context: CommitContext,
-  change: (db: Db, now: number, note: (happening: Happening) => void) => Promise<T>,
+  change: (db: Db, now: number, note: Note) => Promise<T>,
 ): Promise<T> {
   const now = context.now();
   const { queued, ...changed } = await context.database.write(async (db) => {
@@ -57,7 +60,7 @@ export function sharedCommit<Item, T>(
 
 /** Tells of what was committed. */
 function told<T>(context: CommitContext, { value, happenings }: Change<T>, queued: boolean): T {
-  for (const { entity, action, data } of happenings) context.events.emit(`${entity}.${action}`, data, { queued: true });
+  for (const { entity, action, data } of happenings) context.events.emit(`${entity}.${action}`, data);
   if (queued) context.wakeWebhooks();
   return value;
 }

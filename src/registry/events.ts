@@ -4,8 +4,6 @@ export interface RegistryEvent {
   /** Milliseconds since 1970. */
   at: number;
   data: Readonly<Record<string, unknown>>;
-  /** Webhooks that want it have it in their queue already. */
-  queued: boolean;
 }
 
 export type EventListener = (event: RegistryEvent) => void;
@@ -25,10 +23,10 @@ export class RegistryEvents {
     return () => this.listeners.delete(listener);
   }
 
-  /** Call it after the write resolved. Webhooks get it too when its type is one of theirs (webhooks/events.ts). */
-  emit(type: string, data: Readonly<Record<string, unknown>>, { queued } = { queued: false }): void {
+  /** Call it after the write resolved. What webhooks hear is queued in the write itself: see commit.ts. */
+  emit(type: string, data: Readonly<Record<string, unknown>>): void {
     if (this.listeners.size === 0) return;
-    const event = { type, at: Date.now(), data, queued };
+    const event = { type, at: Date.now(), data };
     for (const listener of this.listeners) {
       try {
         listener(event);

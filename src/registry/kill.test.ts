@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { sql } from 'kysely';
+import { storageUnderTest } from '../testing/artifact-storage.ts';
 import { RegistryUnderTest } from '../testing/registry.ts';
 import { RegistryProcess } from '../testing/registry-process.ts';
 
@@ -94,6 +95,31 @@ async function checkRuns(url: string, known: Known): Promise<void> {
   }
 }
 
+/** Every point of two of the metrics of a run, page by page. */
+async function checkMetricHistories(url: string): Promise<void> {
+  for (const [run_id, { step }] of runs) {
+    for (const metric_key of ['m0', 'm9']) {
+      const steps: number[] = [];
+      let page_token = '';
+      do {
+        const page = await call(url, 'GET', 'metrics/get-history', {
+          run_id,
+          metric_key,
+          max_results: '500',
+          page_token,
+        });
+        for (const metric of page.metrics ?? []) {
+          assert.equal(metric.value, metric.step, `${metric_key} of ${run_id}`);
+          steps.push(metric.step);
+        }
+        page_token = page.next_page_token ?? '';
+      } while (page_token !== '');
+      const wanted = Array.from({ length: step + 1 }, (_, i) => i);
+      assert.equal(steps.sort((a, b) => a - b).join(' '), wanted.join(' '), `${metric_key} of ${run_id}`);
+    }
+  }
+}
+
 async function checkAlias(url: string): Promise<void> {
   if (alias.sent === '') return;
   const { aliases } = await call(url, 'GET', '/api/v1/registry/models/killed/aliases', {});
@@ -154,16 +180,17 @@ async function kill(server: RegistryProcess): Promise<void> {
 
 test(`killed ${KILLS} times under writes, the registry opens clean with all it had acknowledged`, async (t) => {
   // Of the kind that the environment asks for.
-  const empty = await RegistryUnderTest.open(undefined, dataDir);
+  const artifacts = await storageUnderTest();
+  const empty = await RegistryUnderTest.open(undefined, dataDir, artifacts);
   await empty.close(true);
   const { database } = empty;
-  let server = await RegistryProcess.start(dataDir, database);
+  let server = await RegistryProcess.start(dataDir, database, 0, artifacts);
   /** Reads its code while the one before is written to. */
   let next = RegistryProcess.prepare();
   const started = (): Promise<RegistryProcess> => {
     const prepared = next;
     next = RegistryProcess.prepare();
-    return prepared.open(dataDir, database);
+    return prepared.open(dataDir, database, 0, artifacts);
   };
   t.after(() => Promise.all([server.kill(), next.kill()]));
   await call(server.url, 'POST', 'registered-models/create', { name: 'killed' });
@@ -188,7 +215,7 @@ test(`killed ${KILLS} times under writes, the registry opens clean with all it h
       // While it opens, too.
       const opening = next;
       next = RegistryProcess.prepare();
-      opening.launch(dataDir, database);
+      opening.launch(dataDir, database, 0, artifacts);
       await pause(Math.random() * 400);
       await kill(opening);
     }
@@ -198,10 +225,11 @@ test(`killed ${KILLS} times under writes, the registry opens clean with all it h
     await checkUploads(server.url, [...uploads].slice(uploadsBefore));
   }
   await checkRuns(server.url, [...runs]);
+  await checkMetricHistories(server.url);
   await checkUploads(server.url, [...uploads]);
   await checkHistory(server.url);
   await kill(server);
-  const last = await RegistryUnderTest.open(database, dataDir);
+  const last = await RegistryUnderTest.open(database, dataDir, artifacts);
   await checkIntegrity(last);
   assert.deepEqual(last.errors, []);
   await last.close();

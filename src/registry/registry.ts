@@ -2,7 +2,7 @@
  * The embedded registry: experiments, runs, models and artifacts, over MLflow's REST API.
  *
  * How it is put together:
- * - `openRegistry` wires everything by plain construction; src/main.ts reaches it through `RegistryFront`, which opens it
+ * - `openRegistry` wires everything by plain construction; src/wiring reaches it through `RegistryFront`, which opens it
  *   in the background and gives it the admin port's requests.
  * - `database.read(db => …)` and `database.write(db => …)` take kysely queries; a write is atomic and on disk when it
  *   resolves. Tables of an area: database/tables/<area>.ts and database/migrations/<number>-<area>.ts, named in
@@ -10,8 +10,8 @@
  * - Each area gives a list of routes (rest/route.ts): `jsonRoute` with a zod schema, or `stream` for raw bytes in both
  *   directions. They make up the dispatch and the OpenAPI description. Errors are `RegistryError` (errors.ts).
  * - search/ has the filter language and page tokens for every search.
- * - `events` tells in-process listeners what was committed. Other parts of the program tell by it what webhooks want to
- *   know: an emitted `gate.…` or `promotion.…` event is queued for delivery, in a write of its own (see webhooks/bridge.ts).
+ * - `events` tells in-process listeners what was committed. What webhooks hear too is queued in the write that makes it true:
+ *   see commit.ts, by which other parts of the program tell of theirs.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,7 +27,6 @@ import { jobScope } from './rest/scope.ts';
 import type { RouteAliasSource } from './routes/route-aliases.ts';
 import { createRouteStore, type RouteStore } from './routes/route-store.ts';
 import { createTracking, type Tracking } from './tracking/tracking.ts';
-import { WebhookBridge } from './webhooks/bridge.ts';
 import type { WebhookPolicy } from './webhooks/guard.ts';
 import { WebhookQueue } from './webhooks/queue.ts';
 
@@ -83,7 +82,6 @@ export async function openRegistry(
   const webhookError = (error: unknown): void => log.error({ err: error }, 'delivering webhooks failed');
   const webhooks = new WebhookQueue({ database, policy: settings.webhooks, now: Date.now, onError: webhookError });
   const wakeWebhooks = (): void => webhooks.wake();
-  const bridge = new WebhookBridge({ database, events, wake: wakeWebhooks, onError: webhookError });
   const commits: CommitContext = { database, events, now: Date.now, wakeWebhooks };
   const tracking = createTracking(commits, (error) =>
     log.error({ err: error }, 'moving metrics to their tables failed'),
@@ -116,7 +114,6 @@ export async function openRegistry(
   webhooks.start();
   const close = async (): Promise<void> => {
     models.close();
-    await bridge.close();
     await webhooks.close();
     await storage.close();
     await tracking.close();

@@ -36,6 +36,31 @@ test('MurmurHash3 of UTF-8 bytes, by its published vectors', () => {
   assert.equal(murmur3('\ud800', 7), murmur3('\ufffd', 7));
 });
 
+/** The same, by the published algorithm's steps over bytes. */
+function overBytes(bytes: Buffer, seed: number): number {
+  const rotate = (x: number, by: number): number => (x << by) | (x >>> (32 - by));
+  const scramble = (k: number): number => Math.imul(rotate(Math.imul(k, 0xcc9e2d51), 15), 0x1b873593);
+  const whole = bytes.length - (bytes.length % 4);
+  let h = seed;
+  for (let i = 0; i < whole; i += 4) h = Math.imul(rotate(h ^ scramble(bytes.readInt32LE(i)), 13), 5) + 0xe6546b64;
+  let tail = 0;
+  for (let i = whole; i < bytes.length; i++) tail |= bytes[i] << (8 * (i - whole));
+  h ^= scramble(tail) ^ bytes.length;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+test('MurmurHash3 is that of the bytes, wherever a text leaves ASCII', () => {
+  const piece = fc.constantFrom('a', 'user', '-', '0123', 'é', '€', '😀', '\ud800', '\udc00');
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 12 }), fc.integer({ min: 0, max: 0xffffffff }), (pieces, seed) => {
+      const text = pieces.join('');
+      assert.equal(murmur3(text, seed), overBytes(Buffer.from(text), seed));
+    }),
+  );
+});
+
 test('shares are exact to a bucket, and as few buckets move as the counts allow', () => {
   fc.assert(
     fc.property(

@@ -31,6 +31,7 @@ export function bucketCounts(weights: readonly number[]): number[] {
   return counts;
 }
 
+/** The slot of each of the BUCKETS buckets, by weights of any scale. Throws RangeError where they add up to nothing. */
 export function assign(weights: readonly number[]): Uint8Array {
   return reassign(new Uint8Array(BUCKETS), weights);
 }

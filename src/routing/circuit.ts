@@ -29,6 +29,7 @@ export interface CircuitState {
   part: number;
 }
 
+/** A closed one: nothing has failed. */
 export function newCircuit(): CircuitState {
   return {
     phase: CLOSED,
@@ -40,21 +41,28 @@ export function newCircuit(): CircuitState {
   };
 }
 
+/**
+ * Whether a request may go through now, in milliseconds of the caller's clock. An open circuit whose time is over becomes
+ * ready for its trial.
+ */
 export function circuitAllows(state: CircuitState, now: number, policy: CircuitPolicy): boolean {
   if (policy.maxInFlight !== undefined && state.inFlight >= policy.maxInFlight) return false;
   if (state.phase === OPEN && now >= state.openUntil) state.phase = TRIAL;
   return state.phase === CLOSED || state.phase === TRIAL;
 }
 
+/** Neither open nor on trial. */
 export function isClosed(state: CircuitState): boolean {
   return state.phase === CLOSED;
 }
 
+/** A request goes through: `circuitEnded` or `circuitForgotten` must follow. */
 export function circuitStarted(state: CircuitState): void {
   state.inFlight++;
   if (state.phase === TRIAL) state.phase = TRYING;
 }
 
+/** Takes in how a request ended, `now` in milliseconds; opens or closes the circuit by it. */
 export function circuitEnded(state: CircuitState, failed: boolean, now: number, policy: CircuitPolicy): void {
   state.inFlight--;
   if (state.phase === TRYING) {

@@ -51,6 +51,7 @@ export interface Decision {
 
 const NOTHING = new Float64Array(0);
 
+/** One that says nothing yet, for `decide` to fill again and again. */
 export function newDecision(): Decision {
   return {
     route: undefined,
@@ -119,7 +120,7 @@ function decideRoute(route: CompiledRoute, request: RequestView, around: Surroun
   out.pmf = live.pmf;
   const unit = route.unitSources.length === 0 ? undefined : unitOf(route.unitSources, request);
   if (!applyOverride(route, request, unit, out)) {
-    if (route.bandit) drawArm(route, request, around, out);
+    if (route.bandit) drawArm(route, request, unit, around, out);
     else takeBucket(route, unit, around, out);
   }
   const { assigned } = out;
@@ -141,9 +142,9 @@ function applyOverride(route: CompiledRoute, request: RequestView, unit: string 
     if (units !== undefined && (unit === undefined || !units.has(unit))) continue;
     if (!matches(matcher, request)) continue;
     out.override = i;
-    out.assigned = variant;
     out.role = 'arm';
     out.analysed &&= analysed;
+    assignForSure(route, variant, out);
     return true;
   }
   return false;
@@ -155,9 +156,9 @@ function takeBucket(route: CompiledRoute, unit: string | undefined, around: Surr
     out.unitHash = murmur3(unit, route.seed);
     out.bucket = bucketOf(out.unitHash);
   } else if (route.onMissing === 'default') {
-    out.assigned = live.slots[0].variant;
-    out.role = live.slots[0].role;
+    out.role = live.first.role;
     out.analysed = false;
+    assignForSure(route, live.first.variant, out);
     return;
   } else {
     out.bucket = Math.floor(around.random() * BUCKETS);
@@ -170,30 +171,42 @@ function takeBucket(route: CompiledRoute, unit: string | undefined, around: Surr
 
 /** Scratch of the thread: distributions over variants. */
 let conditional = new Float64Array(0);
-let onDefault = new Float64Array(0);
+let certain = new Float64Array(0);
 const contexts = new Map<number, Float64Array>();
 
-function drawArm(route: CompiledRoute, request: RequestView, around: Surroundings, out: Decision): void {
+/** Arms are drawn for each request: a unit sticks to none. It is on record, for what counts units. */
+function drawArm(
+  route: CompiledRoute,
+  request: RequestView,
+  unit: string | undefined,
+  around: Surroundings,
+  out: Decision,
+): void {
   const { live, variants } = route;
   const bandit = route.bandit!;
-  const fallback = live.slots[0].variant;
+  const fallback = live.first.variant;
   out.role = 'arm';
-  if (onDefault.length !== variants.length) {
-    onDefault = new Float64Array(variants.length);
-    conditional = new Float64Array(variants.length);
+  if (unit !== undefined) out.unitHash = murmur3(unit, route.seed);
+  else if (route.onMissing !== 'random') {
+    out.analysed = false;
+    if (route.onMissing === 'default') {
+      assignForSure(route, fallback, out);
+      return;
+    }
   }
+  if (conditional.length !== variants.length) conditional = new Float64Array(variants.length);
   const { policy } = live;
   const stale = policy !== undefined && around.wallClock() - policy.snapshot.createdAt > STALE_PERIODS * bandit.refresh;
   if (policy === undefined || stale) {
     out.detour = stale ? 'staleSnapshot' : 'noSnapshot';
-    serveDefault(fallback, out);
+    assignForSure(route, fallback, out);
     return;
   }
   out.snapshotVersion = policy.snapshot.version;
   if (bandit.context) out.context = hashFeatures(bandit.context, request, contextOf(bandit.context.dim));
   const pmf = policyPmf(policy, bandit.context ? out.context : undefined);
   if (!restrictToVariants(pmf, live.arms, out.eligible)) {
-    serveDefault(fallback, out);
+    assignForSure(route, fallback, out);
     return;
   }
   const drawn = draw(conditional, around.random());
@@ -201,18 +214,19 @@ function drawArm(route: CompiledRoute, request: RequestView, around: Surrounding
     out.proposed = drawn;
     out.proposedPmf = conditional;
     out.detour = 'apprentice';
-    serveDefault(fallback, out);
+    assignForSure(route, fallback, out);
     return;
   }
   out.pmf = conditional;
   out.assigned = drawn;
 }
 
-/** Certainty about the default: its propensity is 1, and the record says so. */
-function serveDefault(variant: number, out: Decision): void {
-  onDefault.fill(0);
-  onDefault[variant] = 1;
-  out.pmf = onDefault;
+/** Nothing is drawn: the variant's propensity is 1, and the record says so. */
+function assignForSure({ variants }: CompiledRoute, variant: number, out: Decision): void {
+  if (certain.length !== variants.length) certain = new Float64Array(variants.length);
+  else certain.fill(0);
+  certain[variant] = 1;
+  out.pmf = certain;
   out.assigned = variant;
 }
 

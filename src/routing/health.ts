@@ -24,8 +24,11 @@ export interface RouteHealth {
   all: number;
   /** Nothing is ejected, open or full: deciding need not look further. */
   calm: boolean;
+  /** Something failed, or is ejected or has been lately: there is something to sweep. */
+  failing: boolean;
 }
 
+/** Of a route whose variants have all been well so far. @param variants 32 at most: they are bits of masks */
 export function newHealth(spec: RouteSpec['resilience'], variants: number): RouteHealth {
   return {
     outlier: spec.outlier,
@@ -34,6 +37,7 @@ export function newHealth(spec: RouteSpec['resilience'], variants: number): Rout
     circuits: Array.from({ length: variants }, newCircuit),
     all: variants === 32 ? 0xffffffff : 2 ** variants - 1,
     calm: true,
+    failing: false,
   };
 }
 
@@ -55,6 +59,7 @@ export function isBlocked({ circuit, circuits }: RouteHealth, variant: number, n
   return circuit !== undefined && !circuitAllows(circuits[variant], now, circuit);
 }
 
+/** A request goes to a variant: to be told before its end, which `requestEnded` takes. */
 export function requestStarted(health: RouteHealth, variant: number): void {
   if (health.circuit === undefined) return;
   circuitStarted(health.circuits[variant]);
@@ -73,12 +78,17 @@ export function requestEnded(
     return;
   }
   const failed = outcome === 'failed';
-  if (failed) health.calm = false;
+  if (failed) {
+    health.calm = false;
+    health.failing = true;
+  }
   if (health.outlier !== undefined) reportOutcome(health.outliers, variant, failed, now, health.outlier);
   if (health.circuit !== undefined) circuitEnded(health.circuits[variant], failed, now, health.circuit);
 }
 
 /** Every `outlier.interval`. */
 export function sweepHealth(health: RouteHealth, now: number): void {
+  if (!health.failing) return;
   sweepOutliers(health.outliers, now);
+  health.failing = health.outliers.some(({ ejectedUntil, ejections }) => ejectedUntil !== 0 || ejections > 0);
 }

@@ -35,6 +35,8 @@ export interface LiveRoute {
   mirror: number;
   analysed: boolean;
   slots: Slot[];
+  /** Of requests without a unit where those get the default, and of bandits that have nothing learnt to go by. */
+  first: Slot;
   buckets: Uint8Array;
   /** Over variants: their shares of the buckets. */
   pmf: Float64Array;
@@ -44,6 +46,8 @@ export interface LiveRoute {
   /** Bandits: the variant of each arm. */
   arms: number[];
 }
+
+const GONE_SLOT = 255;
 
 /** Weights of a canary's slots: a control slice as large as the candidate's, as long as stable has that much. */
 export function canaryWeights(percent: number, matched: boolean): number[] {
@@ -67,9 +71,14 @@ function initialWeights({ strategy }: RouteSpec): number[] {
   return weights ? Object.values(weights) : [100];
 }
 
-/** A successor with other weights (in the order of the slots), moving as few buckets as possible. */
-export function withWeights(state: RouteState, weights: readonly number[]): RouteState {
-  const old = decodeBuckets(state.buckets, 256) ?? assign(weights);
+/**
+ * A successor with other weights (in the order of the slots), moving as few buckets as possible.
+ * @param renamed where slots are others than the state's: the place each of its slots has now, −1 for none
+ */
+export function withWeights(state: RouteState, weights: readonly number[], renamed?: readonly number[]): RouteState {
+  let old = decodeBuckets(state.buckets, 256) ?? assign(weights);
+  // Of no slot that is left: all of them move.
+  if (renamed !== undefined) old = old.map((slot) => (renamed[slot] >= 0 ? renamed[slot] : GONE_SLOT));
   return { ...state, version: state.version + 1, buckets: encodeBuckets(reassign(old, weights)) };
 }
 
@@ -98,6 +107,7 @@ export function takeState(
     mirror: state.mirror,
     analysed: state.analysed,
     slots,
+    first: spec.strategy.weighted === undefined ? slots[0] : firstNamed(slots),
     buckets,
     pmf,
     shares: Array.from(pmf),
@@ -106,7 +116,13 @@ export function takeState(
   };
 }
 
-function slotsOf({ strategy }: RouteSpec, variants: readonly Variant[]): Slot[] {
+/** A split's slots have an order of their own; its default is what the document names first. */
+function firstNamed(slots: readonly Slot[]): Slot {
+  return slots.reduce((first, slot) => (slot.variant < first.variant ? slot : first));
+}
+
+/** What buckets are assigned to, in the order their numbers mean. */
+export function slotsOf({ strategy }: RouteSpec, variants: readonly Variant[]): Slot[] {
   const index = (name: string) => variants.findIndex((variant) => variant.name === name);
   const { canary, bandit } = strategy;
   if (canary) {

@@ -42,6 +42,7 @@ export interface Shared {
   parts: Map<string, unknown>;
 }
 
+/** For one set of routes that are compiled together. */
 export function newShared(): Shared {
   return { texts: new Map(), patterns: new Map(), parts: new Map() };
 }
@@ -90,6 +91,7 @@ export function compileMatch(match: Match, shared: Shared, anyModel = false): Ma
   return conditions;
 }
 
+/** Whether all conditions hold; true for a matcher without any. */
 export function matches(matcher: Matcher, request: RequestView): boolean {
   for (let i = 0; i < matcher.length; i++) if (!holds(matcher[i], request)) return false;
   return true;

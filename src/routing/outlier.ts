@@ -20,6 +20,7 @@ export interface OutlierState {
   failedLately: boolean;
 }
 
+/** One for each variant: none has failed. */
 export function newOutlierStates(variants: number): OutlierState[] {
   return Array.from({ length: variants }, () => ({ failures: 0, ejectedUntil: 0, ejections: 0, failedLately: false }));
 }

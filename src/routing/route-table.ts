@@ -155,6 +155,7 @@ function fallbackChain(spec: RouteSpec, variants: readonly Variant[], start: num
   return chain;
 }
 
+/** The routes that may match a request by its model, in their order. */
 export function candidates(table: RouteTable, request: RequestView): readonly CompiledRoute[] {
   return table.byModel.get(request.model) ?? table.others;
 }

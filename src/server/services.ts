@@ -33,6 +33,8 @@ export interface ServerInfo {
   ready(): boolean;
   /** Body cap in bytes for HTTP and messages of gRPC. */
   maxBodyBytes: number;
+  /** What ModelStreamInfer sends: ModelStreamInferResponse, or bare ModelInferResponse as MLServer does. */
+  streamForm: 'triton' | 'bare';
 }
 
 /** Calls answered by the control thread. Rejects with SwitchyardError. */

@@ -24,13 +24,30 @@ export const ERROR_TABLE = {
 
 export type ErrorCode = keyof typeof ERROR_TABLE;
 
+/** What clients bring about as fast as they send. Where such an error was made, its message says well enough. */
+const WITHOUT_STACK: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'invalid_argument',
+  'unauthenticated',
+  'permission_denied',
+  'not_found',
+  'payload_too_large',
+  'overloaded',
+  'cancelled',
+  'unavailable',
+  'deadline_exceeded',
+]);
+
 export class SwitchyardError extends Error {
   readonly code: ErrorCode;
   /** Milliseconds after which a retry makes sense; becomes Retry-After (seconds, rounded up). */
   readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: { retryAfterMs?: number; cause?: unknown } = {}) {
+    const { stackTraceLimit } = Error;
+    // Walking the stack costs more than all else of a refusal.
+    if (WITHOUT_STACK.has(code)) Error.stackTraceLimit = 0;
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = 'SwitchyardError';
     this.code = code;
     this.retryAfterMs = options.retryAfterMs;

@@ -10,20 +10,28 @@ const BLOCK = 36;
 export function idSource(): () => string {
   const prefix = `${randomBytes(12).toString('base64url')}-`;
   let bytes = Buffer.alloc(0);
+  let stem = '';
   let text = '';
   let length = 0;
   let at = 0;
   let blocks = 0;
   return () => {
     if (at === text.length) {
-      const stem = blocks === 0 ? prefix : prefix + blocks.toString(BLOCK);
+      const next = blocks === 0 ? prefix : prefix + blocks.toString(BLOCK);
       blocks++;
-      if (stem.length >= length) {
-        length = stem.length + 1;
+      // Nearly always it is the last digit alone that differs from the block before.
+      let from = 0;
+      if (next.length === stem.length) while (from < next.length - 1 && next[from] === stem[from]) from++;
+      else {
+        length = next.length + 1;
         bytes = Buffer.alloc(BLOCK * length);
+        for (let i = 0; i < BLOCK; i++) bytes[i * length + length - 1] = i < 10 ? 0x30 + i : 0x57 + i;
       }
-      bytes.fill(`${stem} `, 'latin1');
-      for (let i = 0; i < BLOCK; i++) bytes[i * length + length - 1] = i < 10 ? 0x30 + i : 0x57 + i;
+      for (let each = from; each < next.length; each++) {
+        const code = next.charCodeAt(each);
+        for (let i = 0; i < BLOCK; i++) bytes[i * length + each] = code;
+      }
+      stem = next;
       text = bytes.toString('latin1');
       at = 0;
     }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
@@ -16,14 +17,28 @@ const ANSWERS: Record<string, [number, string]> = {
   refused: [400, '{"status":"error","errorType":"bad_data","error":"parse error"}'],
   failed: [200, '{"status":"error"}'],
   garbage: [200, '<html>'],
+  secret: [403, '{"status":"error","secret":"7h3 k3y"}'],
+  null: [200, 'null'],
 };
 
 const asked: string[] = [];
+let endlessClosed = false;
 const server = createServer(async (request, response) => {
   let body = '';
   for await (const chunk of request) body += String(chunk);
   asked.push(`${request.method} ${request.url}`);
-  const [status, text] = ANSWERS[new URLSearchParams(body).get('query') ?? ''];
+  const query = new URLSearchParams(body).get('query') ?? '';
+  if (query === 'endless') {
+    response.writeHead(200);
+    response.on('close', () => {
+      endlessClosed = true;
+    });
+    while (!response.destroyed) {
+      if (!response.write(' '.repeat(65_536))) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+    }
+    return;
+  }
+  const [status, text] = ANSWERS[query];
   response.writeHead(status).end(text);
 });
 let address: string;
@@ -54,10 +69,20 @@ test('asks below the path of its address', async () => {
 });
 
 test('says why there is no answer, and never rejects', async () => {
-  assert.match((await query('refused')).problem, /answered 400: .*parse error/);
-  assert.match((await query('failed')).problem, /answered \{"status":"error"\}/);
-  assert.match((await query('garbage')).problem, /cannot be asked: .*JSON/);
+  assert.match((await query('refused')).problem, /answered 400: bad_data: parse error$/);
   const away = await query('scalar', 'http://127.0.0.1:1');
   assert.equal(away.numbers, undefined);
   assert.match(away.problem, /cannot be asked/);
+});
+
+test('repeats nothing that is not an error of Prometheus', async () => {
+  for (const answer of ['failed', 'garbage', 'secret', 'null'])
+    assert.match((await query(answer)).problem, /^\S+ answered \d+: not in the form of Prometheus's HTTP API/, answer);
+});
+
+test('stops reading an answer that is too large', async () => {
+  const { numbers, problem } = await query('endless');
+  assert.equal(numbers, undefined);
+  assert.match(problem, /more than 1000000 bytes; ask for fewer series/);
+  while (!endlessClosed) await new Promise(setImmediate);
 });

@@ -21,9 +21,9 @@ export class RetryBudget {
     this.#active--;
   }
 
-  /** True grants one retry, which the caller must give back with `retried`. */
-  tryRetry(): boolean {
-    if (this.#retrying >= Math.max(this.#minimum, this.#active * this.#ratio)) return false;
+  /** True grants one retry, which the caller must give back with `retried`. `active`: from a caller that counts by itself. */
+  tryRetry(active: number = this.#active): boolean {
+    if (this.#retrying >= Math.max(this.#minimum, active * this.#ratio)) return false;
     this.#retrying++;
     return true;
   }

@@ -154,6 +154,11 @@ export class MetricsBlock {
     chunk[at + 3] += computeOutputMs * 1e6;
   }
 
+  /** CPU of a run that failed: no batch was executed, but it cost. */
+  recordCpu(row: number, cpuSeconds: number): void {
+    this.add(row, Column.cpuSeconds, cpuSeconds);
+  }
+
   /** +1 when a request is accepted, -1 when it is answered, by the same thread. */
   addPending(row: number, delta: number): void {
     this.add(row, Column.pending, delta);

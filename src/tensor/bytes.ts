@@ -9,6 +9,7 @@ export function readU32(data: Uint8Array, offset: number): number {
   return (data[offset] | (data[offset + 1] << 8) | (data[offset + 2] << 16) | (data[offset + 3] << 24)) >>> 0;
 }
 
+/** Little-endian u32 at `offset`; the caller has checked the bounds. */
 export function writeU32(data: Uint8Array, offset: number, value: number): void {
   data[offset] = value;
   data[offset + 1] = value >>> 8;

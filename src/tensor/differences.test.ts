@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { firstDifference, firstRankDifference } from './differences.ts';
 
 const of =
@@ -26,4 +27,48 @@ test('the k largest of each row are compared as a set', () => {
     'row 1 has top 1 {0}, not {2}',
   );
   assert.equal(firstRankDifference([0, 3], of(), of(), 1), '');
+});
+
+test('the k largest are those that sorting finds', () => {
+  const number = fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constantFrom(Number.NaN, Infinity, -Infinity));
+  fc.assert(
+    fc.property(fc.array(number, { minLength: 1, maxLength: 12 }), fc.integer({ min: 1, max: 14 }), (row, k) => {
+      const rank = (value: number): number => (Number.isNaN(value) ? -Number.MAX_VALUE : value);
+      const below = (i: number, j: number): boolean => Number.isNaN(row[i]) && !Number.isNaN(row[j]);
+      const sorted = row.map((_, i) => i);
+      sorted.sort((i, j) => (below(i, j) ? 1 : below(j, i) ? -1 : Math.sign(rank(row[j]) - rank(row[i])) || i - j));
+      const top = sorted.slice(0, k).sort((i, j) => i - j);
+      // Another row whose largest k are those, and nothing else.
+      const marked = row.map((_, i) => (top.includes(i) ? 1 : 0));
+      assert.equal(firstRankDifference([row.length], of(...row), of(...marked), k), '');
+    }),
+  );
+});
+
+test('a row wider than what is looked at is still compared', () => {
+  const width = 100_000;
+  const peak = (at: number) => (i: number) => (i === at ? 1 : 0);
+  assert.equal(firstRankDifference([1, width], peak(99_999), peak(99_999), 1), '');
+  assert.equal(firstRankDifference([1, width], peak(99_999), peak(5), 1), 'row 0 has top 1 {5}, not {99999}');
+});
+
+test('of more than can be looked at, what is looked at lies all over it', () => {
+  const count = 1_000_000;
+  const zero = () => 0;
+  const from = (start: number) => (i: number) => (i >= start ? 1 : 0);
+  assert.match(firstDifference(count, zero, from(999_000), 0, 0), /^element 999\d{3} is 1, not 0$/);
+  // No column of a table escapes.
+  for (let column = 0; column < 16; column++) {
+    assert.notEqual(
+      firstDifference(count, zero, (i) => (i % 16 === column ? 1 : 0), 0, 0),
+      '',
+    );
+  }
+  const rows = firstRankDifference(
+    [count / 100, 100],
+    (i) => -(i % 100),
+    (i) => (i >= 990_000 ? i % 100 : -(i % 100)),
+    1,
+  );
+  assert.match(rows, /^row 99\d\d has top 1 \{99\}, not \{0\}$/);
 });

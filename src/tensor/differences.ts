@@ -4,11 +4,17 @@ type Reader = (i: number) => number;
 
 /** Elements of one output that are looked at: comparing runs on the gateway thread. */
 const MAX_ELEMENTS = 65_536;
+/** Of the golden ratio: places that shift by it fall on no pattern of rows or columns. */
+const SHIFT = 0.618_033_988_749_894_9;
 
-/** '' if all of the first `count` numbers agree within tolerance, else the first that does not. NaN agrees with NaN. */
+/**
+ * '' if all of `count` numbers agree within tolerance, else the first that does not. NaN agrees with NaN. Beyond
+ * MAX_ELEMENTS so many are looked at, spread over all of them.
+ */
 export function firstDifference(count: number, a: Reader, b: Reader, atol: number, rtol: number): string {
   const looked = Math.min(count, MAX_ELEMENTS);
-  for (let i = 0; i < looked; i++) {
+  for (let j = 0; j < looked; j++) {
+    const i = place(j, looked, count);
     const x = a(i);
     const y = b(i);
     if (x === y || (Number.isNaN(x) && Number.isNaN(y))) continue;
@@ -17,23 +23,49 @@ export function firstDifference(count: number, a: Reader, b: Reader, atol: numbe
   return '';
 }
 
-/** The same for which k values of each row are largest. Rows run along the last dimension; ties go by position. */
+/**
+ * The same for which k values of each row are largest. Rows run along the last dimension; ties go by position. Rows are
+ * looked at whole, spread over all of them: as many as MAX_ELEMENTS hold, and one at least.
+ */
 export function firstRankDifference(shape: readonly number[], a: Reader, b: Reader, k: number): string {
   const width = shape.at(-1) ?? 1;
-  const count = Math.min(elementCount(shape), MAX_ELEMENTS);
-  for (let start = 0; start + width <= count && width > 0; start += width) {
-    const x = topIndices(a, start, width, k);
-    const y = topIndices(b, start, width, k);
-    if (x !== y) return `row ${start / width} has top ${k} {${y}}, not {${x}}`;
+  if (width === 0) return '';
+  const rows = elementCount(shape) / width;
+  const looked = Math.min(rows, Math.max(1, Math.floor(MAX_ELEMENTS / width)));
+  for (let j = 0; j < looked; j++) {
+    const row = place(j, looked, rows);
+    const x = topIndices(a, row * width, width, k);
+    const y = topIndices(b, row * width, width, k);
+    if (x !== y) return `row ${row} has top ${k} {${y}}, not {${x}}`;
   }
   return '';
 }
 
+/** The j-th of `looked` places among `count`: one in each of as many equal parts. */
+function place(j: number, looked: number, count: number): number {
+  if (looked === count) return j;
+  return Math.min(count - 1, Math.floor(((j + ((j * SHIFT) % 1)) * count) / looked));
+}
+
+/** One pass: rows are wide and k is small. NaN is below everything. */
 function topIndices(read: Reader, start: number, width: number, k: number): string {
-  const indices = Array.from({ length: width }, (_, i) => i);
-  indices.sort((i, j) => read(start + j) - read(start + i) || i - j);
-  return indices
-    .slice(0, k)
-    .sort((i, j) => i - j)
-    .join();
+  const best: number[] = [];
+  const values: number[] = [];
+  for (let i = 0; i < width; i++) {
+    const value = read(start + i);
+    let at = best.length;
+    if (at === k && !isAbove(value, values[k - 1])) continue;
+    if (at === k) at--;
+    for (; at > 0 && isAbove(value, values[at - 1]); at--) {
+      best[at] = best[at - 1];
+      values[at] = values[at - 1];
+    }
+    best[at] = i;
+    values[at] = value;
+  }
+  return best.sort((i, j) => i - j).join();
+}
+
+function isAbove(value: number, other: number): boolean {
+  return value > other || (Number.isNaN(other) && !Number.isNaN(value));
 }

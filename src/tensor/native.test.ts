@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
-import { native, nativeProblem } from './native.ts';
+import { type NativeJob, native, nativeProblem } from './native.ts';
 
 const skip = native === undefined && (nativeProblem || 'SWITCHYARD_NATIVE=off');
 const JSON_HEAD = '{"inputs":[{"name":"x","datatype":"FP32","shape":[';
@@ -39,6 +39,75 @@ test('memory stays flat over many calls', { skip }, () => {
   // 5,000 floats have a buffer of 20 kB: lost ones would be 200 MB.
   const grown = round(10000) - before;
   assert.ok(grown < 50e6, `${grown} bytes more`);
+});
+
+function job(bytes: Uint8Array, done: () => void): NativeJob {
+  const words = new Int32Array(2048);
+  words[0] = -1;
+  return { body: bytes, slab: new Uint8Array(4096), words, buffers: [], done };
+}
+
+test('memory stays flat over many bodies that are decoded beside the loop', { skip }, async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const bodies = [body(16), body(5000), body(5000).subarray(0, 20000)];
+  const round = async (times: number): Promise<number> => {
+    for (let i = 0; i < times; i++) {
+      await new Promise<void>((done) => native!.decodeAside(job(bodies[i % 3], done)));
+    }
+    collect();
+    return process.memoryUsage().rss;
+  };
+  const before = await round(3000);
+  // 5,000 floats have a buffer of 20 kB: lost ones would be 100 MB.
+  const grown = (await round(15000)) - before;
+  assert.ok(grown < 50e6, `${grown} bytes more`);
+});
+
+test('what is no job is refused, and a second one beside the first', { skip }, async () => {
+  const { decodeAside } = native! as unknown as { decodeAside: (...values: unknown[]) => void };
+  const good = job(body(16), () => {});
+  const bad = [
+    undefined,
+    null,
+    {},
+    { ...good, body: new ArrayBuffer(8) },
+    { ...good, slab: undefined },
+    { ...good, words: new Int32Array(8) },
+    { ...good, words: new Uint8Array(8192) },
+    { ...good, buffers: {} },
+    { ...good, done: 'text' },
+  ];
+  for (const value of bad) assert.throws(() => decodeAside(value), TypeError);
+  assert.throws(() => decodeAside(), TypeError);
+  await new Promise<void>((done) => {
+    const first = job(body(5000), done);
+    assert.equal(native!.decodeAside(first), true);
+    assert.throws(() => native!.decodeAside(good), TypeError);
+  });
+  await new Promise<void>((done) => native!.decodeAside(job(body(16), done)));
+});
+
+test('threads end without harm while a body is decoded beside them', { skip }, async () => {
+  const script = `
+    const { workerData, parentPort } = require('node:worker_threads');
+    const native = require(workerData.file);
+    const words = new Int32Array(2048);
+    words[0] = -1;
+    const done = () => parentPort.postMessage('done');
+    native.decodeAside({ body: workerData.body, slab: new Uint8Array(4096), words, buffers: [], done });
+    parentPort.postMessage('begun');
+    if (workerData.exits) process.exit();`;
+  const file = loadedFile();
+  const large = body(300_000);
+  for (let i = 0; i < 12; i++) {
+    const worker = new Worker(script, { eval: true, workerData: { file, body: large, exits: i % 3 === 0 } });
+    const ended = once(worker, 'exit');
+    if (i % 3 !== 0) await once(worker, 'message');
+    // At once, in the middle, or when all of it was told.
+    if (i % 3 === 1) await worker.terminate();
+    await ended;
+  }
 });
 
 test('what is no Uint8Array is refused', { skip }, () => {

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { PACKAGE_FOLDER } from '../shared/program-files.ts';
 
 /** A server made by `grpcServer`, and the memory that it shares with its maker. */
 export interface NativeServer {
@@ -89,6 +90,7 @@ export interface NativeHttp {
   httpEnd(server: object, slot: number, generation: number): void;
   httpDestroy(server: object, slot: number, generation: number): void;
   httpHead(server: object, slot: number, generation: number): string;
+  httpAsk(server: object, name: string): number;
   httpPeer(server: object, slot: number, generation: number): string;
   httpCertificateName(server: object, slot: number, generation: number): string;
   httpFlush(server: object): void;
@@ -107,16 +109,21 @@ export interface OrtValueInfo {
   shape: number[];
 }
 
-/** Sessions of ONNX Runtime that all threads share: src/ort_addon.cc documents each function. */
+export interface NativeLoaded {
+  session: object;
+  fresh: boolean;
+  inputs: OrtValueInfo[];
+  outputs: OrtValueInfo[];
+}
+
+type OrtLoad<T> = (key: string, path: string, numbers: Int32Array, entries: string[], providers: string[][]) => T;
+
+/** Sessions of ONNX Runtime that all threads share: src/ort_addon.cc and src/ort_aside.cc document each function. */
 export interface NativeSessions {
   ortOpen(library: string, version: string, intraThreads: number, interThreads: number): string;
-  ortLoad(
-    key: string,
-    path: string,
-    numbers: Int32Array,
-    entries: string[],
-    providers: string[][],
-  ): { session: object; fresh: boolean; inputs: OrtValueInfo[]; outputs: OrtValueInfo[] };
+  ortLoad: OrtLoad<NativeLoaded>;
+  ortLoadAside: OrtLoad<Promise<NativeLoaded>>;
+  ortRehearse(session: object, plan: Float64Array, inputs: Uint8Array[]): Promise<void>;
   ortRun(session: object, plan: Float64Array, inputs: Uint8Array[]): ArrayBuffer[];
   ortClose(session: object): void;
 }
@@ -141,10 +148,21 @@ export interface NativeStager {
     inputs: OrtValueInfo[];
     outputs: OrtValueInfo[];
   };
-  stageRun(stager: object, rows: number, inputs: Uint8Array[]): number;
+  stageRun(stager: object, rows: number, inputs: readonly (readonly Uint8Array[])[]): number;
   stageAnswered(stager: object): { slot: number; problem: string; lost: boolean }[];
   stageRead(stager: object, slot: number, rows: number, outputs: number[]): ArrayBuffer[];
   stageClose(stager: object): void;
+}
+
+/** A body for `decodeAside`. The thread beside reads and writes its memory until `done` is called. */
+export interface NativeJob {
+  readonly body: Uint8Array;
+  readonly slab: Uint8Array;
+  /** As `meta` is for `decode`. */
+  readonly words: Int32Array;
+  /** Where the addon puts those of tensors that do not fit the slab. */
+  readonly buffers: ArrayBuffer[];
+  readonly done: () => void;
 }
 
 /** The addon in native/: src/addon.cc documents each function. */
@@ -153,17 +171,21 @@ export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeSessions, Na
   /** Words that both sides read and write during a call. Never give its memory away. */
   readonly meta: Int32Array;
   decode(body: Uint8Array, slab: Uint8Array): ArrayBuffer[] | undefined;
+  /** One job at a time: src/decode_aside.cc documents it. */
+  decodeAside(job: NativeJob): boolean;
   print(out: Uint8Array, head: Uint8Array, data: Uint8Array): void;
+  /** Of `bytes[start]` up to `bytes[end - 1]`. Absent where the processor has no instructions for it. */
+  crc32c?(bytes: Uint8Array, start: number, end: number): number;
+  recordLines(out: Uint8Array, records: Uint8Array, places: Int32Array): void;
 }
 
 /** The addon's kInterface that this file describes. */
-const INTERFACE = 5;
+const INTERFACE = 12;
 
 /** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
 function candidates(): string[] {
-  const folder = (name: string): string => fileURLToPath(new URL(`../../native/${name}`, import.meta.url));
-  const paths = [folder('build/switchyard.node')];
-  const prebuilts = folder('prebuilds/');
+  const paths = [join(PACKAGE_FOLDER, 'native/build/switchyard.node')];
+  const prebuilts = join(PACKAGE_FOLDER, 'native/prebuilds/');
   if (existsSync(prebuilts)) {
     const musl = process.platform === 'linux' && readdirSync('/lib').some((name) => name.startsWith('ld-musl-'));
     const libc = process.platform === 'linux' ? (musl ? '-musl' : '-glibc') : '';

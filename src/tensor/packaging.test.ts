@@ -16,8 +16,10 @@ after(() => rmSync(folder, { recursive: true }));
 cpSync(join(ROOT, 'native/src'), join(folder, 'native/src'), { recursive: true });
 for (const name of ['build.mjs', 'platform.mjs'])
   copyFileSync(join(ROOT, 'native', name), join(folder, 'native', name));
-mkdirSync(join(folder, 'src/tensor'), { recursive: true });
-copyFileSync(join(ROOT, 'src/tensor/native.ts'), join(folder, 'src/tensor/native.ts'));
+for (const file of ['src/tensor/native.ts', 'src/shared/program-files.ts']) {
+  mkdirSync(join(folder, file, '..'), { recursive: true });
+  copyFileSync(join(ROOT, file), join(folder, file));
+}
 writeFileSync(join(folder, 'package.json'), '{"type": "module"}');
 const prebuilt = ((): string => {
   const script = "import('./native/platform.mjs').then(({ prebuiltName }) => console.log(prebuiltName()))";

@@ -94,7 +94,8 @@ async function pendingRequests(server: ServerProcess): Promise<number> {
 }
 
 for (const [library, aborts] of [
-  ['uws', ABORTS],
+  ['native', ABORTS],
+  ['uws', ABORTS / 4],
   ['node', ABORTS / 4],
 ] as const) {
   test(`${aborts} aborted requests over ${library} and gRPC leave no memory, no place and no request behind`, async () => {

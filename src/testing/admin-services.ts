@@ -124,6 +124,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
     version: '1',
     config: modelConfig({ name: 'digits', raw: { name: 'digits' } }),
     executors: [0],
+    absence: '',
     cacheIdentity: '1',
     metricsRow: 0,
   };

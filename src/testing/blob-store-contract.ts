@@ -3,11 +3,13 @@ import { createHash, randomBytes } from 'node:crypto';
 import { access } from 'node:fs/promises';
 import { test } from 'node:test';
 import { receive } from '../registry/blobs/receive.ts';
-import type { StagedBlob, Staging } from '../registry/blobs/staging.ts';
+import type { StagedBlob } from '../registry/blobs/staged-file.ts';
+import type { Staging } from '../registry/blobs/staging.ts';
 import type { BlobStore } from '../registry/blobs/store.ts';
 
+/** A copy: what is stored is taken over. */
 async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
-  yield bytes;
+  yield new Uint8Array(bytes);
 }
 
 export function stage(staging: Staging, bytes: Uint8Array): Promise<StagedBlob> {

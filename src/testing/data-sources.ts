@@ -3,6 +3,7 @@ import { datasetsSchema } from '../config/datasets-schema.ts';
 import { featuresSchema } from '../config/features-schema.ts';
 import { kafkaSchema } from '../config/kafka-schema.ts';
 import { createDatasets, type DatasetServices } from '../datasets/front.ts';
+import { MESSAGES } from '../eventlog/encode/message-reader.ts';
 import type { FeatureKind } from '../features/documents/schema.ts';
 import { Features } from '../features/features.ts';
 import type { DataSources } from '../training/inputs/data-source.ts';
@@ -15,11 +16,17 @@ export interface DataUnderTest extends DatasetServices {
   data: DataSources;
 }
 
-/** Datasets and features over a registry under test, as src/main.ts gives them to training. */
+/** Datasets and features over a registry under test, as src/wiring gives them to training. */
 export async function openData({ registry, dataDir }: RegistryUnderTest): Promise<DataUnderTest> {
   const logger = pino({ level: 'silent' });
   const kafka = kafkaSchema.parse({});
-  const services = createDatasets(registry, { config: datasetsSchema.parse({}), kafka, logFolders: {}, logger });
+  const services = createDatasets(registry, {
+    config: datasetsSchema.parse({}),
+    kafka,
+    logFolders: {},
+    messages: MESSAGES,
+    logger,
+  });
   const features = new Features({
     config: featuresSchema.parse({}),
     baseDir: dataDir,

@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import { type DatasetsConfig, datasetsSchema } from '../config/datasets-schema.ts';
 import { type KafkaConfig, kafkaSchema } from '../config/kafka-schema.ts';
 import { createDatasets, type DatasetServices } from '../datasets/front.ts';
+import { MESSAGES } from '../eventlog/encode/message-reader.ts';
 import { validationRoutes } from '../validation/routes.ts';
 import { DataSchemas } from '../validation/schemas.ts';
 import { RegistryUnderTest } from './registry.ts';
@@ -17,6 +18,7 @@ export async function openDatasets(
     config: { ...datasetsSchema.parse({}), ...config },
     kafka: { ...kafkaSchema.parse({}), ...kafka },
     logFolders,
+    messages: MESSAGES,
     logger: pino({ level: 'silent' }),
   };
   const server = await RegistryUnderTest.open(undefined, undefined, undefined, (parts) => {

@@ -7,6 +7,7 @@ import type {
   ModelWaiter,
   RequestContext,
   ResponseObserver,
+  Served,
   ServingModel,
   ServingTable,
   Submission,
@@ -61,7 +62,12 @@ export interface EchoServices extends GatewayServices {
  * (until cancelled); 'shed' overloaded. Anything else is not found.
  */
 export class EchoPlane implements DataPlane {
-  refused(): void {}
+  /** What clients are told of refused requests. */
+  refusal: Served | undefined;
+
+  refused(): Served | undefined {
+    return this.refusal;
+  }
 
   contexts: RequestContext[] = [];
   requests: InferRequest[] = [];
@@ -135,6 +141,7 @@ export function echoServices(): EchoServices {
       version: '1',
       config: echoConfig(name),
       executors: [0],
+      absence: '',
       cacheIdentity: name,
       metricsRow: row,
     };
@@ -216,6 +223,7 @@ export function echoServices(): EchoServices {
       live: () => services.live,
       ready: () => services.isReady,
       maxBodyBytes: 64 << 20,
+      streamForm: 'triton',
     },
   };
   services.dataPlane.demand = (model) => services.control.demand(model);

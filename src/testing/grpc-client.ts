@@ -36,12 +36,13 @@ export class TestClient {
     });
   }
 
-  bidi<T = Record<string, unknown>>(name: string) {
+  /** `responses`: the method whose responses it answers with. */
+  bidi<T = Record<string, unknown>>(name: string, responses = name) {
     const method = this.definition[name];
     return this.client.makeBidiStreamRequest(
       method.path,
       method.requestSerialize as (value: object) => Buffer,
-      method.responseDeserialize as unknown as (bytes: Buffer) => T,
+      this.definition[responses].responseDeserialize as unknown as (bytes: Buffer) => T,
     );
   }
 

@@ -6,6 +6,7 @@ import type {
   ModelWaiter,
   RequestContext,
   ResponseObserver,
+  Served,
   ServingTable,
   Submission,
 } from '../pipeline/types.ts';
@@ -33,7 +34,12 @@ export function modelConfig(name: string, signature: ModelSignature): ModelConfi
 
 /** Answers with the inputs as outputs, on a later turn; holds requests while `held` is set. */
 export class EchoPlane implements DataPlane {
-  refused(): void {}
+  /** What clients are told of refused requests. */
+  refusal: Served | undefined;
+
+  refused(): Served | undefined {
+    return this.refusal;
+  }
 
   readonly contexts: RequestContext[] = [];
   readonly requests: InferRequest[] = [];
@@ -209,6 +215,7 @@ export function fakeServices(maxBodyBytes = 1 << 20): FakeServices {
       live: () => true,
       ready: () => services.isReady,
       maxBodyBytes,
+      streamForm: 'triton',
     },
   };
   services.dataPlane.demand = (model) => services.control.demand(model);
@@ -217,7 +224,16 @@ export function fakeServices(maxBodyBytes = 1 << 20): FakeServices {
 
 function addModel(table: ServingTable, name: string, signature: ModelSignature): void {
   const config = modelConfig(name, signature);
-  const version = { handle: 1, model: name, version: '1', config, executors: [0], cacheIdentity: '1', metricsRow: 0 };
+  const version = {
+    handle: 1,
+    model: name,
+    version: '1',
+    config,
+    executors: [0],
+    absence: '',
+    cacheIdentity: '1',
+    metricsRow: 0,
+  };
   table.models.set(name, {
     name,
     versions: [version],

@@ -1,17 +1,16 @@
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Admin, Kafka, logLevel } from 'kafkajs';
-import { readHead } from '../eventlog/encode/record-decoder.ts';
-import { FEEDBACK, parseRecords } from '../eventlog/spool/format.ts';
 import { consumeIds } from './kafka-consumer.ts';
 import { logFigures, total, unaccounted } from './log-figures.ts';
 import { LogLoad } from './log-load.ts';
+import { idsInLines, spooledIds } from './logged-ids.ts';
 import { scriptRepository, times, until, x } from './script-models.ts';
 import { infer, ServerProcess } from './server-process.ts';
 import { SlowProxy } from './slow-proxy.ts';
@@ -37,6 +36,8 @@ export interface FaultFigures {
   sinks: { name: string; lost: number; duplicates: number }[];
   /** Milliseconds, of windows of five seconds: before the fault and after it, during it, while the backlog was sent. */
   p99: { calm: number[]; fault: number[]; draining: number[] };
+  /** How fast the backlog was sent after the fault. Null: there was none that is worth measuring. */
+  drain: { records: number; seconds: number; perSecond: number } | null;
   /** Dropped by policy, and counted so. */
   dropped: number;
   /** What the figures leave open: 0 when they add up. */
@@ -99,21 +100,6 @@ function bench({ broker, through, files, disk }: BenchOptions): Bench {
   };
 }
 
-function idsInLines(folder: string): string[] {
-  return readdirSync(folder)
-    .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n'))
-    .filter((line) => line !== '')
-    .map((line) => (JSON.parse(line) as { id: string }).id);
-}
-
-/** Ids of all whole records that lie in a spool. */
-function spooledIds(dir: string): string[] {
-  return readdirSync(dir)
-    .filter((name) => name.endsWith('.spool'))
-    .flatMap((name) => parseRecords(readFileSync(join(dir, name)), 0, Number.POSITIVE_INFINITY).records)
-    .map(({ kind, body }) => readHead(body, kind === FEEDBACK).id);
-}
-
 /** Waits until every sink is within `within` records of the end. */
 async function drained(server: ServerProcess, within: number): Promise<void> {
   const done = async (): Promise<boolean> => {
@@ -123,6 +109,18 @@ async function drained(server: ServerProcess, within: number): Promise<void> {
   // The figures are up to a quarter of a second old.
   await sleep(600);
   await until('the sink has everything', done, DRAIN_MS);
+}
+
+/** Waits until sinks keep up again, and says how many records a second they took until then. */
+async function drainRateOf(server: ServerProcess): Promise<FaultFigures['drain']> {
+  // Figures are up to a quarter of a second old, and drained waits that out first: a short drain is faster than this says.
+  const before = await logFigures(server);
+  const begun = performance.now();
+  await drained(server, CLOSE);
+  const records = total(await logFigures(server), 'sink_sent_total') - total(before, 'sink_sent_total');
+  const seconds = (performance.now() - begun) / 1000;
+  if (total(before, 'sink_backlog_records') <= CLOSE) return null;
+  return { records, seconds, perSecond: records / seconds };
 }
 
 function compare(committed: ReadonlySet<string>, arrived: readonly { name: string; ids: string[] }[]) {
@@ -144,13 +142,10 @@ export async function killedAtRandom(kills: number, broker?: string): Promise<Fa
       const server = await here.start();
       const load = new LogLoad(server);
       await sleep(100 + Math.random() * 900);
-      const pid = server.servingPid();
-      server.child.kill('SIGKILL');
-      process.kill(pid, 'SIGKILL');
-      await server.exited();
+      const killed = server.kill();
       await load.stop();
+      await killed;
       requests += load.requests;
-      while (isAlive(pid)) await sleep(5);
       for (const id of spooledIds(here.spool)) committed.add(id);
     }
     const last = await here.start();
@@ -162,6 +157,7 @@ export async function killedAtRandom(kills: number, broker?: string): Promise<Fa
       ...{ requests, failed: 0, committed: committed.size, dropped: 0 },
       sinks: compare(committed, await here.arrived()),
       p99: { calm: [], fault: [], draining: [] },
+      drain: null,
       unaccounted: sum(left),
     };
   } finally {
@@ -186,7 +182,7 @@ async function underLoad(
     const calm = load.p99s();
     await fault(server, here);
     const during = load.p99s();
-    await drained(server, CLOSE);
+    const drain = await drainRateOf(server);
     const draining = load.p99s();
     await sleep(calmMs);
     calm.push(...load.p99s());
@@ -208,6 +204,7 @@ async function underLoad(
             })
           : compare(committed, arrived),
       p99: { calm, fault: during, draining },
+      drain,
       unaccounted: sum(unaccounted(figures)),
     };
   } finally {
@@ -306,15 +303,6 @@ function portOf(broker: string): string {
 /** Waits beside the load, not in its way: clients that stand still lose their connections. dd fails when the disk is full. */
 async function run(command: string, args: readonly string[]): Promise<void> {
   await once(spawn(command, args, { stdio: 'ignore' }), 'exit');
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function sum(left: Record<string, number>): number {

@@ -5,14 +5,16 @@ import { ExecutorCore } from '../executor/core.ts';
 import type { Frame } from '../executor/frame.ts';
 import { RunMark } from '../executor/run-mark.ts';
 import type { PipelineCache } from '../pipeline/cache-step.ts';
-import { GatewayDataPlane, type RequestMetrics } from '../pipeline/data-plane.ts';
+import { GatewayDataPlane } from '../pipeline/data-plane.ts';
 import { ExecutorLink } from '../pipeline/executor-link.ts';
+import type { RequestMetrics } from '../pipeline/parts.ts';
 import type { InferRequest, InferResponse, RequestContext, ServingVersion } from '../pipeline/types.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import type { SwitchyardError } from '../shared/errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
-export type FakeExecute = (inputs: Tensor[], options: ExecuteOptions) => Tensor[] | Promise<Tensor[]>;
+/** `executor`: the number of the one that runs it. */
+export type FakeExecute = (inputs: Tensor[], options: ExecuteOptions, executor: number) => Tensor[] | Promise<Tensor[]>;
 
 /** A gateway data plane and executors in one thread, joined by real message ports; models run as given functions. */
 export class Loopback {
@@ -61,25 +63,26 @@ export class Loopback {
   /** Loads a function as a version of `config.name` on every executor. */
   async load(config: ModelConfig, execute: FakeExecute, version = '1'): Promise<ServingVersion> {
     const handle = this.versions.length + 1;
-    const model: BackendModel = {
+    const modelOn = (executor: number): BackendModel => ({
       signature: config.signature,
       concurrency: 4,
       memoryBytes: 0,
-      execute,
+      execute: (inputs, options) => execute(inputs, options, executor),
       unload: async () => {},
-    };
-    this.models.set(handle, { name: 'fake', blocking: this.blocking, load: async () => model });
+    });
     const serving: ServingVersion = {
       handle,
       model: config.name,
       version,
       config,
       executors: config.ensemble === undefined ? this.cores.map((_, id) => id) : [],
+      absence: '',
       cacheIdentity: String(handle),
       metricsRow: handle,
     };
     if (config.ensemble === undefined) {
-      for (const core of this.cores) {
+      for (const [executor, core] of this.cores.entries()) {
+        this.models.set(handle, { name: 'fake', blocking: this.blocking, load: async () => modelOn(executor) });
         await core.load(
           handle,
           { model: config.name, version, config, directory: '', modelDirectory: '', device: -1 },
@@ -95,6 +98,7 @@ export class Loopback {
   infer(
     request: Partial<InferRequest> & { inputs: Tensor[] },
     context: Partial<RequestContext> = {},
+    keepInputs: boolean = false,
   ): Promise<InferResponse> {
     return new Promise((resolve, reject) => {
       this.plane.infer(
@@ -115,6 +119,7 @@ export class Loopback {
           onResponse: (response, final) => final && resolve(response),
           onError: (error: SwitchyardError) => reject(error),
         },
+        keepInputs,
       );
     });
   }
@@ -132,8 +137,9 @@ export class Loopback {
       backend: async (_, handle) => this.models.get(handle) as Backend,
       complete: (config) => config,
       warmUp: async () => {},
+      onAbsence: () => {},
       send: (_, frame, transfer) => port1.postMessage(frame, transfer),
-      metrics: { recordBatch: (_row, rows) => this.counts.batches.push(rows) },
+      metrics: { recordBatch: (_row, rows) => this.counts.batches.push(rows), recordCpu: () => {} },
       mark: new RunMark(RunMark.allocate()),
       drainPorts: () => {
         for (let message = receiveMessageOnPort(port1); message !== undefined; message = receiveMessageOnPort(port1)) {

@@ -2,12 +2,14 @@ import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitoringSchema } from '../config/monitoring-schema.ts';
+import { Datasets } from '../datasets/entities/datasets.ts';
+import { keepLabelledRows } from '../datasets/entities/labelled-rows.ts';
 import { recordJson } from '../eventlog/encode/json.ts';
 import { RecordFinder } from '../eventlog/find.ts';
 import type { FeedbackRecord, LogRecord } from '../eventlog/record.ts';
 import { Monitors } from '../monitoring/monitors.ts';
 import { MonitorStream } from '../monitoring/stream.ts';
-import type { MonitorEvent } from '../monitoring/types.ts';
+import type { MonitorListener } from '../monitoring/types.ts';
 import type { Training } from '../training/training.ts';
 import { PipelinesUnderTest } from './pipelines.ts';
 import { RegistryClient } from './registry-client.ts';
@@ -21,22 +23,24 @@ export class MonitorsUnderTest {
   readonly under: PipelinesUnderTest;
   readonly training: Training;
   readonly client: RegistryClient;
+  readonly datasets: Datasets;
   readonly monitors: Monitors;
   readonly log: { level: string; message: string; fields: Record<string, unknown> }[] = [];
   /** Where records are kept, as the sink of kind `files` does it. */
   readonly folder: string;
   private readonly stream: MonitorStream;
   private readonly timer: NodeJS.Timeout;
-  private listener: (event: MonitorEvent) => void = () => {};
+  private listener: MonitorListener = async () => false;
   private count = 0;
 
   private constructor(under: PipelinesUnderTest, training: Training) {
     this.under = under;
     this.training = training;
     this.client = new RegistryClient(under.registry.url);
+    this.datasets = new Datasets(under.registry.registry);
     this.folder = join(under.folder, 'records');
     mkdirSync(this.folder);
-    this.stream = new MonitorStream((event) => this.listener(event));
+    this.stream = new MonitorStream((event) => void this.listener(event, false));
     this.timer = setInterval(() => this.stream.tick(Date.now()), 100);
     this.monitors = new Monitors({
       config: monitoringSchema.parse({}),
@@ -51,6 +55,7 @@ export class MonitorsUnderTest {
         exportLabels: async (monitor, since, file) => this.stream.export(monitor, since, file),
       },
       registry: async () => under.registry.registry,
+      keepRows: (rows) => keepLabelledRows(this.datasets, rows),
       pipelines: under.pipelines,
       rollout: () => undefined,
       records: new RecordFinder({ folders: { files: this.folder }, log: undefined, others: [] }),

@@ -64,6 +64,14 @@ export class PipelinesUnderTest {
   }
 
   /** @param between what rests on the registry and is closed before it */
+  /** What is told of the events that are queued, or were, for a webhook. */
+  async queuedFor(webhookId: string): Promise<Record<string, unknown>[]> {
+    const rows = await this.registry.registry.database.read((db) =>
+      db.selectFrom('webhook_deliveries').select('body').where('webhook_id', '=', webhookId).execute(),
+    );
+    return rows.map(({ body }) => JSON.parse(body).data as Record<string, unknown>);
+  }
+
   async close(between: () => Promise<void> = async () => {}): Promise<void> {
     await this.current.close();
     await between();

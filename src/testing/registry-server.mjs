@@ -1,8 +1,8 @@
-// A registry of the built program in a process of its own, to be killed. It opens when its standard input says what:
+// A registry in a process of its own, to be killed. It opens when its standard input says what:
 // {settings, port} as one line of JSON, and prints its port. See registry-process.ts, which bundles it into one file.
 import { once } from 'node:events';
 import http from 'node:http';
-import { openRegistry } from '../../dist/registry/registry.js';
+import { openRegistry } from '../registry/registry.ts';
 
 async function main() {
   const [line] = await once(process.stdin.setEncoding('utf8'), 'data');

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -88,6 +88,16 @@ export class ServerProcess {
     // A kill of process 0 would end the test's whole group.
     if (children === '') throw new Error('no process serves');
     return Number(children.split(' ')[0]);
+  }
+
+  /** As nothing but a lost machine ends it: neither the supervisor nor the process that serves hears of it. */
+  async kill(): Promise<void> {
+    const serving = this.servingPid();
+    this.child.kill('SIGKILL');
+    process.kill(serving, 'SIGKILL');
+    await this.exited();
+    // Nobody waits for an orphan but the system.
+    while (existsSync(`/proc/${serving}`)) await new Promise((resolve) => setTimeout(resolve, 5));
   }
 
   url(path: string): string {

@@ -1,16 +1,13 @@
 import type { SchemaRegistry } from '@kafkajs/confluent-schema-registry';
 import type { AvroTopicConfig } from '../config/kafka-schema.ts';
+import { AvroValues, registryAway } from '../kafka/avro-values.ts';
 import type { InferRequest, InferResponse } from '../pipeline/types.ts';
 import { decodeInferRequest } from '../protocol/v2/infer-decoder.ts';
-import { invalidArgument, SwitchyardError } from '../shared/errors.ts';
+import { invalidArgument } from '../shared/errors.ts';
 import { decodeBytes, encodeBytes } from '../tensor/bytes.ts';
 import { numberReader } from '../tensor/elements.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { typedView } from '../tensor/views.ts';
-
-/** A zero, and four bytes of the schema's id. */
-const FRAME_BYTES = 5;
-const REGISTRY_RETRY_MS = 1000;
 
 /** An answer as Avro: integers are longs, other numbers doubles, BYTES bytes. */
 const ANSWER_SCHEMA = JSON.stringify({
@@ -43,61 +40,39 @@ const ANSWER_SCHEMA = JSON.stringify({
   ],
 });
 
-/** Confluent's framing. JSON never begins so. */
-export function isFramed(value: Buffer): boolean {
-  return value[0] === 0;
-}
-
 /** Requests and answers of a topic as Avro, with the schemas of a registry. */
 export class AvroRequests {
   private readonly config: AvroTopicConfig;
   private readonly subject: string;
-  private opened: Promise<SchemaRegistry> | undefined;
+  private readonly values: AvroValues;
   private answerId: Promise<number> | undefined;
 
   /** @param results the topic of answers, as the brokers know it */
   constructor(config: AvroTopicConfig, results: string) {
     this.config = config;
+    this.values = new AvroValues(config.schemaRegistry, false);
     this.subject = `${results}-value`;
   }
 
   /** Rejects with invalid_argument for what is no such request, and with unavailable while the registry is away. */
   async request(model: string, version: string, value: Buffer): Promise<InferRequest> {
-    if (value.length < FRAME_BYTES)
-      throw invalidArgument(`the record has ${value.length} bytes, and its frame alone ${FRAME_BYTES}`);
-    const id = value.readInt32BE(1);
-    const registry = await this.registry();
-    let schema: Awaited<ReturnType<SchemaRegistry['getSchema']>>;
-    try {
-      schema = await registry.getSchema(id);
-    } catch (error) {
-      const { status, message } = error as { status?: number; message: string };
-      if (status === 404) throw invalidArgument(`the schema registry has no schema ${id}: ${message}`);
-      throw away(error as Error);
-    }
-    let record: unknown;
-    try {
-      record = schema.fromBuffer(value.subarray(FRAME_BYTES));
-    } catch (error) {
-      throw invalidArgument(`the record does not fit its schema ${id}: ${(error as Error).message}`);
-    }
-    return requestOf(this.config, record, model, version);
+    return requestOf(this.config, await this.values.read(value), model, version);
   }
 
   /** Asks for what answers need, so that no model is asked in vain. Rejects with unavailable while the registry is away. */
   async prepare(): Promise<void> {
     if (this.config.answers !== 'avro') return;
-    const registry = await this.registry();
+    const registry = await this.values.registry();
     this.answerId ??= this.register(registry).catch((error: unknown) => {
       this.answerId = undefined;
-      throw away(error as Error);
+      throw registryAway(error as Error);
     });
     await this.answerId;
   }
 
   /** Frames what `answerOf` made, after `prepare`. */
   async frame(answer: object): Promise<Buffer> {
-    const registry = await this.registry();
+    const registry = await this.values.registry();
     return registry.encode(await (this.answerId as Promise<number>), answer);
   }
 
@@ -106,46 +81,6 @@ export class AvroRequests {
     const { id } = await registry.register({ type: SchemaType.AVRO, schema: ANSWER_SCHEMA }, { subject: this.subject });
     return id;
   }
-
-  private registry(): Promise<SchemaRegistry> {
-    this.opened ??= openRegistry(this.config.schemaRegistry);
-    return this.opened;
-  }
-}
-
-async function openRegistry(host: string): Promise<SchemaRegistry> {
-  const [{ SchemaRegistry, SchemaType }, { default: avro }] = await Promise.all([
-    import('@kafkajs/confluent-schema-registry'),
-    import('avsc'),
-  ]);
-  // Longs keep their digits.
-  const long = avro.types.LongType.__with({
-    fromBuffer: (bytes: Buffer) => narrow(bytes.readBigInt64LE()),
-    toBuffer: (value: number | bigint) => {
-      const bytes = Buffer.alloc(8);
-      bytes.writeBigInt64LE(BigInt(value));
-      return bytes;
-    },
-    fromJSON: (value: number) => value,
-    toJSON: (value: number | bigint) => Number(value),
-    isValid: (value: unknown) => typeof value === 'bigint' || Number.isSafeInteger(value),
-    compare: (a: number | bigint, b: number | bigint) => (a < b ? -1 : a > b ? 1 : 0),
-  });
-  const typeHook = (schema: unknown) =>
-    schema === 'long' || (schema as { type?: unknown } | null)?.type === 'long' ? long : undefined;
-  return new SchemaRegistry({ host, retry: { retries: 0 } }, { [SchemaType.AVRO]: { typeHook } });
-}
-
-function narrow(value: bigint): number | bigint {
-  const near = Number(value);
-  return Number.isSafeInteger(near) ? near : value;
-}
-
-function away(cause: Error): SwitchyardError {
-  return new SwitchyardError('unavailable', `the schema registry cannot be used: ${cause.message}`, {
-    retryAfterMs: REGISTRY_RETRY_MS,
-    cause,
-  });
 }
 
 /**

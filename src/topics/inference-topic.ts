@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { KafkaMessage, Message } from 'kafkajs';
 import type { Logger } from 'pino';
 import type { KafkaConfig, TopicInferenceConfig } from '../config/kafka-schema.ts';
+import { isFramed } from '../kafka/avro-values.ts';
 import { type DeadLetter, deadLetterTopic, TopicWriter } from '../kafka/dead-letters.ts';
 import { type FollowedBatch, TopicFollower } from '../kafka/follower.ts';
 import type { DataPlane, InferRequest, InferResponse, RequestContext } from '../pipeline/types.ts';
@@ -9,7 +10,7 @@ import { decodeInferRequest } from '../protocol/v2/infer-decoder.ts';
 import { encodeInferResponse } from '../protocol/v2/json-writer.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { type ErrorCode, SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
-import { AvroRequests, answerOf, isFramed } from './avro-requests.ts';
+import { AvroRequests, answerOf } from './avro-requests.ts';
 
 export interface InferenceTopicParts {
   kafka: KafkaConfig;

@@ -25,14 +25,6 @@ function freePort(): Promise<number> {
   });
 }
 
-/** As nothing but a lost machine ends it: neither the supervisor nor the server hears of it. */
-async function kill(server: ServerProcess): Promise<void> {
-  const serving = server.servingPid();
-  server.child.kill('SIGKILL');
-  process.kill(serving, 'SIGKILL');
-  await server.exited();
-}
-
 describe('the built program, killed while a job runs', { timeout: 600_000 }, () => {
   test('the same job goes on, is taken up by the next server, and ends once', async () => {
     const port = await freePort();
@@ -52,7 +44,7 @@ describe('the built program, killed while a job runs', { timeout: 600_000 }, () 
     try {
       const { id } = await api.submit(document, 'test');
       while ((await api.get(id)).metrics.own === undefined) await sleep(50);
-      await kill(server);
+      await server.kill();
       assert.ok(marked(`sy-${id}-1`).length > 0, 'the job goes on without its server');
       server = await start();
       const lines: string[] = [];

@@ -1,8 +1,9 @@
 /**
- * Training jobs, wired: src/main.ts reaches this through TrainingFront, which opens it behind the registry.
+ * Training jobs, wired: src/wiring reaches this through TrainingFront, which opens it behind the registry.
  *
- * - jobs/: documents (spec.ts, read.ts), the state machine (state.ts), what is kept (store.ts), who starts (lease.ts,
- *   pick.ts), one driver per running job (driver.ts), and all of it together (service.ts).
+ * - jobs/: documents (spec.ts, read.ts), the state machine (state.ts), what is kept (record.ts, store.ts), what may be
+ *   submitted (intake.ts), who starts (lease.ts, pick.ts, scheduler.ts), one driver per running job (driver.ts), what is left
+ *   of those that ended (leftovers.ts), and all of it together (service.ts).
  * - inputs/: what jobs read of datasets and feature views, decided once.
  * - environments/: virtual environments by what they hold. work/: the folder a job runs in.
  * - sweeps/: searches of hyperparameters, each trial a job.

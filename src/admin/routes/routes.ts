@@ -74,9 +74,9 @@ const MISMATCH = {
     route: TEXT,
     variant: TEXT,
     version: TEXT,
-    outcome: { const: 'mismatch' },
+    outcome: { enum: ['mismatch', 'failed'] },
     latencyMs: { type: 'number' },
-    difference: { ...TEXT, description: 'What differs first' },
+    difference: { ...TEXT, description: 'What differs first, or the error of a copy that failed' },
   },
 };
 const LIST = 'route';

@@ -23,7 +23,7 @@ import { datatypeOf, fromNative, toNative } from './tensors.ts';
 const RESIDENT_FACTOR = 2;
 const SESSION_BYTES = 512 * 1024;
 
-/** ONNX Runtime on the calling thread: `load` and `execute` block it. */
+/** ONNX Runtime on the calling thread: `execute` blocks it, and so does `load`, except of shared sessions on the CPU. */
 export class OnnxBackend implements Backend {
   readonly name = 'onnxruntime';
   readonly blocking = true;
@@ -49,13 +49,13 @@ export class OnnxBackend implements Backend {
           process.emitWarning(`model "${spec.model}" version ${spec.version}: ${warning}`);
         return loadOwn(job);
       }
-      if (onCpu) return loadShared(job);
+      if (onCpu) return await loadShared(job);
       const missing = process.env.SWITCHYARD_ONNX_CUDA_PROBLEM;
       if (missing)
         throw new SwitchyardError('failed_precondition', `model "${spec.model}" was not put on a GPU: ${missing}`);
       const gpus = gpuInstances(instanceDevices(instanceGroups));
       const staged = gpus.length > 0 && hasFixedTensors(spec.config);
-      return staged ? await loadStaged(job, gpus) : loadOnGpu(job);
+      return staged ? await loadStaged(job, gpus) : await loadOnGpu(job);
     } catch (error) {
       if (error instanceof SwitchyardError) throw error;
       throw loadError(spec.model, spec.version, files.name, [spec.directory, spec.modelDirectory], error);
@@ -90,11 +90,15 @@ function loadOwn({ spec, files, plan, memoryBytes }: LoadJob): BackendModel {
   }
 }
 
-function loadShared({ spec, files, plan, memoryBytes }: LoadJob, providers: string[][] = []): BackendModel {
-  const session = openShared(files.path, files.identity, plan, providers);
+async function loadShared(
+  { spec, files, plan, memoryBytes }: LoadJob,
+  providers: string[][] = [],
+): Promise<BackendModel> {
+  const session = await openShared(files.path, files.identity, plan, providers);
   try {
     const signature = signatureOf(session.inputs, session.outputs, true);
-    return new SharedOnnxModel(spec.model, session, signature, session.fresh ? memoryBytes : SESSION_BYTES);
+    const bytes = session.fresh ? memoryBytes : SESSION_BYTES;
+    return new SharedOnnxModel(spec.model, session, signature, bytes, providers.length === 0);
   } catch (error) {
     session.close();
     throw toSwitchyardError(error);
@@ -102,7 +106,7 @@ function loadShared({ spec, files, plan, memoryBytes }: LoadJob, providers: stri
 }
 
 /** A model whose tensors have no fixed size: ONNX Runtime copies them to the GPU and back, and its thread waits. */
-function loadOnGpu(job: LoadJob): BackendModel {
+function loadOnGpu(job: LoadJob): Promise<BackendModel> {
   const { parameters, raw } = job.spec.config;
   const { providers, graphs } = planGpu(parameters, raw.optimization);
   if (graphs)

@@ -24,7 +24,6 @@ test("Triton's names of options lead to ONNX Runtime's, others pass through by n
         },
         { name: 'cuda', parameters: { use_tf32: '0' } },
       ),
-      cuda: { graphs: true, graph_spec: [{ batch_size: 8 }, { batch_size: 2 }, { batch_size: 8 }] },
     },
   );
   assert.deepEqual(plan, {
@@ -39,15 +38,34 @@ test("Triton's names of options lead to ONNX Runtime's, others pass through by n
           gpu_mem_limit: '1073741824',
           cudnn_conv_algo_search: 'HEURISTIC',
           use_tf32: '0',
-          enable_cuda_graph: '1',
         },
       },
     ],
-    graphs: true,
-    graphSizes: [2, 8],
+    graphs: false,
+    graphSizes: [],
     memoryLimit: 1073741824,
   });
   assert.equal(planGpu({ execution_providers: 'tensorrt, cuda' }, undefined).providers[0].name, 'tensorrt');
+});
+
+test("graphs are the CUDA provider's, each named size once", () => {
+  const cuda = { graphs: true, graph_spec: [{ batch_size: 8 }, { batch_size: 2 }, { batch_size: 8 }] };
+  assert.deepEqual(planGpu({}, { cuda }), {
+    providers: [{ name: 'cuda', options: { enable_cuda_graph: '1' } }],
+    graphs: true,
+    graphSizes: [2, 8],
+    memoryLimit: 0,
+  });
+});
+
+test('graphs are refused where TensorRT runs the model: its provider keeps one for all slots and batch sizes', () => {
+  const tensorrt = (parameters: object) => accelerators({ name: 'tensorrt', parameters });
+  const refuse = (parameters: Record<string, string>, optimization: unknown, message: RegExp) =>
+    assert.throws(() => planGpu(parameters, optimization), { code: 'invalid_argument', message });
+  refuse({}, { ...tensorrt({}), cuda: { graphs: true } }, /cuda\.graphs.*tensorrt; drop/);
+  refuse({ enable_cuda_graph: '1', execution_providers: 'tensorrt' }, undefined, /enable_cuda_graph.*tensorrt; drop/);
+  refuse({}, tensorrt({ trt_cuda_graph_enable: 'True' }), /"trt_cuda_graph_enable" of tensorrt is "True"; allowed: 0/);
+  assert.equal(planGpu({}, tensorrt({ trt_cuda_graph_enable: '0' })).graphs, false);
 });
 
 test('what cannot be is refused by name and value', () => {

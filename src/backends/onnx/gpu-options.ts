@@ -69,6 +69,7 @@ export function planGpu(parameters: Readonly<Record<string, string>>, optimizati
   const wanted = cuda.options.enable_cuda_graph;
   if (wanted !== undefined && !['0', '1'].includes(wanted))
     throw invalidArgument(`option "enable_cuda_graph" is "${wanted}"; allowed: 0 or 1`);
+  if (tensorrt !== undefined) refuseTensorRtGraphs(tensorrt, wanted === '1');
   for (const provider of [cuda, tensorrt]) {
     const ours = OURS.find((key) => provider !== undefined && Object.hasOwn(provider.options, key));
     if (ours !== undefined)
@@ -80,6 +81,23 @@ export function planGpu(parameters: Readonly<Record<string, string>>, optimizati
     graphSizes: graphSizes(member(block, 'graph_spec')),
     memoryLimit: memoryLimit(cuda.options.gpu_mem_limit),
   };
+}
+
+/**
+ * ONNX Runtime's TensorRT provider keeps one graph for a session, whichever graph a run asks for: every slot and batch size
+ * would replay the first one's, over the first one's memory. With the CUDA provider's graphs the session takes no node that
+ * TensorRT runs.
+ */
+function refuseTensorRtGraphs({ options }: ProviderPlan, graphs: boolean): void {
+  const own = options.trt_cuda_graph_enable?.toLowerCase();
+  if (own !== undefined && !['0', 'false'].includes(own))
+    throw invalidArgument(
+      `option "trt_cuda_graph_enable" of tensorrt is "${options.trt_cuda_graph_enable}"; allowed: 0, since the provider keeps one graph and each slot and batch size needs its own`,
+    );
+  if (graphs)
+    throw invalidArgument(
+      'CUDA graphs (cuda.graphs, enable_cuda_graph) do not go together with tensorrt; drop the graphs or the accelerator',
+    );
 }
 
 function tensorRtOptions(given: readonly (readonly [string, string])[]): Record<string, string> {

@@ -13,7 +13,7 @@ test('defaults: one thread, no spinning, full optimization, the CPU', () => {
     enableMemPattern: true,
     enableCpuMemArena: true,
     logSeverityLevel: 4,
-    extra: { 'session.intra_op.allow_spinning': '0' },
+    extra: { 'session.intra_op.allow_spinning': '0', 'session.inter_op.allow_spinning': '0' },
   });
   assert.deepEqual(warnings, []);
 });
@@ -36,7 +36,11 @@ test("Triton's parameters and optimization block are taken by their names", () =
   assert.equal(options.executionMode, 'parallel');
   assert.equal(options.enableMemPattern, false);
   assert.equal(options.graphOptimizationLevel, 'basic');
-  assert.deepEqual(options.extra, { 'session.intra_op.allow_spinning': '1', 'session.set_denormal_as_zero': '1' });
+  assert.deepEqual(options.extra, {
+    'session.intra_op.allow_spinning': '1',
+    'session.inter_op.allow_spinning': '0',
+    'session.set_denormal_as_zero': '1',
+  });
 });
 
 test('a GPU instance runs on its device, accelerators first, the CPU last', () => {

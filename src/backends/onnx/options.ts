@@ -36,7 +36,10 @@ export function planSession(
   device: number,
 ): SessionPlan {
   const warnings: string[] = [];
-  const extra: Record<string, string> = { 'session.intra_op.allow_spinning': '0' };
+  const extra: Record<string, string> = {
+    'session.intra_op.allow_spinning': '0',
+    'session.inter_op.allow_spinning': '0',
+  };
   for (const [key, value] of Object.entries(parameters)) {
     if (CONFIG_PREFIXES.some((prefix) => key.startsWith(prefix))) extra[key] = value;
     else if (UNREACHABLE.includes(key)) warnings.push(unreachable(key));

@@ -21,8 +21,17 @@ export class SharedOnnxModel implements BackendModel {
   readonly #feeds: Uint8Array[];
   readonly #shapes: (readonly number[])[];
   readonly #all: readonly string[];
+  /** Absent on a GPU, where a thread has its own share of what the first run prepares. */
+  readonly rehearse?: (inputs: Tensor[]) => Promise<void>;
 
-  constructor(model: string, session: SharedSession, signature: RuntimeSignature, memoryBytes: number) {
+  /** `rehearsable`: a run of any thread warms the session up for all. */
+  constructor(
+    model: string,
+    session: SharedSession,
+    signature: RuntimeSignature,
+    memoryBytes: number,
+    rehearsable: boolean,
+  ) {
     this.#model = model;
     this.#session = session;
     this.signature = signature;
@@ -33,15 +42,16 @@ export class SharedOnnxModel implements BackendModel {
     this.#feeds = new Array(inputs);
     this.#shapes = new Array(inputs);
     this.#all = signature.outputs.map(({ name }) => name);
+    if (rehearsable) this.rehearse = (tensors) => this.#rehearse(tensors);
   }
 
   execute(inputs: Tensor[], options: ExecuteOptions): Tensor[] {
-    if (this.#session === undefined) throw new SwitchyardError('unavailable', `model "${this.#model}" is unloaded`);
+    const session = this.#opened();
     const names = options.outputs.length === 0 ? this.#all : [...new Set(options.outputs)];
     this.#fill(inputs, names);
     let buffers: ArrayBuffer[];
     try {
-      buffers = this.#session.run(this.#plan, this.#feeds);
+      buffers = session.run(this.#plan, this.#feeds);
     } catch (error) {
       throw runError(this.#model, error);
     }
@@ -60,6 +70,22 @@ export class SharedOnnxModel implements BackendModel {
   async unload(): Promise<void> {
     this.#session?.close();
     this.#session = undefined;
+  }
+
+  async #rehearse(inputs: Tensor[]): Promise<void> {
+    const session = this.#opened();
+    this.#fill(inputs, this.#all);
+    try {
+      // Copies: requests may run meanwhile, which fill in their own.
+      await session.rehearse(this.#plan.slice(), [...this.#feeds]);
+    } catch (error) {
+      throw runError(this.#model, error);
+    }
+  }
+
+  #opened(): SharedSession {
+    if (this.#session === undefined) throw new SwitchyardError('unavailable', `model "${this.#model}" is unloaded`);
+    return this.#session;
   }
 
   #fill(inputs: Tensor[], names: readonly string[]): void {

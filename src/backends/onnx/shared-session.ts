@@ -12,6 +12,11 @@ export interface SharedSession {
   readonly fresh: boolean;
   /** As ortRun of native/src/ort_addon.cc. Throws ONNX Runtime's message. */
   run(plan: Float64Array, inputs: Uint8Array[]): ArrayBuffer[];
+  /**
+   * As `run` on another thread, which gives way to those that serve; what comes out is dropped. Neither array may be changed
+   * meanwhile. Rejects with ONNX Runtime's message.
+   */
+  rehearse(plan: Float64Array, inputs: Uint8Array[]): Promise<void>;
   close(): void;
 }
 
@@ -64,24 +69,26 @@ export function nativeProviders(providers: readonly ProviderPlan[], device: numb
 
 /**
  * Loads `path`, or takes the session that another thread of this process has for the same files (`identity`) and options.
- * Blocks the thread. `providers`: as nativeProviders gives them, none for the CPU. Throws ONNX Runtime's own message, as an
- * Error. sharedProblem() must have been ''.
+ * `providers`: as nativeProviders gives them, none for the CPU. On a GPU it blocks the thread, else another one loads it, which
+ * gives way to those that serve. Rejects with ONNX Runtime's own message, as an Error. sharedProblem() must have been ''.
  */
-export function openShared(
+export async function openShared(
   path: string,
   identity: string,
   { options, ownThreads }: SessionPlan,
   providers: string[][] = [],
-): SharedSession {
+): Promise<SharedSession> {
   const addon: NativeSessions = native!;
   const { numbers, entries } = nativeOptions(options, ownThreads ? 'own' : 'shared');
   const key = JSON.stringify([path, identity, [...numbers], entries, providers]);
-  const { session, fresh, inputs, outputs } = addon.ortLoad(key, path, numbers, entries, providers);
+  const load = providers.length === 0 ? addon.ortLoadAside : addon.ortLoad;
+  const { session, fresh, inputs, outputs } = await load(key, path, numbers, entries, providers);
   return {
     inputs,
     outputs,
     fresh,
     run: (plan, tensors) => addon.ortRun(session, plan, tensors),
+    rehearse: (plan, tensors) => addon.ortRehearse(session, plan, tensors),
     close: () => addon.ortClose(session),
   };
 }

@@ -1,4 +1,5 @@
 import { SwitchyardError } from '../../shared/errors.ts';
+import { PiecedTensor } from '../../tensor/pieced.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { BackendModel, ExecuteOptions, RuntimeSignature } from '../backend.ts';
 import { runError } from './messages.ts';
@@ -10,12 +11,14 @@ import { inputBytes } from './tensors.ts';
 export class StagedOnnxModel implements BackendModel {
   readonly signature: RuntimeSignature;
   readonly blocking = false;
+  readonly takesPieces = true;
   readonly memoryBytes: number;
   readonly #model: string;
   readonly #names: TensorNames;
   readonly #batched: boolean;
   readonly #all: readonly string[];
   #stagers: readonly Stager[];
+  #closedBusyMs = 0;
 
   /** `signature` in the order in which the stagers were given their tensors. */
   constructor(model: string, stagers: readonly Stager[], signature: RuntimeSignature, batched: boolean, bytes: number) {
@@ -36,16 +39,24 @@ export class StagedOnnxModel implements BackendModel {
     );
   }
 
-  ready(): boolean {
-    return this.#stagers.some((stager) => stager.slots > 0);
+  get gpuBusyMs(): number {
+    return this.#stagers.reduce((sum, stager) => sum + stager.busyMs, this.#closedBusyMs);
+  }
+
+  absence(): string {
+    return this.#stagers.some((stager) => stager.slots > 0) ? '' : 'every GPU it is on is lost; start the server again';
+  }
+
+  watchAbsence(changed: () => void): void {
+    for (const stager of this.#stagers) stager.onLost = changed;
   }
 
   async execute(inputs: Tensor[], options: ExecuteOptions): Promise<Tensor[]> {
     this.#names.checkInputs(inputs);
-    const feeds = new Array<Uint8Array>(inputs.length);
+    const feeds = new Array<readonly Uint8Array[]>(inputs.length);
     const { shape: first } = inputs[0];
     const rows = this.#batched ? (first[0] ?? 0) : 1;
-    for (let i = 0; i < inputs.length; i++) feeds[this.#names.places[i]] = inputBytes(inputs[i]);
+    for (let i = 0; i < inputs.length; i++) feeds[this.#names.places[i]] = piecesOf(inputs[i]);
     const names = options.outputs.length === 0 ? this.#all : [...new Set(options.outputs)];
     const wanted = names.map((name) => this.#names.output(name));
     const stager = chooseStager(this.#stagers);
@@ -69,7 +80,13 @@ export class StagedOnnxModel implements BackendModel {
   }
 
   async unload(): Promise<void> {
+    this.#closedBusyMs = this.gpuBusyMs;
     for (const stager of this.#stagers) stager.close();
     this.#stagers = [];
   }
+}
+
+/** Its bytes where they lie: the addon copies them straight into pinned memory. */
+function piecesOf(input: Tensor): readonly Uint8Array[] {
+  return input instanceof PiecedTensor ? input.pieces : [inputBytes(input)];
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { NativeStager } from '../../tensor/native.ts';
+import { PiecedTensor } from '../../tensor/pieced.ts';
 import { StagedOnnxModel } from './staged-model.ts';
 import { chooseStager, openStager } from './stager.ts';
 
@@ -17,10 +18,10 @@ function addon(slots: number) {
       return {};
     },
     stageState: () => state,
-    stageRun(_: object, __: number, inputs: Uint8Array[]) {
+    stageRun(_: object, __: number, inputs: Uint8Array[][]) {
       const slot = [...Array(slots).keys()].find((each) => !held.has(each)) ?? -1;
       if (slot < 0 || state.lost) return -1;
-      held.set(slot, inputs[0].slice());
+      held.set(slot, Uint8Array.from(inputs[0].flatMap((piece) => [...piece])));
       return slot;
     },
     stageAnswered: () => answers.splice(0),
@@ -42,9 +43,12 @@ function addon(slots: number) {
     state.problem = problem;
     wake();
   };
-  const open = (device: number) =>
-    openStager(native, device, (_, woken) =>
-      native.stageOpen('', '', new Int32Array(8), [], [], new Float64Array(0), [], woken),
+  const open = (device: number, now?: () => number) =>
+    openStager(
+      native,
+      device,
+      (_, woken) => native.stageOpen('', '', new Int32Array(8), [], [], new Float64Array(0), [], woken),
+      now,
     );
   return { open, opened, answer, wake: () => wake(), closes: () => closed };
 }
@@ -80,6 +84,52 @@ test('batches in several slots are answered to their own callers, by one wake-up
   await assert.rejects(model.execute(batch(1), options), /is unloaded/);
 });
 
+test('a batch in pieces is handed on as it lies', async () => {
+  const fake = addon(1);
+  const opening = fake.open(0);
+  fake.opened();
+  const model = new StagedOnnxModel('m', [await opening], signature, true, 1);
+  const pieces = [1, 2].map((value) => new Uint8Array(4).fill(value));
+  const running = model.execute([new PiecedTensor('x', 'FP32', [2, 1], pieces, 8)], options);
+  fake.answer(0);
+  fake.wake();
+  assert.deepEqual([...(await running)[0].data], [2, 2, 2, 2, 4, 4, 4, 4]);
+});
+
+test('time in which batches overlap is counted once, and each GPU for itself', async () => {
+  const fakes = [addon(2), addon(2)];
+  let now = 100;
+  const opening = Promise.all(fakes.map((fake, device) => fake.open(device, () => now)));
+  for (const fake of fakes) fake.opened();
+  const model = new StagedOnnxModel('m', await opening, signature, true, 1);
+  const running: Promise<unknown>[] = [];
+  const start = (at: number) => {
+    now = at;
+    running.push(model.execute(batch(1), options));
+  };
+  const end = async (at: number, gpu: number, slot: number) => {
+    now = at;
+    fakes[gpu].answer(slot);
+    fakes[gpu].wake();
+  };
+  // By turns on both: the first works from 100 to 130 and from 150 to 160, the second from 105 to 140.
+  start(100);
+  start(105);
+  start(110);
+  await end(120, 0, 0);
+  assert.equal(model.gpuBusyMs, 20);
+  await end(130, 0, 1);
+  await end(140, 1, 0);
+  fakes[1].wake();
+  assert.equal(model.gpuBusyMs, 65);
+  start(150);
+  await end(160, 0, 0);
+  await Promise.all(running);
+  assert.equal(model.gpuBusyMs, 75);
+  await model.unload();
+  assert.equal(model.gpuBusyMs, 75);
+});
+
 test('a failed batch fails alone; a lost GPU takes its slots away, and the model is ready while another is left', async () => {
   const [first, second] = [addon(1), addon(1)];
   const opening = Promise.all([first.open(0), second.open(1)]);
@@ -96,12 +146,12 @@ test('a failed batch fails alone; a lost GPU takes its slots away, and the model
   second.wake();
   assert.equal((await going)[0].data[0], 8);
   assert.equal(model.concurrency, 1);
-  assert.ok(model.ready(), 'the second GPU serves');
+  assert.equal(model.absence(), '', 'the second GPU serves');
   const again = model.execute(batch(2), options);
   second.answer(0, 'lost too', true);
   second.wake();
   await assert.rejects(again, /lost too/);
-  assert.ok(!model.ready(), 'none is left');
+  assert.match(model.absence(), /every GPU it is on is lost/);
   await assert.rejects(model.execute(batch(2), options), { code: 'unavailable' });
   await model.unload();
 });

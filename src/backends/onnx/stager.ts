@@ -1,3 +1,4 @@
+import { monotonicMs } from '../../shared/clock.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { NativeStager } from '../../tensor/native.ts';
 
@@ -15,8 +16,15 @@ export interface Stager {
   /** Slots that can be used; 0 once the GPU is lost. */
   readonly slots: number;
   readonly inFlight: number;
-  /** Runs a batch: inputs in the plan's order, outputs by their numbers in it. Rejects with the runtime's message. */
-  run(rows: number, inputs: Uint8Array[], outputs: number[]): Promise<ArrayBuffer[]>;
+  /** Called when the GPU is lost. */
+  onLost?: () => void;
+  /** Milliseconds in which at least one batch was in flight, up to the last one that ended. */
+  readonly busyMs: number;
+  /**
+   * Runs a batch: inputs in the plan's order, each in pieces of whole rows, the last of which is repeated where they are less
+   * than `rows`; outputs by their numbers in the plan. Rejects with the runtime's message.
+   */
+  run(rows: number, inputs: readonly (readonly Uint8Array[])[], outputs: number[]): Promise<ArrayBuffer[]>;
   close(): void;
 }
 
@@ -24,16 +32,33 @@ export interface Stager {
 export type OpenStager = (device: number, wake: () => void) => object;
 
 /** Resolves once the model is on the GPU and its graphs are captured. Rejects with the runtime's message. */
-export function openStager(addon: NativeStager, device: number, open: OpenStager): Promise<Stager> {
+export function openStager(
+  addon: NativeStager,
+  device: number,
+  open: OpenStager,
+  now: () => number = monotonicMs,
+): Promise<Stager> {
   return new Promise((resolve, reject) => {
     const waiting = new Map<number, Waiting>();
     let slots = 0;
     let opened = false;
+    let busyMs = 0;
+    /** From here on the GPU's time is not counted yet, while batches are in flight. */
+    let countedTo = 0;
+    const lose = () => {
+      slots = 0;
+      stager.onLost?.();
+    };
     const answer = () => {
+      if (waiting.size > 0) {
+        const at = now();
+        busyMs += at - countedTo;
+        countedTo = at;
+      }
       for (const { slot, problem, lost } of addon.stageAnswered(handle)) {
         const { rows, outputs, resolve, reject } = waiting.get(slot)!;
         waiting.delete(slot);
-        if (lost) slots = 0;
+        if (lost) lose();
         try {
           const buffers = addon.stageRead(handle, slot, rows, problem === '' ? outputs : []);
           if (problem === '') resolve(buffers);
@@ -63,13 +88,17 @@ export function openStager(addon: NativeStager, device: number, open: OpenStager
       get inFlight() {
         return waiting.size;
       },
+      get busyMs() {
+        return busyMs;
+      },
       run(rows, inputs, outputs) {
         return new Promise((resolve, reject) => {
           const slot = addon.stageRun(handle, rows, inputs);
           if (slot < 0) {
-            if (addon.stageState(handle).lost) slots = 0;
+            if (addon.stageState(handle).lost) lose();
             throw new SwitchyardError('unavailable', slots === 0 ? `GPU ${device} is lost` : 'no slot is free');
           }
+          if (waiting.size === 0) countedTo = now();
           waiting.set(slot, { rows, outputs, resolve, reject });
         });
       },

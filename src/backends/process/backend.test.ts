@@ -27,8 +27,8 @@ async function running(pid: number): Promise<boolean> {
 }
 
 async function untilReady(model: IsolatedModel): Promise<void> {
-  for (let i = 0; i < 1000 && !model.ready(); i++) await sleep(10);
-  assert.ok(model.ready(), 'the child came back');
+  for (let i = 0; i < 1000 && model.absence() !== ''; i++) await sleep(10);
+  assert.equal(model.absence(), '', 'the child came back');
 }
 
 test('a model in a child process answers as in a thread, errors and concurrent calls included', async () => {

@@ -24,6 +24,12 @@ export interface CrashEvent {
   stderrTail: string;
 }
 
+interface ChildEvents {
+  onCrash(event: CrashEvent): void;
+  /** The child's resident bytes, every few seconds while one lives. */
+  onMemory(bytes: number): void;
+}
+
 /**
  * Runs any blocking backend in a child process for each loaded version, so that a crash costs the requests in flight
  * and nothing else. The child comes back by itself after a back-off; `onCrash` lets the lifecycle quarantine the version.
@@ -32,13 +38,17 @@ export class ProcessBackend implements Backend {
   readonly name: string;
   readonly blocking = false;
   readonly #backend: string;
-  readonly #onCrash: (event: CrashEvent) => void;
+  readonly #events: ChildEvents;
 
   /** @param backend canonical name of the backend to run inside the child */
-  constructor(backend: string, onCrash: (event: CrashEvent) => void = () => {}) {
+  constructor(
+    backend: string,
+    onCrash: (event: CrashEvent) => void = () => {},
+    onMemory: (bytes: number) => void = () => {},
+  ) {
     this.name = `process:${backend}`;
     this.#backend = backend;
-    this.#onCrash = onCrash;
+    this.#events = { onCrash, onMemory };
   }
 
   /**
@@ -51,10 +61,10 @@ export class ProcessBackend implements Backend {
       hangTimeoutMs: hangTimeoutMs(spec),
       memoryLimitBytes: memoryLimit(spec),
     };
-    const executor = new IsolatedExecutor(this.#backend, spec, limits);
+    const executor = new IsolatedExecutor(this.#backend, spec, limits, this.#events.onMemory);
     try {
       const loaded = await executor.loaded;
-      return new IsolatedModel(this.#backend, spec, limits, this.#onCrash, executor, loaded);
+      return new IsolatedModel(this.#backend, spec, limits, this.#events, executor, loaded);
     } catch (error) {
       executor.kill('failed to load');
       await executor.exited;
@@ -72,7 +82,7 @@ export class IsolatedModel implements BackendModel {
   readonly #backend: string;
   readonly #spec: LoadSpec;
   readonly #limits: Limits;
-  readonly #onCrash: (event: CrashEvent) => void;
+  readonly #events: ChildEvents;
   #executor: IsolatedExecutor | undefined;
   #crashes = 0;
   #startedAt = performance.now();
@@ -80,19 +90,22 @@ export class IsolatedModel implements BackendModel {
   #timer: NodeJS.Timeout | undefined;
   #starting: IsolatedExecutor | undefined;
   #unloading = false;
+  /** How the last child ended. */
+  #ended = '';
+  #absenceChanged: () => void = () => {};
 
   constructor(
     backend: string,
     spec: LoadSpec,
     limits: Limits,
-    onCrash: (event: CrashEvent) => void,
+    events: ChildEvents,
     executor: IsolatedExecutor,
     loaded: Loaded,
   ) {
     this.#backend = backend;
     this.#spec = spec;
     this.#limits = limits;
-    this.#onCrash = onCrash;
+    this.#events = events;
     this.signature = loaded.signature;
     this.memoryBytes = loaded.memoryBytes;
     if (loaded.streams) this.executeStream = this.#stream;
@@ -108,21 +121,29 @@ export class IsolatedModel implements BackendModel {
     return this.#crashes;
   }
 
-  ready(): boolean {
-    return this.#executor !== undefined;
+  absence(): string {
+    return this.#executor?.absence ?? `its process ${this.#ended}; it is being started again`;
+  }
+
+  watchAbsence(changed: () => void): void {
+    this.#absenceChanged = changed;
   }
 
   execute(inputs: Tensor[], options: ExecuteOptions): Promise<Tensor[]> {
-    return this.#executor?.execute(inputs, options) ?? Promise.reject(this.#absence());
+    return this.#executor?.execute(inputs, options) ?? Promise.reject(this.#refusal());
+  }
+
+  takeCpuSeconds(): number {
+    return this.#executor?.takeCpuSeconds() ?? 0;
   }
 
   async *#stream(inputs: Tensor[], options: ExecuteOptions): AsyncIterable<Tensor[]> {
-    if (this.#executor === undefined) throw this.#absence();
+    if (this.#executor === undefined) throw this.#refusal();
     yield* this.#executor.executeStream(inputs, options);
   }
 
   /** Why there is no child to ask. */
-  #absence(): SwitchyardError {
+  #refusal(): SwitchyardError {
     const message = this.#unloading
       ? `model "${this.#spec.model}" is unloaded`
       : `model "${this.#spec.model}": its process ended ${this.#crashes} times and is being started again`;
@@ -142,6 +163,8 @@ export class IsolatedModel implements BackendModel {
   #adopt(executor: IsolatedExecutor): void {
     this.#executor = executor;
     this.#startedAt = performance.now();
+    executor.onAbsence = () => this.#absenceChanged();
+    this.#absenceChanged();
     void executor.exited.then((reason) => {
       if (this.#unloading) return;
       this.#executor = undefined;
@@ -152,9 +175,11 @@ export class IsolatedModel implements BackendModel {
 
   #crashed(executor: IsolatedExecutor, reason: string): void {
     this.#crashes++;
+    this.#ended = reason;
+    this.#absenceChanged();
     const { model, version } = this.#spec;
     const { pid, stderrTail } = executor;
-    this.#onCrash({ model, version, pid, reason, count: this.#crashes, stderrTail });
+    this.#events.onCrash({ model, version, pid, reason, count: this.#crashes, stderrTail });
     if (this.#unloading) return;
     this.#backoff =
       this.#backoff?.next(undefined) ?? new ExponentialBackoff({ initialDelay: 100, maxDelay: 30_000 }).next();
@@ -162,7 +187,7 @@ export class IsolatedModel implements BackendModel {
   }
 
   async #restart(): Promise<void> {
-    const executor = new IsolatedExecutor(this.#backend, this.#spec, this.#limits);
+    const executor = new IsolatedExecutor(this.#backend, this.#spec, this.#limits, this.#events.onMemory);
     this.#starting = executor;
     try {
       await executor.loaded;

@@ -19,13 +19,27 @@ const waiting: Job[] = [];
 let running: Job | undefined;
 let scheduled = false;
 
+/** What has been told of this process's CPU time, in microseconds. Loading is no part of what requests cost. */
+let toldUs = 0;
+
 function send(message: FromChild): void {
   process.send?.(message);
 }
 
+function usedUs(): number {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
+
+function cpuUs(): number {
+  const told = toldUs;
+  toldUs = usedUs();
+  return toldUs - told;
+}
+
 function sendError(id: number, thrown: unknown): void {
   const error = toSwitchyardError(thrown);
-  send({ type: 'error', id, code: error.code, message: error.message });
+  send({ type: 'error', id, code: error.code, message: error.message, cpuUs: cpuUs() });
 }
 
 /** After the messages that have arrived are read: a cancel among them takes its request away before it runs. */
@@ -56,10 +70,13 @@ async function run(job: Job): Promise<void> {
         }
         if (job.abort.signal.aborted) throw cancelled();
         job.window--;
-        send({ type: 'part', id, outputs: part });
+        send({ type: 'part', id, outputs: part, cpuUs: cpuUs() });
       }
-      send({ type: 'end', id });
-    } else send({ type: 'result', id, outputs: await model!.execute(inputs, options) });
+      send({ type: 'end', id, cpuUs: cpuUs() });
+    } else {
+      const answer = await model!.execute(inputs, options);
+      send({ type: 'result', id, outputs: answer, cpuUs: cpuUs() });
+    }
   } catch (error) {
     sendError(id, error);
   }
@@ -87,7 +104,9 @@ async function handle(message: ToChild): Promise<void> {
       try {
         model = await (await createBackend(message.backend)).load(message.spec);
         const { signature, memoryBytes } = model;
+        toldUs = usedUs();
         send({ type: 'loaded', signature, memoryBytes, streams: model.executeStream !== undefined });
+        model.watchAbsence?.(() => send({ type: 'absence', absence: model?.absence?.() ?? '' }));
       } catch (error) {
         sendError(0, error);
       }

@@ -15,6 +15,10 @@ export interface Limits {
   memoryLimitBytes: number;
 }
 
+/** With a limit, memory is looked at each second: a leak may be fast. Otherwise it is only a figure of the metrics. */
+const MEMORY_LIMITED_MS = 1000;
+const MEMORY_MS = 5000;
+
 export interface Loaded {
   signature: RuntimeSignature;
   memoryBytes: number;
@@ -35,22 +39,27 @@ export class IsolatedExecutor {
   readonly loaded: Promise<Loaded>;
   /** Settles when the process is gone, with how it ended. */
   readonly exited: Promise<string>;
+  /** What the model in the child says: BackendModel's absence. */
+  absence = '';
+  onAbsence: () => void = () => {};
   readonly #model: string;
   readonly #limits: Limits;
   readonly #forked: Forked;
   /** In the order the child runs them. A cancelled request stays until the child has ended it. */
   readonly #pending = new Map<number, PendingRequest>();
   readonly #stopWatching: () => void;
+  #cpuUs = 0;
   #watchdog: NodeJS.Timeout | undefined;
   #nextId = 1;
   #gone = '';
   #killedFor = '';
   readonly #settleLoad: LoadSettlement;
 
-  constructor(backend: string, spec: LoadSpec, limits: Limits) {
+  /** `onMemory` is told the child's resident bytes every few seconds. */
+  constructor(backend: string, spec: LoadSpec, limits: Limits, onMemory: (bytes: number) => void) {
     this.#model = spec.model;
     this.#limits = limits;
-    this.#forked = forkEntry('./child', import.meta.url);
+    this.#forked = forkEntry('backends/process/child');
     const child = this.#forked.process;
     let settle: LoadSettlement | undefined;
     this.loaded = new Promise((resolve, reject) => {
@@ -68,17 +77,24 @@ export class IsolatedExecutor {
       child.once('error', (error) => this.#end(`could not be started: ${error.message}`, resolve));
       child.once('exit', (code, signal) => this.#end(this.#killedFor || describeExit(code, signal), resolve));
     });
-    this.#stopWatching =
-      limits.memoryLimitBytes === Number.POSITIVE_INFINITY
-        ? () => {}
-        : watchMemory(this.pid, limits.memoryLimitBytes, (bytes) =>
-            this.kill(`used ${bytes} bytes of memory, over its limit of ${limits.memoryLimitBytes}, and was killed`),
-          );
+    const limit = limits.memoryLimitBytes;
+    const intervalMs = limit === Number.POSITIVE_INFINITY ? MEMORY_MS : MEMORY_LIMITED_MS;
+    this.#stopWatching = watchMemory(this.pid, intervalMs, (bytes) => {
+      if (bytes > limit) this.kill(`used ${bytes} bytes of memory, over its limit of ${limit}, and was killed`);
+      else onMemory(bytes);
+    });
     this.#send({ type: 'load', backend, spec });
   }
 
   get pid(): number {
     return this.#forked.process.pid ?? 0;
+  }
+
+  /** CPU seconds that the child used for its answers, since this was last asked. */
+  takeCpuSeconds(): number {
+    const seconds = this.#cpuUs / 1e6;
+    this.#cpuUs = 0;
+    return seconds;
   }
 
   get stderrTail(): string {
@@ -174,6 +190,11 @@ export class IsolatedExecutor {
   }
 
   #receive(message: FromChild): void {
+    if (message.type === 'absence') {
+      this.absence = message.absence;
+      this.onAbsence();
+      return;
+    }
     if (message.type === 'loaded') {
       const { signature, memoryBytes, streams } = message;
       this.#settleLoad.resolve({ signature, memoryBytes, streams });
@@ -183,6 +204,7 @@ export class IsolatedExecutor {
       this.#settleLoad.reject(new SwitchyardError(message.code, message.message));
       return;
     }
+    this.#cpuUs += message.cpuUs;
     const pending = this.#pending.get(message.id);
     if (pending === undefined) return;
     if (message.type === 'part') pending.part(message.outputs.map(ownBytes));

@@ -1,7 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { createRequire } from 'node:module';
-import { extname } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { loaderFlags, programFile } from '../../shared/program-files.ts';
 import { childEnvironment } from './environment.ts';
 
 const STDERR_TAIL_BYTES = 4096;
@@ -12,19 +10,11 @@ export interface Forked {
   stderrTail(): string;
 }
 
-/**
- * Forks `entry` (without extension, relative to `base`) with advanced serialization and a clean environment. The file
- * has the extension of the running code; TypeScript sources bring the loader they run under along.
- *
- * @param base import.meta.url of the caller
- */
-export function forkEntry(entry: string, base: string): Forked {
-  const extension = extname(fileURLToPath(base));
-  const path = fileURLToPath(new URL(entry + extension, base));
-  const execArgv = extension === '.ts' ? ['--import', pathToFileURL(createRequire(base).resolve('tsx/esm')).href] : [];
-  const child = fork(path, [], {
+/** Forks an entry of the program, as `models/preflight/child`, with advanced serialization and a clean environment. */
+export function forkEntry(entry: string): Forked {
+  const child = fork(programFile(entry), [], {
     serialization: 'advanced',
-    execArgv,
+    execArgv: loaderFlags(),
     env: childEnvironment(process.env),
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });

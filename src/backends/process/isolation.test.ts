@@ -188,6 +188,29 @@ test('a reader that leaves, or is cancelled, ends the stream in the child', asyn
   await third.return?.();
 });
 
+test('the child tells the CPU time its runs used, failed ones included; loading is no part of it', async () => {
+  const model = await isolate(
+    'burner',
+    `${y}
+    const used = () => process.cpuUsage().user + process.cpuUsage().system;
+    const burn = (ms) => { for (const end = used() + ms * 1000; used() < end; ); };
+    burn(5000);
+    export function execute({ x }) {
+      burn(300);
+      if (x.data[0] === 0) throw new Error('no zero');
+      return y(1);
+    }`,
+  );
+  assert.equal(model.takeCpuSeconds(), 0);
+  await model.execute(input(1), options());
+  const once = model.takeCpuSeconds();
+  assert.ok(once >= 0.3 && once < 4, `${once} s`);
+  await assert.rejects(model.execute(input(0), options()), /no zero/);
+  await model.execute(input(1), options());
+  const twice = model.takeCpuSeconds();
+  assert.ok(twice >= 0.6 && twice < 4, `${twice} s`);
+});
+
 test('a child over its memory limit is killed with the figures, and comes back', async () => {
   const crashes: CrashEvent[] = [];
   const limit = 400 * 1024 * 1024;
@@ -208,7 +231,7 @@ test('a child over its memory limit is killed with the figures, and comes back',
   const message = new RegExp(`used (\\d+) bytes of memory, over its limit of ${limit}, and was killed$`);
   await assert.rejects(model.execute(input(1), options()), { code: 'unavailable', message });
   assert.ok(Number(message.exec(crashes[0].reason)?.[1]) > limit);
-  for (let i = 0; i < 1000 && !model.ready(); i++) await sleep(10);
+  for (let i = 0; i < 1000 && model.absence() !== ''; i++) await sleep(10);
   assert.equal(number(await model.execute(input(0), options())), 7);
   const parameters = { 'switchyard.memory_limit_bytes': '2GB' };
   await assert.rejects(isolate('wrong', '', { parameters }), { code: 'invalid_argument', message: /"2GB"; allowed/ });

@@ -1,30 +1,20 @@
 import { readFile } from 'node:fs/promises';
 
-const INTERVAL_MS = 1000;
-
 /**
- * Looks at a process's resident memory each second, and calls `exceeded` once with its bytes when they are over `limit`.
- * Where there is no /proc, nothing is watched. Returns what ends the watch.
+ * Looks at a process's resident memory every `intervalMs` and calls `seen` with its bytes. Where there is no /proc,
+ * nothing is seen. Returns what ends the watch.
  */
-export function watchMemory(
-  pid: number,
-  limit: number,
-  exceeded: (bytes: number) => void,
-  intervalMs = INTERVAL_MS,
-): () => void {
+export function watchMemory(pid: number, intervalMs: number, seen: (bytes: number) => void): () => void {
+  let ended = false;
   const timer = setInterval(async () => {
     const bytes = await residentBytes(pid);
-    if (bytes <= limit || ended) return;
-    stop();
-    exceeded(bytes);
+    if (bytes > 0 && !ended) seen(bytes);
   }, intervalMs);
   timer.unref();
-  let ended = false;
-  const stop = () => {
+  return () => {
     ended = true;
     clearInterval(timer);
   };
-  return stop;
 }
 
 /** Bytes of a process in memory; 0 when it is gone. VmRSS and not statm: that counts in pages of unknown size. */

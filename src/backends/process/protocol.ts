@@ -31,8 +31,20 @@ export type CallParameters = Record<string, string | number | boolean> | undefin
 
 export type FromChild =
   | { type: 'loaded'; signature: RuntimeSignature; memoryBytes: number; streams: boolean }
+  | Answer
+  /** What the loaded model says of itself, once it has changed. */
+  | { type: 'absence'; absence: string }
+  /** `id` is 0 when the load failed. */
+  | ({ type: 'error'; id: number; code: ErrorCode; message: string } & Cost);
+
+export type Answer = (
   | { type: 'result'; id: number; outputs: Tensor[] }
   | { type: 'part'; id: number; outputs: Tensor[] }
   | { type: 'end'; id: number }
-  /** `id` is 0 when the load failed. */
-  | { type: 'error'; id: number; code: ErrorCode; message: string };
+) &
+  Cost;
+
+/** Microseconds of CPU that the child's threads have used since its last message of this kind, or since the load. */
+interface Cost {
+  cpuUs: number;
+}

@@ -52,8 +52,15 @@ export class RemoteReplicas {
     this.#prober = new HealthProber(this.caller.set, interval, (replica) => probe(this.channels(replica), timeout));
   }
 
-  ready(): boolean {
-    return this.caller.set.ready();
+  /** As BackendModel has it. */
+  absence(): string {
+    const { set } = this.caller;
+    if (set.ready()) return '';
+    return `none of its servers is ready: ${set.replicas.map(({ address }) => address).join(', ')}`;
+  }
+
+  watchAbsence(changed: () => void): void {
+    this.caller.set.onReady = changed;
   }
 
   /** Milliseconds left of a stream's deadline, at most one try's. */

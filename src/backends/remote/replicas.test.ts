@@ -133,13 +133,31 @@ test('a probe brings back a replica that was unreachable, but not one that answe
   assert.equal(b.ejectedUntil, time.now + 30_000);
 });
 
-test('ready is false only while every replica is unhealthy, and even then calls are tried', () => {
+test('ready is false only while every replica fails probe after probe and no call; even then calls are tried', () => {
   const { set } = make(2);
-  set.probed(set.replicas[0], false);
-  assert.equal(set.ready(), true);
-  set.probed(set.replicas[1], false);
+  const [a, b] = set.replicas;
+  const told: boolean[] = [];
+  set.onReady = () => told.push(set.ready());
+  const miss = (...replicas: Replica[]) => {
+    for (const replica of replicas) for (let i = 0; i < 3; i++) set.probed(replica, false);
+  };
+  miss(a);
+  set.probed(b, false);
+  set.probed(b, false);
+  assert.equal(set.ready(), true, 'two slow answers to probes');
+  set.started(b);
+  set.succeeded(b);
+  set.probed(b, false);
+  assert.equal(set.ready(), true, 'it answered a call meanwhile');
+  miss(b);
   assert.equal(set.ready(), false);
-  assert.ok(set.replicas.includes(set.pick()));
+  assert.ok(set.replicas.includes(set.pick()), 'trying is better than refusing on hearsay');
+  set.started(a);
+  set.succeeded(a);
+  assert.equal(set.ready(), true, 'a call that succeeds is a proof');
+  miss(a);
+  set.probed(b, true);
+  assert.deepEqual(told, [false, true, false, true]);
 });
 
 test('retries stay within a fifth of the calls in flight, and three are always allowed', () => {

@@ -40,7 +40,12 @@ export interface Replica {
   slowStartAt: number;
   /** Last verdict of the health probe. */
   healthy: boolean;
+  /** Probes in a row that failed, without a call that succeeded among them. */
+  missedProbes: number;
 }
+
+/** A slow answer to one probe, or two, is no sign that nobody is there. */
+const AWAY_AFTER_PROBES = 3;
 
 /** Everything decided about the replicas of one remote model. Pure but for its own state; no I/O, no timers. */
 export class ReplicaSet {
@@ -48,6 +53,9 @@ export class ReplicaSet {
   readonly #policy: ReplicaPolicy;
   readonly #clock: Clock;
   readonly #random: () => number;
+  #wasReady = true;
+  /** Called when `ready` has changed. */
+  onReady: () => void = () => {};
 
   /** @param random uniform in [0, 1) */
   constructor(addresses: readonly string[], policy: ReplicaPolicy, clock: Clock, random: () => number) {
@@ -62,6 +70,7 @@ export class ReplicaSet {
       forgivenAt: clock(),
       slowStartAt: Number.NEGATIVE_INFINITY,
       healthy: true,
+      missedProbes: 0,
     }));
     this.#policy = policy;
     this.#clock = clock;
@@ -95,6 +104,7 @@ export class ReplicaSet {
   succeeded(replica: Replica): void {
     replica.inflight--;
     replica.consecutiveFailures = 0;
+    if (replica.missedProbes > 0) this.#noteProbe(replica, 0);
     const now = this.#clock();
     if (replica.ejections > 0 && now - replica.forgivenAt >= this.#policy.forgiveIntervalMs) {
       replica.ejections--;
@@ -138,11 +148,20 @@ export class ReplicaSet {
       if (unreachable) replica.ejectedUntil = 0;
     }
     replica.healthy = healthy;
+    this.#noteProbe(replica, healthy ? 0 : replica.missedProbes + 1);
   }
 
-  /** False while every replica is unhealthy. */
+  /** False while every replica has failed several probes in a row, and no call to it has succeeded since. */
   ready(): boolean {
-    return this.replicas.some((replica) => replica.healthy);
+    return this.replicas.some((replica) => replica.missedProbes < AWAY_AFTER_PROBES);
+  }
+
+  #noteProbe(replica: Replica, missedProbes: number): void {
+    replica.missedProbes = missedProbes;
+    const ready = this.ready();
+    if (ready === this.#wasReady) return;
+    this.#wasReady = ready;
+    this.onReady();
   }
 
   #usable(replica: Replica, now: number): boolean {

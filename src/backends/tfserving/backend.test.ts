@@ -5,6 +5,7 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import { grpcError, startGrpcServer } from '../../testing/grpc-server.ts';
 import { FIXTURES, modelConfig } from '../../testing/load-spec.ts';
 import type { LoadSpec } from '../backend.ts';
+import { ProcessBackend } from '../process/backend.ts';
 import { TfServingBackend } from './backend.ts';
 import {
   decodeAvailable,
@@ -81,6 +82,7 @@ test('a truncated answer is an error, not a crash', () => {
 });
 
 const asked: Buffer[] = [];
+let available = true;
 let answer: () => Buffer = () => bytesOf('predictResponse');
 const fake = await startGrpcServer({
   '/tensorflow.serving.PredictionService/Predict': (request) => {
@@ -88,7 +90,7 @@ const fake = await startGrpcServer({
     return answer();
   },
   '/tensorflow.serving.PredictionService/GetModelMetadata': () => bytesOf('metadataResponse'),
-  '/tensorflow.serving.ModelService/GetModelStatus': () => bytesOf('statusAvailable'),
+  '/tensorflow.serving.ModelService/GetModelStatus': () => bytesOf(available ? 'statusAvailable' : 'statusLoading'),
 });
 after(() => fake.server.forceShutdown());
 
@@ -115,6 +117,32 @@ test('a model is loaded, asked and refused over gRPC', async () => {
     });
   } finally {
     await model.unload();
+  }
+});
+
+test('a model is absent while its server says that it has none, also when a child process asks it', async () => {
+  const parameters = { url: `127.0.0.1:${fake.port}`, probe_interval_ms: '20' };
+  for (const backend of [new TfServingBackend(), new ProcessBackend('tfserving')]) {
+    const model = await backend.load(spec(parameters));
+    const absences: string[] = [];
+    let heard = (): void => {};
+    model.watchAbsence?.(() => {
+      absences.push(model.absence?.() ?? 'no answer');
+      heard();
+    });
+    const change = (to: boolean): Promise<void> =>
+      new Promise((resolve) => {
+        heard = resolve;
+        available = to;
+      });
+    try {
+      await change(false);
+      await change(true);
+      assert.deepEqual(absences, [`none of its servers is ready: 127.0.0.1:${fake.port}`, ''], backend.name);
+    } finally {
+      available = true;
+      await model.unload();
+    }
   }
 });
 

@@ -69,8 +69,12 @@ class TfModel implements BackendModel {
     });
   }
 
-  ready(): boolean {
-    return this.#replicas.ready();
+  absence(): string {
+    return this.#replicas.absence();
+  }
+
+  watchAbsence(changed: () => void): void {
+    this.#replicas.watchAbsence(changed);
   }
 
   async unload(): Promise<void> {

@@ -1,12 +1,12 @@
 import type { ServiceError } from '@grpc/grpc-js';
-import { SwitchyardError } from '../../shared/errors.ts';
+import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { Backend, BackendModel, ExecuteOptions, LoadSpec, RuntimeSignature } from '../backend.ts';
 import { verdict } from '../remote/caller.ts';
 import { RemoteReplicas } from '../remote/model.ts';
 import { fromStatus } from '../remote/status.ts';
 import { describeModel, MODEL_INFER, MODEL_STREAM_INFER, modelReady } from './client.ts';
-import { decodeInferResponse, decodeStreamResponse, encodeInferRequest } from './infer-codec.ts';
+import { decodeInferResponse, decodeStreamResponse, encodeInferRequest, type StreamForm } from './infer-codec.ts';
 
 const DESCRIBE_TIMEOUT_MS = 10_000;
 /** Connections, codec buffers: a remote model holds no weights here. */
@@ -21,8 +21,9 @@ export class V2GrpcBackend implements Backend {
     this.name = name;
   }
 
-  /** Parameters: those of remoteSettings. Rejects with unavailable when no replica answers. */
+  /** Parameters: those of remoteSettings, and `stream_form`. Rejects with unavailable when no replica answers. */
   async load(spec: LoadSpec): Promise<BackendModel> {
+    const form = streamForm(spec);
     const replicas = await RemoteReplicas.open(spec);
     const { model, version } = replicas.settings;
     try {
@@ -30,7 +31,7 @@ export class V2GrpcBackend implements Backend {
         describeModel(channels, model, version, DESCRIBE_TIMEOUT_MS),
       );
       replicas.watch((channels, timeoutMs) => modelReady(channels, model, version, timeoutMs));
-      return new V2Model(replicas, signature);
+      return new V2Model(replicas, signature, form);
     } catch (error) {
       replicas.close();
       throw error;
@@ -43,8 +44,10 @@ class V2Model implements BackendModel {
   readonly concurrency: number;
   readonly memoryBytes = RESIDENT_BYTES;
   readonly #replicas: RemoteReplicas;
+  readonly #form: StreamForm;
 
-  constructor(replicas: RemoteReplicas, signature: RuntimeSignature) {
+  constructor(replicas: RemoteReplicas, signature: RuntimeSignature, form: StreamForm) {
+    this.#form = form;
     this.#replicas = replicas;
     this.signature = signature;
     this.concurrency = replicas.settings.concurrency;
@@ -64,7 +67,9 @@ class V2Model implements BackendModel {
     const { model, version } = this.#replicas.settings;
     const { set } = this.#replicas.caller;
     const timeoutMs = this.#replicas.timeLeft(options.deadline);
-    const parameters = { ...options.parameters, triton_enable_empty_final_response: true };
+    // Whoever sends bare responses ends the stream behind the last one, and knows no such parameter.
+    const parameters =
+      this.#form === 'bare' ? options.parameters : { ...options.parameters, triton_enable_empty_final_response: true };
     const request = encodeInferRequest(model, version, inputs, options.outputs, parameters);
     const replica = set.pick();
     const call = this.#replicas.channels(replica).duplex(MODEL_STREAM_INFER, timeoutMs, options.traceparent);
@@ -77,7 +82,7 @@ class V2Model implements BackendModel {
       call.write(request);
       call.end();
       for await (const bytes of call) {
-        const answer = decodeStreamResponse(bytes);
+        const answer = decodeStreamResponse(bytes, this.#form);
         // The server is well, the request is not.
         if (answer.error !== '') throw new SwitchyardError('internal', `the remote server answered: ${answer.error}`);
         if (answer.outputs.length > 0) yield answer.outputs;
@@ -96,13 +101,23 @@ class V2Model implements BackendModel {
     }
   }
 
-  ready(): boolean {
-    return this.#replicas.ready();
+  absence(): string {
+    return this.#replicas.absence();
+  }
+
+  watchAbsence(changed: () => void): void {
+    this.#replicas.watchAbsence(changed);
   }
 
   async unload(): Promise<void> {
     this.#replicas.close();
   }
+}
+
+function streamForm({ config, model }: LoadSpec): StreamForm {
+  const text = config.parameters.stream_form ?? 'triton';
+  if (text === 'triton' || text === 'bare') return text;
+  throw invalidArgument(`parameter "stream_form" of model "${model}" is "${text}"; allowed: triton, bare`);
 }
 
 function streamError(thrown: unknown): SwitchyardError {

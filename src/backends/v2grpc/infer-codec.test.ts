@@ -135,20 +135,22 @@ test('typed outputs, as MLServer answers, become the same raw bytes', () => {
 test('a stream answer carries an error, a response, or the final mark', () => {
   const response = { outputs: [{ name: 'A', datatype: 'UINT8', shape: [1] }], raw_output_contents: [Buffer.of(9)] };
   const mark = { parameters: { triton_final_response: { bool_param: true } } };
-  assert.deepEqual(decodeStreamResponse(encode('Stream', { error_message: 'no' })), {
+  assert.deepEqual(decodeStreamResponse(encode('Stream', { error_message: 'no' }), 'triton'), {
     outputs: [],
     final: false,
     error: 'no',
   });
-  assert.equal(decodeStreamResponse(encode('Stream', { infer_response: response })).outputs[0].data[0], 9);
-  assert.equal(decodeStreamResponse(encode('Stream', { infer_response: mark })).final, true);
+  assert.equal(decodeStreamResponse(encode('Stream', { infer_response: response }), 'triton').outputs[0].data[0], 9);
+  assert.equal(decodeStreamResponse(encode('Stream', { infer_response: mark }), 'triton').final, true);
+  const { outputs, final, error } = decodeStreamResponse(encode('Response', response), 'bare');
+  assert.deepEqual([outputs[0].data[0], final, error], [9, false, '']);
 });
 
 test('whatever a broken server sends ends in our error, never in another', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
       try {
-        decodeStreamResponse(bytes);
+        decodeStreamResponse(bytes, 'triton');
       } catch (error) {
         assert.ok(error instanceof SwitchyardError, String(error));
       }

@@ -11,6 +11,8 @@ export interface InferAnswer {
   final: boolean;
 }
 
+export type StreamForm = 'triton' | 'bare';
+
 export interface StreamAnswer extends InferAnswer {
   /** '' = none. */
   error: string;
@@ -76,8 +78,9 @@ export function decodeInferResponse(bytes: Uint8Array): InferAnswer {
   return { outputs, final };
 }
 
-/** A ModelStreamInferResponse in Triton's form. */
-export function decodeStreamResponse(bytes: Uint8Array): StreamAnswer {
+/** One message of a stream: a ModelStreamInferResponse in Triton's form, or a bare ModelInferResponse, as MLServer sends. */
+export function decodeStreamResponse(bytes: Uint8Array, form: StreamForm): StreamAnswer {
+  if (form === 'bare') return { ...decodeInferResponse(bytes), error: '' };
   const reader = new Reader(bytes);
   let error = '';
   let answer: InferAnswer = { outputs: [], final: false };

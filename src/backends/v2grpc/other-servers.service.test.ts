@@ -132,6 +132,30 @@ async function served({ child, url }: Peer): Promise<void> {
   await assert.rejects(ask([1, 2]), { code: 'unavailable' });
 }
 
+/** MLServer's stream: bare responses, and a failure as the call's own. */
+async function streamed(url: string): Promise<void> {
+  const parameters = { url, remote_model: 'scale', stream_form: 'bare' };
+  const config = modelConfig('streams', 'kserve', { parameters, decoupled: true });
+  const spec = { model: 'streams', version: '1', config, directory: '', modelDirectory: '', device: -1 };
+  const model = await new V2GrpcBackend('kserve').load(spec);
+  models.push(model);
+  const ask = async (values: number[]): Promise<number[][]> => {
+    const data = new Uint8Array(Float32Array.from(values).buffer);
+    const inputs = [{ name: 'x', datatype: 'FP32' as const, shape: [1, 2], data }];
+    const answers: number[][] = [];
+    for await (const [y] of model.executeStream!(inputs, { outputs: [], deadline: Number.POSITIVE_INFINITY }))
+      answers.push([...new Float32Array(y.data.slice().buffer)]);
+    return answers;
+  };
+  assert.deepEqual(await ask([1, 2]), [
+    [1, 2],
+    [2, 4],
+    [3, 6],
+  ]);
+  await assert.rejects(ask([-1, 2]), /x is negative/);
+  assert.equal((await ask([4, 5])).length, 3);
+}
+
 test("a real MLServer's model is found, answers and fails as its own, and is unavailable once the server is gone", async () => {
   const peer = await startMlserver();
   const found = await discoverModels(peer.url);
@@ -139,6 +163,7 @@ test("a real MLServer's model is found, answers and fails as its own, and is una
     found.map(({ name }) => name),
     ['scale'],
   );
+  await streamed(peer.url);
   await served(peer);
 });
 

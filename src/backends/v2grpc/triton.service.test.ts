@@ -207,7 +207,7 @@ test('kill -9 of one replica costs no request, and it serves again after its res
     assert.ok((await inferences(ports)) > 0, 'both replicas are asked');
     await stopTriton(triton, 'SIGKILL');
     for (let i = 0; i < 200; i++) assert.equal(await sum(model), 3);
-    assert.equal(model.ready!(), true);
+    assert.equal(model.absence!(), '');
     triton = await startTriton(ports);
     for (let i = 0; i < 3000 && (await inferences(ports)) === 0; i++) {
       assert.equal(await sum(model), 3);
@@ -228,11 +228,11 @@ test('while the only replica is away requests fail at once and the model is not 
     assert.equal(await sum(model), 3);
     await stopTriton(triton, 'SIGKILL');
     for (let i = 0; i < 10; i++) await assert.rejects(sum(model, monotonicMs() + 20_000), { code: 'unavailable' });
-    for (let i = 0; i < 500 && model.ready!(); i++) await sleep(10);
-    assert.equal(model.ready!(), false);
+    for (let i = 0; i < 500 && model.absence!() === ''; i++) await sleep(10);
+    assert.match(model.absence!(), /none of its servers is ready: 127/);
     triton = await startTriton(ports);
-    for (let i = 0; i < 1000 && !model.ready!(); i++) await sleep(10);
-    assert.equal(model.ready!(), true);
+    for (let i = 0; i < 1000 && model.absence!() !== ''; i++) await sleep(10);
+    assert.equal(model.absence!(), '');
     assert.equal(await sum(model), 3);
   } finally {
     await stopTriton(triton, 'SIGKILL');

@@ -23,7 +23,7 @@ export class RouteAliases {
   private standing = new Map<string, Map<string, string>>();
   private published = '';
   private away = false;
-  private reading: Promise<void> | undefined;
+  private reading: Promise<boolean> | undefined;
   private again = false;
 
   constructor(
@@ -39,7 +39,7 @@ export class RouteAliases {
   }
 
   /** Models whose aliases routes follow. */
-  follow(models: readonly string[]): Promise<void> {
+  follow(models: readonly string[]): Promise<boolean> {
     this.models = [...new Set(models)].sort();
     return this.refresh();
   }
@@ -53,8 +53,11 @@ export class RouteAliases {
     return this.standing.get(model)?.get(alias) ?? '';
   }
 
-  /** Reads the registry again, and publishes what changed. Never rejects: without an answer nothing changes. */
-  refresh(): Promise<void> {
+  /**
+   * Reads the registry again, and publishes what changed. Never rejects: without an answer nothing changes, and it
+   * resolves with false.
+   */
+  refresh(): Promise<boolean> {
     if (this.reading !== undefined) {
       this.again = true;
       return this.reading;
@@ -65,7 +68,7 @@ export class RouteAliases {
     return this.reading;
   }
 
-  private async readAll(): Promise<void> {
+  private async readAll(): Promise<boolean> {
     do {
       this.again = false;
       try {
@@ -74,10 +77,11 @@ export class RouteAliases {
       } catch (error) {
         if (!this.away) this.log('aliases cannot be read; routes keep the versions they have', { err: error });
         this.away = true;
-        return;
+        return false;
       }
       this.settle();
     } while (this.again);
+    return true;
   }
 
   /** After the registry, or what is loaded, has changed. */

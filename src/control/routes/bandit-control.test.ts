@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseRoutes } from '../../config/load-routes.ts';
 import { initialState } from '../../routing/live-route.ts';
+import { invert, multiply } from '../../routing/policies/linear.ts';
 import { addReward, type EpochSums, type NodeEpochs, noEpoch } from '../../routing/policies/statistics.ts';
 import { banditState, learnBandit } from './bandit-control.ts';
 import { type Contribution, merge, noContribution, withoutFolded } from './contribution.ts';
@@ -95,4 +96,58 @@ test('a restarted gateway goes on with what it had kept', () => {
   assert.equal(second.epochs.length, 1);
   standing = learn(standing, second, 110);
   assert.equal(standing.totals?.arms[1].count, 6);
+});
+
+test("a version that is replaced in an arm, as by a moved alias, leaves the arm's mean and widens what is drawn from it", () => {
+  const strong = parseRoutes([{ file: 'routes.yaml', text: ROUTE.replace('refresh', 'priorStrength: 20, refresh') }]);
+  const { spec } = strong.routes[0];
+  const epoch = noEpoch(100, 2);
+  for (let i = 0; i < 400; i++) addReward(epoch.arms[i % 2], Number(i % 8 < 2));
+  let standing: Standing = { print: strategyPrint(spec), state: initialState(spec) };
+  const learn = (versions: Record<string, string>, at: number, ...epochs: EpochSums[]): Standing =>
+    learnBandit(spec, standing, of({ node: 'a', closed: at, epochs }), versions, at * REFRESH);
+  standing = learn({ one: '1', two: '2' }, 101, epoch);
+  const before = standing.totals!.arms;
+  assert.deepEqual([before[0].count, before[1].count], [200, 200]);
+  standing = learn({ one: '1', two: '' }, 102, epoch);
+  assert.deepEqual(standing.totals!.arms, before, 'a version that is only away for a while is not another one');
+  standing = learn({ one: '1', two: '3' }, 103, epoch);
+  const [one, two] = standing.totals!.arms;
+  assert.deepEqual(one, before[0], 'the other arm is as it was');
+  assert.ok(Math.abs(two.count - 20) < 1e-9, `${two.count} rewards are left`);
+  assert.ok(Math.abs(two.sum / two.count - before[1].sum / before[1].count) < 1e-9, 'the mean is kept');
+  const again = learn({ one: '1', two: '3' }, 104, epoch);
+  assert.deepEqual(again.totals!.arms, standing.totals!.arms, 'once for each replacement');
+  assert.equal(again.versions?.two, '3');
+});
+
+test("a replaced version keeps a linear arm's coefficients nearly, and makes it explore more, for both linear policies", () => {
+  for (const policy of ['linUCB', 'linThompson']) {
+    const context = 'context: {inputs: [age], dim: 2}, priorStrength: 50, regularisation: 0.001, refresh';
+    const text = ROUTE.replace('thompsonBeta', policy).replace('refresh', context);
+    const { spec } = parseRoutes([{ file: 'routes.yaml', text }]).routes[0];
+    const epoch = noEpoch(100, 2, 2);
+    for (let i = 0; i < 2000; i++) addReward(epoch.arms[1], (i % 5) / 10 + 0.2, Float64Array.of(1, i % 5));
+    const data = of({ node: 'a', closed: 101, epochs: [epoch] });
+    let standing: Standing = { print: strategyPrint(spec), state: initialState(spec) };
+    const arm = () => {
+      const { outer, weighted, count } = standing.totals!.arms[1];
+      const inverse = invert(
+        outer!.map((value, i) => value + (i % 3 === 0 ? 0.001 : 0)),
+        2,
+      );
+      const coefficients = new Float64Array(2);
+      multiply(inverse!, weighted!, coefficients);
+      return { count, coefficients, deviation: Math.sqrt(multiply(inverse!, [1, 2], new Float64Array(2))) };
+    };
+    standing = learnBandit(spec, standing, data, { one: '1', two: '2' }, 101 * REFRESH);
+    const before = arm();
+    standing = learnBandit(spec, standing, data, { one: '1', two: '3' }, 102 * REFRESH);
+    const after = arm();
+    assert.ok(Math.abs(after.count - 50) < 1e-9, `${policy}: ${after.count} rewards are left`);
+    for (let i = 0; i < 2; i++)
+      assert.ok(Math.abs(after.coefficients[i] - before.coefficients[i]) < 1e-3, `${policy}: ${after.coefficients}`);
+    const wider = after.deviation / before.deviation;
+    assert.ok(wider > 6 && wider < 6.5, `${policy}: √40 times wider, and not ${wider}`);
+  }
 });

@@ -12,8 +12,10 @@ export interface ClusterEvents {
   onStanding(route: string, standing: string): void;
   /** Routes were changed over another gateway's API. */
   onDocuments(): void;
-  /** Rewards for decisions that another gateway did not take. */
-  onRewards(events: unknown[]): void;
+  /** Rewards for decisions that another gateway did not take. Rejects when they must come again. */
+  onRewards(events: unknown[]): Promise<void>;
+  /** Earlier processes of this gateway whose decisions it waits for. */
+  predecessors(): readonly string[];
   /** Only to the leader: a person's command to a rollout. */
   onCommand(route: string, command: unknown): void;
   /** This gateway decides from now on, and knows what was decided before it. */
@@ -253,7 +255,10 @@ export class RouteCluster {
       others.set(route, [...parsed.values()]);
       if (gone.length > 0) await this.retire(route, parsed, gone);
     }
-    if (gone.length > 0) await this.redis.hdel(this.key('nodes'), ...gone);
+    if (gone.length > 0) {
+      await this.redis.hdel(this.key('nodes'), ...gone);
+      await this.redis.hdel(this.key('read'), ...gone);
+    }
     this.others = others;
   }
 
@@ -275,21 +280,55 @@ export class RouteCluster {
     }
   }
 
-  /** Follows the stream of rewards until the end, from where it was when this gateway first reached it. */
+  /** Follows the stream of rewards until the end, and writes down how far it is for the process that comes after it. */
   private async readRewards(): Promise<void> {
     const key = this.key('rewards');
+    const predecessors = this.events.predecessors();
     let last: string | undefined;
     while (!this.closing) {
       try {
-        last ??= (await this.subscriber.xrevrange(key, '+', '-', 'COUNT', 1))[0]?.[0] ?? '0';
-        const answer = await this.subscriber.xread('COUNT', REWARDS_AT_ONCE, 'BLOCK', BLOCK_MS, 'STREAMS', key, last);
-        for (const [id, [, from, , events]] of answer?.[0][1] ?? []) {
-          last = id;
-          if (from !== this.id) this.events.onRewards(JSON.parse(events) as unknown[]);
+        if (last === undefined) {
+          last = await this.readUntil(predecessors);
+          await this.redis.hset(this.key('read'), this.id, last);
         }
+        const answer = await this.subscriber.xread('COUNT', REWARDS_AT_ONCE, 'BLOCK', BLOCK_MS, 'STREAMS', key, last);
+        const lots = answer?.[0][1] ?? [];
+        const others = lots.flatMap(([, [, from, , events]]) => (from === this.id ? [] : readLot(events)));
+        if (others.length > 0) await this.events.onRewards(others);
+        if (lots.length === 0) continue;
+        last = lots[lots.length - 1][0];
+        await this.redis.hset(this.key('read'), this.id, last);
       } catch {
         await sleep(RETRY_MS);
       }
     }
   }
+
+  /**
+   * The last reward in the stream that was taken in by those whose decisions this gateway waits for: what came while it
+   * was away is for them. Without any, or of ones that Redis knows no more, the last there is now.
+   */
+  private async readUntil(predecessors: readonly string[]): Promise<string> {
+    const known = predecessors.length === 0 ? [] : await this.redis.hmget(this.key('read'), ...predecessors);
+    const positions = known.filter((position) => position !== null).sort(inStreamOrder);
+    return (
+      positions.at(-1) ?? (await this.subscriber.xrevrange(this.key('rewards'), '+', '-', 'COUNT', 1))[0]?.[0] ?? '0-0'
+    );
+  }
+}
+
+/** Nothing, of what no gateway has written. */
+function readLot(text: string): unknown[] {
+  try {
+    const events: unknown = JSON.parse(text);
+    return Array.isArray(events) ? events : [];
+  } catch {
+    return [];
+  }
+}
+
+/** Ids of a stream are `milliseconds-number`. */
+function inStreamOrder(a: string, b: string): number {
+  const [[aTime, aNumber], [bTime, bNumber]] = [a, b].map((id) => id.split('-').map(Number));
+  return aTime - bTime || aNumber - bNumber;
 }

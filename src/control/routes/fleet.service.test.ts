@@ -19,11 +19,16 @@ const PRIMARY = 16_391;
 const REPLICA = 16_392;
 /** Stays up. */
 const STEADY = 16_393;
+const PROMOTING = 16_394;
+const POSTGRES = '.ci/services/postgres.sh';
+/** A registry that gateways share. */
+const REGISTRY = 15_494;
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-fleet-'));
 const running = new Set<ServerProcess>();
 after(async () => {
   await Promise.all([...running].map((server) => server.stop()));
-  for (const port of [PORT, PRIMARY, REPLICA, STEADY]) execFileSync(REDIS, ['stop', String(port)]);
+  for (const port of [PORT, PRIMARY, REPLICA, STEADY, PROMOTING]) execFileSync(REDIS, ['stop', String(port)]);
+  execFileSync(POSTGRES, ['stop', String(REGISTRY)]);
   rmSync(scratch, { recursive: true, force: true });
 });
 
@@ -118,8 +123,7 @@ spec: {metrics: [{name: errors, test: errorRate, margin: 1%}]}
   await admin(other, '/routes/m/promote', 'POST');
   await everywhere(0.4, 'all have the second step');
 
-  leader.child.kill('SIGKILL');
-  await leader.exited();
+  await leader.kill();
   running.delete(leader);
   servers = servers.filter((server) => server !== leader);
   await until('another one decides', async () => (await leaderOf(servers)) !== undefined, 30_000);
@@ -388,8 +392,7 @@ test('reloaded weights stay: other routes move on, the leader is killed, a gatew
   await agree(0.4, 0.2, 'after another route moved on');
 
   const leader = (await leaderOf(servers)) as ServerProcess;
-  leader.child.kill('SIGKILL');
-  await leader.exited();
+  await leader.kill();
   running.delete(leader);
   servers = servers.filter((server) => server !== leader);
   await until('another one decides', async () => (await leaderOf(servers)) !== undefined, 60_000);
@@ -399,6 +402,11 @@ test('reloaded weights stay: other routes move on, the leader is killed, a gatew
   await start();
   await step(0.6);
   await agree(0.4, 0.2, 'with one that started again');
+  // They would go on to decide for the gateways of the tests below.
+  for (const server of servers) {
+    running.delete(server);
+    await server.stop();
+  }
 });
 
 test('a gateway that starts again is told which of its waiting decisions it had learnt', async () => {
@@ -406,7 +414,8 @@ test('a gateway that starts again is told which of its waiting decisions it had 
   const events = {
     onStanding() {},
     onDocuments() {},
-    onRewards() {},
+    onRewards: async () => {},
+    predecessors: () => [],
     onCommand() {},
     onLeading() {},
     log() {},
@@ -429,4 +438,227 @@ test('a gateway that starts again is told which of its waiting decisions it had 
   assert.equal(await after.learnt('b', 'forgotten'), Number.POSITIVE_INFINITY, 'rather none than one twice');
   await after.close();
   await assert.rejects(after.learnt('b', before.id));
+});
+
+test('a gateway that starts again takes in the rewards that came for it meanwhile, and no others again', async () => {
+  const url = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
+  const settings = { url, leaseMs: 2000, prefix: 'meanwhile', pollMs: 20 };
+  const clusters: RouteCluster[] = [];
+  /** A gateway, the rewards it is given, and whether it can take them in. */
+  const start = async (predecessors: string[] = [], ready = true) => {
+    const gateway = { taken: [] as unknown[] };
+    const cluster = new RouteCluster(settings, () => new Map(), {
+      onStanding() {},
+      onDocuments() {},
+      onRewards: async (events) => {
+        if (!ready) throw new Error('not yet');
+        gateway.taken.push(...events);
+      },
+      predecessors: () => predecessors,
+      onCommand() {},
+      onLeading() {},
+      onTold() {},
+      log() {},
+    });
+    clusters.push(cluster);
+    await cluster.start(60_000);
+    await until('it has begun to read', () => redis(STEADY, 'hexists', 'meanwhile:read', cluster.id) === '1');
+    return Object.assign(gateway, { cluster });
+  };
+  const has = (gateway: { taken: unknown[] }, ...events: string[]): Promise<void> =>
+    until(`${events} are taken in`, () => gateway.taken.join() === events.join());
+  const other = await start();
+  const first = await start();
+  await other.cluster.forwardRewards(['a']);
+  await has(first, 'a');
+  await until('and has written down how far', () => {
+    const latest = redis(STEADY, 'xrevrange', 'meanwhile:rewards', '+', '-', 'COUNT', '1').split('\n')[0];
+    return redis(STEADY, 'hget', 'meanwhile:read', first.cluster.id) === latest;
+  });
+  await first.cluster.close();
+  await other.cluster.forwardRewards(['b', 'c']);
+  const second = await start([first.cluster.id], false);
+  await other.cluster.forwardRewards(['d']);
+  await second.cluster.close();
+  const third = await start([first.cluster.id, second.cluster.id]);
+  await other.cluster.forwardRewards(['e']);
+  await has(third, 'b', 'c', 'd', 'e');
+  const stranger = await start(['forgotten']);
+  await other.cluster.forwardRewards(['f']);
+  await has(stranger, 'f');
+  for (const cluster of clusters) await cluster.close();
+});
+
+test('rewards sent elsewhere while the gateway that decided is down are learnt once when it is back', async () => {
+  // Decisions wait as long as the machine needs for a restart, which nobody knows beforehand.
+  for (const seconds of [20, 80, 240]) if (await learnsWhatCameMeanwhile(seconds)) return;
+  assert.fail('no restart was over within two minutes');
+});
+
+/** False: the restart took too long for decisions to wait for it. */
+async function learnsWhatCameMeanwhile(seconds: number): Promise<boolean> {
+  const redisUrl = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
+  redis(STEADY, 'flushall');
+  const folder = mkdtempSync(join(scratch, 'waiting-'));
+  const root = scriptRepository(folder, {
+    m: { versions: { 1: times(1), 2: times(2) }, config: 'version_policy: { all: {} }\n' },
+  });
+  writeFileSync(
+    join(folder, 'routes.yaml'),
+    SHARED.replace('wait: 5s', `wait: ${seconds}s, aggregate: sum, range: [0, 512]`).replace(
+      'thompsonBeta',
+      'epsilonGreedy',
+    ),
+  );
+  const config = join(folder, 'switchyard.yaml');
+  writeFileSync(
+    config,
+    `models: {repositories: [${root}]}\nroutes: {files: [routes.yaml], redisUrl: "${redisUrl}", leaseSeconds: 2}\nthreads: {gateways: 1, executors: 1}\n`,
+  );
+  const start = async (dataDir: string): Promise<ServerProcess> => {
+    const server = await ServerProcess.start(['--config', config, '--no-supervise'], { dataDir });
+    running.add(server);
+    return server;
+  };
+  const folders = [0, 1, 2].map(() => mkdtempSync(join(folder, 'data-')));
+  const servers: ServerProcess[] = [];
+  for (const dataDir of folders) servers.push(await start(dataDir));
+  // Powers of two: the sum tells which were learnt how often.
+  const worth = new Map<string, number>();
+  const reward = async (server: ServerProcess, ids: string[]): Promise<string[]> => {
+    const body = JSON.stringify({ events: ids.map((id) => ({ id, reward: worth.get(id), event: `of ${id}` })) });
+    const sent = await fetch(server.url('/switchyard/v1/feedback'), { method: 'POST', body });
+    return ((await sent.json()) as { results: { result: string }[] }).results.map(({ result }) => result);
+  };
+  await until('one of them decides', async () => (await leaderOf(servers)) !== undefined);
+
+  const begun = Date.now();
+  const ids: string[] = [];
+  for (let i = 0; i < 10; i++) {
+    const body = JSON.stringify({ inputs: x(1) });
+    const answer = await fetch(servers[0].url('/v2/models/b/infer'), { method: 'POST', body });
+    await answer.arrayBuffer();
+    ids.push(answer.headers.get('x-switchyard-id') as string);
+    worth.set(ids[i], 2 ** i);
+  }
+  // The last ones: a reward for a decision that its thread has not reported brings in all before it.
+  assert.deepEqual(await reward(servers[0], ids.slice(8)), ['accepted', 'accepted']);
+  await servers[0].kill();
+  running.delete(servers[0]);
+  assert.deepEqual(
+    await reward(servers[1], ids.slice(4)),
+    ids.slice(4).map(() => 'forwarded'),
+  );
+  servers[0] = await start(folders[0]);
+  const others = [...ids.slice(8), ...ids.slice(0, 4)];
+  assert.deepEqual(
+    await reward(servers[2], others),
+    others.map(() => 'forwarded'),
+  );
+
+  const learnt = async (server: ServerProcess): Promise<[number, number]> => {
+    const { arms } = (await admin<BanditView>(server, '/routes/b')).bandit;
+    const sum = arms.reduce((all, { rewards, mean }) => all + rewards * (mean ?? 0), 0);
+    return [arms.reduce((all, { rewards }) => all + rewards, 0), Math.round(sum)];
+  };
+  const back = Date.now();
+  await until('all decisions are learnt', async () => (await learnt(servers[1]))[0] >= 10, 600_000);
+  const inTime = back - begun < (seconds * 1000) / 2;
+  if (inTime) {
+    await until('all gateways know it', async () =>
+      (await Promise.all(servers.map(learnt))).every(([count]) => count === 10),
+    );
+    for (const server of servers) assert.deepEqual(await learnt(server), [10, 1023], 'each with its reward, once');
+  }
+  for (const server of servers) {
+    running.delete(server);
+    await server.stop();
+  }
+  return inTime;
+}
+
+const PROMOTED = `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: m}
+spec:
+  variants: {stable: {model: m, alias: champion}, next: {model: m, version: "2"}}
+  unit: {from: [{header: x-user-id}]}
+  strategy:
+    canary:
+      stable: stable
+      candidate: next
+      steps: [{setWeight: 50}, {pause: {}}]
+      onPass: {setAlias: champion}
+`;
+
+type PromotedView = View & { variants: { version: string }[] };
+
+test('a promotion by alias shows nobody the old version again, on whichever of three gateways', async () => {
+  const redisUrl = execFileSync(REDIS, ['start', String(PROMOTING)], { encoding: 'utf8' }).trim();
+  const database = execFileSync(POSTGRES, ['start', String(REGISTRY)], { encoding: 'utf8' }).trim();
+  const folder = mkdtempSync(join(scratch, 'promoted-'));
+  const root = scriptRepository(folder, {
+    m: { versions: { 1: times(1), 2: times(2) }, config: 'version_policy: { all: {} }\n' },
+  });
+  writeFileSync(join(folder, 'routes.yaml'), PROMOTED);
+  const config = join(folder, 'switchyard.yaml');
+  writeFileSync(
+    config,
+    `models: {repositories: [${root}]}\nroutes: {files: [routes.yaml], redisUrl: "${redisUrl}", leaseSeconds: 2}\nregistry: {database: "${database}"}\nthreads: {gateways: 1, executors: 1}\n`,
+  );
+  const servers: ServerProcess[] = [];
+  for (let i = 0; i < 3; i++) servers.push(await ServerProcess.start(['--config', config, '--no-supervise']));
+  for (const server of servers) running.add(server);
+  const registry = async (path: string, body: object): Promise<void> => {
+    const url = `http://127.0.0.1:${servers[0].ports.admin}/api/2.0/mlflow/${path}`;
+    const response = await fetch(url, { method: 'POST', body: JSON.stringify(body) });
+    assert.equal(response.status, 200, await response.text());
+  };
+  await registry('registered-models/create', { name: 'm' });
+  for (let i = 0; i < 2; i++) await registry('model-versions/create', { name: 'm', source: 'mlflow-artifacts:/0/m' });
+  await registry('registered-models/alias', { name: 'm', alias: 'champion', version: '1' });
+  /** The version that answers a user, by what it multiplies with. */
+  const versionFor = async (server: ServerProcess, user: string): Promise<number> => {
+    const response = await fetch(server.url('/v2/models/m/infer'), {
+      method: 'POST',
+      headers: { 'x-user-id': user },
+      body: JSON.stringify({ inputs: x(1) }),
+    });
+    const text = await response.text();
+    assert.equal(response.status, 200, text);
+    return (JSON.parse(text) as { outputs: { data: number[] }[] }).outputs[0].data[0];
+  };
+  /** Whether all gateways know that the rollout is in a phase, and what stable's alias names then. */
+  const all = async (phase: string, version: string): Promise<boolean> => {
+    const views = await Promise.all(servers.map((server) => admin<PromotedView>(server, '/routes/m')));
+    return views.every(({ rollout, variants }) => rollout?.phase === phase && variants[0].version === version);
+  };
+  await until('all are at the gate', () => all('gated', '1'), 60_000);
+
+  const [one] = servers;
+  const found = new Map<number, string>();
+  for (let i = 0; found.size < 2; i++) found.set(await versionFor(one, `user-${i}`), `user-${i}`);
+  const [first, second] = [found.get(1) as string, found.get(2) as string];
+  await admin(one, '/routes/m/promote', 'POST');
+  const seen = servers.map(() => ({ first: [] as number[], second: [] as number[] }));
+  const look = async (): Promise<void> => {
+    for (const [i, server] of servers.entries()) {
+      seen[i].second.push(await versionFor(server, second));
+      seen[i].first.push(await versionFor(server, first));
+    }
+  };
+  await until(
+    'all have the end, and all aliases',
+    async () => {
+      await look();
+      return all('succeeded', '2');
+    },
+    60_000,
+  );
+  await look();
+  for (const { first, second } of seen) {
+    assert.deepEqual([...new Set(second)], [2], 'who had the new version keeps it');
+    assert.match(first.join(''), /^1*2+$/, 'and who gets it keeps it');
+  }
+  for (const server of servers) assert.equal((await view(server)).weights.next, 0);
 });

@@ -31,6 +31,8 @@ export interface LiveRoute {
   /** Why it could not be moved, as last told. */
   moveProblem: string;
   querying: boolean;
+  /** Promoted by another gateway: threads get the state once the registry's aliases have been read since. */
+  held: boolean;
 }
 
 /** Epochs that are still told after they were folded, for a leader that has to go back to an earlier standing. */
@@ -66,6 +68,7 @@ export function newLive(
     moving: false,
     moveProblem: '',
     querying: false,
+    held: false,
   };
 }
 

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { cli } from '../../testing/cli.ts';
 import { scriptRepository, times, until, x } from '../../testing/script-models.ts';
 import { ServerProcess } from '../../testing/server-process.ts';
@@ -66,6 +70,19 @@ async function mlflow(server: ServerProcess, path: string, body: object): Promis
 const run = (server: ServerProcess, ...args: string[]) =>
   cli([...args, '--admin', `http://127.0.0.1:${server.ports.admin}`]);
 
+const CLI = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
+/** What begins a terminal's screen anew. */
+const CLEAR = '\x1b[H\x1b[J';
+
+/** The built program in a pseudo-terminal, made by util-linux's script. */
+async function inTerminal(server: ServerProcess, ...args: string[]): Promise<{ code: number; screen: string }> {
+  const words = [process.execPath, CLI, ...args, '--admin', `http://127.0.0.1:${server.ports.admin}`];
+  const command = words.map((word) => `'${word}'`).join(' ');
+  const child = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [screen, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
+  return { code: code as number, screen };
+}
+
 async function view(server: ServerProcess): Promise<View> {
   const { out, err } = await run(server, 'routes', 'get', 'm', '-o', 'json');
   assert.notEqual(out, '', err);
@@ -102,6 +119,10 @@ test('verbs steer a canary, exit codes follow its health, and its end moves the 
   const { out, code } = await run(server, 'routes', 'get', 'm', '-w');
   assert.equal(code, 1, 'watching what is over ends with how it went');
   assert.match(out, /wrong weights/);
+  assert.equal(out.includes(CLEAR), false, 'a pipe gets text alone');
+  const seen = await inTerminal(server, 'routes', 'get', 'm', '-w');
+  assert.deepEqual([seen.code, seen.screen.startsWith(CLEAR)], [1, true], JSON.stringify(seen));
+  assert.match(seen.screen, /rolledBack[\s\S]*wrong weights/, 'a terminal shows the same, on a screen of its own');
   assert.deepEqual([...(await factors(server))], [1]);
 
   assert.ok([3, 4].includes((await run(server, 'routes', 'retry', 'm')).code));

@@ -69,7 +69,7 @@ async function decide(server: ServerProcess, headers: Record<string, string> = {
 const events = async (server: ServerProcess, topic: string): Promise<Record<string, number>> =>
   (await admin<Status>(server, '/routes-status')).reward_topics.events[topic] ?? {};
 
-test('rewards come from topics, through wrong records and a broker that is killed', { timeout: 300_000 }, async (t) => {
+test('rewards come from topics, through wrong records and a broker that is killed', { timeout: 600_000 }, async (t) => {
   const address = await broker('start');
   const root = scriptRepository(scratch, {
     m: { versions: { 1: times(1), 2: times(2) }, config: 'version_policy: { all: {} }\n' },
@@ -84,6 +84,13 @@ test('rewards come from topics, through wrong records and a broker that is kille
     kafkaSchema.parse({ brokers: [address], topicPrefix: 'test.' }),
     pino({ level: 'silent' }),
   );
+  const admins = clients.admin();
+  await admins.connect();
+  await admins.createTopics({
+    topics: ['rewards', 'conversions'].map((name) => ({ topic: clients.topic(name), numPartitions: 3 })),
+    waitForLeaders: true,
+  });
+  await admins.disconnect();
   const producer = clients.producer();
   t.after(() => producer.disconnect());
   await producer.connect();
@@ -95,7 +102,7 @@ test('rewards come from topics, through wrong records and a broker that is kille
   await until(
     'the group has formed',
     async () => (await admin<Status>(server, '/routes-status')).reward_topics.connected,
-    60_000,
+    120_000,
   );
   const ids = await Promise.all(Array.from({ length: 6 }, () => decide(server)));
   const good = ids.map((id) => JSON.stringify({ id, reward: 0.25 }));
@@ -120,19 +127,19 @@ test('rewards come from topics, through wrong records and a broker that is kille
       const counted = await events(server, 'rewards');
       return Object.values(counted).reduce((sum, n) => sum + n, 0) === 15;
     },
-    60_000,
+    120_000,
   );
   assert.deepEqual(await events(server, 'rewards'), expected);
   const converted = await decide(server, { 'x-experiment': 'yes' });
   await send('conversions', JSON.stringify([{ id: converted, reward: 1 }]));
-  await until("an experiment's reward", async () => (await events(server, 'conversions')).accepted === 1, 60_000);
+  await until("an experiment's reward", async () => (await events(server, 'conversions')).accepted === 1, 120_000);
 
   await broker('kill');
   assert.ok(await decide(server));
   await broker('start');
   const later = await decide(server);
   await send('rewards', JSON.stringify({ id: later, reward: 1 }));
-  await until('the consumer is back', async () => (await events(server, 'rewards')).accepted === 8, 60_000);
+  await until('the consumer is back', async () => (await events(server, 'rewards')).accepted === 8, 120_000);
 
   interface View {
     bandit?: { arms: { rewards: number; mean: number }[] };
@@ -144,7 +151,7 @@ test('rewards come from topics, through wrong records and a broker that is kille
       const { bandit } = await admin<View>(server, '/routes/m');
       return (bandit?.arms ?? []).reduce((sum, arm) => sum + arm.rewards, 0) >= 8;
     },
-    60_000,
+    120_000,
   );
   const { bandit } = await admin<View>(server, '/routes/m');
   const total = (bandit?.arms ?? []).reduce((sum, { rewards, mean }) => sum + rewards * (mean ?? 0), 0);
@@ -155,7 +162,7 @@ test('rewards come from topics, through wrong records and a broker that is kille
       const { experiment } = await admin<View>(server, '/routes/e');
       return (experiment?.arms ?? []).reduce((sum, arm) => sum + arm.rewards, 0) === 1;
     },
-    60_000,
+    120_000,
   );
 
   // What was written while nobody read is read by the next one of the group, and nothing before it again.
@@ -164,7 +171,7 @@ test('rewards come from topics, through wrong records and a broker that is kille
   await send('rewards', '{"id": "written meanwhile", "reward": 1}');
   server = await ServerProcess.start(['--config', config, '--no-supervise']);
   running.add(server);
-  await until('the record that waited', async () => (await events(server, 'rewards')).unknown === 1, 60_000);
+  await until('the record that waited', async () => (await events(server, 'rewards')).unknown === 1, 120_000);
   assert.deepEqual(await events(server, 'rewards'), { unknown: 1 });
   const metrics = await (await fetch(`http://127.0.0.1:${server.ports.metrics}/metrics`)).text();
   assert.match(metrics, /switchyard_reward_topic_events_total\{topic="rewards",result="unknown"\} 1\n/);

@@ -14,6 +14,7 @@ import { beginRollout, isOver, type RolloutEvent, type RolloutState } from '../.
 import { newHistogram } from '../../experiments/statistics/latency-histogram.ts';
 import { canaryWeights, initialState, withWeights } from '../../routing/live-route.ts';
 import { decodeSums, type EncodedSums, encodeSums, type RouteSums } from './ledger.ts';
+import { comparisons } from './shadow-view.ts';
 import type { Standing } from './standing.ts';
 
 /** A rollout as it is kept: where it is, and what its analyses count from. JSON as it is. */
@@ -118,6 +119,12 @@ export function stepRollout(
   return { standing: rollout === before ? next : { ...next, rollout }, alias };
 }
 
+/** Whether a rollout has ended meanwhile by moving an alias, after which stable's traffic comes back to it. */
+export function promotedSince({ strategy }: RouteSpec, before: Standing, after: Standing): boolean {
+  const succeeded = (standing: Standing) => rolloutOf(standing)?.state.phase === 'succeeded';
+  return strategy.canary?.onPass.setAlias !== undefined && succeeded(after) && !succeeded(before);
+}
+
 /** What a canary does not mirror (any more) is shadowed as the route says. */
 export function mirrorOf(spec: RouteSpec, percent: number): number {
   return percent > 0 ? percent / 100 : (spec.shadow?.sample ?? 0);
@@ -196,7 +203,7 @@ export function evidenceOf(canary: CanarySpec, rollout: RolloutStanding, sums: R
   const control = canary.control === 'matched' ? 'control' : 'stable';
   const compared = (part: RouteSums) => {
     const shadow = part.shadows.get(canary.candidate);
-    return { compared: (shadow?.match ?? 0) + (shadow?.mismatch ?? 0), mismatched: shadow?.mismatch ?? 0 };
+    return shadow === undefined ? { compared: 0, mismatched: 0 } : comparisons(shadow);
   };
   const shadow = compared(sums);
   const before = compared(decodeSums(rollout.start));

@@ -6,6 +6,7 @@ import type { KafkaConfig } from '../../config/kafka-schema.ts';
 import { variantKey } from '../../config/load-routes.ts';
 import type { Config } from '../../config/schema.ts';
 import { ConfigError } from '../../config/yaml-file.ts';
+import type { RouteRule } from '../../eventlog/handover/targets.ts';
 import type { RolloutEvent } from '../../experiments/rollout/state.ts';
 import type { RouteActivity } from '../../gateway/route-activity.ts';
 import { kafkaConfigured } from '../../kafka/client.ts';
@@ -154,6 +155,20 @@ export class Routes {
       ),
     );
     return { routes, decisions: this.versionTraffic.list() };
+  }
+
+  /** What routes say of logging, and which requests they are about. */
+  logRules(): RouteRule[] {
+    return [...this.runtime.routes.values()].map(({ name, document: { spec } }) => {
+      const names = spec.match?.map(({ model }) => model?.exact) ?? [name];
+      const asked = names.filter((one) => one !== undefined);
+      return {
+        route: name,
+        asked: asked.length === names.length ? asked : undefined,
+        models: Object.values(spec.variants).map(({ model }) => model),
+        rule: spec.log,
+      };
+    });
   }
 
   /** The serving table has changed. */
@@ -400,13 +415,15 @@ export class Routes {
     return new RouteCluster({ url, leaseMs: config.leaseSeconds * 1000 }, () => this.runtime.contributions(), {
       onStanding: (route, standing) => this.runtime.follow(route, standing),
       onDocuments: () => void this.rereadDocuments(),
-      onRewards: (events) => {
+      onRewards: async (events) => {
         const known = events.map(readEvent).filter((event) => event !== undefined);
-        void this.parts.fleet.flushRoutes().then(() => {
-          for (const event of known) this.feedbackJoin.reward(event);
-          return this.runtime.flush();
-        });
+        await this.runtime.recover();
+        if (this.runtime.predecessors().length > 0) throw new Error('the decisions they may be for are not there yet');
+        await this.parts.fleet.flushRoutes();
+        for (const event of known) this.feedbackJoin.reward(event);
+        await this.runtime.flush();
       },
+      predecessors: () => this.runtime.predecessors(),
       onCommand: (route, command) => {
         const live = this.runtime.routes.get(route);
         if (live !== undefined) this.runtime.command(live, command as RolloutEvent);

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseRoutes } from '../../config/load-routes.ts';
-import type { RouteAliases } from './aliases.ts';
+import type { AliasTable } from '../../pipeline/routed/route-version.ts';
+import { type AliasSource, RouteAliases } from './aliases.ts';
+import { rolloutOf } from './rollout-control.ts';
 import { RouteRuntime, type RuntimeDependencies } from './runtime.ts';
 import type { WaitingJournal } from './waiting-journal.ts';
 
@@ -63,4 +65,140 @@ test('a database that answers late overwrites nothing and loses nothing', async 
   assert.equal(runtime.routes.get('m')?.standing.state.version, standing.state.version + 1);
   await runtime.close();
   assert.match(kept.get('m') ?? '', /known since long/);
+});
+
+const CANARY = `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: m}
+spec:
+  variants: {stable: {model: m, alias: champion}, next: {model: m, version: "2"}}
+  strategy:
+    canary: {stable: stable, candidate: next, steps: [{setWeight: 50}], onPass: {setAlias: champion}}
+`;
+
+/** A gateway whose registry has model m with champion on version 1, and cannot always be read or written. */
+class Gateway {
+  readonly registry = { champion: '1', readable: true, before: async (): Promise<void> => {} };
+  /** What threads are told, in order: the alias, and the candidate's buckets. */
+  readonly told: string[] = [];
+  readonly runtime: RouteRuntime;
+  leads: boolean;
+  private clock = 10_000;
+
+  constructor(leads: boolean) {
+    this.leads = leads;
+    const table = () => ({ models: new Map([['m', { versions: [{ version: '1' }, { version: '2' }] }]]) }) as never;
+    const source: AliasSource = {
+      read: async () => {
+        if (!this.registry.readable) throw new Error('the registry is away');
+        return new Map([['m', new Map([['champion', this.registry.champion]])]]);
+      },
+      move: async (_model, _alias, expected, version) => {
+        await this.registry.before();
+        if (this.registry.champion === expected) this.registry.champion = version;
+        return this.registry.champion;
+      },
+    };
+    const told = (aliases: AliasTable) => this.told.push(`champion ${aliases.get('m')?.get('champion')}`);
+    this.runtime = new RouteRuntime({
+      publishRoutes: () => {},
+      publishState: (_route, { buckets }) =>
+        this.told.push(`candidate ${buckets.reduce((sum, [slot, n]) => sum + (slot === 2 ? n : 0), 0)}`),
+      table,
+      aliases: new RouteAliases(source, table, told, () => {}),
+      aliasSource: source,
+      node: 'this',
+      fleet: {
+        leading: () => this.leads,
+        contributions: () => [],
+        publish: async () => true,
+        learnt: async () => 0,
+      },
+      save: async () => {},
+      journal: () => ({}) as WaitingJournal,
+      log: () => {},
+      now: () => this.clock,
+    });
+    this.runtime.restore(new Map());
+    this.reload();
+  }
+
+  reload(): void {
+    this.runtime.replace(parseRoutes([{ file: 'routes.yaml', text: CANARY }]));
+  }
+
+  get rollout() {
+    return rolloutOf(this.runtime.routes.get('m')!.standing)?.state;
+  }
+
+  get standing(): string {
+    return JSON.stringify(this.runtime.routes.get('m')!.standing);
+  }
+
+  /** A second passes, and what it set off comes to its end. */
+  async tick(): Promise<void> {
+    this.clock += 1000;
+    this.runtime.tick();
+    await this.settled();
+  }
+
+  async settled(): Promise<void> {
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+  }
+}
+
+test('who decides gives stable its traffic back once it has read that stable is the new version', async () => {
+  const gateway = new Gateway(true);
+  await gateway.settled();
+  gateway.registry.readable = false;
+  await gateway.tick();
+  assert.equal(gateway.registry.champion, '2');
+  for (let i = 0; i < 3; i++) await gateway.tick();
+  assert.deepEqual([gateway.rollout?.phase, gateway.told.at(-1)], ['promoting', 'candidate 10000']);
+  gateway.registry.readable = true;
+  await gateway.tick();
+  assert.equal(gateway.rollout?.phase, 'succeeded');
+  assert.deepEqual(gateway.told.slice(-3), ['candidate 10000', 'champion 2', 'candidate 0']);
+});
+
+test('a gateway that hears of the promotion keeps the candidate until it has read the alias itself', async () => {
+  const [leader, other] = [new Gateway(true), new Gateway(false)];
+  // Both have read what champion is.
+  for (const gateway of [leader, other]) await gateway.settled();
+  leader.registry.readable = false;
+  await leader.tick();
+  other.runtime.follow('m', leader.standing);
+  assert.equal(other.told.at(-1), 'candidate 10000');
+  leader.registry.readable = true;
+  await leader.tick();
+  assert.equal(leader.rollout?.phase, 'succeeded');
+  other.registry.champion = '2';
+  other.registry.readable = false;
+  other.runtime.follow('m', leader.standing);
+  for (let i = 0; i < 3; i++) await other.tick();
+  assert.equal(other.told.at(-1), 'candidate 10000');
+  other.registry.readable = true;
+  await other.tick();
+  assert.deepEqual(other.told.slice(-3), ['candidate 10000', 'champion 2', 'candidate 0']);
+  const { length } = other.told;
+  other.runtime.follow('m', leader.standing);
+  await other.tick();
+  assert.equal(other.told.length, length, 'and is told once');
+});
+
+test('a reload while an alias is being moved does not stop the rollout, whatever comes of the move', async () => {
+  const gateway = new Gateway(true);
+  let fail = (): void => assert.fail('nothing was asked of the registry');
+  gateway.registry.before = () =>
+    new Promise((_resolve, reject) => {
+      fail = () => reject(new Error('the registry is away'));
+    });
+  await gateway.settled();
+  await gateway.tick();
+  gateway.reload();
+  fail();
+  gateway.registry.before = async () => {};
+  await gateway.tick();
+  await gateway.tick();
+  assert.deepEqual([gateway.rollout?.phase, gateway.registry.champion], ['succeeded', '2']);
 });

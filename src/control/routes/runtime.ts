@@ -24,6 +24,7 @@ import {
   answerQuery,
   beginIfDue,
   dueQueries,
+  promotedSince,
   rolloutOf,
   stepRollout,
   type VersionPair,
@@ -106,7 +107,7 @@ export class RouteRuntime {
       if (live.standing.state.version <= version)
         live.standing = { ...live.standing, state: { ...live.standing.state, version: version + 1 } };
       live.unsaved = true;
-      this.dependencies.publishState(live.name, live.standing.state);
+      this.show(live);
     }
   }
 
@@ -133,7 +134,8 @@ export class RouteRuntime {
       this.stored.delete(name);
       if (standing.state.version !== known?.state.version) published.set(name, JSON.stringify(standing));
       if (old !== undefined && old.standing.print === standing.print) {
-        this.routes.set(name, { ...old, document, standing, unsaved: true });
+        // The same object: what is under way for it finds it again.
+        this.routes.set(name, Object.assign(old, { document, standing, unsaved: true }));
         continue;
       }
       old?.join?.drop();
@@ -176,6 +178,11 @@ export class RouteRuntime {
   /** Resolves when decisions and rewards outlive this process. Never rejects. */
   async flush(): Promise<void> {
     await Promise.all([...this.routes.values()].map(({ join }) => join?.flush()));
+  }
+
+  /** Earlier processes of this gateway whose waiting decisions are not taken over yet. */
+  predecessors(): string[] {
+    return [...new Set([...this.routes.values()].flatMap(({ join }) => [...(join?.owners ?? [])]))];
   }
 
   /** Waits on for rewards of what was decided before a restart, once it is known what was learnt. Never rejects. */
@@ -230,9 +237,26 @@ export class RouteRuntime {
     }
     // One of another strategy is of a gateway that has other routes, or not read them again yet.
     if (standing.print !== live.standing.print) return;
-    const { version } = live.standing.state;
+    const before = live.standing;
     live.standing = resume(live.document.spec, standing);
-    if (live.standing.state.version !== version) this.dependencies.publishState(name, live.standing.state);
+    if (promotedSince(live.document.spec, before, live.standing)) live.held = true;
+    if (live.held) void this.release(live);
+    else if (live.standing.state.version !== before.state.version) this.show(live);
+  }
+
+  /**
+   * Stable's traffic may only come back once stable is the new version here, too; until the registry can be read the
+   * candidate keeps it. Never rejects.
+   */
+  private async release(live: LiveRoute): Promise<void> {
+    const read = await this.dependencies.aliases.refresh();
+    if (!read || !live.held || this.routes.get(live.name) !== live) return;
+    live.held = false;
+    this.show(live);
+  }
+
+  private show({ name, standing, held }: LiveRoute): void {
+    if (!held) this.dependencies.publishState(name, standing.state);
   }
 
   /** A gateway that decides from now on tells everybody where all routes stand. */
@@ -266,6 +290,7 @@ export class RouteRuntime {
     for (const live of this.routes.values()) {
       try {
         mature(live, now);
+        if (live.held) void this.release(live);
         if (leading) this.decide(live, now);
       } catch (error) {
         this.dependencies.log('error', 'a route cannot be decided on; it stays as it is', {
@@ -345,11 +370,14 @@ export class RouteRuntime {
     try {
       const reason = `rollout of route ${live.name}`;
       const named = await this.dependencies.aliasSource.move(model, alias, expected, version, reason);
-      // Stable's traffic may only come back once stable is the new version.
-      if (named === version) await this.dependencies.aliases.refresh();
+      // Stable's traffic may only come back once stable is the new version; the next tick asks again otherwise.
+      if (named === version && !(await this.dependencies.aliases.refresh())) return;
+      if (!this.leading()) return;
       const current = this.routes.get(live.name) ?? live;
       const event: RolloutEvent =
-        named === version ? { type: 'aliasSet' } : { type: 'aliasConflict', current: named === '' ? 'nothing' : named };
+        named === version
+          ? { type: 'aliasSet', version }
+          : { type: 'aliasConflict', version, current: named === '' ? 'nothing' : named };
       this.step(current, event, this.dependencies.now());
     } catch (error) {
       const problem = (error as Error).message;
@@ -404,7 +432,7 @@ export class RouteRuntime {
     const moved = before?.phase !== after?.phase || before?.step !== after?.step;
     live.standing = standing;
     live.unsaved = true;
-    if (changed) this.dependencies.publishState(live.name, standing.state);
+    if (changed) this.show(live);
     if (changed || moved) {
       this.savedAt = 0;
       void this.save(this.dependencies.now());

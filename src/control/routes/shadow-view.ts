@@ -7,7 +7,7 @@ export interface ShadowView {
   failed: number;
   dropped: number;
   uncompared: number;
-  /** Mismatches per comparison; null: nothing was compared. */
+  /** Mismatches and failures per comparison; null: nothing was compared. */
   mismatch_rate: number | null;
   /** Interval of the rate, 95 %, valid at all looks at once. */
   mismatch_low: number;
@@ -21,20 +21,28 @@ const ALPHA = 0.05;
 /** Comparisons at which the interval is tuned to be tightest, as for a metric that names no minRequests. */
 const TUNED_TO = 1000;
 
+/** A copy that failed differs from the answer that the client got. */
+export function comparisons({ match, mismatch, failed }: Pick<ShadowSums, 'match' | 'mismatch' | 'failed'>): {
+  compared: number;
+  mismatched: number;
+} {
+  return { compared: match + mismatch + failed, mismatched: mismatch + failed };
+}
+
 /** What a variant's shadowed requests say of it, and whether that is within what its route allows. */
 export function shadowView(
   { match, mismatch, failed, dropped, uncompared }: Omit<ShadowSums, 'examples' | 'variant'>,
   maxMismatch: number | undefined,
 ): ShadowView {
-  const compared = match + mismatch;
-  const { low, high } = bernoulliInterval(mismatch, compared, ALPHA, TUNED_TO, ALPHA);
+  const { compared, mismatched } = comparisons({ match, mismatch, failed });
+  const { low, high } = bernoulliInterval(mismatched, compared, ALPHA, TUNED_TO, ALPHA);
   return {
     match,
     mismatch,
     failed,
     dropped,
     uncompared,
-    mismatch_rate: compared === 0 ? null : mismatch / compared,
+    mismatch_rate: compared === 0 ? null : mismatched / compared,
     mismatch_low: low,
     mismatch_high: high,
     max_mismatch: maxMismatch ?? null,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { RouteSpec } from '../../config/route-schema.ts';
 import type { RatioEvidence } from '../../experiments/statistics/sample-ratio.ts';
-import { initialState, type RouteState, takeState, withWeights } from '../../routing/live-route.ts';
+import { initialState, type RouteState, slotsOf, takeState, withWeights } from '../../routing/live-route.ts';
 import { newShared } from '../../routing/matchers.ts';
 import type { Totals } from '../../routing/policies/statistics.ts';
 import type { EncodedContribution } from './contribution.ts';
@@ -14,6 +14,8 @@ export interface Standing {
   /** Of the strategy and what its variants are; another one starts over. */
   print: string;
   state: RouteState;
+  /** The variant of each slot that the state's buckets are of. Absent in what an earlier version of the program kept. */
+  slots?: string[];
   /** Bandits: what is folded so far, and the versions it was learnt on. */
   totals?: Totals;
   versions?: Record<string, string>;
@@ -36,34 +38,43 @@ export function strategyPrint({ strategy, variants }: RouteSpec): string {
   const { weighted, experiment, canary, bandit } = strategy;
   const kept =
     weighted !== undefined
-      ? { weighted: Object.keys(weighted) }
+      ? 'weighted'
       : experiment !== undefined
         ? { experiment: { ...experiment, split: Object.keys(experiment.split) } }
         : bandit !== undefined
           ? { arms: bandit.arms, dim: bandit.context?.dim ?? 0, range: bandit.reward.range }
-          : { canary, variants };
+          : canary !== undefined && { canary, stable: variants[canary.stable], candidate: variants[canary.candidate] };
   return createHash('sha256').update(JSON.stringify(kept)).digest('base64url').slice(0, 16);
 }
 
-/** How a route goes on after it was loaded: where it stood, if that still fits, and with the weights it has now. */
+/**
+ * How a route goes on after it was loaded: where it stood, if that still fits, and with the weights it has now. Whatever
+ * starts over, users stay with their variants as far as its share allows.
+ */
 export function resume(spec: RouteSpec, before: Standing | undefined): Standing {
   const print = strategyPrint(spec);
   const variants = Object.entries(spec.variants).map(([name, variant]) => ({ name, ...variant }));
+  const slots = slotsOf(spec, variants).map(({ variant }) => variants[variant].name);
   const fresh = initialState(spec);
-  if (before === undefined) return { print, state: fresh };
+  if (before === undefined) return { print, state: fresh, slots };
   // Decisions name the version: it goes on growing, whatever else starts over.
   const version = before.state.version + 1;
-  if (before.print !== print || takeState(spec, variants, before.state, newShared()) === undefined)
-    return { print, state: { ...fresh, version } };
   const weights = spec.strategy.weighted ?? spec.strategy.experiment?.split;
+  const shared = weights === undefined ? undefined : sameShares(before, slots, Object.values(weights));
+  const state = shared ?? before.state;
+  if (before.print !== print || takeState(spec, variants, state, newShared()) === undefined)
+    return { print, state: { ...fresh, version, buckets: shared?.buckets ?? fresh.buckets }, slots };
   // A canary's own mirror stays while it is in force.
   const rollout = before.rollout as { state: { mirror: number } } | undefined;
   const mirror = (rollout?.state.mirror ?? 0) > 0 ? before.state.mirror : fresh.mirror;
-  const state = weights === undefined ? before.state : sameShares(before.state, Object.values(weights));
-  return { ...before, state: mirror === state.mirror ? state : { ...state, version, mirror } };
+  return { ...before, slots, state: mirror === state.mirror ? state : { ...state, version, mirror } };
 }
 
-function sameShares(state: RouteState, weights: readonly number[]): RouteState {
-  const next = withWeights(state, weights);
-  return JSON.stringify(next.buckets) === JSON.stringify(state.buckets) ? state : next;
+/** The state with the shares as they are now; the same one if nobody moves. Undefined: it is not told whose they were. */
+function sameShares(before: Standing, slots: readonly string[], weights: readonly number[]): RouteState | undefined {
+  const { state } = before;
+  if (before.slots === undefined) return undefined;
+  const renamed = before.slots.join('\n') !== slots.join('\n');
+  const next = withWeights(state, weights, renamed ? before.slots.map((name) => slots.indexOf(name)) : undefined);
+  return renamed || JSON.stringify(next.buckets) !== JSON.stringify(state.buckets) ? next : state;
 }

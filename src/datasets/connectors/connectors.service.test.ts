@@ -5,6 +5,7 @@ import pg from 'pg';
 import { pino } from 'pino';
 import { datasetsSchema } from '../../config/datasets-schema.ts';
 import { kafkaSchema } from '../../config/kafka-schema.ts';
+import { MESSAGES } from '../../eventlog/encode/message-reader.ts';
 import { kafkaClients } from '../../kafka/client.ts';
 import { freshBucket } from '../../testing/artifact-storage.ts';
 import { service } from '../../testing/kafka-consumer.ts';
@@ -30,6 +31,7 @@ const connectors = new Connectors({
     },
   }),
   logFolders: {},
+  messages: MESSAGES,
   kafka: () => kafkaClients(kafka, logger),
 });
 
@@ -105,7 +107,16 @@ test('S3: every format is written and read, and errors say what is wrong', { tim
     assert.deepEqual(await collect(source), BATCH, format);
     assert.equal(seen.at(-1)?.rows, ROWS);
   }
-  const read = async (key: string, connection = 'lake') => open({ kind: 's3', connection, key });
+  const read = async (key: string | string[], connection = 'lake') => open({ kind: 's3', connection, key });
+  // Several objects.
+  const few = (id: number) => sourceOf({ fields: [{ name: 'id', type: 'integer' }] }, { rows: 1, columns: [[id]] });
+  const ids = Array.from({ length: 12 }, (_, i) => i);
+  for (const id of ids)
+    await connectors.write({ kind: 's3', connection: 'lake', key: `days/${String(id).padStart(4, '0')}.csv` }, few(id));
+  assert.deepEqual((await collect(await read('days/'))).columns, [ids]);
+  assert.deepEqual((await collect(await read(['days/0007.csv', 'days/000[5-8].csv']))).columns, [[7, 5, 6, 8]]);
+  await assert.rejects(read('days/*.parquet'), { code: 'not_found' });
+  await assert.rejects(read(['days/0001.csv', 'none.csv']), { code: 'not_found' });
   await assert.rejects(read('none.csv'), { code: 'not_found' });
   await assert.rejects(read('folder/rows.csv', 'stranger'), { code: 'permission_denied' });
 });

@@ -4,15 +4,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { DatasetsConfig, PostgresConnection, S3Connection } from '../../config/datasets-schema.ts';
+import type { MessageReader } from '../../eventlog/record.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { Source } from '../batch.ts';
 import type { DatasetOrigin } from '../entities/dataset.ts';
 import { decode, encode, formatOf, MEDIA_TYPES } from '../formats/formats.ts';
 import type { ReadOptions } from '../reading.ts';
-import { allowedNewPath, allowedPath } from './files.ts';
+import { allowedNewPath, allowedPath, fileParts } from './files.ts';
+import { patternOf } from './glob.ts';
 import { download, upload } from './http.ts';
 import type { ReadPayload } from './log.ts';
+import { readMany } from './many.ts';
 import type { SourceSpec, TargetSpec } from './spec.ts';
 
 interface Parts {
@@ -21,6 +24,8 @@ interface Parts {
   logFolders: Readonly<Record<string, string>>;
   /** Values of logged requests that are kept by reference. */
   payload?: ReadPayload;
+  /** Reads the event log's messages, and its lines. */
+  messages: MessageReader;
   /** Rejects with failed_precondition where no Kafka is configured. */
   kafka(): Promise<KafkaClients>;
 }
@@ -44,8 +49,11 @@ export class Connectors {
     };
     switch (spec.kind) {
       case 'file': {
-        const file = await allowedPath(spec.path, config.folders);
-        return decode(spec.format ?? formatOf(spec.path), { name: spec.path, file }, options);
+        if (typeof spec.path === 'string' && patternOf(spec.path) === undefined) {
+          const file = await allowedPath(spec.path, config.folders);
+          return decode(spec.format ?? formatOf(spec.path), { name: spec.path, file }, options);
+        }
+        return readMany(await fileParts([spec.path].flat(), spec.format, config.folders), options);
       }
       case 'http': {
         const { stream, size } = await download(spec.url, spec.headers, config.http);
@@ -54,9 +62,11 @@ export class Connectors {
         return decode(spec.format ?? formatOf(name.pathname), bytes, options);
       }
       case 's3': {
-        const { downloadObject } = await import('./s3.ts');
-        const { stream, size } = await downloadObject(this.s3(spec.connection), spec.key);
-        return decode(spec.format ?? formatOf(spec.key), { name: spec.key, stream: async () => stream, size }, options);
+        const { objectParts, openObject } = await import('./s3.ts');
+        const connection = this.s3(spec.connection);
+        if (typeof spec.key === 'string' && patternOf(spec.key) === undefined)
+          return openObject(connection, spec.key, spec.format, options);
+        return readMany(await objectParts(connection, [spec.key].flat(), spec.format), options);
       }
       case 'postgres': {
         const { readPostgres } = await import('./postgres.ts');
@@ -67,16 +77,14 @@ export class Connectors {
         return readTopic(await this.parts.kafka(), spec, options);
       }
       case 'log': {
-        const { filesOrigin, readLog, topicsOrigin } = await import('./log.ts');
-        if (spec.topics === undefined)
-          return readLog(filesOrigin(this.logFolder(spec.sink)), spec, options, this.parts.payload);
-        const [{ readTopic }, clients] = [await import('./kafka.ts'), await this.parts.kafka()];
-        return readLog(
-          topicsOrigin((topic, more) => readTopic(clients, { topic }, more), spec.topics),
-          spec,
-          options,
-          this.parts.payload,
-        );
+        const { readLog } = await import('./log.ts');
+        const { filesOrigin, topicsOrigin } = await import('./log-origins.ts');
+        const { messages, payload } = this.parts;
+        const origin =
+          spec.topics === undefined
+            ? filesOrigin(this.logFolder(spec.sink), messages)
+            : topicsOrigin(await this.parts.kafka(), spec.topics, messages);
+        return readLog(origin, spec, options, payload);
       }
       case 'images': {
         const { readImages } = await import('./images.ts');

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import type { Consumer } from 'kafkajs';
+import type { Consumer, KafkaMessage } from 'kafkajs';
+import { isFramed } from '../../kafka/avro-values.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
+import { parseBig } from '../../shared/exact-json.ts';
 import type { Source } from '../batch.ts';
 import { jsonValue } from '../cells.ts';
 import { type Progress, type RawRow, type ReadOptions, typedRows, withProgress } from '../reading.ts';
@@ -26,13 +28,13 @@ const QUIET_MS = 15_000;
 const SEND_ROWS = 1000;
 
 /**
- * The records of a topic that are there now: JSON objects, one a record, with the fields `kafka_key`, `kafka_time`,
- * `kafka_partition` and `kafka_offset` beside their own. What is no JSON object is rejected; its line is the offset.
+ * The records of a topic that are there now: JSON objects or Avro, one a record, with the fields `kafka_key`, `kafka_time`,
+ * `kafka_partition` and `kafka_offset` beside their own. What is neither is rejected; its line is the offset.
  */
 export async function readTopic(clients: KafkaClients, range: TopicRange, options: ReadOptions): Promise<Source> {
   const bounds = await boundsOf(clients, range);
   let bytes = 0;
-  const rows = records(clients, range, bounds, (count) => {
+  const rows = records(clients, range, bounds, valueRows(clients, parseBig), (count) => {
     bytes += count;
   });
   const source = await typedRows(rows, options);
@@ -48,7 +50,19 @@ export async function* topicRows(
   range: TopicRange,
   parse: (text: string) => unknown,
 ): AsyncGenerator<RawRow> {
-  yield* records(clients, range, await boundsOf(clients, range), () => {}, parse);
+  yield* topicRecords(clients, range, valueRows(clients, parse));
+}
+
+/** What a message holds. Rejects when it cannot be told now, and ends the reading. */
+export type RowsOfMessage = (message: KafkaMessage, partition: number) => RawRow[] | Promise<RawRow[]>;
+
+/** The same records as whatever `rowsOf` makes of them. */
+export async function* topicRecords(
+  clients: KafkaClients,
+  range: TopicRange,
+  rowsOf: RowsOfMessage,
+): AsyncGenerator<RawRow> {
+  yield* records(clients, range, await boundsOf(clients, range), rowsOf, () => {});
 }
 
 interface Bound {
@@ -142,8 +156,8 @@ async function* records(
   clients: KafkaClients,
   { topic, maxRecords = Number.POSITIVE_INFINITY }: TopicRange,
   bounds: readonly Bound[],
+  rowsOf: RowsOfMessage,
   onBytes: (bytes: number) => void,
-  parse: (text: string) => unknown = JSON.parse,
 ): AsyncGenerator<RawRow> {
   const open = new Map(bounds.filter(({ first, end }) => first < end).map((bound) => [bound.partition, bound]));
   if (open.size === 0) return;
@@ -167,7 +181,7 @@ async function* records(
     consumer.on(consumer.events.CRASH, ({ payload }) => {
       if (!payload.restart) waiting.end(new SwitchyardError('unavailable', `Kafka: ${payload.error.message}`));
     });
-    await run(consumer, topic, open, waiting, parse, (bytes) => {
+    await run(consumer, topic, open, waiting, rowsOf, (bytes) => {
       recordCame();
       onBytes(bytes);
     });
@@ -188,7 +202,7 @@ function run(
   topic: string,
   open: Map<number, Bound>,
   waiting: Waiting,
-  parse: (text: string) => unknown,
+  rowsOf: RowsOfMessage,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   return consumer.run({
@@ -203,8 +217,12 @@ function run(
         last = offset + 1n;
         if (offset < bound.first || offset >= bound.end) continue;
         onBytes((message.value?.length ?? 0) + (message.key?.length ?? 0));
-        const time = Number(message.timestamp);
-        rows.push(rowOf(message.value, message.key, time, batch.partition, Number(offset), parse));
+        try {
+          rows.push(...(await rowsOf(message, batch.partition)));
+        } catch (error) {
+          waiting.end(error);
+          return;
+        }
       }
       if (rows.length > 0) await waiting.put(rows);
       // The reader may have taken its time.
@@ -218,29 +236,32 @@ function run(
   });
 }
 
-function rowOf(
-  value: Buffer | null,
-  key: Buffer | null,
-  time: number,
-  partition: number,
-  offset: number,
-  parse: (text: string) => unknown,
-): RawRow {
-  const place = {
-    kafka_key: key?.toString() ?? null,
-    kafka_time: new Date(time),
-    kafka_partition: partition,
-    kafka_offset: offset,
+/** @param parse throws where it is no JSON */
+function valueRows(clients: KafkaClients, parse: (text: string) => unknown): RowsOfMessage {
+  return async ({ value, key, timestamp, offset }, partition) => {
+    const line = Number(offset);
+    const place = {
+      kafka_key: key?.toString() ?? null,
+      kafka_time: new Date(Number(timestamp)),
+      kafka_partition: partition,
+      kafka_offset: line,
+    };
+    let problem = 'the value is no JSON object';
+    try {
+      const framed = value !== null && isFramed(value);
+      const parsed = framed ? await clients.avro(value) : parse(value?.toString() ?? '');
+      if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
+        return [{ line, values: { ...parsed, ...place } }];
+    } catch (error) {
+      // Others are rejected below, as any value that is no object.
+      if (!(error instanceof SyntaxError)) {
+        if (!(error instanceof SwitchyardError) || error.code !== 'invalid_argument') throw error;
+        problem = error.message;
+      }
+    }
+    const raw = (value?.toString() ?? '').slice(0, 4096);
+    return [{ line, values: { ...place, raw }, problem }];
   };
-  const text = value?.toString() ?? '';
-  try {
-    const parsed = parse(text);
-    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
-      return { line: offset, values: { ...parsed, ...place } };
-  } catch {
-    // Rejected below, as any other value that is no object.
-  }
-  return { line: offset, values: { ...place, raw: text.slice(0, 4096) }, problem: 'the value is no JSON object' };
 }
 
 /** One record of JSON for each row. Resolves with their number when the brokers have them all. */

@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { columnsJson, recordJson } from '../../eventlog/encode/json.ts';
+import { MESSAGES } from '../../eventlog/encode/message-reader.ts';
 import type { FeedbackRecord, LogRecord } from '../../eventlog/record.ts';
 import { importEnded, openDatasets } from '../../testing/datasets.ts';
 import { collect } from '../batch.ts';
 import type { Reject } from '../reading.ts';
-import { filesOrigin, readLog } from './log.ts';
+import { readLog } from './log.ts';
+import { filesOrigin } from './log-origins.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'log-source-'));
 const { server } = await openDatasets({ folders: [folder] }, {}, { files: folder });
@@ -78,7 +80,7 @@ writeFileSync(
 test('requests become rows with the labels that came later, redacted ones are rejected', async () => {
   const rejects: Reject[] = [];
   const source = await readLog(
-    filesOrigin(folder),
+    filesOrigin(folder, MESSAGES),
     { model: 'churn', labelled: true },
     { rejects: { add: (reject) => void rejects.push(reject) } },
   );
@@ -100,7 +102,11 @@ test('requests become rows with the labels that came later, redacted ones are re
   assert.deepEqual(column('sample_weight'), [2, 2, 2]);
   assert.deepEqual(source.schema.fields.find(({ name }) => name === 'x[0]')?.type, 'number');
   assert.match(rejects[0].reason, /values of "x" are not in the record: redacted, or kept by reference/);
-  const early = await readLog(filesOrigin(folder), { model: 'churn', labelled: true, labelsUntil: T0 + 6 * HOUR }, {});
+  const early = await readLog(
+    filesOrigin(folder, MESSAGES),
+    { model: 'churn', labelled: true, labelsUntil: T0 + 6 * HOUR },
+    {},
+  );
   const labels = await collect(early);
   assert.deepEqual(labels.columns[early.schema.fields.findIndex(({ name }) => name === 'label')], [
     'stays',
@@ -127,7 +133,7 @@ test('values by reference are read where they lie, and what the gateway added is
   );
   const rejects: Reject[] = [];
   const source = await readLog(
-    filesOrigin(apart),
+    filesOrigin(apart, MESSAGES),
     { model: 'churn', labelled: false },
     { rejects: { add: (reject) => void rejects.push(reject) } },
     async (sha256) => {
@@ -147,8 +153,43 @@ test('values by reference are read where they lie, and what the gateway added is
   assert.match(rejects[0].reason, /kept by reference/);
 });
 
+test('what is no record is rejected with its file and line, and the digits of 64-bit integers are kept', async () => {
+  const mixed = join(folder, 'mixed');
+  mkdirSync(mixed);
+  const wide = [9_007_199_254_740_993n, -(2n ** 63n)];
+  const features = [{ name: 'user', datatype: 'INT64' as const, shape: [1, 2], values: wide }];
+  const lines = [
+    request('a', 1, [1, 2], { features }),
+    'no JSON',
+    '{"id": "b"}',
+    request('c', 2, [1, 2], { features }),
+  ];
+  writeFileSync(join(mixed, 'inference-0.jsonl'), `${lines.join('\n')}\n`);
+  writeFileSync(join(mixed, 'feedback-0.jsonl'), `${told('a', 2, 9)}\n{"no": "id"}\n${told('c', 3, 1)}\n`);
+  writeFileSync(join(mixed, 'feedback-1.jsonl'), `${told('a', 3, 0).replace('"0"', '"12345678901234567"')}\n`);
+  const window = { model: 'churn', labelled: true };
+  const rejects: Reject[] = [];
+  const source = await readLog(filesOrigin(mixed, MESSAGES), window, {
+    rejects: { add: (one) => void rejects.push(one) },
+  });
+  const { columns } = await collect(source);
+  const column = (name: string) => columns[source.schema.fields.findIndex((field) => field.name === name)];
+  assert.deepEqual([column('user[0]'), column('user[1]')], [Array(2).fill(wide[0]), Array(2).fill(wide[1])]);
+  assert.deepEqual(column('label'), [12_345_678_901_234_567n, 1]);
+  assert.deepEqual(
+    rejects.map(({ source: file, line }) => [file, line]),
+    [
+      ['feedback-0.jsonl', 2],
+      ['inference-0.jsonl', 2],
+      ['inference-0.jsonl', 3],
+    ],
+  );
+  const strict = (kept: string) => readLog(filesOrigin(kept, MESSAGES), window, {});
+  await assert.rejects(strict(mixed), /feedback-0\.jsonl, line 2: no record of the event log: a label without an id/);
+});
+
 test('a window without a labelled request is an error that says so', async () => {
-  const source = await readLog(filesOrigin(folder), { model: 'else', labelled: true }, {});
+  const source = await readLog(filesOrigin(folder, MESSAGES), { model: 'else', labelled: true }, {});
   await assert.rejects(collect(source), /none of the log's \d+ records is a labelled request of model "else"/);
 });
 

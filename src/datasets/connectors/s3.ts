@@ -1,9 +1,21 @@
 import { Readable } from 'node:stream';
-import { GetObjectCommand, S3Client, S3ServiceException } from '@aws-sdk/client-s3';
+import {
+  GetObjectCommand,
+  HeadObjectCommand,
+  paginateListObjectsV2,
+  S3Client,
+  S3ServiceException,
+} from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
 import type { S3Connection } from '../../config/datasets-schema.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
+import type { Source } from '../batch.ts';
+import { decode, type Format, formatOf } from '../formats/formats.ts';
+import type { ReadOptions } from '../reading.ts';
+import { chosen } from './files.ts';
+import { patternOf } from './glob.ts';
 import type { Download } from './http.ts';
+import type { Part } from './many.ts';
 
 function clientOf({ region, pathStyle, endpoint, accessKeyId, secretAccessKey }: S3Connection): S3Client {
   return new S3Client({
@@ -16,8 +28,62 @@ function clientOf({ region, pathStyle, endpoint, accessKeyId, secretAccessKey }:
   });
 }
 
-/** One object of a bucket. Throws not_found, permission_denied or unavailable. */
-export async function downloadObject(connection: S3Connection, key: string): Promise<Download> {
+/** The rows of one object. Throws not_found, permission_denied or unavailable. */
+export async function openObject(
+  connection: S3Connection,
+  key: string,
+  format: Format | undefined,
+  options: ReadOptions,
+): Promise<Source> {
+  const kind = format ?? formatOf(key);
+  const { stream, size } = await downloadObject(connection, key);
+  return decode(kind, { name: key, stream: async () => stream, size }, options);
+}
+
+/**
+ * The objects that keys and patterns name: key by key, those of a pattern by their names, none twice. Throws as `openObject`
+ * does, not_found also where a pattern fits nothing, and invalid_argument.
+ */
+export async function objectParts(
+  connection: S3Connection,
+  keys: readonly string[],
+  format: Format | undefined,
+): Promise<Part[]> {
+  const client = clientOf(connection);
+  const { bucket } = connection;
+  const sizes = new Map<string, number>();
+  try {
+    for (const key of keys)
+      try {
+        const pattern = patternOf(key);
+        if (pattern === undefined) {
+          const { ContentLength = 0 } = await client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }));
+          sizes.set(key, ContentLength);
+          continue;
+        }
+        const found = new Map<string, number>();
+        // A store's web pages leave empty objects for folders.
+        for await (const { Contents = [] } of paginateListObjectsV2(
+          { client },
+          { Bucket: bucket, Prefix: pattern.prefix },
+        ))
+          for (const { Key = '', Size = 0 } of Contents)
+            if (!Key.endsWith('/') && pattern.fits(Key)) found.set(Key, Size);
+        for (const name of chosen([...found.keys()], `s3://${bucket}/${key}`))
+          if (!sizes.has(name)) sizes.set(name, found.get(name) as number);
+      } catch (error) {
+        throw objectError(error, connection, key);
+      }
+  } finally {
+    client.destroy();
+  }
+  return [...sizes].map(([name, size]) => {
+    const kind = format ?? formatOf(name);
+    return { name, size, open: (options) => openObject(connection, name, kind, options) };
+  });
+}
+
+async function downloadObject(connection: S3Connection, key: string): Promise<Download> {
   const client = clientOf(connection);
   try {
     const { Body, ContentLength } = await client.send(new GetObjectCommand({ Bucket: connection.bucket, Key: key }));

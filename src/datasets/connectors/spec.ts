@@ -11,9 +11,12 @@ const types = z
   .record(z.string(), z.enum(FIELD_TYPES))
   .optional()
   .describe('Types of columns; of the others they are found out from the first 10,000 rows');
+const several =
+  'one or several; "*", "?", "[ab]" and "{a,b}" choose names, "**" goes through folders, "/" at the end means all below';
 const topic = z.string().regex(/^[\w.-]{1,249}$/, 'allowed: letters, digits, ".", "_" and "-"');
 const table = z.string().regex(/^[A-Za-z_]\w{0,62}(\.[A-Za-z_]\w{0,62})?$/, 'allowed: table, or schema.table');
 const time = z.union([z.int(), z.iso.datetime({ offset: true }).transform((iso) => Date.parse(iso))]);
+const oneOrMore = (one: z.ZodString) => z.union([one, z.array(one).min(1).max(1000)]);
 const headers = z
   .record(
     z.string().regex(/^[\w-]+$/),
@@ -26,12 +29,18 @@ const headers = z
 
 /** Where an import reads. Secrets lie in the configuration, under the name of a connection. */
 export const sourceSpec = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('file'), path: z.string().min(1), format, ...text, types }),
+  z.strictObject({
+    kind: z.literal('file'),
+    path: oneOrMore(z.string().min(1)).describe(`Path, ${several}`),
+    format,
+    ...text,
+    types,
+  }),
   z.strictObject({ kind: z.literal('http'), url: z.string().min(1), headers, format, ...text, types }),
   z.strictObject({
     kind: z.literal('s3'),
     connection: z.string(),
-    key: z.string().min(1).max(1024),
+    key: oneOrMore(z.string().min(1).max(1024)).describe(`Key, ${several}`),
     format,
     ...text,
     types,
@@ -58,7 +67,7 @@ export const sourceSpec = z.discriminatedUnion('kind', [
     topics: z
       .strictObject({ inference: topic, feedback: topic })
       .optional()
-      .describe('Instead of files: topics of a sink of kind kafka with format json'),
+      .describe('Instead of files: topics of a sink of kind kafka, in any of its formats and layouts'),
   }),
   z.strictObject({ kind: z.literal('images'), folder: z.string().min(1) }),
 ]);

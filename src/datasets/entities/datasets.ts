@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
 import type { Digest } from '../../registry/blobs/digest.ts';
-import type { StagedBlob } from '../../registry/blobs/staging.ts';
+import type { StagedBlob } from '../../registry/blobs/staged-file.ts';
 import { commit } from '../../registry/commit.ts';
 import type { Db } from '../../registry/database/database.ts';
 import { doesNotExist, RegistryError } from '../../registry/errors.ts';

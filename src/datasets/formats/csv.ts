@@ -12,13 +12,21 @@ export function readCsv(stream: Readable, options: ReadOptions): Promise<Source>
   return typedRows(csvRows(stream, options), options);
 }
 
-async function* csvRows(stream: Readable, { delimiter, missing = [] }: ReadOptions): AsyncGenerator<RawRow> {
+async function* csvRows(
+  stream: Readable,
+  { delimiter, missing = [], types, closed }: ReadOptions,
+): AsyncGenerator<RawRow> {
   let names: string[] | undefined;
   let row = rowMaker([]);
   for await (const { line, values, problem, raw } of readCsvRecords(stream, { delimiter, missing: new Set(missing) })) {
     if (problem !== undefined) yield { line, values: { raw: raw ?? '' }, problem: `not readable as CSV: ${problem}` };
     else if (names === undefined) {
       names = heading(values, line);
+      const absent = closed ? Object.keys(types ?? {}).find((name) => !names?.includes(name)) : undefined;
+      if (absent !== undefined)
+        throw invalidArgument(
+          `line ${line}: the heading lacks the column ${JSON.stringify(absent)} of the first file; import files with the same columns`,
+        );
       row = rowMaker(names);
     } else if (values.length === names.length) yield { line, values: row(values) };
     else

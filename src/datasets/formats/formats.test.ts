@@ -118,6 +118,14 @@ test('finds types out, and keeps rejects with line and reason', async () => {
   assert.equal(rejects.count, 1);
 });
 
+test('whole numbers of 64 bits keep their digits in JSON lines, nested ones too', async () => {
+  const lines = '{"id": 9007199254740993, "nested": {"ids": [12345678901234567, "12345678901234567"], "x": 0.5}}\n';
+  const source = await decode('jsonl', fromBytes('wide.jsonl', Buffer.from(lines)));
+  assert.deepEqual(typesOf(source.schema), { id: 'integer', nested: 'string' });
+  const { columns } = await collect(source);
+  assert.deepEqual(columns, [[9007199254740993n], ['{"ids":[12345678901234567,"12345678901234567"],"x":0.5}']]);
+});
+
 test('without a place for rejects the first one ends the reading, naming line, column and value', async () => {
   const types = { n: 'integer' } as const;
   const read = async (text: string, format: Format) =>

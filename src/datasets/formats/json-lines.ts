@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { parseBig } from '../../shared/exact-json.ts';
 import type { Source } from '../batch.ts';
 import { jsonValue } from '../cells.ts';
 import { type RawRow, type ReadOptions, typedRows } from '../reading.ts';
@@ -12,6 +13,11 @@ export function readJsonLines(stream: Readable, options: ReadOptions): Promise<S
 }
 
 async function* jsonRows(stream: Readable): AsyncGenerator<RawRow> {
+  for await (const { text, line } of textLines(stream)) yield parseRow(text, line);
+}
+
+/** Lines that hold something, with their numbers from 1. */
+export async function* textLines(stream: Readable): AsyncGenerator<{ text: string; line: number }> {
   const lines = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY });
   let failure: Error | undefined;
   // The interface does not tell of errors of its input; it would wait for ever.
@@ -23,7 +29,7 @@ async function* jsonRows(stream: Readable): AsyncGenerator<RawRow> {
   try {
     for await (const text of lines) {
       line++;
-      if (text.trim() !== '') yield parseRow(line === 1 ? text.replace(/^\uFEFF/, '') : text, line);
+      if (text.trim() !== '') yield { text: line === 1 ? text.replace(/^\uFEFF/, '') : text, line };
     }
     if (failure !== undefined) throw failure;
   } finally {
@@ -34,7 +40,7 @@ async function* jsonRows(stream: Readable): AsyncGenerator<RawRow> {
 
 function parseRow(text: string, line: number): RawRow {
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = parseBig(text);
     if (typeof value === 'object' && value !== null && !Array.isArray(value))
       return { line, values: value as Record<string, unknown> };
     return { line, values: { raw: text }, problem: 'not a JSON object; give one a line' };

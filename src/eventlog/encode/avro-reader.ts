@@ -30,6 +30,10 @@ export class AvroReader {
     this.buffer = buffer;
   }
 
+  get ended(): boolean {
+    return this.at >= this.end;
+  }
+
   byte(): number {
     if (this.at >= this.end) throw new RangeError('the record ends too early');
     return this.u8[this.at++];

@@ -5,6 +5,14 @@ const FIRST_BYTES = 64 * 1024;
 /** Of `largeLong`: 2^52. */
 const MAX_FAST = 2 ** 52;
 
+/** Of an integer below 2^52 as a zigzag varint. */
+export function longBytes(value: number): number {
+  let rest = value < 0 ? -2 * value - 1 : 2 * value;
+  let bytes = 1;
+  for (; rest > 127; bytes++) rest = Math.floor(rest / 128);
+  return bytes;
+}
+
 /** Avro's binary encoding into a buffer that grows. */
 export class AvroWriter {
   u8: Uint8Array;

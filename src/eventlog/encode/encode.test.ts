@@ -123,6 +123,7 @@ test('a record says who was asked, who answered and how long it took', () => {
     entity: '',
     traceparent: '',
     model: 'iris',
+    event: '',
   });
   const record = decodeRecord(bytes);
   assert.deepEqual(
@@ -360,6 +361,22 @@ test('a record that came as JSON is the record', () => {
   assert.deepEqual([...predictions[1].values], []);
 });
 
+test('64-bit integers keep their digits in JSON, and floats stay numbers', () => {
+  const base = readRecordJson(
+    '{"id":"a","time":1,"model":"m","version":"1","status":"ok","features":[],"predictions":[],"context":[1e17]}',
+  );
+  const column = (name: string, datatype: 'INT64' | 'FP64', values: (number | bigint)[]) => ({
+    name,
+    datatype,
+    shape: [values.length],
+    values,
+  });
+  const features = [column('x', 'INT64', [9_007_199_254_740_993n, 5]), column('y', 'FP64', [1e17, 0.5])];
+  const read = readRecordJson(recordJson({ ...base, features, context: [1e17] }));
+  assert.deepEqual(read.features, features);
+  assert.deepEqual(read.context, [1e17]);
+});
+
 test('a message is read in each of the sink’s forms, and what is none is refused', () => {
   const loop = new LogLoop();
   for (const id of ['a', 'b']) loop.tap.finished(finishedRequest({ id }));
@@ -413,6 +430,24 @@ test('SageMaker’s line, as its model monitor reads it', () => {
   });
 });
 
+/** Of one route, so that some are laid out alike. */
+const decisions = fc
+  .record({
+    bucket: fc.constantFrom(-1, 0, 63, 64, 4711, 8191, 8192, 9999),
+    snapshotVersion: fc.constantFrom(-1, 7, 2 ** 40),
+    propensity: fc.constantFrom(0.25, 0.75),
+    override: fc.constantFrom(-1, 1),
+    pmf: fc.constantFrom([], [0.25, 0.75], [0.5, 0.5]),
+    eligible: fc.constantFrom(['a', 'b'], ['b', 'a']),
+    fallbacks: fc.constantFrom([], [{ variant: 'a', cause: '5xx' }], [{ variant: 'b', cause: 'timeout' }]),
+    proposed: fc.constantFrom(undefined, { variant: 'a', pmf: [1, 0] }, { variant: 'b', pmf: [1, 0] }),
+    features: fc.constantFrom(undefined, [1, -2.5], [0, 3]),
+  })
+  .map((drawn) => {
+    const same = { route: 'ranker', stateVersion: 3, assigned: 'b', served: 'a', role: 'arm', detour: '' } as const;
+    return { ...same, analysed: true, ...drawn } as unknown as DecisionRecord;
+  });
+
 test('a record is the same whether records like it came before or not', () => {
   const few = fc.constantFrom('', 'r-1', 'r-22', 'é');
   const floats = fc.array(fc.float({ noNaN: true }), { maxLength: 3 });
@@ -427,6 +462,7 @@ test('a record is the same whether records like it came before or not', () => {
     inputs: fc.array(floats, { maxLength: 2 }),
     outputs: fc.array(floats, { maxLength: 2 }),
     whole: fc.boolean(),
+    decision: fc.option(decisions, { nil: undefined }),
   });
   type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
   const timings = { queue: 1, computeInput: 2, computeInfer: 3.5, computeOutput: 4, batchSize: 5 };
@@ -438,12 +474,12 @@ test('a record is the same whether records like it came before or not', () => {
   });
   const finish = (loop: LogLoop, drawn: Step): void => {
     const base = finishedRequest();
-    const { id, requestId, traceparent, status, time, latencyMs, whole } = drawn;
+    const { id, requestId, traceparent, status, time, latencyMs, whole, decision } = drawn;
     const tensors = (lists: number[][]): Tensor[] =>
       lists.map((list, i) => (whole && i === 1 ? int32('n', list) : fp32(`t${i}`, [1, list.length], list)));
     loop.tap.finished({
       ...base,
-      ...{ id, status, time, latencyMs },
+      ...{ id, status, time, latencyMs, decision },
       request: { ...base.request, id: requestId, inputs: tensors(drawn.inputs) },
       context: { ...base.context, traceparent },
       response: { ...base.response!, outputs: tensors(drawn.outputs), timings: drawn.timed ? timings : undefined },

@@ -16,9 +16,11 @@ export function writeFeedback(record: FeedbackRecord, out: AvroWriter): void {
     out.double(value);
   }
   out.byte(0);
-  if (record.label === undefined) out.byte(0);
-  else {
-    out.byte(2);
-    out.string(record.label);
-  }
+  optional(record.label, out);
+  optional(record.event, out);
+}
+
+function optional(text: string | undefined, out: AvroWriter): void {
+  out.byte(text === undefined ? 0 : 2);
+  if (text !== undefined) out.string(text);
 }

@@ -1,7 +1,8 @@
+import { parseBig } from '../../shared/exact-json.ts';
 import type { Column, FeedbackRecord, LogRecord } from '../record.ts';
 
 interface JsonColumn extends Omit<Column, 'values'> {
-  data: (number | string | boolean | null)[] | null;
+  data: (number | bigint | string | boolean | null)[] | null;
 }
 
 const NUMBERS: Readonly<Record<string, number>> = {
@@ -12,7 +13,7 @@ const NUMBERS: Readonly<Record<string, number>> = {
 
 /** Reads what recordJson wrote. Throws for what is none: what readers of records count on is checked. */
 export function readRecordJson(text: string): LogRecord {
-  const record = JSON.parse(text) as Omit<LogRecord, 'features' | 'predictions'> & {
+  const record = parseBig(text) as Omit<LogRecord, 'features' | 'predictions'> & {
     features: JsonColumn[];
     predictions: JsonColumn[];
   };
@@ -22,7 +23,9 @@ export function readRecordJson(text: string): LogRecord {
   if (typeof record.time !== 'number') throw new TypeError('a record without time');
   const features = columnsOf(record.features, 'features');
   const predictions = columnsOf(record.predictions, 'predictions');
-  return { ...record, redactions: record.redactions ?? [], features, predictions };
+  // A float without a fraction is written like an integer.
+  const context = (record.context ?? []).map(Number);
+  return { ...record, context, redactions: record.redactions ?? [], features, predictions };
 }
 
 export function readFeedbackJson(text: string): FeedbackRecord {
@@ -38,9 +41,11 @@ function columnsOf(list: readonly JsonColumn[], of: string): Column[] {
     const { name, datatype, shape } = column;
     if (typeof name !== 'string' || typeof datatype !== 'string' || !Array.isArray(shape))
       throw new TypeError(`one of the ${of} is no column: it needs name, datatype and shape`);
-    const values = (data ?? []).map((value: NonNullable<JsonColumn['data']>[number]) =>
-      typeof value === 'string' && datatype !== 'BYTES' ? (NUMBERS[value] ?? value) : value,
-    );
+    const wide = datatype === 'INT64' || datatype === 'UINT64';
+    const values = (data ?? []).map((value: NonNullable<JsonColumn['data']>[number]) => {
+      if (typeof value === 'bigint') return wide ? value : Number(value);
+      return typeof value === 'string' && datatype !== 'BYTES' ? (NUMBERS[value] ?? value) : value;
+    });
     return { ...column, values };
   });
 }

@@ -1,11 +1,20 @@
-import type { Column, FeedbackRecord, LogRecord } from '../record.ts';
+import { MAX_NUMBER_BYTES, printFloat32, printFloat64 } from '../../protocol/json/number-print.ts';
+import { type Column, type FeedbackRecord, isWithheld, type LogRecord } from '../record.ts';
 
-/** A record as JSON: 64-bit integers in full, NaN and infinities as the texts that v2 clients know. */
+const COMMA = 0x2c;
+const QUOTE = 0x22;
+
+/**
+ * A record as JSON, its fields in the order of the schema: 64-bit integers in full, NaN and infinities as the texts that
+ * v2 clients know. native/src/record_json.cc prints the same bytes.
+ */
 export function recordJson(record: LogRecord | FeedbackRecord): string {
   if (!('features' in record)) return JSON.stringify(record);
-  const { features, predictions, ...rest } = record;
-  const head = JSON.stringify(rest);
-  return `${head.slice(0, -1)},"features":${columnsJson(features)},"predictions":${columnsJson(predictions)}}`;
+  const { features, predictions, redactions, override, bucket, fallbacks, proposed, context, ...before } = record;
+  const head = JSON.stringify(before);
+  const rest = JSON.stringify({ redactions, override, bucket, fallbacks, proposed, context });
+  const columns = `"features":${columnsJson(features)},"predictions":${columnsJson(predictions)}`;
+  return `${head.slice(0, -1)},${columns},${rest.slice(1)}`;
 }
 
 /** [{"name", "datatype", "shape", "data"}, …], as the v2 protocol writes tensors; data null: taken out, or kept apart. */
@@ -13,16 +22,42 @@ export function columnsJson(columns: readonly Column[]): string {
   return `[${columns.map(columnJson).join()}]`;
 }
 
-function columnJson({ name, datatype, shape, values }: Column): string {
-  const empty = values.length === 0 && shape.every((dim) => dim > 0);
-  const data = empty ? 'null' : `[${valuesJson(values)}]`;
+function columnJson(column: Column): string {
+  const { name, datatype, shape } = column;
+  const data = isWithheld(column) ? 'null' : `[${valuesJson(column)}]`;
   return `{"name":${JSON.stringify(name)},"datatype":"${datatype}","shape":[${shape}],"data":${data}}`;
 }
 
-function valuesJson(values: Column['values']): string {
+function valuesJson(column: Column): string {
+  const { values } = column;
+  const floats = floatsOf(column);
+  if (floats !== undefined) return floatsJson(floats);
   let text = '';
   for (let i = 0; i < values.length; i++) text += i === 0 ? valueJson(values[i]) : `,${valueJson(values[i])}`;
   return text;
+}
+
+/** Undefined: they are none, or came as JSON with something else among them. */
+function floatsOf({ datatype, values }: Column): Float32Array | Float64Array | undefined {
+  if (values instanceof Float32Array || values instanceof Float64Array) return values;
+  if (!Array.isArray(values) || values.some((value) => typeof value !== 'number')) return undefined;
+  if (datatype === 'FP64') return Float64Array.from(values);
+  return datatype === 'FP32' || datatype === 'FP16' || datatype === 'BF16' ? Float32Array.from(values) : undefined;
+}
+
+/** With as many digits as answers show: enough to tell a float from its neighbours. */
+function floatsJson(values: Float32Array | Float64Array): string {
+  const print = values instanceof Float32Array ? printFloat32 : printFloat64;
+  const out = Buffer.allocUnsafe(values.length * (MAX_NUMBER_BYTES + 3));
+  let at = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (i > 0) out[at++] = COMMA;
+    const quoted = !Number.isFinite(values[i]);
+    if (quoted) out[at++] = QUOTE;
+    at = print(out, at, values[i]);
+    if (quoted) out[at++] = QUOTE;
+  }
+  return out.toString('latin1', 0, at);
 }
 
 function valueJson(value: number | bigint | boolean | string | null): string {

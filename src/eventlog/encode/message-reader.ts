@@ -1,10 +1,9 @@
-import type { KafkaMessage } from 'kafkajs';
-import type { FeedbackRecord, LogRecord } from '../record.ts';
+import type { FeedbackRecord, LogRecord, MessageReader } from '../record.ts';
 import { readContainer } from './container-reader.ts';
 import { readFeedbackJson, readRecordJson } from './json-reader.ts';
 import { decodeFeedback, decodeRecord, readFeedbackRecord, readRecord } from './record-decoder.ts';
 
-type Message = Pick<KafkaMessage, 'headers' | 'value'>;
+type Message = Parameters<MessageReader['records']>[0];
 
 /** Before the record: a zero, and the schema's id. */
 const FRAMING_BYTES = 5;
@@ -51,3 +50,5 @@ export function contentOf({ headers }: Pick<Message, 'headers'>): 'block' | 'avr
   if (headers?.['switchyard-records'] !== undefined) return 'block';
   return String(headers?.['content-type'] ?? '') === 'application/avro' ? 'avro' : 'json';
 }
+
+export const MESSAGES: MessageReader = { records: recordsOfMessage, feedback: feedbackOfMessage };

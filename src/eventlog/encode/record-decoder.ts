@@ -82,7 +82,26 @@ export function decodeFeedback(bytes: Uint8Array, start: number = 0, end: number
   return readFeedbackRecord(new AvroReader(bytes, start, end));
 }
 
+/** The feedback at which a reader stands. One that was spooled before events had ids ends with its label. */
 export function readFeedbackRecord(reader: AvroReader): FeedbackRecord {
+  const record = readUpToEvent(reader);
+  return reader.ended || reader.byte() === 0 ? record : { ...record, event: reader.string() };
+}
+
+/**
+ * Feedback as FEEDBACK_SCHEMA has it, of one that was spooled before events had ids. Undefined: it is whole as it is.
+ * Throws RangeError for bytes that are no such record.
+ */
+export function completeFeedback(u8: Uint8Array, start: number, end: number): Uint8Array | undefined {
+  const reader = new AvroReader(u8, start, end);
+  readUpToEvent(reader);
+  if (!reader.ended) return undefined;
+  const whole = new Uint8Array(end - start + 1);
+  whole.set(u8.subarray(start, end));
+  return whole;
+}
+
+function readUpToEvent(reader: AvroReader): FeedbackRecord {
   const id = reader.string();
   const time = reader.long();
   for (let i = 0; i < 3; i++) reader.skipBytes();
@@ -103,6 +122,8 @@ export interface RecordHead {
   traceparent: string;
   /** Of inference records: up to where `model` stands in both kinds. */
   model: string;
+  /** Of feedback: the event's own id; '' where there is none. */
+  event: string;
 }
 
 export function readHead(
@@ -118,7 +139,9 @@ export function readHead(
   reader.skipBytes();
   const traceparent = reader.string();
   for (let i = feedback ? 1 : 3; i > 0; i--) reader.skipBytes();
-  return { id, time, entity, traceparent, model: reader.string() };
+  const model = reader.string();
+  const { event = '' } = feedback ? decodeFeedback(bytes, start, end) : {};
+  return { id, time, entity, traceparent, model, event };
 }
 
 function readTimings(reader: AvroReader): NonNullable<LogRecord['timings']> {

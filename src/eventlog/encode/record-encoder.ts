@@ -13,8 +13,9 @@ import { STATUSES } from '../handover/statuses.ts';
 import { PAYLOAD_NOT_KEPT, SCHEMA_VERSION } from '../record.ts';
 import { AvroWriter } from './avro-writer.ts';
 import { copiedAt, datatypeAfter, elementTexts, type RawColumn, writeNoValues, writeValues } from './column-writer.ts';
-import { type Action, type Hash, Redactions, redactText } from './redact.ts';
-import { type Copies, fitsTemplate, RecordTemplate, Templates } from './template.ts';
+import { type Action, type Hash, isOfFeedback, Redactions, redactText } from './redact.ts';
+import { BUCKET, decisionKeys, firstTensor, layoutOf, nextTensor, TIMING_WORDS, tensorKeys } from './ring-layout.ts';
+import { fitsTemplate, RecordTemplate, Templates, type Varying } from './template.ts';
 
 /** Where what is too large for a record goes. Undefined: it could not be kept. */
 export type KeepPayload = (container: Uint8Array) => { ref: string; sha256: string } | undefined;
@@ -51,8 +52,8 @@ export class RecordEncoder {
   private readonly plans = new WeakMap<DefinedOrigin, Plan>();
   private readonly names = new WeakMap<DefinedText, Uint8Array>();
   private readonly scratch = new AvroWriter();
-  /** While a template is made: what is copied as it lies. Undefined then: something else went into the record. */
-  private copies: Copies | undefined;
+  /** While a template is made: what is not the same in each record. Undefined then: something else went into it. */
+  private varying: Varying | undefined;
   /** Pointed at each column in turn. */
   private readonly column: RawColumn = { type: 0, u8: this.scratch.u8, start: 0, bytes: 0 };
 
@@ -73,52 +74,39 @@ export class RecordEncoder {
       return;
     }
     const { templates } = plan;
-    if (templates?.of(bytes)?.write(views, base, out)) templates.used();
-    else if (templates?.worthMaking && bytes <= plan.limit) this.makeTemplate(request, plan, templates, out);
+    const layout = templates === undefined ? 0 : layoutOf(views, base);
+    if (templates?.of(layout)?.write(views, base, out)) templates.used();
+    else if (templates?.worthMaking && bytes <= plan.limit) this.makeTemplate(request, plan, templates, layout, out);
     else this.write(request, plan, out, true, undefined);
   }
 
-  /** Encodes the request, and keeps how that was done where nothing but bytes as they lie went into it. */
-  private makeTemplate(request: RingRequest, plan: Plan, templates: Templates, out: AvroWriter): void {
+  /** Encodes the request, and keeps how that was done where all that went into it can be put into a copy. */
+  private makeTemplate(request: RingRequest, plan: Plan, templates: Templates, layout: number, out: AvroWriter): void {
     const { views, base } = request;
     const { u32, f64 } = views;
-    const word = base >> 2;
     const start = out.at;
-    const copies: Copies = [];
-    this.copies = copies;
+    const varying: Varying = { copies: [], longs: [] };
+    this.varying = varying;
     let whole = false;
     try {
       this.write(request, plan, out, true, undefined);
-      whole = this.copies !== undefined;
+      whole = this.varying !== undefined;
     } finally {
-      this.copies = undefined;
+      this.varying = undefined;
     }
     if (!whole || !fitsTemplate(f64[(base >> 3) + 2])) return;
+    const { copies, longs } = varying;
     for (let i = 0; i < copies.length; i += 3) {
       copies[i] -= base;
       copies[i + 1] -= start;
     }
-    const [, idAt, idBytes] = copies;
-    const keys = [0, 1, 3, 8, 9, 10, 11, ...this.tensorWords(request)];
-    const encoded = out.u8.slice(start, out.at);
-    templates.made(u32[word], new RecordTemplate(u32, word, keys, encoded, copies, idAt + idBytes));
-  }
-
-  /** Distances of the words that say what tensors a request has. */
-  private tensorWords(request: RingRequest): number[] {
-    const { u32 } = request.views;
-    const word = request.base >> 2;
-    const counts = u32[word + 3];
-    const words: number[] = [];
-    let byte = firstTensor(request);
-    for (let i = (counts & 0xffff) + (counts >>> 16); i > 0; i--) {
-      const at = byte >> 2;
-      const rank = u32[at + 1] >>> 8;
-      words.push(at - word, at + 1 - word, at + 2 - word);
-      for (let d = 0; d < 2 * rank; d++) words.push(at + 4 + d - word);
-      byte = nextTensor(u32, byte);
+    for (let i = 0; i < longs.length; i += 2) {
+      longs[i] -= base >> 3;
+      longs[i + 1] -= start;
     }
-    return words;
+    const keys = [0, 1, 3, 8, 9, 10, 11, ...decisionKeys(views, base), ...tensorKeys(views, base)];
+    const encoded = out.u8.slice(start, out.at);
+    templates.made(layout, new RecordTemplate(u32, base >> 2, keys, encoded, varying));
   }
 
   private encodeByReference(request: RingRequest, plan: Plan, out: AvroWriter): void {
@@ -141,7 +129,7 @@ export class RecordEncoder {
     const counts = u32[word + 3];
     let at = (base + FIXED_BYTES) >> 3;
     const timings = at;
-    if ((flags & HAS_TIMINGS) !== 0) at += 5;
+    if ((flags & HAS_TIMINGS) !== 0) at += TIMING_WORDS;
     const decision = at;
     if ((flags & HAS_DECISION) !== 0) at += decisionWords(f64, decision);
     const idBytes = u32[word + 8];
@@ -155,7 +143,8 @@ export class RecordEncoder {
     const tensors = (entity + entityBytes + 7) & ~7;
 
     out.bytes(u8, id, idBytes);
-    this.copies?.push(id, out.at - idBytes, idBytes);
+    this.varying?.copies.push(id, out.at - idBytes, idBytes);
+    this.varying?.longs.push((base >> 3) + 2, out.at);
     out.long(f64[(base >> 3) + 2]);
     const requestIdAction = plan.redactions.text('requestId');
     const { entity: source } = origin.rule;
@@ -174,24 +163,23 @@ export class RecordEncoder {
     }
     if (requestIdAction === undefined) {
       out.bytes(u8, requestId, requestIdBytes);
-      this.copies?.push(requestId, out.at - requestIdBytes, requestIdBytes);
+      this.varying?.copies.push(requestId, out.at - requestIdBytes, requestIdBytes);
     } else {
       const text = Buffer.from(u8.slice(requestId, requestId + requestIdBytes)).toString('utf8');
       out.string(redactText(requestIdAction, text, this.hash));
     }
     out.bytes(u8, trace, traceBytes);
-    this.copies?.push(trace, out.at - traceBytes, traceBytes);
+    this.varying?.copies.push(trace, out.at - traceBytes, traceBytes);
     out.raw(plan.shared, 0, plan.shared.length);
     const status = STATUS_BYTES[(u32[word + 1] >>> 8) & 0xff];
     out.raw(status, 0, status.length);
     out.double(f64[(base >> 3) + 3]);
-    this.copies?.push(base + 24, out.at - 8, 8);
+    this.varying?.copies.push(base + 24, out.at - 8, 8);
     if ((flags & HAS_TIMINGS) === 0) out.byte(0);
     else {
       out.byte(2);
       // Five floats, as Avro writes them.
-      out.raw(u8, timings << 3, 40);
-      this.copies?.push(timings << 3, out.at - 40, 40);
+      this.doubles(out, u8, timings, TIMING_WORDS);
     }
     if ((flags & HAS_DECISION) === 0) {
       out.double(1);
@@ -201,7 +189,6 @@ export class RecordEncoder {
       out.byte(0);
     } else {
       this.writeDecision(out, u8, f64, decision, texts);
-      this.copies = undefined;
     }
     for (const text of [payload?.ref, payload?.sha256]) {
       if (text === undefined) out.byte(0);
@@ -244,7 +231,8 @@ export class RecordEncoder {
     const proposedPmf = f64[at + 9];
     const context = f64[at + 10];
     out.long(f64[at + 3]);
-    out.long(f64[at + 4]);
+    this.varying?.longs.push(at + BUCKET, out.at);
+    out.long(f64[at + BUCKET]);
     let list = at + DECISION_WORDS + f64[at + 6] + f64[at + 7];
     if (fallbacks > 0) out.long(fallbacks);
     for (const end = list + 2 * fallbacks; list < end; list++) {
@@ -258,13 +246,13 @@ export class RecordEncoder {
       const name = this.nameBytes(texts[proposed]);
       out.raw(name, 0, name.length);
       if (proposedPmf > 0) out.long(proposedPmf);
-      out.raw(u8, list << 3, proposedPmf * 8);
+      this.doubles(out, u8, list, proposedPmf);
       out.byte(0);
     }
     list += proposedPmf;
     if (context > 0 && !hidesContext) {
       out.long(context);
-      out.raw(u8, list << 3, context * 8);
+      this.doubles(out, u8, list, context);
     }
     out.byte(0);
   }
@@ -279,11 +267,11 @@ export class RecordEncoder {
     const pmf = f64[at + 6];
     const eligible = f64[at + 7];
     const list = at + DECISION_WORDS;
-    out.double(f64[at + 2]);
+    this.doubles(out, u8, at + 2, 1);
     out.long(f64[at]);
     out.long(f64[at + 1]);
     if (pmf > 0) out.long(pmf);
-    out.raw(u8, list << 3, pmf * 8);
+    this.doubles(out, u8, list, pmf);
     out.byte(0);
     if (eligible > 0) out.long(eligible);
     for (let i = 0; i < eligible; i++) {
@@ -291,6 +279,12 @@ export class RecordEncoder {
       out.raw(name, 0, name.length);
     }
     out.byte(0);
+  }
+
+  /** Floats as they lie in the ring: Avro writes them alike. */
+  private doubles(out: AvroWriter, u8: Uint8Array, at: number, count: number): void {
+    out.raw(u8, at << 3, count * 8);
+    if (count > 0) this.varying?.copies.push(at << 3, out.at - count * 8, count * 8);
   }
 
   private writeColumns(
@@ -344,10 +338,10 @@ export class RecordEncoder {
           column.start = (dims + rank) << 3;
           column.bytes = u32[at + 2];
           writeValues(out, column, action, this.hash);
-          if (this.copies !== undefined) {
+          if (this.varying !== undefined) {
             const copied = copiedAt(column, out.at);
-            if (copied < 0) this.copies = undefined;
-            else this.copies.push(column.start, copied, column.bytes);
+            if (copied < 0) this.varying = undefined;
+            else this.varying.copies.push(column.start, copied, column.bytes);
           }
         }
       }
@@ -383,12 +377,12 @@ export class RecordEncoder {
 
   /** Bytes of the tensors that the record shows. */
   private tensorBytes(request: RingRequest, plan: Plan): number {
-    const { u32 } = request.views;
-    const { base, texts } = request;
+    const { views, base, texts } = request;
+    const { u32 } = views;
     const counts = u32[(base >> 2) + 3];
     const inputs = counts & 0xffff;
     const count = inputs + (counts >>> 16);
-    let byte = firstTensor(request);
+    let byte = firstTensor(views, base);
     let bytes = 0;
     for (let i = 0; i < count; i++) {
       const side = i < inputs ? 'inputs' : 'outputs';
@@ -445,27 +439,14 @@ export class RecordEncoder {
       outputs: [],
       limit: rule.payloadLimitBytes,
       hidesContext: rule.redact.some(({ field }) => field.startsWith('inputs.')),
-      templates: rule.redact.length > 0 || rule.entity !== undefined ? undefined : new Templates(),
+      templates:
+        rule.redact.some(({ field }) => !isOfFeedback(field)) || rule.entity !== undefined
+          ? undefined
+          : new Templates(),
     };
     this.plans.set(origin, plan);
     return plan;
   }
-}
-
-/** The byte at which a request's first tensor begins. */
-function firstTensor({ views, base }: RingRequest): number {
-  const { u32, f64 } = views;
-  const word = base >> 2;
-  const flags = u32[word + 1] >>> 16;
-  let at = (base + FIXED_BYTES) >> 3;
-  if ((flags & HAS_TIMINGS) !== 0) at += 5;
-  if ((flags & HAS_DECISION) !== 0) at += decisionWords(f64, at);
-  return ((at << 3) + u32[word + 8] + u32[word + 9] + u32[word + 10] + u32[word + 11] + 7) & ~7;
-}
-
-function nextTensor(u32: Uint32Array, byte: number): number {
-  const at = byte >> 2;
-  return (byte + 16 + 8 * (u32[at + 1] >>> 8) + u32[at + 2] + 7) & ~7;
 }
 
 function encodedText(text: string): Uint8Array {

@@ -25,13 +25,13 @@ export class Redactions {
   }
 
   /** Of a column's own redaction and that of all columns the stricter one. */
-  column(side: 'inputs' | 'outputs', name: string): Action | undefined {
+  column(side: 'inputs' | 'outputs' | 'rewards', name: string): Action | undefined {
     const own = this.byField.get(`${side}.${name}`);
     const all = this.byField.get(`${side}.*`);
     return actionOf(own === undefined || all === undefined ? (own ?? all) : stricter(own, all));
   }
 
-  text(field: 'entity' | 'tenant' | 'requestId'): Action | undefined {
+  text(field: 'entity' | 'tenant' | 'requestId' | 'label'): Action | undefined {
     return actionOf(this.byField.get(field));
   }
 }
@@ -40,6 +40,11 @@ function actionOf(redaction: Redaction | undefined): Action | undefined {
   if (redaction === undefined) return undefined;
   const { field, action, length } = redaction;
   return { kind: action, length: length ?? 0, line: `${field}: ${action}` };
+}
+
+/** Of labels and rewards, which come after the request. */
+export function isOfFeedback(field: string): boolean {
+  return field === 'label' || field.startsWith('rewards.');
 }
 
 /** A text after its redaction. */

@@ -118,5 +118,6 @@ export const FEEDBACK_SCHEMA = {
     { name: 'model', type: 'string' },
     { name: 'rewards', type: { type: 'map', values: 'double' } },
     { name: 'label', type: ['null', 'string'], default: null },
+    { name: 'event', type: ['null', 'string'], default: null },
   ],
 };

@@ -1,8 +1,13 @@
 import type { Views } from '../handover/memory.ts';
 import type { AvroWriter } from './avro-writer.ts';
 
-/** What an encoding took from the ring as it lies: [byte in the ring's record, byte in the encoded one, bytes] each. */
-export type Copies = number[];
+/** What of an encoding differs between requests of one layout. */
+export interface Varying {
+  /** Taken from the ring as it lies: [byte in the ring's record, byte in the encoded one, bytes] each. */
+  copies: number[];
+  /** Written as Avro longs: [64-bit float in the ring's record, byte in the encoded one] each. */
+  longs: number[];
+}
 
 /** A time between these takes six bytes as an Avro long: from 1970-07 to 2039-09. */
 const FIRST_TIME = 2 ** 34;
@@ -20,35 +25,29 @@ export class RecordTemplate {
   /** Words of the ring's record that decide the layout, by their distance from its first, with their values. */
   private readonly keys: Uint32Array;
   private readonly copies: Int32Array;
-  private readonly timeAt: number;
+  private readonly longs: Int32Array;
 
-  /** `keyWords`: distances of the words that decide the layout. `timeAt`: where the time lies in `encoded`. */
-  constructor(
-    u32: Uint32Array,
-    word: number,
-    keyWords: readonly number[],
-    encoded: Uint8Array,
-    copies: Copies,
-    timeAt: number,
-  ) {
+  /** `keyWords`: distances of the words that decide the layout, but for the bytes that `longs` take. */
+  constructor(u32: Uint32Array, word: number, keyWords: readonly number[], encoded: Uint8Array, varying: Varying) {
     this.encoded = encoded;
     this.keys = Uint32Array.from(keyWords.flatMap((at) => [at, u32[word + at]]));
-    this.copies = Int32Array.from(copies);
-    this.timeAt = timeAt;
+    this.copies = Int32Array.from(varying.copies);
+    this.longs = Int32Array.from(varying.longs);
   }
 
-  /** Writes the request at `base`. False, and nothing is written: its layout is another one. */
+  /** Writes the request at `base`, whose longs are as long as the template's. False, and nothing is written: its layout is another one. */
   write({ u8, u32, f64 }: Views, base: number, out: AvroWriter): boolean {
-    const { keys, copies, encoded } = this;
+    const { keys, copies, longs, encoded } = this;
     const word = base >> 2;
     for (let i = 0; i < keys.length; i += 2) if (u32[word + keys[i]] !== keys[i + 1]) return false;
-    const time = f64[(base >> 3) + TIME_AT];
-    if (!(time >= FIRST_TIME && time < LAST_TIME)) return false;
+    if (!fitsTemplate(f64[(base >> 3) + TIME_AT])) return false;
     out.reserve(encoded.length);
     const { u8: target, at: start } = out;
     target.set(encoded, start);
-    out.at = start + this.timeAt;
-    out.long(time);
+    for (let i = 0; i < longs.length; i += 2) {
+      out.at = start + longs[i + 1];
+      out.long(f64[(base >> 3) + longs[i]]);
+    }
     for (let i = 0; i < copies.length; i += 3) {
       const from = base + copies[i];
       const to = start + copies[i + 1];
@@ -67,14 +66,14 @@ export function fitsTemplate(time: number): boolean {
   return time >= FIRST_TIME && time < LAST_TIME;
 }
 
-/** Templates of one origin by the size of the ring's record, made only while they are used. */
+/** Templates of one origin by the number of their layout, made only while they are used. */
 export class Templates {
-  private readonly bySize = new Map<number, RecordTemplate>();
+  private readonly byLayout = new Map<number, RecordTemplate>();
   /** Making one costs, using one earns: layouts that never come again are not worth it. */
   private credit = MOST_CREDIT;
 
-  of(bytes: number): RecordTemplate | undefined {
-    return this.bySize.get(bytes);
+  of(layout: number): RecordTemplate | undefined {
+    return this.byLayout.get(layout);
   }
 
   used(): void {
@@ -85,10 +84,10 @@ export class Templates {
     return this.credit >= COST;
   }
 
-  made(bytes: number, template: RecordTemplate): void {
+  made(layout: number, template: RecordTemplate): void {
     this.credit -= COST;
-    if (this.bySize.size >= MOST_TEMPLATES) this.bySize.clear();
-    this.bySize.set(bytes, template);
+    if (this.byLayout.size >= MOST_TEMPLATES) this.byLayout.clear();
+    this.byLayout.set(layout, template);
   }
 }
 

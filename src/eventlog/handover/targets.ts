@@ -38,6 +38,16 @@ export function mergeRules(...rules: readonly (LogRule | undefined)[]): Complete
   return merged;
 }
 
+/** What a route says of logging. */
+export interface RouteRule {
+  route: string;
+  /** Names of models for which requests come to it; undefined: they follow a pattern. */
+  asked: readonly string[] | undefined;
+  /** That its variants ask. */
+  models: readonly string[];
+  rule: LogRule | undefined;
+}
+
 /** A rule in use, and what the tap remembers of the requests it wrote by it. */
 export interface Target {
   readonly rule: CompleteRule;

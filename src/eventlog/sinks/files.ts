@@ -1,11 +1,24 @@
-import { closeSync, ftruncateSync, mkdirSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fdatasyncSync,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { FilesSinkConfig } from '../../config/event-log-schema.ts';
 import type { RecordKind } from '../encode/container.ts';
-import { recordJson, sagemakerLine } from '../encode/json.ts';
+import { sagemakerLine } from '../encode/json.ts';
 import type { CursorState } from '../spool/cursor.ts';
+import { syncFolder } from '../spool/folder.ts';
 import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
 import { decodeSpooled } from './decode.ts';
+import { RecordLines } from './record-lines.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
 interface OpenFile {
@@ -13,6 +26,10 @@ interface OpenFile {
   fd: number;
   size: number;
   openedAt: number;
+  /** Something was written that the disk may not have yet. */
+  dirty: boolean;
+  /** A batch failed: there may be bytes behind `size`. */
+  torn: boolean;
 }
 
 const KINDS: readonly RecordKind[] = ['inference', 'feedback'];
@@ -20,13 +37,15 @@ const KINDS: readonly RecordKind[] = ['inference', 'feedback'];
 /**
  * JSON lines in files that are closed when they are large or old enough: inference-N.jsonl, feedback-N.jsonl, where N
  * numbers the first record. The cursor knows how long the open files were: after a crash they are cut to it, so that no
- * line is there twice.
+ * line is there twice. Lines are on the disk before the cursor says so: the spool deletes what it has passed.
  */
 export class JsonLinesSink implements Sink {
   readonly maxRecords = 1000;
   private readonly config: FilesSinkConfig;
   private readonly dir: string;
   private readonly open = new Map<RecordKind, OpenFile>();
+  /** Of the batch that is being written. */
+  private readonly lines = { inference: new RecordLines(), feedback: new RecordLines() };
 
   constructor(config: FilesSinkConfig, dir: string) {
     this.config = config;
@@ -44,8 +63,11 @@ export class JsonLinesSink implements Sink {
       if (typeof name !== 'string' || typeof size !== 'number' || name === '') continue;
       try {
         const fd = openSync(join(this.dir, name), 'r+');
-        ftruncateSync(fd, size);
-        this.open.set(kind, { name, fd, size, openedAt: Date.now() });
+        const there = fstatSync(fd).size;
+        // A file that lost its end ends with its last whole line, not with zeros.
+        const kept = there < size ? lastLineEnd(fd, there) : size;
+        ftruncateSync(fd, kept);
+        this.open.set(kind, { name, fd, size: kept, openedAt: Date.now(), dirty: true, torn: false });
       } catch {
         // Taken away by someone who has it: a new file is begun.
       }
@@ -54,23 +76,28 @@ export class JsonLinesSink implements Sink {
 
   async send({ records, from }: Batch): Promise<Taken> {
     let refused = 0;
+    const parts: { file: OpenFile; bytes: Buffer }[] = [];
     for (const kind of KINDS) {
       const mine = records.filter((record) => (record.kind === FEEDBACK) === (kind === 'feedback'));
       if (mine.length === 0) continue;
-      const all = mine.map((record) => this.lineOf(record));
-      refused += all.filter((line) => line === undefined).length;
-      const lines = all.filter((line) => line !== undefined && line !== '');
-      if (lines.length === 0) continue;
+      const lines = this.lines[kind];
+      lines.clear();
+      refused += this.config.format === 'sagemaker' ? addCaptures(mine, lines) : lines.add(mine);
+      if (lines.bytes.length === 0) continue;
       const file = this.open.get(kind) ?? this.begin(kind, from.record);
-      const bytes = Buffer.from(`${lines.join('\n')}\n`);
-      try {
-        for (let written = 0; written < bytes.length; )
-          written += writeSync(file.fd, bytes, written, bytes.length - written, file.size + written);
-      } catch (error) {
-        ftruncateSync(file.fd, file.size);
-        throw error;
-      }
+      parts.push({ file, bytes: lines.bytes });
+    }
+    // All of it or nothing: a batch that failed comes again, with the kind that was written.
+    try {
+      for (const { file, bytes } of parts) append(file, bytes);
+    } catch (error) {
+      for (const { file } of parts) cut(file);
+      throw error;
+    }
+    for (const { file, bytes } of parts) {
       file.size += bytes.length;
+      file.torn = false;
+      file.dirty = true;
     }
     return { settled: true, refused };
   }
@@ -78,16 +105,19 @@ export class JsonLinesSink implements Sink {
   async tick(now: number): Promise<Taken> {
     for (const [kind, file] of this.open) {
       if (file.size < this.config.rotateBytes && now - file.openedAt < this.config.rotateAfter) continue;
+      sync(file);
       closeSync(file.fd);
       this.open.delete(kind);
     }
     return NOTHING;
   }
 
+  /** Throws when the disk does not take what was written: the cursor must not pass it. */
   note(): CursorState['note'] {
     const note: Record<string, string | number> = {};
     for (const kind of KINDS) {
       const file = this.open.get(kind);
+      if (file !== undefined) sync(file);
       // A closed file is kept as it is: only its name is needed, to tell which came later.
       note[`${kind}File`] = file?.name ?? this.filesOf(kind).at(-1) ?? '';
       if (file !== undefined) note[`${kind}Size`] = file.size;
@@ -100,21 +130,14 @@ export class JsonLinesSink implements Sink {
     this.open.clear();
   }
 
-  /** '' where the format has no line for it; undefined: it cannot be read. */
-  private lineOf(spooled: SpoolRecord): string | undefined {
-    const record = decodeSpooled(spooled);
-    if (record === undefined) return undefined;
-    if (this.config.format !== 'sagemaker') return recordJson(record);
-    return 'features' in record ? sagemakerLine(record) : '';
-  }
-
   private begin(kind: RecordKind, record: number): OpenFile {
     const name = `${kind}-${String(record).padStart(15, '0')}.jsonl`;
     const path = join(this.dir, name);
-    const file: OpenFile = { name, fd: openSync(path, 'a+', 0o600), size: 0, openedAt: Date.now() };
-    file.size = statSync(path).size;
-    closeSync(file.fd);
-    file.fd = openSync(path, 'r+');
+    closeSync(openSync(path, 'a', 0o600));
+    syncFolder(this.dir);
+    const fd = openSync(path, 'r+');
+    const { size } = fstatSync(fd);
+    const file: OpenFile = { name, fd, size, openedAt: Date.now(), dirty: true, torn: false };
     this.open.set(kind, file);
     const files = this.filesOf(kind);
     for (const old of files.slice(0, Math.max(0, files.length - this.config.keepFiles))) rmSync(join(this.dir, old));
@@ -126,4 +149,51 @@ export class JsonLinesSink implements Sink {
       .filter((name) => name.startsWith(`${kind}-`) && name.endsWith('.jsonl'))
       .sort();
   }
+}
+
+/** SageMaker's lines; it has none for feedback. Returns how many records cannot be read. */
+function addCaptures(records: readonly SpoolRecord[], lines: RecordLines): number {
+  let refused = 0;
+  for (const spooled of records) {
+    const record = decodeSpooled(spooled);
+    if (record === undefined) refused++;
+    else if ('features' in record) lines.line(sagemakerLine(record));
+  }
+  return refused;
+}
+
+function append(file: OpenFile, bytes: Buffer): void {
+  if (file.torn) ftruncateSync(file.fd, file.size);
+  file.torn = true;
+  for (let written = 0; written < bytes.length; )
+    written += writeSync(file.fd, bytes, written, bytes.length - written, file.size + written);
+}
+
+/** Takes away what a failed batch has written; where the disk refuses that, too, the next batch does it. */
+function cut(file: OpenFile): void {
+  if (!file.torn) return;
+  try {
+    ftruncateSync(file.fd, file.size);
+    file.torn = false;
+  } catch {
+    // The error that is told is the first one.
+  }
+}
+
+function sync(file: OpenFile): void {
+  if (!file.dirty) return;
+  fdatasyncSync(file.fd);
+  file.dirty = false;
+}
+
+/** Behind the last line feed among the first `size` bytes of a file. */
+function lastLineEnd(fd: number, size: number): number {
+  const piece = Buffer.alloc(64 * 1024);
+  for (let end = size; end > 0; end -= piece.length) {
+    const start = Math.max(0, end - piece.length);
+    const read = readSync(fd, piece, 0, end - start, start);
+    const at = piece.lastIndexOf(10, read - 1);
+    if (read > 0 && at >= 0) return start + at + 1;
+  }
+  return 0;
 }

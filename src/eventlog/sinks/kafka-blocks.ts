@@ -1,8 +1,8 @@
 import type { Message } from 'kafkajs';
 import { containerOf, type RecordKind } from '../encode/container.ts';
-import { type RecordHead, readHead } from '../encode/record-decoder.ts';
+import { completeFeedback, type RecordHead, readHead } from '../encode/record-decoder.ts';
 import { findModel, type ModelPlace } from '../encode/record-scan.ts';
-import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
+import { FEEDBACK, SpoolRecord } from '../spool/format.ts';
 
 /** Records of one kind about one model, in their order. */
 export interface RecordGroup {
@@ -20,7 +20,12 @@ export function groupRecords(records: readonly SpoolRecord[]): { groups: RecordG
   let last: RecordGroup | undefined;
   let lastKind = -1;
   let lastBytes = new Uint8Array(0);
-  for (const record of records) {
+  for (const spooled of records) {
+    const record = spooled.kind === FEEDBACK ? completed(spooled) : spooled;
+    if (record === undefined) {
+      refused++;
+      continue;
+    }
     const { kind, u8, start, end } = record;
     findModel(u8, start, kind === FEEDBACK, place);
     if (place.to > end) {
@@ -54,6 +59,22 @@ export function headOf({ kind, u8, start, end }: SpoolRecord): RecordHead | unde
   }
 }
 
+/** CloudEvents' id: a request's own; of what was told about it later, also the event's. */
+export function eventId({ id, event }: Pick<RecordHead, 'id' | 'event'>): string {
+  return event === '' ? id : `${id}/${event}`;
+}
+
+/** Feedback as the schema has it now. Undefined: it cannot be read. */
+function completed(record: SpoolRecord): SpoolRecord | undefined {
+  const { kind, u8, start, end } = record;
+  try {
+    const whole = completeFeedback(u8, start, end);
+    return whole === undefined ? record : new SpoolRecord(kind, whole, 0, whole.length);
+  } catch {
+    return undefined;
+  }
+}
+
 function isSame(known: Uint8Array, u8: Uint8Array, { from, to }: ModelPlace): boolean {
   if (known.length !== to - from) return false;
   for (let i = 0; i < known.length; i++) if (known[i] !== u8[from + i]) return false;
@@ -73,12 +94,13 @@ export function blocks({ kind, records }: RecordGroup, maxBytes: number, source:
   let bytes = 0;
   const close = (to: number): void => {
     if (from === to) return;
+    const head = headOf(records[from]);
     const message = {
       key: null,
       value: containerOf(records, kind, from, to),
       headers: {
         ce_specversion: '1.0',
-        ce_id: headOf(records[from])?.id ?? '',
+        ce_id: head === undefined ? '' : eventId(head),
         ce_source: source,
         ce_type: `dev.switchyard.${kind}.block`,
         'content-type': 'application/vnd.apache.avro',

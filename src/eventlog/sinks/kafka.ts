@@ -11,7 +11,7 @@ import type { KeepPayload } from '../encode/record-encoder.ts';
 import { FEEDBACK_SCHEMA, INFERENCE_SCHEMA } from '../encode/schema.ts';
 import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
 import { decodeSpooled } from './decode.ts';
-import { blocks, groupRecords, headOf, type RecordGroup, type Sized } from './kafka-blocks.ts';
+import { blocks, eventId, groupRecords, headOf, type RecordGroup, type Sized } from './kafka-blocks.ts';
 import { MissingTopics } from './missing-topics.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
@@ -272,7 +272,7 @@ function messageValue(format: KafkaSinkConfig['format'], spooled: SpoolRecord, s
 function headersOf(head: RecordHead, kind: RecordKind, format: KafkaSinkConfig['format']): Record<string, string> {
   return {
     ce_specversion: '1.0',
-    ce_id: head.id,
+    ce_id: eventId(head),
     ce_source: SOURCE,
     ce_type: `dev.switchyard.${kind}`,
     ce_time: new Date(head.time).toISOString(),

@@ -7,6 +7,7 @@ import { columnsJson } from '../encode/json.ts';
 import { ORIGIN_TEXTS } from '../handover/memory.ts';
 import type { FeedbackRecord, LogRecord } from '../record.ts';
 import type { CursorState } from '../spool/cursor.ts';
+import { syncFolder } from '../spool/folder.ts';
 import type { Position } from '../spool/spool.ts';
 import { decodeSpooled } from './decode.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
@@ -14,9 +15,12 @@ import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 /** Rows that a file is begun with; larger files only take memory while they wait. */
 const MAX_ROWS = 50_000;
 
+const KINDS: readonly RecordKind[] = ['inference', 'feedback'];
+
 /**
  * Parquet files: inference-N.parquet, feedback-N.parquet, where N numbers the first record. Rows wait in the spool until
- * their file is whole, and a file that is written again after a crash has the same name: no row is there twice.
+ * their file is whole. The cursor knows the last files: those behind it are deleted after a crash, and written again, so that
+ * no row is there twice.
  */
 export class ParquetSink implements Sink {
   readonly maxRecords = 1000;
@@ -34,7 +38,14 @@ export class ParquetSink implements Sink {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
 
-  restore(): void {}
+  /** Files written after the cursor was saved hold what comes again, perhaps cut in other places. */
+  restore(note: CursorState['note']): void {
+    for (const name of readdirSync(this.dir)) if (name.endsWith('.parquet.next')) rmSync(join(this.dir, name));
+    if (note === undefined) return;
+    for (const kind of KINDS)
+      for (const name of this.filesOf(kind))
+        if (name > String(note[`${kind}File`])) rmSync(join(this.dir, name), { force: true });
+  }
 
   async send({ records, from }: Batch): Promise<Taken> {
     // The runner comes again from the last settled place after an error.
@@ -64,7 +75,7 @@ export class ParquetSink implements Sink {
   }
 
   note(): CursorState['note'] {
-    return undefined;
+    return Object.fromEntries(KINDS.map((kind) => [`${kind}File`, this.filesOf(kind).at(-1) ?? '']));
   }
 
   async close(): Promise<void> {}
@@ -94,10 +105,15 @@ export class ParquetSink implements Sink {
       closeSync(fd);
     }
     renameSync(`${path}.next`, path);
-    const files = readdirSync(this.dir)
+    syncFolder(this.dir);
+    const files = this.filesOf(kind);
+    for (const old of files.slice(0, Math.max(0, files.length - this.config.keepFiles))) rmSync(join(this.dir, old));
+  }
+
+  private filesOf(kind: RecordKind): string[] {
+    return readdirSync(this.dir)
       .filter((name) => name.startsWith(`${kind}-`) && name.endsWith('.parquet'))
       .sort();
-    for (const old of files.slice(0, Math.max(0, files.length - this.config.keepFiles))) rmSync(join(this.dir, old));
   }
 }
 
@@ -158,5 +174,6 @@ function feedbackColumns(records: readonly FeedbackRecord[]): ParquetColumn[] {
     { name: 'model', data: records.map(({ model }) => model), type: 'STRING', nullable: false },
     { name: 'rewards', data: records.map(({ rewards }) => JSON.stringify(rewards)), type: 'STRING', nullable: false },
     { name: 'label', data: records.map(({ label }) => label ?? ''), type: 'STRING', nullable: false },
+    { name: 'event', data: records.map(({ event }) => event ?? ''), type: 'STRING', nullable: false },
   ];
 }

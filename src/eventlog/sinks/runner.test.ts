@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -60,6 +60,69 @@ test('few records wait for more, and for the end at most', { timeout: 60_000 }, 
     await runner.stop(30_000);
     assert.deepEqual(sizes, [10, 3]);
     assert.equal(runner.figures().backlog, 0);
+  } finally {
+    spool.close();
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+test('a segment that cannot be read holds its sink up until it can', { timeout: 120_000 }, async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'runner-'));
+  const options = { dir, segmentBytes: 40, maxBytes: 1 << 24, whenFull: 'drop-oldest', fsync: 'never' } as const;
+  const before = new Spool(options);
+  for (let i = 0; i < 10; i++) {
+    const record = new Uint8Array(HEADER_BYTES + 2);
+    record[HEADER_BYTES + 1] = i;
+    sealRecord(record, 0, record.length);
+    before.append(record, 1);
+  }
+  before.close();
+  const spool = new Spool(options);
+  const [first, second] = readdirSync(dir)
+    .sort()
+    .map((name) => join(dir, name));
+  const got: number[] = [];
+  let arrived = (): void => {};
+  const sink: Sink = {
+    maxRecords: 100,
+    restore: () => {},
+    send: async ({ records }: Batch) => {
+      for (const { body } of records) got.push(body[0]);
+      arrived();
+      return { settled: true, refused: 0 };
+    },
+    tick: async () => NOTHING,
+    note: () => undefined,
+    close: async () => {},
+  };
+  let told = (): void => {};
+  const waits = new Promise<void>((resolve) => {
+    told = resolve;
+  });
+  const parts = {
+    spool,
+    cursor: new CursorFile(join(dir, 's.cursor')),
+    arriving: () => 0,
+    counts: new Float64Array(3),
+    spooled: 0,
+    log: { info: () => {}, warn: () => told() },
+  };
+  renameSync(second, `${second}.away`);
+  const runner = new SinkRunner('s', 'test', sink, parts);
+  try {
+    runner.start();
+    await waits;
+    assert.match(runner.figures().lastError, /ENOENT/);
+    assert.ok(first < second && got.length < 10, `nothing behind it was sent: ${got}`);
+    const all = new Promise<void>((resolve) => {
+      arrived = () => got.length === 10 && resolve();
+    });
+    renameSync(`${second}.away`, second);
+    await all;
+    await runner.stop(30_000);
+    assert.deepEqual(got, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    const { lost, backlog } = runner.figures();
+    assert.deepEqual({ lost, backlog }, { lost: 0, backlog: 0 });
   } finally {
     spool.close();
     rmSync(dir, { recursive: true, force: true });

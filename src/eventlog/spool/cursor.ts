@@ -1,5 +1,6 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { syncFolder } from './folder.ts';
 import type { Position } from './spool.ts';
 
 /** What a sink keeps beside its position, so that it can go on where it was. */
@@ -17,10 +18,17 @@ export class CursorFile {
     this.path = path;
   }
 
-  /** Undefined: the sink is new, or its file cannot be read. */
+  /** Undefined: the sink is new, or what its file says is no cursor. Throws when there is one that cannot be read. */
   load(): CursorState | undefined {
+    let text: string;
     try {
-      const state = JSON.parse(readFileSync(this.path, 'utf8')) as CursorState;
+      text = readFileSync(this.path, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+    try {
+      const state = JSON.parse(text) as CursorState;
       const { segment, offset, record } = state.position;
       return [segment, offset, record].every((value) => Number.isSafeInteger(value) && value >= 0) ? state : undefined;
     } catch {
@@ -39,11 +47,6 @@ export class CursorFile {
       closeSync(fd);
     }
     renameSync(next, this.path);
-    const folder = openSync(dirname(this.path), 'r');
-    try {
-      fsyncSync(folder);
-    } finally {
-      closeSync(folder);
-    }
+    syncFolder(dirname(this.path));
   }
 }

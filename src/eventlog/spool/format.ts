@@ -1,5 +1,5 @@
-import { crc32c } from '../../shared/crc32c.ts';
 import { readU32, writeU32 } from '../../tensor/bytes.ts';
+import { checksum } from '../../tensor/checksum.ts';
 
 /**
  * A segment is a file of records behind one another. A record is [mark, length, crc] as little-endian 32-bit words, then
@@ -38,7 +38,7 @@ export class SpoolRecord {
 export function sealRecord(u8: Uint8Array, start: number, end: number): void {
   writeU32(u8, start, MARK);
   writeU32(u8, start + 4, end - start - HEADER_BYTES);
-  writeU32(u8, start + 8, crc32c(u8, start + HEADER_BYTES, end));
+  writeU32(u8, start + 8, checksum(u8, start + HEADER_BYTES, end));
 }
 
 export interface Parsed {
@@ -84,7 +84,7 @@ function recordEnd(u8: Uint8Array, at: number, verify: boolean): number {
   const length = readU32(u8, at + 4);
   const end = at + HEADER_BYTES + length;
   if (length < 1 || length > MAX_RECORD_BYTES || end > u8.length) return -1;
-  return !verify || crc32c(u8, at + HEADER_BYTES, end) === readU32(u8, at + 8) ? end : -1;
+  return !verify || checksum(u8, at + HEADER_BYTES, end) === readU32(u8, at + 8) ? end : -1;
 }
 
 function nextRecord(u8: Uint8Array, from: number): number {

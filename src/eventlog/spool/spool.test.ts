@@ -1,19 +1,22 @@
 import assert from 'node:assert/strict';
-import {
+import fs, {
   appendFileSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { after, mock, test } from 'node:test';
 import fc from 'fast-check';
 import { crc32c } from '../../shared/crc32c.ts';
+import { native } from '../../tensor/native.ts';
 import { CursorFile } from './cursor.ts';
 import { HEADER_BYTES, parseRecords, sealRecord } from './format.ts';
 import { type Position, Spool, type SpoolOptions } from './spool.ts';
@@ -82,6 +85,16 @@ test('CRC-32C is the one of the RFC', () => {
   assert.equal(crc32c(Buffer.from('123456789'), 0, 9), 0xe3069283);
   assert.equal(crc32c(new Uint8Array(32), 0, 32), 0x8a9136aa);
   assert.equal(crc32c(new Uint8Array(32).fill(255), 0, 32), 0x62a8ab43);
+});
+
+test('the processor’s instructions make the same checksum', { skip: native?.crc32c === undefined }, () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(20), (bytes, start) => {
+      const from = Math.min(start, bytes.length);
+      assert.equal(native?.crc32c?.(bytes, from, bytes.length), crc32c(bytes, from, bytes.length));
+    }),
+  );
+  assert.throws(() => native?.crc32c?.(new Uint8Array(8), 0, 9), /range/);
 });
 
 test('what was appended is read, over segments and restarts, in any steps', () => {
@@ -171,6 +184,53 @@ test('garbage behind whole records in the middle of the spool costs no other seg
   spool.close();
 });
 
+test('a segment that cannot be read for a while loses nothing, and cuts nothing', () => {
+  const dir = folder();
+  const before = openSpool(dir, { segmentBytes: 40 });
+  for (const text of ['one one one one', 'two two two two', 'three three three']) append(before, [text]);
+  before.close();
+  const spool = openSpool(dir);
+  const second = join(dir, files(dir)[1]);
+  renameSync(second, `${second}.away`);
+  const first = spool.read(spool.oldest, 100);
+  assert.deepEqual(
+    first.records.map(({ body }) => Buffer.from(body).toString()),
+    ['one one one one'],
+    'what comes before it is read',
+  );
+  assert.throws(() => spool.read(first.next, 100), /ENOENT/, 'what cannot be read is not taken for damaged');
+  assert.throws(() => [...spool.check()], /ENOENT/);
+  renameSync(`${second}.away`, second);
+  const { texts, lost } = readAll(spool, first.next);
+  assert.deepEqual(texts, ['two two two two', 'three three three']);
+  assert.equal(lost, 0);
+  spool.close();
+});
+
+test('a start that cannot read the last segment fails, and leaves it as it is', () => {
+  const dir = folder();
+  const before = openSpool(dir);
+  append(before, ['one', 'two']);
+  before.close();
+  const path = join(dir, files(dir)[0]);
+  const whole = readFileSync(path);
+  const failing = mock.method(fs, 'readSync', () => {
+    throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' });
+  });
+  syncBuiltinESMExports();
+  try {
+    assert.throws(() => openSpool(dir), /EIO/);
+  } finally {
+    failing.mock.restore();
+    syncBuiltinESMExports();
+  }
+  assert.deepEqual(readFileSync(path), whole);
+  const spool = openSpool(dir);
+  assert.deepEqual(readAll(spool).texts, ['one', 'two']);
+  assert.equal(spool.tornBytes, 0);
+  spool.close();
+});
+
 test('what was appended in small pieces is read in large ones', () => {
   const spool = openSpool(folder(), { segmentBytes: 300 });
   for (let i = 0; i < 100; i++) append(spool, [`record ${i}`]);
@@ -229,6 +289,8 @@ test('a cursor is replaced whole; a broken one counts as none', () => {
   assert.equal(cursor.load(), undefined);
   writeFileSync(path, '{"posi');
   assert.equal(cursor.load(), undefined);
+  const unreadable = folder();
+  assert.throws(() => new CursorFile(unreadable).load(), /EISDIR/, 'one that cannot be read is not taken for none');
 });
 
 test('no bytes at all make the reader fail', () => {

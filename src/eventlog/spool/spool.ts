@@ -13,6 +13,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { syncFolder } from './folder.ts';
 import { type Parsed, parseRecords, type SpoolRecord } from './format.ts';
 
 /** A place in the spool: before the record with number `record`. */
@@ -121,7 +122,7 @@ export class Spool {
     }
   }
 
-  /** Up to `maxRecords` from `from` on. Fewer, or none, at the end. */
+  /** Up to `maxRecords` from `from` on. Fewer, or none, at the end. Throws where the next one cannot be read now. */
   read(from: Position, maxRecords: number): SpoolRead {
     let at = this.clamp(from);
     let lost = at.record - from.record;
@@ -132,7 +133,15 @@ export class Spool {
       const segment = this.segments[index];
       let unreadable = 0;
       if (at.offset < segment.bytes) {
-        const { parsed, base } = this.parse(segment, at, maxRecords - records.length);
+        let found: ReturnType<Spool['parse']>;
+        try {
+          found = this.parse(segment, at, maxRecords - records.length);
+        } catch (error) {
+          // What was read before goes on; the next call begins here.
+          if (records.length > 0) break;
+          throw error;
+        }
+        const { parsed, base } = found;
         if (parsed.count > 0) {
           for (const record of parsed.records) records.push(record);
           lost += parsed.bad.length;
@@ -162,7 +171,7 @@ export class Spool {
     return { segment: segment.number, offset: 0, record: segment.first };
   }
 
-  /** Every segment read again from the disk, and every record checked. */
+  /** Every segment read again from the disk, and every record checked. Throws where one cannot be read. */
   *check(): Iterable<{ segment: number; records: number; bytes: number; bad: Parsed['bad'] }> {
     for (const segment of [...this.segments]) {
       const bytes = this.readBytes(segment, 0, segment.bytes);
@@ -225,19 +234,29 @@ export class Spool {
     return undefined;
   }
 
+  /**
+   * Fewer than `length` only where the file is shorter. Throws what the disk says: bytes that cannot be read now are not
+   * damaged, and may be read later.
+   */
   private readBytes(segment: Segment, offset: number, length: number): Uint8Array {
     const bytes = Buffer.allocUnsafeSlow(length);
+    let read = 0;
     try {
       const fd = openSync(this.path(segment), 'r');
       try {
-        return bytes.subarray(0, readSync(fd, bytes, 0, length, offset));
+        while (read < length) {
+          const count = readSync(fd, bytes, read, length - read, offset + read);
+          if (count === 0) break;
+          read += count;
+        }
       } finally {
         closeSync(fd);
       }
     } catch (error) {
       this.failed(error);
-      return bytes.subarray(0, 0);
+      throw new Error(`${this.path(segment)} cannot be read: ${this.lastError}`, { cause: error });
     }
+    return bytes.subarray(0, read);
   }
 
   /** Where a position that was evicted, or is of another spool, goes on. */
@@ -314,7 +333,7 @@ export class Spool {
   private begin(number: number, first: number): void {
     const segment: Segment = { number, first, bytes: 0, records: 0 };
     const fd = openSync(this.path(segment), 'w', 0o600);
-    if (this.options.fsync !== 'never') this.syncFolder();
+    if (this.options.fsync !== 'never') syncFolder(this.options.dir);
     this.flush();
     if (this.fd >= 0) closeSync(this.fd);
     this.fd = fd;
@@ -354,7 +373,7 @@ export class Spool {
     else this.begin(last.number + 1, last.first + last.records);
   }
 
-  /** Counts the last segment's records and cuts its torn tail. */
+  /** Counts the last segment's records and cuts its torn tail. Throws when it cannot be read, and cuts nothing. */
   private mend(segment: Segment): void {
     const size = statSync(this.path(segment)).size;
     const parsed = parseRecords(this.readBytes(segment, 0, size), 0, Number.POSITIVE_INFINITY);
@@ -378,15 +397,6 @@ export class Spool {
       writeFileSync(path, bytes, { mode: 0o600 });
     } catch (error) {
       this.failed(error);
-    }
-  }
-
-  private syncFolder(): void {
-    const fd = openSync(this.options.dir, 'r');
-    try {
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
     }
   }
 

@@ -35,7 +35,8 @@ const DEFAULT_DIM = 16;
 
 /**
  * Evaluates a policy on logged decisions. What was not drawn from the logged distribution, or answered by another
- * variant than was drawn, says nothing and is left out. Throws TypeError when a context cannot be had from the records.
+ * variant than was drawn because that one was not asked, says nothing and is left out. An arm that failed earned the
+ * default reward, whoever answered in its place, as the gateway learns it. Throws TypeError when a context cannot be had from the records.
  */
 export function evaluateLog(records: readonly LoggedRecord[], settings: LogEvaluationSettings): LogEvaluation {
   const { policy, rewards, defaultReward } = settings;
@@ -47,15 +48,15 @@ export function evaluateLog(records: readonly LoggedRecord[], settings: LogEvalu
   });
   used.sort((a, b) => a.time - b.time);
   const contextOf = contextReader(used, settings.context, settings.loggedContext);
-  const arms = [...new Set([...policy.arms, ...used.map(({ variant }) => variant)])];
+  const arms = [...new Set([...policy.arms, ...used.map(({ assigned }) => assigned)])];
   const indexes = new Map(arms.map((name, k) => [name, k]));
   let rewarded = 0;
   const log = used.map((record): LoggedDecision & { context: Float64Array } => {
-    const given = record.reward ?? rewards?.of(record.id);
+    const given = record.failedOver ? undefined : (record.reward ?? rewards?.of(record.id));
     if (given !== undefined) rewarded++;
     const reward = given ?? defaultReward;
     const context = contextOf(record);
-    const { time, eligible, variant, propensity, sampleRate } = record;
+    const { time, eligible, assigned: variant, propensity, sampleRate } = record;
     const distribution = policy.distribution({ time, eligible, context, variant, reward });
     const target = new Float64Array(arms.length);
     policy.arms.forEach((name, k) => {
@@ -93,7 +94,8 @@ function unusable(record: LoggedRecord, route: string): string {
   if (record.route !== route) return 'of other routes';
   if (!record.analysed) return 'not analysed';
   if (record.status === 'cancelled') return 'cancelled';
-  if (record.assigned !== record.variant) return 'answered by another variant';
+  if (record.override >= 0) return 'overridden';
+  if (record.assigned !== record.variant && !record.failedOver) return 'answered by another variant';
   return record.propensity > 0 ? '' : 'without a propensity';
 }
 

@@ -1,3 +1,4 @@
+import { copyFailed } from '../../routing/copies.ts';
 import { ERROR_TABLE, type ErrorCode } from '../../shared/errors.ts';
 import type { ArmEvidence } from '../rollout/judge.ts';
 import { newHistogram, record as recordLatency } from '../statistics/latency-histogram.ts';
@@ -36,6 +37,9 @@ const SHADOW = '.shadow';
 /** Requests and copies that wait for one another; the oldest are given up. */
 const WAITING = 100_000;
 
+/** Of a copy that failed: it differs from any answer. */
+const FAILED: readonly LoggedColumn[] = [];
+
 /** Compares shadows' predictions with the answers', in whatever order the records come. */
 export class ShadowEvidence {
   compared = 0;
@@ -48,18 +52,19 @@ export class ShadowEvidence {
   }
 
   add(record: LoggedRecord): void {
-    if (record.status !== 'ok') return;
+    if (record.status !== 'ok' && !(record.shadow && copyFailed(record.status))) return;
+    const predictions = record.status === 'ok' ? record.predictions : FAILED;
     const id = record.shadow && record.id.endsWith(SHADOW) ? record.id.slice(0, -SHADOW.length) : record.id;
     const other = record.shadow ? id : id + SHADOW;
     const found = this.waiting.get(other);
     if (found === undefined) {
       if (this.waiting.size >= WAITING) this.waiting.delete(this.waiting.keys().next().value as string);
-      this.waiting.set(record.shadow ? id + SHADOW : id, record.predictions);
+      this.waiting.set(record.shadow ? id + SHADOW : id, predictions);
       return;
     }
     this.waiting.delete(other);
-    const [answer, copy] = record.shadow ? [found, record.predictions] : [record.predictions, found];
-    const difference = compareColumns(answer, copy, this.policy);
+    const [answer, copy] = record.shadow ? [found, predictions] : [predictions, found];
+    const difference = copy === FAILED ? 'failed' : compareColumns(answer, copy, this.policy);
     if (difference === undefined) return;
     this.compared++;
     if (difference !== '') this.mismatched++;

@@ -27,6 +27,8 @@ export interface LoggedRecord {
   pmf: readonly number[];
   /** Empty: not known, so all of them. */
   eligible: readonly string[];
+  /** Index of the route's override that decided; −1: none, so the variant was drawn. */
+  override: number;
   role: string;
   analysed: boolean;
   features: readonly LoggedColumn[];
@@ -82,6 +84,7 @@ export function readLogged(value: unknown): LoggedRecord | undefined {
     propensity: number('propensity', 0, 1, 0),
     pmf: numbers(fields, 'pmf') ?? [],
     eligible: texts(fields, 'eligible'),
+    override: number('override', -1, Number.MAX_SAFE_INTEGER, -1),
     role: text('role', 'arm'),
     analysed: fields.analysed !== false,
     features: columns(fields, 'features'),

@@ -75,7 +75,11 @@ function apply(state: RolloutState, canary: CanarySpec, event: RolloutEvent, now
     note(state, now, 'retried');
     return;
   }
-  if (isOver(state) || state.phase === 'rollingBack') return;
+  if (isOver(state)) return;
+  if (state.phase === 'rollingBack') {
+    aliasUndone(state, canary, event, now);
+    return;
+  }
   switch (event.type) {
     case 'abort':
       rollBack(state, event.reason ?? 'aborted', now);
@@ -93,12 +97,23 @@ function apply(state: RolloutState, canary: CanarySpec, event: RolloutEvent, now
       else enter(state, state.step + 1, now);
       return;
     case 'aliasSet':
-      if (state.phase === 'promoting') succeed(state, now);
+      if (state.phase === 'promoting' && event.version === state.candidateVersion) succeed(state, now);
       return;
     case 'aliasConflict':
-      if (state.phase === 'promoting') rollBack(state, conflict(state, canary, event.current), now);
+      if (state.phase !== 'promoting' || event.version !== state.candidateVersion) return;
+      rollBack(state, conflict(state, canary, event.current), now);
+      state.undoAlias = undefined;
       return;
   }
+}
+
+/** The answer to setting the alias back; that of a setAlias which was still under way when the rollback began is none. */
+function aliasUndone(state: RolloutState, canary: CanarySpec, event: RolloutEvent, now: number): void {
+  if (event.type !== 'aliasSet' && event.type !== 'aliasConflict') return;
+  if (state.undoAlias !== true || event.version !== state.stableVersion) return;
+  state.undoAlias = undefined;
+  const names = event.type === 'aliasSet' ? state.stableVersion : `${event.current} by now`;
+  note(state, now, `alias ${canary.onPass.setAlias} names ${names}`);
 }
 
 function conflict(state: RolloutState, canary: CanarySpec, current: string): string {
@@ -218,6 +233,7 @@ function succeed(state: RolloutState, now: number): void {
 }
 
 function rollBack(state: RolloutState, reason: string, now: number): void {
+  if (state.phase === 'promoting') state.undoAlias = true;
   state.phase = 'rollingBack';
   state.reason = reason;
   state.mirror = 0;
@@ -234,6 +250,7 @@ function ramp(state: RolloutState, canary: CanarySpec, now: number): void {
   state.weight = Math.min(state.weight, Math.round(from * left * 100) / 100);
   if (left > 0 && state.weight > 0) return;
   state.weight = 0;
+  if (state.undoAlias) return;
   state.phase = 'rolledBack';
   note(state, now, 'rolled back');
 }
@@ -252,6 +269,8 @@ function commandsOf(before: RolloutState, state: RolloutState, canary: CanarySpe
   const alias = canary.onPass.setAlias;
   if (state.phase === 'promoting' && alias !== undefined) {
     commands.push({ type: 'setAlias', alias, expected: state.stableVersion, version: state.candidateVersion });
+  } else if (state.undoAlias && alias !== undefined) {
+    commands.push({ type: 'setAlias', alias, expected: state.candidateVersion, version: state.stableVersion });
   }
   return commands;
 }

@@ -107,7 +107,7 @@ test('a good candidate goes through all steps to its alias', () => {
   assert.deepEqual(at({ type: 'tick', background: pass }, 504), ['promoting', 8, 100, 0]);
   assert.deepEqual(at({ type: 'tick' }, 505), ['promoting', 8, 100, 0]);
   assert.deepEqual(rollout.commands.at(-1), { type: 'setAlias', alias: 'champion', expected: '3', version: '7' });
-  assert.deepEqual(at({ type: 'aliasSet' }, 506), ['succeeded', 8, 0, 0]);
+  assert.deepEqual(at({ type: 'aliasSet', version: '7' }, 506), ['succeeded', 8, 0, 0]);
   assert.equal(exitStatus(rollout.state), 0);
   const set = rollout.commands.filter(({ type }) => type === 'setWeight');
   assert.deepEqual(
@@ -156,7 +156,7 @@ test('abort, deadline, a moved alias and an inconclusive end roll back or hold a
   const moved = play();
   moved.send({ type: 'promote', full: true }, 0);
   assert.equal(moved.state.phase, 'promoting');
-  moved.send({ type: 'aliasConflict', current: '5' }, MINUTE);
+  moved.send({ type: 'aliasConflict', version: '7', current: '5' }, MINUTE);
   assert.match(moved.state.reason, /champion names 5 by now, not 3/);
   assert.equal(moved.state.phase, 'rollingBack');
   for (const [onInconclusive, phase] of [
@@ -177,6 +177,29 @@ test('abort, deadline, a moved alias and an inconclusive end roll back or hold a
   }
 });
 
+test('an abort while the alias is being set sets it back, whether that came through or not, and then ends', () => {
+  for (const answers of [['7', '3'], ['3']]) {
+    const rollout = play();
+    rollout.send({ type: 'promote', full: true }, 0);
+    rollout.send({ type: 'abort' }, 1);
+    for (const version of answers) rollout.send({ type: 'aliasSet', version }, 40_000);
+    const back = rollout.commands.filter((command) => command.type === 'setAlias').at(-1);
+    assert.deepEqual(back, { type: 'setAlias', alias: 'champion', expected: '7', version: '3' });
+    assert.deepEqual([rollout.state.phase, rollout.state.undoAlias], ['rolledBack', undefined]);
+    assert.match(rollout.state.history.map(({ message }) => message).join(), /alias champion names 3,rolled back/);
+    const { length } = rollout.commands;
+    rollout.send({ type: 'tick' }, 50_000);
+    assert.equal(rollout.commands.length, length, 'nothing is asked of the registry any more');
+  }
+  const elsewhere = play();
+  elsewhere.send({ type: 'promote', full: true }, 0);
+  elsewhere.send({ type: 'tick', background: [report('fail')] }, 1);
+  elsewhere.send({ type: 'tick' }, 40_000);
+  assert.equal(elsewhere.state.phase, 'rollingBack', 'it has not ended while the alias may name the candidate');
+  elsewhere.send({ type: 'aliasConflict', version: '3', current: '5' }, 40_000);
+  assert.equal(elsewhere.state.phase, 'rolledBack');
+});
+
 test('pausing stops the steps, promoting resumes them', () => {
   const rollout = play();
   rollout.send({ type: 'pause' }, 0);
@@ -188,7 +211,43 @@ test('pausing stops the steps, promoting resumes them', () => {
   assert.equal(exitStatus(rollout.state), 3);
 });
 
+/** The registry's alias, with one compare-and-set under way at a time: the rollout asks again until it is answered. */
+class OneAlias {
+  named = '3';
+  everNamed = false;
+  private readonly rollout: ReturnType<typeof play>;
+  private asked: { expected: string; version: string; done: boolean } | undefined;
+
+  constructor(rollout: ReturnType<typeof play>) {
+    this.rollout = rollout;
+  }
+
+  send(event: RolloutEvent, now: number): void {
+    const before = this.rollout.commands.length;
+    this.rollout.send(event, now);
+    for (const command of this.rollout.commands.slice(before))
+      if (command.type === 'setAlias') this.asked ??= { ...command, done: false };
+  }
+
+  carryOut(): void {
+    if (this.asked === undefined || this.asked.done) return;
+    this.asked.done = true;
+    if (this.named === this.asked.expected) this.named = this.asked.version;
+    if (this.named === '7') this.everNamed = true;
+  }
+
+  answer(now: number): void {
+    const { asked } = this;
+    if (asked?.done !== true) return;
+    this.asked = undefined;
+    const { version } = asked;
+    if (this.named === version) this.send({ type: 'aliasSet', version }, now);
+    else this.send({ type: 'aliasConflict', version, current: this.named }, now);
+  }
+}
+
 test('whatever happens: weights stay in range, ends are final, a rollback ends at 0', () => {
+  const wait = fc.integer({ min: 0, max: 20 * MINUTE });
   const event: fc.Arbitrary<RolloutEvent> = fc.oneof(
     fc.record({
       type: fc.constant('tick' as const),
@@ -207,28 +266,38 @@ test('whatever happens: weights stay in range, ends are final, a rollback ends a
       { type: 'abort' },
       { type: 'pause' },
       { type: 'resume' },
-      { type: 'aliasSet' },
-      { type: 'aliasConflict', current: 'x' },
     ),
   );
+  // What the registry does with a setAlias, and when it answers; and somebody else who moves the alias.
+  const registry = fc.constantFrom('carries out' as const, 'answers' as const, 'names another' as const);
   fc.assert(
-    fc.property(fc.array(fc.tuple(event, fc.integer({ min: 0, max: 20 * MINUTE })), { maxLength: 40 }), (events) => {
+    fc.property(fc.array(fc.tuple(fc.oneof(event, registry), wait), { maxLength: 40 }), (events) => {
       const rollout = play();
+      const aliases = new OneAlias(rollout);
       let now = 0;
       for (const [next, wait] of events) {
         now += wait;
         const before = rollout.state;
-        rollout.send(next, now);
+        if (next === 'carries out') aliases.carryOut();
+        else if (next === 'answers') aliases.answer(now);
+        else if (next === 'names another') aliases.named = '5';
+        else aliases.send(next, now);
+        if (before.phase !== 'succeeded' && rollout.state.phase === 'succeeded') assert.equal(aliases.everNamed, true);
         const { phase, weight, mirror } = rollout.state;
         assert.ok(weight >= 0 && weight <= 100 && mirror >= 0 && mirror <= 100);
         if (before.phase === 'rollingBack') assert.ok(weight <= before.weight && phase.startsWith('roll'));
         if (before.phase === 'succeeded' || before.phase === 'rolledBack') assert.equal(phase, before.phase);
         if (phase === 'rolledBack') assert.equal(weight, 0);
       }
-      rollout.send({ type: 'abort' }, now);
-      rollout.send({ type: 'tick' }, now + 30_000);
-      if (rollout.state.phase !== 'succeeded')
-        assert.deepEqual([rollout.state.phase, rollout.state.weight], ['rolledBack', 0]);
+      aliases.send({ type: 'abort' }, now);
+      for (let i = 1; i <= 4; i++) {
+        aliases.send({ type: 'tick' }, now + i * 30_000);
+        aliases.carryOut();
+        aliases.answer(now + i * 30_000);
+      }
+      if (rollout.state.phase === 'succeeded') return;
+      assert.deepEqual([rollout.state.phase, rollout.state.weight], ['rolledBack', 0]);
+      assert.notEqual(aliases.named, '7', 'the alias does not name what was rolled back');
     }),
   );
 });

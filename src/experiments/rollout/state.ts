@@ -2,7 +2,8 @@ import type { Report } from './judge.ts';
 
 /**
  * progressing: between steps · waiting: timed pause · gated: until promoted · analysing: inline analysis ·
- * held: inconclusive, waits for data or a person · promoting: the alias is being set · rollingBack: ramping down.
+ * held: inconclusive, waits for data or a person · promoting: the alias is being set · rollingBack: ramping down, and
+ * setting the alias back if it was being set.
  * The last two are ends.
  */
 export type Phase =
@@ -35,6 +36,8 @@ export interface RolloutState {
   /** A person stopped the steps; failing verdicts still roll back. */
   paused: boolean;
   rollback: { from: number; startedAt: number } | undefined;
+  /** Rolled back while the alias was being set: it may name the candidate, until the registry says that it does not. */
+  undoAlias?: boolean;
   reason: string;
   reports: Report[];
   /** Grows with each change: for compare-and-set by the leader. */
@@ -50,9 +53,9 @@ export type RolloutEvent =
   | { type: 'pause' }
   | { type: 'resume' }
   | { type: 'retry' }
-  /** The registry has answered a setAlias. `current`: what the alias names instead. */
-  | { type: 'aliasSet' }
-  | { type: 'aliasConflict'; current: string };
+  /** The registry has answered the setAlias of `version`. `current`: what the alias names instead. */
+  | { type: 'aliasSet'; version: string }
+  | { type: 'aliasConflict'; version: string; current: string };
 
 /** What the caller is to do. All can be repeated without harm. */
 export type RolloutCommand =

@@ -10,11 +10,16 @@ export function asymptoticRho(alpha: number, tune: number): number {
   return Math.sqrt((log + Math.log1p(log)) / tune);
 }
 
+/**
+ * Half the interval's width after n values of this standard deviation, in their unit; holds at all n at once with
+ * probability 1 − α in the limit. @param rho of `asymptoticRho`
+ */
 export function asymptoticHalfWidth(n: number, deviation: number, rho: number, alpha: number): number {
   const time = n * rho * rho;
   return deviation * Math.sqrt(((2 * (time + 1)) / (n * time)) * Math.log(Math.sqrt(time + 1) / alpha));
 }
 
+/** Interval for the mean of values, in their unit; unbounded below two values. */
 export function asymptoticInterval(values: Moments, alpha: number, tune: number): Interval {
   if (values.count < 2) return { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY };
   const half = asymptoticHalfWidth(values.count, Math.sqrt(variance(values)), asymptoticRho(alpha, tune), alpha);

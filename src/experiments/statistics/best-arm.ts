@@ -36,6 +36,7 @@ export function gaussianExceeds(b: Gaussian, a: Gaussian): number {
   return normalCdf((b.mean - a.mean) / Math.hypot(a.deviation, b.deviation));
 }
 
+/** P(arm is best) for each of two or more independent Gaussian arms; adds up to 1. */
 export function gaussianBest(arms: readonly Gaussian[]): Float64Array {
   if (arms.length === 2) {
     const second = gaussianExceeds(arms[1], arms[0]);

@@ -14,15 +14,18 @@ export interface Clusters {
   sums: Float64Array;
 }
 
+/** CLUSTERS clusters without a value. */
 export function noClusters(): Clusters {
   return { counts: new Float64Array(CLUSTERS), sums: new Float64Array(CLUSTERS) };
 }
 
+/** Counts one value, in place. @param bucket of the unit, a whole number from 0 on */
 export function addToCluster({ counts, sums }: Clusters, bucket: number, value: number): void {
   counts[bucket % CLUSTERS]++;
   sums[bucket % CLUSTERS] += value;
 }
 
+/** Adds those of another gateway, in place. */
 export function addClusters(into: Clusters, other: Clusters): void {
   for (let i = 0; i < CLUSTERS; i++) {
     into.counts[i] += other.counts[i];
@@ -69,6 +72,7 @@ export function encodeClusters({ counts, sums }: Clusters): string {
   return Buffer.from(Float64Array.of(...counts, ...sums).buffer).toString('base64');
 }
 
+/** As `encodeClusters` wrote them. Clusters whose sums the text does not reach stay empty. */
 export function decodeClusters(text: string): Clusters {
   const bytes = Buffer.from(text, 'base64');
   const clusters = noClusters();

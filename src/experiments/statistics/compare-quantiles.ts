@@ -11,6 +11,7 @@ export interface PreparedArm {
   bucket: number;
 }
 
+/** @param histogram as of latency-histogram.ts; one that is shorter ends in empty buckets */
 export function prepareArm(histogram: ArrayLike<number>, test: QuantileTest): PreparedArm {
   const below = new Float64Array(BUCKETS + 1);
   for (let i = 0; i < BUCKETS; i++) below[i + 1] = below[i] + (histogram[i] ?? 0);

@@ -127,6 +127,7 @@ export function digamma(x: number): number {
   return result + Math.log(x) - 0.5 / x - y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y / 132))));
 }
 
+/** ψ′(x) for x > 0, in the same way (Abramowitz and Stegun 6.4.12). */
 export function trigamma(x: number): number {
   let result = 0;
   for (; x < STIRLING_FROM; x++) result += 1 / (x * x);

@@ -9,27 +9,33 @@ const HIGHEST_MS = 3_600_000;
 const LOG_RATIO = Math.log(RATIO);
 export const BUCKETS = Math.ceil(Math.log(HIGHEST_MS / LOWEST_MS) / LOG_RATIO) + 1;
 
+/** BUCKETS counts of 0. */
 export function newHistogram(): Float64Array {
   return new Float64Array(BUCKETS);
 }
 
+/** The bucket of a latency; the first for NaN and what is negative. */
 export function bucketOf(milliseconds: number): number {
   if (!(milliseconds > LOWEST_MS)) return 0;
   return Math.min(BUCKETS - 1, Math.floor(Math.log(milliseconds / LOWEST_MS) / LOG_RATIO));
 }
 
+/** In milliseconds. */
 export function lowerBound(bucket: number): number {
   return LOWEST_MS * RATIO ** bucket;
 }
 
+/** Counts one latency, in place. */
 export function record(histogram: Float64Array, milliseconds: number): void {
   histogram[bucketOf(milliseconds)]++;
 }
 
+/** Adds counts in place. @param other one that is shorter ends in empty buckets */
 export function addHistogram(into: Float64Array, other: ArrayLike<number>): void {
   for (let i = 0; i < into.length; i++) into[i] += other[i] ?? 0;
 }
 
+/** How many values were counted. */
 export function total(histogram: ArrayLike<number>): number {
   let count = 0;
   for (let i = 0; i < histogram.length; i++) count += histogram[i];
@@ -69,6 +75,7 @@ export function addEncoded(into: Float64Array, runs: readonly (readonly number[]
   }
 }
 
+/** As `encodeHistogram` wrote it; runs that lie outside the buckets are passed over. */
 export function decodeHistogram(runs: readonly (readonly number[])[]): Float64Array {
   const histogram = newHistogram();
   addEncoded(histogram, runs);

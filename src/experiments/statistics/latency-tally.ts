@@ -11,6 +11,7 @@ export class LatencyTally {
   private few: number[] = [];
   private many: Float64Array | undefined;
 
+  /** Counts one latency. */
   record(milliseconds: number): void {
     const bucket = bucketOf(milliseconds);
     if (this.many !== undefined) {
@@ -24,6 +25,7 @@ export class LatencyTally {
     this.few = [];
   }
 
+  /** Forgets all of them. */
   clear(): void {
     this.few.length = 0;
     this.many = undefined;

@@ -7,14 +7,17 @@ export interface Moments {
 
 export const NO_MOMENTS: Readonly<Moments> = { count: 0, sum: 0, sumSquares: 0 };
 
+/** The sums with one value more. */
 export function withValue({ count, sum, sumSquares }: Moments, value: number): Moments {
   return { count: count + 1, sum: sum + value, sumSquares: sumSquares + value * value };
 }
 
+/** The sums of both streams together. */
 export function addMoments(a: Moments, b: Moments): Moments {
   return { count: a.count + b.count, sum: a.sum + b.sum, sumSquares: a.sumSquares + b.sumSquares };
 }
 
+/** NaN without a value. */
 export function mean({ count, sum }: Moments): number {
   return sum / count;
 }

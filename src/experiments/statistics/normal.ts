@@ -2,6 +2,7 @@ import { gammaLower, gammaUpper } from './gamma.ts';
 
 const INVERSE_SQRT_TWO_PI = 0.3989422804014327;
 
+/** φ(z), the density of the standard normal distribution. */
 export function normalPdf(z: number): number {
   return INVERSE_SQRT_TWO_PI * Math.exp(-0.5 * z * z);
 }

@@ -18,6 +18,10 @@ export interface Valley {
   count: number;
 }
 
+/**
+ * ln of the evidence against a threshold of which `below` of `count` values lie under: it exceeds ln(1/α) with
+ * probability α at most, ever, where the threshold is the quantile.
+ */
 export function logQuantileMixture(below: number, count: number, test: QuantileTest): number {
   return logBernoulliMixture(below, count, test.quantile, test.tOpt, test.alphaOpt);
 }

@@ -33,6 +33,7 @@ export class UnitSample {
     this.addScrambled(this.indexOf(group), scramble(hash));
   }
 
+  /** Takes in the units of another sample, of the same hash. A unit that is in both keeps its group here. */
   merge(other: UnitSample): void {
     while (this.level < other.level) this.rise();
     const into = other.groups.map((group) => this.indexOf(group));
@@ -49,6 +50,7 @@ export class UnitSample {
     return counts;
   }
 
+  /** For other nodes and the database; `decode` reads it. */
   encode(): EncodedUnits {
     const lists = this.groups.map((): number[] => []);
     for (const [unit, group] of this.units) lists[group].push(unit);
@@ -58,6 +60,7 @@ export class UnitSample {
     };
   }
 
+  /** A sample as `encode` wrote it. Not checked: text that is no base64 gives fewer units. */
   static decode({ level, groups }: EncodedUnits, capacity = CAPACITY): UnitSample {
     const sample = new UnitSample(capacity);
     sample.level = level;

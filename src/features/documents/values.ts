@@ -13,6 +13,8 @@ export type FeatureValue = Scalar | Scalar[] | null;
 const MIN_64 = -(2n ** 63n);
 const MAX_64 = 2n ** 63n - 1n;
 const MAX_TEXT = 64 * 1024;
+/** What parseExact makes of a long whole number. */
+const WIDE = /^-?\d{16,}$/;
 const NON_FINITE: Readonly<Record<string, number>> = {
   NaN: Number.NaN,
   Infinity: Number.POSITIVE_INFINITY,
@@ -85,9 +87,10 @@ export function readKey(type: EntityType, value: unknown, what: string): string 
 
 const TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)\s?(Z|[+-]\d\d:?\d\d)?)?$/;
 
-/** Milliseconds since 1970 of ISO 8601 (without a zone: UTC) or of such a number. Throws invalid_argument. */
+/** Milliseconds since 1970 of ISO 8601 (without a zone: UTC), of such a number, or of a Date. Throws invalid_argument. */
 export function readTime(value: unknown, what: string): number {
   if (typeof value === 'number' && Number.isFinite(value) && Math.abs(value) <= 8.64e15) return Math.trunc(value);
+  if (value instanceof Date && !Number.isNaN(value.getTime())) return Math.floor(value.getTime());
   if (typeof value === 'string') {
     const match = TIME.exec(value);
     if (match !== null) {
@@ -114,17 +117,4 @@ export function valueText(value: FeatureValue): string {
 function shown(value: unknown): string {
   const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? 'undefined');
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
-}
-
-/** Texts and numbers of a JSON text, one at a time. */
-const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
-const WIDE = /^-?\d{16,}$/;
-
-const isWide = (token: string): boolean => WIDE.test(token) && !Number.isSafeInteger(Number(token));
-
-/** Parses JSON whose integers beyond 2^53 stay exact: they become texts of their digits. Throws SyntaxError. */
-export function parseExact(text: string): unknown {
-  return JSON.parse(
-    /\d{16}/.test(text) ? text.replace(TOKENS, (token) => (isWide(token) ? `"${token}"` : token)) : text,
-  );
 }

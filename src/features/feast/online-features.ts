@@ -1,6 +1,7 @@
 import { invalidArgument } from '../../shared/errors.ts';
+import { parseExact } from '../../shared/exact-json.ts';
 import { checkCollisions, type FeatureSet, type Selection, selectRefs, selectService } from '../documents/catalog.ts';
-import { parseExact, valueText } from '../documents/values.ts';
+import { valueText } from '../documents/values.ts';
 import { type EntityColumns, readRows, rowCount, statusOf, type ViewRows } from '../online/read.ts';
 import type { OnlineStore } from '../store/online-store.ts';
 

@@ -7,10 +7,13 @@ import { after, test } from 'node:test';
 import { pino } from 'pino';
 import { kafkaSchema } from '../../config/kafka-schema.ts';
 import { type KafkaClients, kafkaClients } from '../../kafka/client.ts';
-import { document } from '../../testing/features.ts';
+import { deadLetterTopic } from '../../kafka/dead-letters.ts';
+import { document, featureSet } from '../../testing/features.ts';
 import { service } from '../../testing/kafka-consumer.ts';
 import { until } from '../../testing/script-models.ts';
 import { ServerProcess } from '../../testing/server-process.ts';
+import { FeatureTopics } from './topics.ts';
+import { WindowTopics } from './window-topics.ts';
 
 const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-feature-topics-'));
@@ -139,4 +142,55 @@ test('rows of a topic are served by every server and after every start, and are 
   // A view that comes later reads what the topic has held since the beginning, too.
   await post(`http://127.0.0.1:${again.ports.admin}/api/v1/features`, { documents: [view('late_scores')] });
   await serves(again, newest, 'late_scores');
+});
+
+test('poison is set aside once, however often its batch comes again', { timeout: 300_000 }, async (t) => {
+  const prefix = `poison-${randomUUID().slice(0, 8)}.`;
+  const log = pino({ level: 'silent' });
+  const kafka = kafkaSchema.parse({ brokers: [broker], topicPrefix: prefix, clientId: prefix });
+  const clients = await kafkaClients(kafka, log);
+  const letters = deadLetterTopic(TOPIC);
+  const windowed = document('FeatureView', 'counts', {
+    entities: ['customer'],
+    features: [{ name: 'events', type: 'int64', aggregate: { of: 'count', window: '1h' } }],
+    source: { kafka: { topic: 'events' } },
+  });
+  const set = featureSet([document('Entity', 'customer', { joinKey: 'customer_id' }), view('scores'), windowed]);
+  const names = [TOPIC, 'events', letters, deadLetterTopic('events')];
+  const admin = clients.admin();
+  await admin.connect();
+  await admin.createTopics({
+    topics: names.map((name) => ({ topic: clients.topic(name), numPartitions: 1 })),
+    waitForLeaders: true,
+  });
+  t.after(() => admin.disconnect());
+  let [puts, ingests] = [0, 0];
+  // The store is away for the first two.
+  const parts = { kafka, log, counts: new Map(), kept: true, set: () => set };
+  const away = new Error('the online store is away');
+  const rows = new FeatureTopics({
+    ...parts,
+    put: async (_tenant, _view, { length }) => (++puts <= 2 ? Promise.reject(away) : length),
+  });
+  const windows = new WindowTopics({
+    ...parts,
+    ingest: async (_tenant, _view, { length }) =>
+      ++ingests <= 2 ? Promise.reject(away) : { kept: length, late: 0, duplicate: 0 },
+  });
+  t.after(() => Promise.all([rows.close(), windows.close()]));
+  const producer = clients.producer();
+  await producer.connect();
+  const now = Date.now();
+  const good = JSON.stringify({ customer_id: 1, event_timestamp: now, score: 1 });
+  for (const topic of [TOPIC, 'events'])
+    await producer.send({ topic: clients.topic(topic), messages: [{ value: 'poison' }, { value: good }] });
+  await producer.disconnect();
+  rows.follow();
+  windows.follow();
+  const kept = (name: string) => parts.counts.get(name)?.get('kept') === 1;
+  await until('both were kept in the end', async () => kept('scores') && kept('counts'), 180_000);
+  for (const topic of [letters, deadLetterTopic('events')]) {
+    const [{ high }] = await admin.fetchTopicOffsets(clients.topic(topic));
+    assert.equal(high, '1', topic);
+  }
 });

@@ -1,29 +1,21 @@
 import { createHash } from 'node:crypto';
-import type { Logger } from 'pino';
-import type { KafkaConfig } from '../../config/kafka-schema.ts';
 import { type DeadLetter, TopicWriter } from '../../kafka/dead-letters.ts';
 import type { FollowedBatch } from '../../kafka/follower.ts';
-import type { FeatureSet, View } from '../documents/catalog.ts';
-import { parseExact } from '../documents/values.ts';
+import type { View } from '../documents/catalog.ts';
 import type { Row } from '../store/online-store.ts';
+import { addCount } from './counts.ts';
+import { isAway, recordOf } from './records.ts';
 import { rowOfObject } from './rows.ts';
-import { groupOf, tenantOf, topicOf, ViewFollowers } from './view-followers.ts';
+import { groupOf, tenantOf, topicOf, ViewFollowers, type ViewTopicsParts } from './view-followers.ts';
 
-export interface FeatureTopicsParts {
-  kafka: KafkaConfig;
-  log: Logger;
-  /** What became of records, to be added to. */
-  counts: ViewCounts;
-  /** Rows outlive this process. */
-  kept: boolean;
-  set(): FeatureSet;
+export interface FeatureTopicsParts extends ViewTopicsParts {
   /** Rejects when the online store cannot be used: the batch comes again. */
   put(tenant: string, view: View, rows: readonly Row[]): Promise<number>;
 }
 
 /**
- * Rows of feature views from topics: JSON objects, as POST /push has them by row. At least once; since the newest event
- * time wins, a row that comes again changes nothing. A record that is no row of the view is set aside.
+ * Rows of feature views from topics: JSON objects, as POST /push has them by row, or Avro records. At least once; since the
+ * newest event time wins, a row that comes again changes nothing. A record that is no row of the view is set aside.
  */
 export class FeatureTopics {
   private readonly parts: FeatureTopicsParts;
@@ -61,13 +53,15 @@ export class FeatureTopics {
     const rows: Row[] = [];
     for (const message of messages) {
       try {
-        rows.push(rowOfObject(view, message.value === null ? undefined : parse(message.value), now));
+        rows.push(rowOfObject(view, await recordOf(clients, message), now));
       } catch (error) {
+        if (isAway(error)) throw error;
         letters.push({ message, code: 'invalid_argument', reason: (error as Error).message });
       }
     }
-    await this.writer.setAside(clients, topic, partition, letters);
     const kept = await this.parts.put(tenantOf(view), view, rows);
+    // Last, since a batch comes again when its rows cannot be kept: poison would be set aside each time.
+    await this.writer.setAside(clients, topic, partition, letters);
     const results = { kept, late: rows.length - kept, dead_letter: letters.length };
     for (const [result, count] of Object.entries(results)) addCount(this.parts.counts, view.name, result, count);
   }
@@ -79,21 +73,4 @@ function layoutOf({ joinKeys, timestamp, fields }: View): string {
     .update(JSON.stringify([joinKeys, timestamp, fields.map(({ name, type, length }) => [name, type, length])]))
     .digest('hex')
     .slice(0, 12);
-}
-
-export type ViewCounts = Map<string, Map<string, number>>;
-
-export function addCount(of: ViewCounts, view: string, result: string, count: number): void {
-  const counts = of.get(view) ?? new Map<string, number>();
-  of.set(view, counts);
-  if (count > 0) counts.set(result, (counts.get(result) ?? 0) + count);
-}
-
-/** Throws when it is no JSON. */
-export function parse(value: Buffer): unknown {
-  try {
-    return parseExact(value.toString('utf8'));
-  } catch (error) {
-    throw new Error(`the record is not JSON: ${(error as Error).message.slice(0, 200)}`);
-  }
 }

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { KafkaConfig } from '../../config/kafka-schema.ts';
 import { type FollowedBatch, TopicFollower } from '../../kafka/follower.ts';
-import type { View } from '../documents/catalog.ts';
+import type { FeatureSet, View } from '../documents/catalog.ts';
+import type { ViewCounts } from './counts.ts';
 
 export interface ViewFollowersParts<V extends View> {
   kafka: KafkaConfig;
@@ -13,6 +14,17 @@ export interface ViewFollowersParts<V extends View> {
   trouble(view: V): string;
   /** Rejects to have the batch again. */
   take(view: V, batch: FollowedBatch): Promise<void>;
+}
+
+/** What both kinds of topics are read with. */
+export interface ViewTopicsParts {
+  kafka: KafkaConfig;
+  log: Logger;
+  /** What became of records, to be added to. */
+  counts: ViewCounts;
+  /** What is read outlives this process. */
+  kept: boolean;
+  set(): FeatureSet;
 }
 
 interface Followed<V> {

@@ -1,22 +1,13 @@
-import type { Logger } from 'pino';
-import type { KafkaConfig } from '../../config/kafka-schema.ts';
 import { type DeadLetter, TopicWriter } from '../../kafka/dead-letters.ts';
 import type { FollowedBatch } from '../../kafka/follower.ts';
-import type { FeatureSet } from '../documents/catalog.ts';
 import type { IngestCounts } from '../store/online-store.ts';
 import { AheadError, eventOfObject, hasWindows, type WindowView } from '../windows/events.ts';
 import type { WindowEvent } from '../windows/state.ts';
-import { addCount, parse, type ViewCounts } from './topics.ts';
-import { groupOf, tenantOf, topicOf, ViewFollowers } from './view-followers.ts';
+import { addCount } from './counts.ts';
+import { isAway, recordOf } from './records.ts';
+import { groupOf, tenantOf, topicOf, ViewFollowers, type ViewTopicsParts } from './view-followers.ts';
 
-export interface WindowTopicsParts {
-  kafka: KafkaConfig;
-  log: Logger;
-  /** What became of records, to be added to. */
-  counts: ViewCounts;
-  /** Windows outlive this process. */
-  kept: boolean;
-  set(): FeatureSet;
+export interface WindowTopicsParts extends ViewTopicsParts {
   /** Rejects when the online store cannot be used: the batch comes again. */
   ingest(tenant: string, view: WindowView, events: readonly WindowEvent[]): Promise<IngestCounts>;
 }
@@ -62,17 +53,18 @@ export class WindowTopics {
     let ahead = 0;
     for (const message of messages) {
       try {
-        const value = message.value === null ? undefined : parse(message.value);
-        const event = eventOfObject(view, value, Number(message.timestamp), now);
+        const event = eventOfObject(view, await recordOf(clients, message), Number(message.timestamp), now);
         event.origin = { source: `${topic}/${partition}`, offset: Number(message.offset) };
         events.push(event);
       } catch (error) {
+        if (isAway(error)) throw error;
         if (error instanceof AheadError) ahead++;
         letters.push({ message, code: 'invalid_argument', reason: (error as Error).message });
       }
     }
-    await this.writer.setAside(clients, topic, partition, letters);
     const { kept, late, duplicate } = await this.parts.ingest(tenantOf(view), view, events);
+    // Last, as those of rows: see topics.ts.
+    await this.writer.setAside(clients, topic, partition, letters);
     const results = { kept, late, duplicate, ahead, dead_letter: letters.length - ahead };
     for (const [result, count] of Object.entries(results)) addCount(this.parts.counts, view.name, result, count);
   }

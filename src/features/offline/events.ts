@@ -5,7 +5,7 @@ import { eventOfObject, type WindowView } from '../windows/events.ts';
 import type { WindowEvent } from '../windows/state.ts';
 import { readFileRows } from './files.ts';
 import type { OfflineLog } from './log.ts';
-import { SHOWN_PROBLEMS } from './materialize.ts';
+import { SHOWN_PROBLEMS } from './rows.ts';
 import { topicValues } from './topic.ts';
 
 export interface OfflineEvents {

@@ -1,6 +1,6 @@
 import type { KafkaClients } from '../../kafka/client.ts';
+import { parseExact } from '../../shared/exact-json.ts';
 import type { View } from '../documents/catalog.ts';
-import { parseExact } from '../documents/values.ts';
 
 export interface TopicValue {
   /** Undefined: the record is no JSON object. */

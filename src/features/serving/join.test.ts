@@ -42,7 +42,16 @@ let handles = 0;
 function version(join: string, inputs = INPUTS): ServingVersion {
   const config = modelConfig({ name: 'm', signature: { inputs, outputs: [], maxBatchSize: 8 } });
   config.features = readFeatureJoin(join, 'switchyard.features');
-  return { handle: ++handles, model: 'm', version: '1', config, executors: [], cacheIdentity: '', metricsRow: 0 };
+  return {
+    handle: ++handles,
+    model: 'm',
+    version: '1',
+    config,
+    executors: [],
+    absence: '',
+    cacheIdentity: '',
+    metricsRow: 0,
+  };
 }
 
 function int64(name: string, values: bigint[]): Tensor {

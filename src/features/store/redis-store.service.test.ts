@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { after, test } from 'node:test';
 import { Redis } from 'ioredis';
 import { featureSet } from '../../testing/features.ts';
 import { service } from '../../testing/kafka-consumer.ts';
 import { until } from '../../testing/script-models.ts';
 import { viewOf } from '../documents/catalog.ts';
+import { readRows } from '../online/read.ts';
 import type { Row } from './online-store.ts';
 import { RedisStore } from './redis-store.ts';
 
@@ -47,6 +50,74 @@ test('rows are read back as they were written, many in one round trip', { timeou
   assert.equal(found[1200], undefined);
   const [other] = await store.read('another', [{ view, fields: [0], keys: ['1'] }]);
   assert.deepEqual(other, [undefined]);
+});
+
+test('the features of a request from two views are one round trip', { timeout: 120_000 }, async () => {
+  const { hostname, port } = new URL(url);
+  /** What the client sent without waiting for an answer in between. */
+  const bursts: string[] = [];
+  let answered = true;
+  const proxy = createServer((near) => {
+    const far = connect(Number(port), hostname);
+    near.on('data', (chunk: Buffer) => {
+      if (answered) bursts.push('');
+      answered = false;
+      bursts[bursts.length - 1] += chunk.toString('latin1');
+      far.write(chunk);
+    });
+    far.on('data', (chunk: Buffer) => {
+      answered = true;
+      near.write(chunk);
+    });
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ])
+      one.on('error', () => other.destroy()).on('close', () => other.destroy());
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  const counted = new RedisStore(`redis://127.0.0.1:${(proxy.address() as AddressInfo).port}`, 5000);
+  try {
+    const tenant = randomUUID();
+    const vectors = viewOf(featureSet(), 'embeddings');
+    await ready();
+    const drivers = Array.from({ length: 64 }, (_, i) => String(i));
+    await store.write(
+      tenant,
+      view,
+      drivers.map((key) => row(key, NOW, [1, 2n, true, 'x'])),
+    );
+    await store.write(
+      tenant,
+      vectors,
+      drivers.map((key) => row(key, NOW, [[1, 2]])),
+    );
+    const selections = [
+      { view, fields: [0, 1, 2, 3] },
+      { view: vectors, fields: [0] },
+    ];
+    const ask = () => readRows(counted, tenant, selections, new Map([['driver_id', drivers]]), drivers.length);
+    // Connects, and teaches Redis the script.
+    await until(
+      'it answers',
+      async () =>
+        Promise.resolve(ask()).then(
+          () => true,
+          () => false,
+        ),
+      60_000,
+    );
+    bursts.length = 0;
+    const [stats, embeddings] = await ask();
+    assert.equal(stats.found.filter((found) => found?.values.length === 4).length, 64);
+    assert.equal(embeddings.found.filter((found) => found?.values.length === 1).length, 64);
+    assert.equal(bursts.length, 1, `${bursts.length} round trips`);
+    assert.equal(bursts[0].match(/evalsha/gi)?.length, 2, 'a command for each view');
+  } finally {
+    counted.close();
+    proxy.close();
+  }
 });
 
 test('the newest event time wins over racing writers, and rows expire after twice the TTL', {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { getPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { LoadSpec } from '../../backends/backend.ts';
@@ -62,6 +62,12 @@ test('a process that proved an ONNX model proves the next one, until it fails on
   await launcher.run(own);
   await launcher.run(own);
   assert.equal(forks, 5);
+});
+
+test('a proving process gives way to what serves', () => {
+  const { process: child } = forkChild();
+  assert.ok(getPriority(child.pid) > getPriority() || getPriority() === 19);
+  child.kill('SIGKILL');
 });
 
 test('a model that does not load is refused with the reason', async () => {

@@ -1,3 +1,4 @@
+import { getPriority, setPriority } from 'node:os';
 import type { LoadSpec } from '../../backends/backend.ts';
 import { describeExit, type Forked, forkEntry } from '../../backends/process/fork.ts';
 import { backendName } from '../../backends/registry.ts';
@@ -5,9 +6,15 @@ import { SwitchyardError } from '../../shared/errors.ts';
 import type { Preflight, PreflightReport } from '../loader.ts';
 import type { PreflightMessage, PreflightOrder } from './protocol.ts';
 
-const DEFAULT_TIMEOUT_MS = 120_000;
+/** As that of `models.preflightTimeoutMs`. */
+const DEFAULT_TIMEOUT_MS = 60_000;
 /** How long a process waits for a further model. */
 const IDLE_MS = 1000;
+/**
+ * By how much a proving process is nicer than this one: about a tenth of a busy core's time. The lowest priority would leave
+ * it a hundredth, and on a server without a pause a sound version would not be proven within its time.
+ */
+const NICER_BY = 10;
 
 interface IdleChild {
   forked: Forked;
@@ -124,11 +131,13 @@ export class PreflightLauncher implements Preflight {
   }
 }
 
-/** What `fork` is unless told otherwise. */
+/** What `fork` is unless told otherwise. The process gives way to those that serve. */
 export function forkChild(): Forked {
-  const forked = forkEntry('./child', import.meta.url);
+  const forked = forkEntry('models/preflight/child');
   // One that is ended already cannot be ended again: no news to anybody.
   forked.process.on('error', () => {});
+  // Before it has made threads, which take over what it has; one that did not start has no id.
+  if (forked.process.pid !== undefined) setPriority(forked.process.pid, Math.min(19, getPriority() + NICER_BY));
   return forked;
 }
 

@@ -15,10 +15,15 @@ const MOST_CATEGORIES = 50;
 /** Rarer ones would be expected fewer than 5 times in a window of 500. */
 const LEAST_SHARE = 0.01;
 
+/** Null and NaN. */
 export function isMissing(value: Value): boolean {
   return value === null || (typeof value === 'number' && Number.isNaN(value));
 }
 
+/**
+ * How many bins: of numbers those between edges and the two beyond them, else one for each category and one for all
+ * others; and one for what is missing.
+ */
 export function binCount(bins: Bins): number {
   return bins.kind === 'numeric' ? bins.edges.length + 2 : bins.categories.length + 2;
 }

@@ -20,6 +20,7 @@ export interface Drawing {
 const DRAWS = 200;
 const Z = 1.959963984540054;
 
+/** Uniform numbers in [0, 1), the same for the same seed. */
 export function seededRandom(seed: number): Random {
   const generator = xoroshiro128plus(seed);
   for (let i = 0; i < 16; i++) generator.next();

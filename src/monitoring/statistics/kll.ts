@@ -29,6 +29,7 @@ export class KllSketch {
     this.random = xoroshiro128plus(seed);
   }
 
+  /** A sketch as `state` gave it, for more values. Its source of chance begins anew. */
   static from(state: KllState): KllSketch {
     const sketch = new KllSketch(state.k);
     sketch.n = state.n;
@@ -36,6 +37,7 @@ export class KllSketch {
     return sketch;
   }
 
+  /** A copy, as messages and the database carry it. */
   state(): KllState {
     return { k: this.k, n: this.n, levels: this.levels.map((level) => [...level]) };
   }
@@ -49,6 +51,7 @@ export class KllSketch {
     if (lowest.length >= this.capacity(0)) this.compact();
   }
 
+  /** Takes in another sketch of the same k. */
   merge(other: KllState): void {
     this.n += other.n;
     other.levels.forEach((level, i) => {

@@ -9,6 +9,7 @@ export function sampleOf(values: Iterable<number>): Weighted {
   return { values: Float64Array.from([...values].filter((value) => !Number.isNaN(value))).sort(), weights: undefined };
 }
 
+/** How many values a sample stands for. */
 export function weightOf({ values, weights }: Weighted): number {
   if (weights === undefined) return values.length;
   let total = 0;

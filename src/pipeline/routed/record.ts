@@ -67,10 +67,13 @@ export interface ShadowOutcome {
   route: string;
   variant: string;
   version: string;
-  /** 'match' and 'mismatch' were compared; the rest were not. */
+  /**
+   * 'match' and 'mismatch' were compared; 'failed' differs too, since the client got an answer. 'dropped' (not sent, shed
+   * or too late) and 'uncompared' (nothing to compare with) say nothing of the variant.
+   */
   outcome: 'match' | 'mismatch' | 'failed' | 'dropped' | 'uncompared';
   latencyMs: number;
-  /** Of a mismatch: what differs first. */
+  /** Of a mismatch: what differs first; of a failure, the error. */
   difference: string;
 }
 

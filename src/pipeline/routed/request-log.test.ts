@@ -115,7 +115,8 @@ test('failures, unknown models, cancellations and refusals make records too', as
   await ask('two').answered;
   await ask('three').answered;
   ask('one').cancel();
-  plane.refused('one', '', context, new SwitchyardError('overloaded', 'too many'));
+  const told = plane.refused('one', '', context, new SwitchyardError('overloaded', 'too many'));
+  assert.deepEqual(told, { id: seen[3].id, variant: '', version: '' });
   assert.deepEqual(
     seen.map(({ status }) => status),
     ['internal', 'not_found', 'cancelled', 'overloaded'],

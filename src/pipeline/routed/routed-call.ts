@@ -55,6 +55,8 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   private answered = false;
   private done = false;
   private attempts = 0;
+  /** Milliseconds that the client's deadline left for this attempt; Infinity: something else bounds it. */
+  private allowedMs = Number.POSITIVE_INFINITY;
   private inner: Submission | undefined;
   private copy: ShadowCall | undefined;
 
@@ -62,7 +64,6 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   constructor(
     plane: RoutedDataPlane,
     id: string,
-    time: number,
     decision: Decision,
     request: InferRequest,
     context: RequestContext,
@@ -70,7 +71,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   ) {
     const route = decision.route as CompiledRoute;
     this.id = id;
-    this.time = time;
+    this.time = plane.wallTime(context.receivedAt);
     this.request = request;
     this.context = context;
     this.stateVersion = decision.stateVersion;
@@ -201,8 +202,15 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   /** The context of an attempt, which the route's timeout may end before the client's deadline. */
   private bounded(context: RequestContext): RequestContext {
     const { timeout } = this.compiled.spec.resilience;
-    if (timeout === undefined) return context;
-    return { ...context, deadline: Math.min(context.deadline, monotonicMs() + timeout) };
+    const { deadline } = context;
+    if (timeout === undefined && deadline === Number.POSITIVE_INFINITY) return context;
+    const now = monotonicMs();
+    if (timeout !== undefined && now + timeout < deadline) {
+      this.allowedMs = Number.POSITIVE_INFINITY;
+      return { ...context, deadline: now + timeout };
+    }
+    this.allowedMs = deadline - now;
+    return context;
   }
 
   onResponse(response: InferResponse, final: boolean): void {
@@ -214,15 +222,16 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
       const now = this.plane.inner.answeredAt ?? monotonicMs();
       requestEnded(this.compiled.health, this.servedIndex, 'ok', now);
       this.end('ok', response, now);
-      this.copy?.primaryAnswered(response);
     }
     this.observer.onResponse(response, final);
+    // The client first: comparing takes its time.
+    if (final) this.copy?.primaryAnswered(response);
   }
 
   onError(error: SwitchyardError): void {
     if (this.done) return;
     const now = monotonicMs();
-    requestEnded(this.compiled.health, this.servedIndex, outcomeOf(error), now);
+    requestEnded(this.compiled.health, this.servedIndex, outcomeOf(error, this.allowedMs), now);
     this.fail(error, now);
   }
 

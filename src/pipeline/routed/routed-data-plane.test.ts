@@ -4,9 +4,9 @@ import { parse } from 'yaml';
 import { type RouteDocument, routeDocumentSchema } from '../../config/route-schema.ts';
 import { canaryWeights, initialState, withWeights } from '../../routing/live-route.ts';
 import { monotonicMs } from '../../shared/clock.ts';
-import type { SwitchyardError } from '../../shared/errors.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { floats, fp32, Loopback } from '../../testing/loopback.ts';
+import { type FakeExecute, floats, fp32, Loopback } from '../../testing/loopback.ts';
 import { testModelConfig } from '../../testing/model-config.ts';
 import type { InferResponse, RequestContext } from '../types.ts';
 import type { DecisionRecord, ShadowOutcome } from './record.ts';
@@ -41,10 +41,32 @@ interface Answered {
   context: RequestContext;
 }
 
+function context(deadline = Infinity, headers: Record<string, string> = {}): RequestContext {
+  return {
+    protocol: 'http',
+    tenant: 'default',
+    receivedAt: monotonicMs(),
+    deadline,
+    priority: 0,
+    traceparent: '',
+    path: '',
+    headers: { header: (name) => headers[name] },
+    served: undefined,
+  };
+}
+
 /** Two models behind one route: 'one' doubles, 'two' trebles or does as it is told. */
-async function routed(spec: string, second: (inputs: Tensor[]) => Tensor[] | Promise<Tensor[]> = scale(3)) {
-  const loop = new Loopback({ blocking: false });
-  await loop.load(testModelConfig({ name: 'one' }), scale(2));
+async function routed(
+  spec: string,
+  second: FakeExecute = scale(3),
+  {
+    first = scale(2),
+    blocking = false,
+    shadowsUpTo = 1000,
+  }: { first?: FakeExecute; blocking?: boolean; shadowsUpTo?: number } = {},
+) {
+  const loop = new Loopback({ blocking });
+  await loop.load(testModelConfig({ name: 'one' }), first);
   await loop.load(testModelConfig({ name: 'two' }), second);
   const records: DecisionRecord[] = [];
   const shadows: ShadowOutcome[] = [];
@@ -56,7 +78,7 @@ async function routed(spec: string, second: (inputs: Tensor[]) => Tensor[] | Pro
     now: monotonicMs,
     wallClock: Date.now,
     taps: [{ decided: (record) => records.push(record), shadowed: (outcome) => shadows.push(outcome) }],
-    shadowsUpTo: 1000,
+    shadowsUpTo,
   });
   opened.push(plane, loop);
   const document = route(spec);
@@ -68,23 +90,13 @@ async function routed(spec: string, second: (inputs: Tensor[]) => Tensor[] | Pro
     version = '',
   ): Promise<Answered> =>
     new Promise((resolve) => {
-      const context: RequestContext = {
-        protocol: 'http',
-        tenant: 'default',
-        receivedAt: monotonicMs(),
-        deadline,
-        priority: 0,
-        traceparent: '',
-        path: '',
-        headers: { header: (name) => headers[name] },
-        served: undefined,
-      };
+      const asked = context(deadline, headers);
       plane.infer(
         { model, version, id: 'r', inputs: [fp32('x', [1, 4], [1, 2, 3, 4])], outputs: [], parameters: undefined },
-        context,
+        asked,
         {
-          onResponse: (response, final) => final && resolve({ response, context }),
-          onError: (error) => resolve({ error, context }),
+          onResponse: (response, final) => final && resolve({ response, context: asked }),
+          onError: (error) => resolve({ error, context: asked }),
         },
       );
     });
@@ -183,6 +195,26 @@ test('a slow variant is given up after its timeout, but not after the deadline o
   assert.deepEqual(records[1].fallbacks, []);
 });
 
+test("a deadline that was the client's own doing says nothing of the variant; the timeout of the route does", async () => {
+  const spec = (timeout: string): string =>
+    `${VARIANTS}fallback: {on: [ejected], order: [stable]}\nresilience: {${timeout}outlier: {consecutive5xx: 3, baseEjection: 60s}}\nstrategy:\n  weighted: {stable: 0, next: 100}`;
+  const hangs = () => new Promise<Tensor[]>(() => {});
+  const hasty = await routed(spec(''), hangs);
+  for (let i = 0; i < 5; i++) {
+    assert.equal((await hasty.ask({}, 'ranker', monotonicMs() + 10)).error?.code, 'deadline_exceeded');
+  }
+  assert.deepEqual(
+    hasty.records.map(({ detour }) => detour),
+    ['', '', '', '', ''],
+  );
+  const slow = await routed(spec('timeout: 10ms, '), hangs);
+  for (let i = 0; i < 3; i++) {
+    assert.equal((await slow.ask({}, 'ranker', monotonicMs() + 500)).error?.code, 'deadline_exceeded');
+  }
+  assert.equal(factor(await slow.ask()), 2);
+  assert.equal(slow.records[3].detour, 'ejected');
+});
+
 test('an open circuit answers at once, on record; a full one too, unless a fallback may answer', async () => {
   const { ask, records, loop } = await routed(
     `${VARIANTS}resilience: {circuitBreaker: {minRequests: 2, open: 60s}}\nstrategy:\n  weighted: {stable: 0, next: 100}`,
@@ -249,6 +281,99 @@ test('a shadow gets a copy, is compared, and never changes the answer', async ()
   assert.equal(broken.shadows[0].outcome, 'failed');
 });
 
+test('on a busy executor copies run after every client, though they are due before', async () => {
+  const ran: string[] = [];
+  let open = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const { ask, loop, shadows } = await routed(
+    `${VARIANTS}shadow: {variant: next, sample: 1, compare: {atol: 0, rtol: 0}}\nstrategy:\n  weighted: {stable: 100, next: 0}`,
+    (inputs) => {
+      ran.push('copies');
+      return scale(2)(inputs);
+    },
+    {
+      blocking: true,
+      first: async (inputs) => {
+        ran.push('clients');
+        if (ran.length === 1) await held;
+        return scale(2)(inputs);
+      },
+    },
+  );
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  const first = ask();
+  while (ran.length === 0) await turn();
+  // The executor is busy with the first client; its copy waits there, and others come.
+  const later = [ask(), ask(), ask()];
+  for (let i = 0; i < 5; i++) await turn();
+  open();
+  for (const answer of await Promise.all([first, ...later])) assert.equal(factor(answer), 2);
+  await loop.plane.idle();
+  assert.ok(ran.indexOf('copies') === -1 || ran.indexOf('copies') > ran.lastIndexOf('clients'), ran.join());
+  assert.equal(shadows.length, 4);
+});
+
+test('the client has its answer before its copy is compared', async () => {
+  const { plane, shadows, loop } = await routed(
+    `${VARIANTS}shadow: {variant: next, sample: 1, compare: {atol: 0, rtol: 0}}\nstrategy:\n  weighted: {stable: 100, next: 0}`,
+    scale(2),
+    {
+      first: async (inputs) => {
+        // The copy is ready before.
+        for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+        return scale(2)(inputs);
+      },
+    },
+  );
+  const seen = await new Promise<number>((resolve, reject) => {
+    plane.infer(
+      {
+        model: 'ranker',
+        version: '',
+        id: '',
+        inputs: [fp32('x', [1, 4], [1, 2, 3, 4])],
+        outputs: [],
+        parameters: undefined,
+      },
+      context(),
+      { onResponse: () => resolve(shadows.length), onError: reject },
+    );
+  });
+  assert.equal(seen, 0);
+  await loop.plane.idle();
+  assert.equal(shadows[0].outcome, 'match');
+});
+
+test('a copy that failed says so only where the client was answered', async () => {
+  const spec = `${VARIANTS}shadow: {variant: next, sample: 1}\nstrategy:\n  weighted: {stable: 100, next: 0}`;
+  const one = await routed(spec, failing);
+  assert.equal(factor(await one.ask()), 2);
+  await one.loop.plane.idle();
+  assert.equal(one.shadows[0].outcome, 'failed');
+  assert.match(one.shadows[0].difference, /^failed with internal: .*the weights are gone/);
+  const refusing = await routed(spec, () => {
+    throw new SwitchyardError('invalid_argument', 'x must be positive');
+  });
+  assert.equal(factor(await refusing.ask()), 2);
+  await refusing.loop.plane.idle();
+  assert.equal(refusing.shadows[0].outcome, 'failed', 'the client was answered: refusing its input differs');
+  const both = await routed(spec, failing, { first: failing });
+  assert.equal((await both.ask()).error?.code, 'internal');
+  await both.loop.plane.idle();
+  assert.deepEqual(
+    both.shadows.map(({ outcome }) => outcome),
+    ['uncompared'],
+  );
+  const shed = await routed(spec, () => {
+    throw new SwitchyardError('overloaded', 'the queue is full');
+  });
+  assert.equal(factor(await shed.ask()), 2);
+  await shed.loop.plane.idle();
+  assert.equal(shed.shadows[0].outcome, 'dropped');
+});
+
 test('shadows are dropped beyond their bound, and counted', async () => {
   const hold = () => new Promise<Tensor[]>(() => {});
   const { ask, shadows } = await routed(
@@ -257,10 +382,39 @@ test('shadows are dropped beyond their bound, and counted', async () => {
   );
   await Promise.all(Array.from({ length: 10 }, () => ask()));
   assert.equal(shadows.filter(({ outcome }) => outcome === 'dropped').length, 8);
-  await new Promise((resolve) => setTimeout(resolve, 120));
-  assert.equal(shadows.filter(({ outcome }) => outcome === 'failed').length, 2);
+  while (shadows.length < 10) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(shadows.filter(({ outcome }) => outcome === 'dropped').length, 10, 'too late is dropped, too');
   await ask();
-  assert.equal(shadows.filter(({ outcome }) => outcome === 'dropped').length, 8, 'places are given back');
+  assert.equal(shadows.length, 10, 'places are given back');
+});
+
+test('a thread that has enough to do sends no copies, until it has less to do', async () => {
+  let open = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const { ask, shadows, loop } = await routed(
+    `${VARIANTS}shadow: {variant: next, sample: 1}\nstrategy:\n  weighted: {stable: 100, next: 0}`,
+    scale(2),
+    {
+      first: async (inputs) => {
+        await held;
+        return scale(2)(inputs);
+      },
+      shadowsUpTo: 4,
+    },
+  );
+  // Requests in flight when each of them asks for its copy, itself and copies included: 1, 3, 5 …
+  const asked = [ask(), ask(), ask(), ask()];
+  const dropped = () => shadows.filter(({ outcome }) => outcome === 'dropped').length;
+  const atOnce = dropped();
+  open();
+  for (const answer of await Promise.all(asked)) assert.equal(factor(answer), 2, 'clients are served all the same');
+  await loop.plane.idle();
+  assert.deepEqual([atOnce, dropped(), shadows.length], [2, 2, 4]);
+  await ask();
+  await loop.plane.idle();
+  assert.deepEqual([dropped(), shadows.length], [2, 5], 'copies are sent again');
 });
 
 test('a new state moves traffic without touching the rest; one that does not fit is ignored', async () => {
@@ -297,17 +451,6 @@ test('a name that only a route has shows the model behind it', async () => {
 test('a client that goes away is on record as cancelled', async () => {
   const { plane, records, loop } = await routed(`${VARIANTS}strategy:\n  weighted: {stable: 100, next: 0}`);
   let called = 0;
-  const context: RequestContext = {
-    protocol: 'http',
-    tenant: 'default',
-    receivedAt: 0,
-    deadline: Infinity,
-    priority: 0,
-    traceparent: '',
-    path: '',
-    headers: undefined,
-    served: undefined,
-  };
   plane
     .infer(
       {
@@ -318,7 +461,7 @@ test('a client that goes away is on record as cancelled', async () => {
         outputs: [],
         parameters: undefined,
       },
-      context,
+      context(),
       { onResponse: () => called++, onError: () => called++ },
     )
     .cancel();

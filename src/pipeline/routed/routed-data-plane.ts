@@ -13,6 +13,7 @@ import type {
   ModelWaiter,
   RequestContext,
   ResponseObserver,
+  Served,
   ServingTable,
   Submission,
 } from '../types.ts';
@@ -64,12 +65,16 @@ export class RoutedDataPlane implements DataPlane {
   private readonly view = new PipelineView();
   private readonly decision: Decision = newDecision();
   private readonly shadowsInFlight = new Map<string, number>();
-  private readonly swept = new Map<string, number>();
+  /** Routes with outlier ejection, and when each was swept last. */
+  private watched: { route: CompiledRoute; interval: number; swept: number }[] = [];
+  /** Wall time less the monotonic clock's: the time of a decision needs no clock call. */
+  private epochOffset: number;
   private readonly sweeper: NodeJS.Timeout;
 
   constructor(inner: GatewayDataPlane, dependencies: RoutedDataPlaneDependencies) {
     this.inner = inner;
     this.dependencies = dependencies;
+    this.epochOffset = this.measureOffset();
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
     this.sweeper.unref();
   }
@@ -78,6 +83,11 @@ export class RoutedDataPlane implements DataPlane {
   setRoutes(set: Pick<RouteSet, 'routes'>, states: ReadonlyMap<string, RouteState>): void {
     this.table = compileRoutes(set, { states, table: this.table });
     this.headers = routedHeaders(this.table);
+    const before = new Map(this.watched.map(({ route, swept }) => [route.name, swept]));
+    this.watched = [...this.table.routes.values()].flatMap((route) => {
+      const interval = route.spec.resilience.outlier?.interval;
+      return interval === undefined ? [] : [{ route, interval, swept: before.get(route.name) ?? 0 }];
+    });
   }
 
   /** A state that does not fit the route, such as one from before a reload, is ignored. */
@@ -97,7 +107,7 @@ export class RoutedDataPlane implements DataPlane {
     if (this.shown.of === table && this.shown.routes === this.table) return this.shown.table;
     const models = new Map(table.models);
     for (const [name, routes] of this.table.byModel) {
-      const variant = routes[0]?.variants[routes[0].live.slots[0].variant];
+      const variant = routes[0]?.variants[routes[0].live.first.variant];
       const behind = variant === undefined ? undefined : table.models.get(variant.model);
       if (behind !== undefined && !models.has(name)) models.set(name, { ...behind, name, standsFor: behind.name });
     }
@@ -118,8 +128,7 @@ export class RoutedDataPlane implements DataPlane {
       !decide(this.table, this.view.at(request, context), this.dependencies, decision)
     )
       return this.inferDirectly(request, context, observer);
-    const { newId, wallClock } = this.dependencies;
-    const call = new RoutedCall(this, newId(), wallClock(), decision, request, context, observer);
+    const call = new RoutedCall(this, this.dependencies.newId(), decision, request, context, observer);
     return call.start(decision.shadow < 0 ? undefined : this.shadowOf(decision, call, context));
   }
 
@@ -129,16 +138,18 @@ export class RoutedDataPlane implements DataPlane {
   }
 
   private inferDirectly(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
-    const { log, newId, wallClock } = this.dependencies;
+    const { log, newId } = this.dependencies;
     if (log === undefined || !log.wants('', request.model)) return this.inner.infer(request, context, observer);
-    return new DirectCall(log, newId(), wallClock(), request, context, observer).start(this.inner);
+    const time = this.wallTime(context.receivedAt);
+    return new DirectCall(log, newId(), time, request, context, observer).start(this.inner);
   }
 
-  refused(model: string, version: string, context: FinishedContext, error: SwitchyardError): void {
+  refused(model: string, version: string, context: FinishedContext, error: SwitchyardError): Served | undefined {
     const { log, newId, wallClock } = this.dependencies;
-    if (log?.wants('', model) !== true) return;
+    if (log?.wants('', model) !== true) return undefined;
+    const id = newId();
     log.finished({
-      id: newId(),
+      id,
       time: wallClock(),
       request: { model, version, id: '', inputs: [], outputs: [], parameters: undefined },
       context,
@@ -148,6 +159,7 @@ export class RoutedDataPlane implements DataPlane {
       decision: undefined,
       shadow: '',
     });
+    return { id, variant: '', version: '' };
   }
 
   /** Whether requests of a route are logged. */
@@ -175,6 +187,11 @@ export class RoutedDataPlane implements DataPlane {
   shadowEnded(route: CompiledRoute, outcome: ShadowOutcome): void {
     this.shadowsInFlight.set(route.name, (this.shadowsInFlight.get(route.name) ?? 1) - 1);
     this.shadowed(outcome);
+  }
+
+  /** Milliseconds since 1970 of a moment of the monotonic clock. */
+  wallTime(at: number): number {
+    return Math.round(at + this.epochOffset);
   }
 
   close(): void {
@@ -206,13 +223,17 @@ export class RoutedDataPlane implements DataPlane {
     for (const tap of this.dependencies.taps) tap.shadowed(outcome);
   }
 
+  private measureOffset(): number {
+    return this.dependencies.wallClock() - this.dependencies.now();
+  }
+
   private sweep(): void {
+    this.epochOffset = this.measureOffset();
     const now = this.dependencies.now();
-    for (const route of this.table.routes.values()) {
-      const interval = route.spec.resilience.outlier?.interval;
-      if (interval === undefined || now - (this.swept.get(route.name) ?? 0) < interval) continue;
-      this.swept.set(route.name, now);
-      sweepHealth(route.health, now);
+    for (const each of this.watched) {
+      if (now - each.swept < each.interval) continue;
+      each.swept = now;
+      sweepHealth(each.route.health, now);
     }
   }
 }

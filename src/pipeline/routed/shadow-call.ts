@@ -1,6 +1,8 @@
+import { COPY_LEVEL } from '../../batching/types.ts';
+import { copyFailed } from '../../routing/copies.ts';
 import type { CompiledRoute } from '../../routing/route-table.ts';
 import { monotonicMs } from '../../shared/clock.ts';
-import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
+import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { InferRequest, InferResponse, RequestContext, ResponseObserver } from '../types.ts';
 import { compareOutputs } from './compare.ts';
@@ -22,7 +24,8 @@ export class ShadowCall implements ResponseObserver {
   /** Kept where copies are logged. */
   private request: InferRequest | undefined;
   private primary: readonly Tensor[] | undefined;
-  private copy: readonly Tensor[] | undefined;
+  /** Undefined as long as there is none; of a copy that failed, the error. */
+  private copy: readonly Tensor[] | SwitchyardError | undefined;
   private done = false;
 
   constructor(
@@ -37,7 +40,13 @@ export class ShadowCall implements ResponseObserver {
     this.variant = variant;
     this.record = record;
     const now = monotonicMs();
-    this.context = { ...context, receivedAt: now, deadline: now + timeoutOf(route), served: undefined };
+    this.context = {
+      ...context,
+      receivedAt: now,
+      deadline: now + timeoutOf(route),
+      priority: COPY_LEVEL,
+      served: undefined,
+    };
     const { name } = route.variants[variant];
     this.outcome = {
       id: record.id,
@@ -87,7 +96,14 @@ export class ShadowCall implements ResponseObserver {
 
   onError(error: SwitchyardError): void {
     this.log(error.code, undefined);
-    if (!this.done) this.report('failed');
+    if (this.done) return;
+    if (!copyFailed(error.code)) {
+      this.report('dropped');
+      return;
+    }
+    // Whether that is the variant's doing is known when the client's request has ended.
+    this.copy = error;
+    if (this.primary !== undefined) this.compare(this.primary, error);
   }
 
   /** The copy's own record, once. */
@@ -108,7 +124,12 @@ export class ShadowCall implements ResponseObserver {
     });
   }
 
-  private compare(primary: readonly Tensor[], copy: readonly Tensor[]): void {
+  private compare(primary: readonly Tensor[], copy: readonly Tensor[] | SwitchyardError): void {
+    if (copy instanceof SwitchyardError) {
+      this.outcome.difference = `failed with ${copy.code}: ${copy.message.slice(0, MAX_MESSAGE)}`;
+      this.report('failed');
+      return;
+    }
     const policy = this.route.spec.shadow?.compare ?? DEFAULT_COMPARE;
     this.outcome.difference = compareOutputs(primary, copy, policy);
     this.report(this.outcome.difference === '' ? 'match' : 'mismatch');
@@ -124,6 +145,8 @@ export class ShadowCall implements ResponseObserver {
 
 const DEFAULT_COMPARE = { atol: 1e-6, rtol: 1e-5 };
 const DEFAULT_TIMEOUT_MS = 500;
+/** Characters of an error kept with an example. */
+const MAX_MESSAGE = 300;
 
 function timeoutOf({ spec }: CompiledRoute): number {
   return spec.shadow?.timeout ?? DEFAULT_TIMEOUT_MS;

@@ -47,3 +47,12 @@ export function sharedOffset(): number {
 export function takeShared(bytes: number): void {
   used += (bytes + 7) & ~7;
 }
+
+/** A copy in the current slab. At most SHARED_LIMIT bytes. */
+export function copyShared(bytes: Uint8Array): Uint8Array {
+  const { u8 } = sharedBlock();
+  const from = used;
+  u8.set(bytes, from);
+  takeShared(bytes.length);
+  return u8.subarray(from, from + bytes.length);
+}

@@ -72,6 +72,24 @@ test('floats of every exponent, their neighbours, and short decimals', () => {
   );
 });
 
+test('a sweep of bits: a million floats, a quarter of a million doubles', () => {
+  let word = 1;
+  const words = Uint32Array.from({ length: 1 << 20 }, () => {
+    word = Math.imul(word, 0x915f77f5) + 1;
+    return word ^ (word >>> 15);
+  });
+  same(tensor('FP32', new Uint8Array(words.buffer)));
+  same(tensor('FP64', new Uint8Array(words.buffer, 0, 1 << 21)));
+});
+
+test('zeros, infinities and NaNs among others, in batches of every length', () => {
+  const values = Float32Array.from({ length: 200 }, (_, i) => [i / 7, 0, NaN, -0, -Infinity, 1e-40, -i][i % 7]);
+  for (let length = 0; length <= 100; length++) {
+    same(tensor('FP32', new Uint8Array(values.slice(0, length).buffer)));
+    same(tensor('FP64', new Uint8Array(Float64Array.from(values.slice(0, length)).buffer)));
+  }
+});
+
 test('exact texts', () => {
   assert.equal(
     floats(0, -0, 0.1, -2, 1e15, 1e16, 1e-7, 1e-8),

@@ -16,7 +16,7 @@ const LIMIT = 6;
 const MAX_BYTES = 2 ** 26;
 export const NO_HEAD: Uint8Array = new Uint8Array(0);
 /** Room asked for per element; where they are longer, the addon is called again for the rest. */
-const TYPICAL_BYTES = 12;
+export const TYPICAL_BYTES = 12;
 /** The addon stops where less than this is left. */
 const LEAST_ROOM = 48;
 

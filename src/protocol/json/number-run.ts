@@ -1,6 +1,7 @@
 import { PENDING } from './element-sink.ts';
 import { POWERS, scaleDecimal } from './number.ts';
 
+const pendingWords = new Uint32Array(PENDING.buffer);
 const powers = Float64Array.from(POWERS);
 
 const MINUS = 0x2d;
@@ -62,7 +63,10 @@ export function scanNumberRun(buf: Uint8Array, start: number, fill: number): num
       // Both sides of the division are exact, so it rounds correctly.
       value /= powers[fraction];
     }
-    PENDING[n++] = negative ? -value : value;
+    PENDING[n] = negative ? -value : value;
+    // In the middle of two floats: parseSingle tells which one is nearer to the decimal.
+    if ((pendingWords[2 * n] & 0x1fffffff) === 0x10000000) break;
+    n++;
     pos = at;
     if (digit !== COMMA - 0x30) {
       runAfterValue = true;

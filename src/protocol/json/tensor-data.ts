@@ -4,6 +4,7 @@ import { type ElementSink, INTEGERS_64, NUMBERS, PENDING } from './element-sink.
 import { scanInteger64 } from './integer64.ts';
 import { parseNumber } from './number.ts';
 import { runAfterValue, runFill, scanNumberRun } from './number-run.ts';
+import { parseSingle } from './single.ts';
 import { scanBytesElement } from './string-bytes.ts';
 
 // Per open array: elements seen before it, and arrays closed directly inside it. Used by one call at a time.
@@ -136,7 +137,9 @@ function nextByte(cursor: JsonCursor, pos: number, skipped: number): number {
 function scanOther(cursor: JsonCursor, sink: ElementSink): number {
   const c = cursor.buf[cursor.pos];
   const floating = sink.datatype === 'FP32' || sink.datatype === 'FP64';
-  if ((c >= 0x30 && c <= 0x39) || (c === MINUS && cursor.buf[cursor.pos + 1] !== 0x49)) return parseNumber(cursor);
+  if ((c >= 0x30 && c <= 0x39) || (c === MINUS && cursor.buf[cursor.pos + 1] !== 0x49)) {
+    return sink.datatype === 'FP32' ? parseSingle(cursor) : parseNumber(cursor);
+  }
   if (sink.datatype === 'BOOL' && (c === 0x74 || c === 0x66)) return cursor.boolean() ? 1 : 0;
   if (floating && c === 0x4e) {
     cursor.literal('NaN');

@@ -6,7 +6,7 @@ import { encodeBytes } from '../../tensor/bytes.ts';
 import { DATA_TYPES, type DataType, ELEMENT_BYTES, type Tensor } from '../../tensor/tensor.ts';
 import { plainTensors } from '../../testing/plain-tensors.ts';
 import { decodeInferRequest } from './infer-decoder.ts';
-import { encodeError, encodeInferResponse } from './json-writer.ts';
+import { encodeError, encodeInferResponse, encodeInSlices, needsSlices } from './json-writer.ts';
 
 function response(...outputs: Tensor[]): InferResponse {
   return { model: 'm', version: '1', id: '', outputs, parameters: undefined, timings: undefined };
@@ -173,4 +173,33 @@ test('answers in any order read as each would alone, whatever they share with th
       }
     }),
   );
+});
+
+test('a large answer in slices is the same answer, whatever is encoded in between', () => {
+  const values = Float32Array.from({ length: 40_000 }, (_, i) => Math.sin(i));
+  const large = tensor('FP32', [2, 20_000], new Uint8Array(values.buffer));
+  const texts = tensor('BYTES', [20_000], encodeBytes(Array.from({ length: 20_000 }, (_, i) => `é${i}`)), 'texts');
+  const small = tensor('INT64', [1], new Uint8Array(8), 'small');
+  const whole = { ...response(small, large, texts), id: 'of mine' };
+  const asked = [request(), request({ outputs: [{ name: 'texts', binary: true, classification: 0 }] })];
+  for (const request of asked) {
+    assert.ok(needsSlices(whole, request));
+    const expected = encodeInferResponse(whole, request);
+    const body = Buffer.from(expected.body);
+    const slices = encodeInSlices(whole, request);
+    const abandoned = encodeInSlices(whole, request);
+    let turns = 0;
+    let step = slices.next();
+    for (; !step.done; step = slices.next()) {
+      turns++;
+      encodeError('another answer');
+      if (turns === 1) abandoned.next();
+    }
+    assert.ok(turns > 2, `${turns} turns`);
+    assert.equal(step.value.jsonLength, expected.jsonLength);
+    assert.ok(body.equals(step.value.body));
+  }
+  const binary = request({ parameters: parameters({ binary_data_output: true }) });
+  assert.ok(!needsSlices(whole, binary), 'bytes are not printed');
+  assert.ok(!needsSlices(response(small), request()));
 });

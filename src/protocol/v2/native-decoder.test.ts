@@ -3,6 +3,7 @@ import { test as nodeTest, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import type { InferRequest } from '../../pipeline/types.ts';
 import { native, nativeProblem } from '../../tensor/native.ts';
+import { gap, inferText, nest, number } from '../../testing/infer-texts.ts';
 import { plainTensors } from '../../testing/plain-tensors.ts';
 import { scanInferRequest } from './json-scanner.ts';
 import { decodeNatively } from './native-decoder.ts';
@@ -51,112 +52,11 @@ function body(datatype: string, shape: number[], data: string): string {
   return `{"inputs":[{"name":"x","shape":[${shape}],"datatype":"${datatype}","data":${data}}]}`;
 }
 
-const INTEGERS = {
-  UINT8: [0n, 255n],
-  UINT16: [0n, 65535n],
-  UINT32: [0n, 4294967295n],
-  UINT64: [0n, 2n ** 64n - 1n],
-  INT8: [-128n, 127n],
-  INT16: [-32768n, 32767n],
-  INT32: [-(2n ** 31n), 2n ** 31n - 1n],
-  INT64: [-(2n ** 63n), 2n ** 63n - 1n],
-} as const;
-
-const digits = (max: number) => fc.array(fc.nat(9), { minLength: 1, maxLength: max }).map((list) => list.join(''));
-
-/** Decimals as any writer may spell them, of up to 45 digits, with or without exponent. */
-const decimal = fc
-  .tuple(
-    fc.constantFrom('', '-'),
-    fc.oneof(
-      fc.constant('0'),
-      digits(25).map((text) => text.replace(/^0+(?=\d)/, '')),
-    ),
-    fc.oneof(
-      fc.constant(''),
-      digits(20).map((text) => `.${text}`),
-    ),
-    fc.oneof(
-      { weight: 4, arbitrary: fc.constant('') },
-      fc.integer({ min: -30, max: 12 }).map((e) => `e${e}`),
-    ),
-  )
-  .map((parts) => parts.join(''));
-
-const float32 = fc.float({ noNaN: true, noDefaultInfinity: true });
-const number = fc.oneof(
-  decimal,
-  float32.map((value) => (Object.is(value, -0) ? '-0' : String(value))),
-  fc.double({ noNaN: true, noDefaultInfinity: true, min: -3.4e38, max: 3.4e38 }).map(String),
-  fc.constantFrom('NaN', 'Infinity', '-Infinity', '0', '-0', '-0.0', '1e-45', '0.1', '5e-324'),
-);
-
-const gap = fc.constantFrom('', '', '', ' ', '\n  ', '\t');
-
-/** The elements as nested arrays of the shape, or flat, with white space. */
-function nest(texts: readonly string[], shape: readonly number[], flat: boolean, space: string): string {
-  const comma = `,${space}`;
-  if (flat || shape.length < 2) return `[${space}${texts.join(comma)}${space}]`;
-  const [rows, ...rest] = shape;
-  const each = rows === 0 ? 0 : texts.length / rows;
-  const parts = Array.from({ length: rows }, (_, i) => nest(texts.slice(i * each, (i + 1) * each), rest, flat, space));
-  return `[${parts.join(comma)}]`;
-}
-
-const shapes = fc.array(fc.nat(4), { maxLength: 3 });
-
-const input = fc
-  .tuple(shapes, fc.boolean(), gap, fc.constantFrom(...Object.keys(INTEGERS), 'FP32', 'FP64', 'BOOL', 'BYTES'))
-  .chain(([shape, flat, space, datatype]) => {
-    const count = shape.reduce((product, dim) => product * dim, 1);
-    let element: fc.Arbitrary<string> = number;
-    if (datatype in INTEGERS) {
-      const [min, max] = INTEGERS[datatype as keyof typeof INTEGERS];
-      element = fc.oneof(fc.bigInt({ min, max }).map(String), fc.constant('0'), fc.nat(100).map(String));
-    } else if (datatype === 'BOOL') {
-      element = fc.constantFrom('true', 'false', '0', '1');
-    } else if (datatype === 'BYTES') {
-      element = fc.string().map((text) => JSON.stringify(text));
-    }
-    const members = fc.shuffledSubarray(['shape', 'datatype', 'data', 'extra', 'parameters'], { minLength: 3 });
-    return fc.tuple(fc.array(element, { minLength: count, maxLength: count }), members).map(([texts, order]) => ({
-      shape: `"shape":${space}[${shape.join(`,${space}`)}]`,
-      datatype: `"datatype":${space}"${datatype}"`,
-      data: `"data":${space}${nest(texts, shape, flat, space)}`,
-      extra: '"extra":{"a":[1,{"b":null}],"c":"\\u00e9"}',
-      parameters: '"parameters":{"of":"no interest"}',
-      order,
-      space,
-    }));
-  });
-
-const request = fc
-  .record({
-    inputs: fc.array(input, { minLength: 1, maxLength: 3 }),
-    rest: fc.shuffledSubarray([
-      '"id":"some id"',
-      '"id":null',
-      '"outputs":[{"name":"y"},{"name":"z","parameters":{"binary_data":true}}]',
-      '"outputs":[]',
-      '"parameters":{"timeout":5,"binary_data_output":true}',
-      '"other":[[],{}]',
-    ]),
-    first: fc.boolean(),
-  })
-  .map(({ inputs, rest, first }) => {
-    const list = inputs.map(({ order, space, ...members }, i) => {
-      const chosen = order.map((name) => members[name as keyof typeof members]);
-      return `{${[`"name":"x${i}"`, ...chosen].join(`,${space}`)}}`;
-    });
-    const section = `"inputs":[${list.join(',')}]`;
-    return `{${(first ? [section, ...rest] : [...rest, section]).join(',')}}`;
-  });
-
 test('whatever the addon takes, the twin takes with the same result', () => {
   let taken = 0;
   const runs = 3000;
   fc.assert(
-    fc.property(request, (text) => {
+    fc.property(inferText, (text) => {
       if (same(encoder.encode(text))) taken++;
     }),
     { numRuns: runs },
@@ -198,6 +98,49 @@ test('decimals next to the middle between two doubles round as they should', () 
   );
 });
 
+test('decimals next to the middle between two floats are rounded once', () => {
+  // Three hundred float middles and their neighbours, of which the double alone does not tell the side.
+  const texts: string[] = ['7.038531e-26', '-7.038531e-26', '16777217', '16777217.0000000000000000001'];
+  for (let i = 0; i < 300; i++) {
+    const middle = (2n ** 24n + BigInt((i * 0x9e3779b1) % 2 ** 24)) * 2n + 1n;
+    const scaled = (middle * 5n ** BigInt(i % 30)).toString().padStart(31, '0');
+    const cut = scaled.length - (i % 30);
+    const text = `${scaled.slice(0, cut)}.${scaled.slice(cut)}`.replace(/^0+(?=\d)/, '');
+    texts.push(`${text}0`, `${text}000000000001`, `-${text}1e-5`);
+  }
+  takes(body('FP32', [texts.length], `[${texts}]`));
+  takes(body('FP64', [texts.length], `[${texts}]`));
+});
+
+test('a sweep of floats and doubles, in the texts that clients send', () => {
+  let word = 1;
+  const next = (): number => {
+    word = Math.imul(word, 0x915f77f5) + 1;
+    return word ^ (word >>> 15);
+  };
+  for (const [datatype, view] of [
+    ['FP32', new Float32Array(50_000)],
+    ['FP64', new Float64Array(50_000)],
+  ] as const) {
+    const words = new Uint32Array(view.buffer);
+    for (let i = 0; i < words.length; i++) words[i] = next();
+    const single = datatype === 'FP32';
+    // Every exponent in turn, and most often those of ordinary data.
+    for (let i = 0; i < view.length; i++) {
+      const high = single ? i : 2 * i + 1;
+      const exponent = single ? (i % 3 === 0 ? i % 255 : 100 + (i % 40)) : i % 3 === 0 ? i % 2047 : 1000 + (i % 60);
+      words[high] = single
+        ? (words[high] & 0x807fffff) | (exponent << 23)
+        : (words[high] & 0x800fffff) | (exponent << 20);
+    }
+    const values = [...view];
+    takes(body(datatype, [view.length], `[${values}]`));
+    takes(body(datatype, [view.length], `[${values.map((value) => value.toPrecision(single ? 9 : 17))}]`));
+    takes(body(datatype, [view.length], `[${values.map((value) => value.toExponential(8))}]`));
+    if (single) takes(body(datatype, [view.length], `[${values.map((value) => Number(value.toPrecision(8)))}]`));
+  }
+});
+
 test('damaged requests are left to the twin, or read as it reads them', () => {
   const edit = fc.record({
     at: fc.nat(),
@@ -205,7 +148,7 @@ test('damaged requests are left to the twin, or read as it reads them', () => {
     mode: fc.constantFrom('replace', 'insert', 'remove'),
   });
   fc.assert(
-    fc.property(request, fc.array(edit, { minLength: 1, maxLength: 3 }), fc.nat(), (text, edits, cut) => {
+    fc.property(inferText, fc.array(edit, { minLength: 1, maxLength: 3 }), fc.nat(), (text, edits, cut) => {
       let bytes = [...encoder.encode(text)];
       for (const { at, byte, mode } of edits) {
         bytes.splice(at % bytes.length, mode === 'insert' ? 0 : 1, ...(mode === 'remove' ? [] : [byte]));

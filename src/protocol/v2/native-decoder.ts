@@ -1,6 +1,6 @@
 import type { InferRequest } from '../../pipeline/types.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
-import type { NativeCodecs } from '../../tensor/native.ts';
+import type { NativeCodecs, NativeJob } from '../../tensor/native.ts';
 import { PlacedTensor } from '../../tensor/placed.ts';
 import { DATA_TYPES, type Tensor } from '../../tensor/tensor.ts';
 import { sharedBlock, sharedOffset, takeShared } from '../json/block.ts';
@@ -50,20 +50,38 @@ export function decodeNatively(
   meta[INPUTS] = jsonLength;
   meta[SLAB] = slabFrom;
   const own = native.decode(body, block.u8);
+  const request = readDecoded(meta, model, version, body, jsonLength, block.u8, own);
+  if (request !== undefined) takeShared(meta[SLAB] - slabFrom);
+  return request;
+}
+
+/**
+ * The request that a decode has left in `meta`; undefined where it was left to the twin.
+ *
+ * @param own the buffers of tensors that do not lie in `slab`
+ */
+function readDecoded(
+  meta: Int32Array,
+  model: string,
+  version: string,
+  body: Uint8Array,
+  jsonLength: number,
+  slab: Uint8Array,
+  own: readonly ArrayBuffer[] | undefined,
+): InferRequest | undefined {
   const count = meta[INPUTS];
   if (count < 0) return undefined;
   const id = meta[ID] < 0 ? '' : latin1(body, meta[ID], meta[ID] + meta[ID_LENGTH]);
   const request: InferRequest = { model, version, id, inputs: [], outputs: [], parameters: undefined };
   if ((meta[PARAMETERS] >= 0 || meta[OUTPUTS] >= 0) && !readSections(request, meta, body, jsonLength)) return undefined;
-  takeShared(meta[SLAB] - slabFrom);
   if (count === 1) {
     // An array that grows by `push` has room for 17.
-    request.inputs = [inputAt(meta, HEAD_WORDS, body, block.u8, own)];
+    request.inputs = [inputAt(meta, HEAD_WORDS, body, slab, own)];
     return request;
   }
   let at = HEAD_WORDS;
   for (let i = 0; i < count; i++) {
-    request.inputs.push(inputAt(meta, at, body, block.u8, own));
+    request.inputs.push(inputAt(meta, at, body, slab, own));
     at += DIMS + meta[at + RANK];
   }
   return request;
@@ -74,7 +92,7 @@ function inputAt(
   at: number,
   body: Uint8Array,
   slab: Uint8Array,
-  own: ArrayBuffer[] | undefined,
+  own: readonly ArrayBuffer[] | undefined,
 ): Tensor {
   const nameAt = meta[at + NAME];
   const nameEnd = nameAt + meta[at + NAME_LENGTH];
@@ -121,5 +139,32 @@ function readSections(request: InferRequest, meta: Int32Array, body: Uint8Array,
   } catch (error) {
     if (error instanceof SwitchyardError) return false;
     throw error;
+  }
+}
+
+/** kMetaWords of decode.h. */
+const WORDS = 2048;
+const JOB_SLAB_BYTES = 16384;
+
+/** A body that the addon decodes on a thread of its own. */
+export class AsideJob implements NativeJob {
+  readonly body: Uint8Array;
+  /** Not the thread's: requests that come meanwhile are written into that. */
+  readonly slab = new Uint8Array(JOB_SLAB_BYTES);
+  readonly words = new Int32Array(WORDS);
+  readonly buffers: ArrayBuffer[] = [];
+  readonly done: () => void;
+  private readonly jsonLength: number;
+
+  constructor(body: Uint8Array, jsonLength: number, done: () => void) {
+    this.body = body;
+    this.jsonLength = jsonLength;
+    this.done = done;
+    this.words[INPUTS] = jsonLength;
+  }
+
+  /** After `done`: the request, or undefined where the addon does not take the body. */
+  read(model: string, version: string): InferRequest | undefined {
+    return readDecoded(this.words, model, version, this.body, this.jsonLength, this.slab, this.buffers);
   }
 }

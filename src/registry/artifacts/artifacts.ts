@@ -1,6 +1,6 @@
 import type { Digest } from '../blobs/digest.ts';
 import type { ByteSource } from '../blobs/receive.ts';
-import type { StagedBlob } from '../blobs/staging.ts';
+import type { StagedBlob } from '../blobs/staged-file.ts';
 import type { BlobVault } from '../blobs/vault.ts';
 import type { Db, RegistryDatabase } from '../database/database.ts';
 import { doesNotExist, shown } from '../errors.ts';

@@ -19,8 +19,9 @@ afterEach(() => served.close());
 const onFiles: (name: string, body: () => Promise<void>) => unknown =
   (await storageUnderTest()).s3 === undefined ? test : () => {};
 
+/** A copy: what is stored is taken over. */
 async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
-  yield bytes;
+  yield new Uint8Array(bytes);
 }
 
 function put(path: string, bytes: Uint8Array): Promise<Artifact> {

@@ -4,6 +4,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { storageUnderTest } from '../../testing/artifact-storage.ts';
 import { RegistryUnderTest } from '../../testing/registry.ts';
 import { RegistryProcess } from '../../testing/registry-process.ts';
 
@@ -19,7 +20,8 @@ function patch(url: string, id: string, content: Buffer, from: number, to: numbe
 
 test('kill -9 during uploads and collections loses nothing that was acknowledged', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'killed-'));
-  const empty = await RegistryUnderTest.open(undefined, dataDir);
+  const artifacts = await storageUnderTest();
+  const empty = await RegistryUnderTest.open(undefined, dataDir, artifacts);
   await empty.close(true);
   const { database } = empty;
   const acknowledged = new Map<string, string>();
@@ -49,7 +51,7 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
   };
   try {
     for (let round = 0; round < KILLS; round++) {
-      const server = await next.open(dataDir, database);
+      const server = await next.open(dataDir, database, 0, artifacts);
       next = RegistryProcess.prepare();
       const { child, url } = server;
       // Before collections run again: they end uploads that nobody goes on with.
@@ -91,7 +93,7 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
       for (const { reason } of (await clients) as PromiseRejectedResult[])
         if (reason !== undefined) assert.ok(reason instanceof TypeError, String(reason));
     }
-    const served = await RegistryUnderTest.open(database, dataDir);
+    const served = await RegistryUnderTest.open(database, dataDir, artifacts);
     await resume(served.url);
     for (const [path, sha256] of acknowledged) {
       const got = Buffer.from(await (await fetch(`${served.url}${FILES}/${path}`)).arrayBuffer());

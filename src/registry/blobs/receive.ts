@@ -1,6 +1,7 @@
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { Digest } from './digest.ts';
-import type { StagedBlob, StagedFile, Staging } from './staging.ts';
+import type { StagedBlob, StagedFile } from './staged-file.ts';
+import type { Staging } from './staging.ts';
 
 export interface ReceiveLimits {
   /** Most bytes the upload may have. */

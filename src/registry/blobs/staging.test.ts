@@ -1,11 +1,24 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { appendFile, mkdtemp, readdir, readFile, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
+import type { AlignedBuffers } from './direct-file.ts';
 import { receive } from './receive.ts';
+import { StagedFile } from './staged-file.ts';
 import { Staging } from './staging.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'staging-'));
@@ -14,8 +27,9 @@ const staging = await Staging.open(join(folder, 'staging'));
 
 const sha256 = (bytes: Uint8Array): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
+/** Copies: what is written is taken over. */
 async function* source(...chunks: Uint8Array[]): AsyncIterable<Uint8Array> {
-  yield* chunks;
+  for (const chunk of chunks) yield new Uint8Array(chunk);
 }
 
 test('any cut into chunks gives the same file and digest', async () => {
@@ -55,6 +69,47 @@ test('a source that breaks leaves nothing', async () => {
   }
   await assert.rejects(receive(staging, broken(), { maxBytes: 1e9 }), /connection reset/);
   assert.deepEqual(await readdir(staging.folder), []);
+});
+
+test('any syncs and restarts in between, at blocks or not, give the same file and digest', async () => {
+  const bytes = randomBytes(5_000_000);
+  const stop = fc.record({
+    at: fc.oneof(
+      fc.nat(bytes.length),
+      fc.nat(1220).map((n) => n * 4096),
+    ),
+    reopen: fc.boolean(),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(stop, { maxLength: 5 }), async (stops) => {
+      let file = await staging.create('stopped');
+      for (const { at, reopen } of stops.toSorted((a, b) => a.at - b.at)) {
+        await file.write(Buffer.from(bytes.subarray(file.size, at)));
+        await file.sync();
+        assert.ok(bytes.subarray(0, at).equals(await readFile(file.file)));
+        if (!reopen) continue;
+        await file.close();
+        file = await staging.reopen('stopped', at);
+      }
+      await file.write(Buffer.from(bytes.subarray(file.size)));
+      assert.equal((await file.finish()).digest, sha256(bytes));
+      assert.ok(bytes.equals(await readFile(file.file)));
+      await rm(file.file);
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test('a file system that takes no direct writes gets others', async () => {
+  const bytes = randomBytes(2_500_000);
+  // The system refuses a buffer that does not begin at a block, with the error such a file system gives.
+  const odd = new Uint8Array(2 ** 20 + 1).subarray(1);
+  const buffers = { with: (use: (buffer: Uint8Array) => Promise<unknown>) => use(odd) } as unknown as AlignedBuffers;
+  const path = join(folder, 'odd');
+  const file = new StagedFile('odd', path, await open(path, 'wx'), buffers);
+  for (let at = 0; at < bytes.length; at += 65_537) await file.write(bytes.subarray(at, at + 65_537));
+  assert.equal((await file.finish()).digest, sha256(bytes));
+  assert.ok(bytes.equals(await readFile(path)));
 });
 
 test('goes on where an earlier process stopped, without its torn tail', async () => {

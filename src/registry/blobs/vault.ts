@@ -5,7 +5,8 @@ import { SwitchyardError } from '../../shared/errors.ts';
 import type { Db, RegistryDatabase } from '../database/database.ts';
 import { type Digest, digestOf } from './digest.ts';
 import { type ByteSource, type ReceiveLimits, receive } from './receive.ts';
-import type { StagedBlob, Staging } from './staging.ts';
+import type { StagedBlob } from './staged-file.ts';
+import type { Staging } from './staging.ts';
 import type { BlobStore, ByteRange } from './store.ts';
 
 const CLAIM_TRIES = 100;

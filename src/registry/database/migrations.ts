@@ -17,6 +17,7 @@ import { monitorAlerts } from './migrations/0016-monitor-alerts.ts';
 import { leftModelNames } from './migrations/0018-left-model-names.ts';
 import { versionSignatures } from './migrations/0019-version-signatures.ts';
 import { metricBacklog } from './migrations/0020-metric-backlog.ts';
+import { runNamePrefix } from './migrations/0021-run-name-prefix.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -71,6 +72,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0018-left-model-names': leftModelNames,
   '0019-version-signatures': versionSignatures,
   '0020-metric-backlog': metricBacklog,
+  '0021-run-name-prefix': runNamePrefix,
 };
 
 function migration(statements: string[]): Migration {

@@ -4,11 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Kysely, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
 import { service } from '../../testing/kafka-consumer.ts';
+import { checkUpgraded, makeOlderRegistry } from '../../testing/older-registry.ts';
 import { emptyPostgres, RegistryUnderTest } from '../../testing/registry.ts';
 import { mlflowFiles, RegistryClient } from '../../testing/registry-client.ts';
 import { infer, ServerProcess } from '../../testing/server-process.ts';
+import type { RegistryError } from '../errors.ts';
 import { openDatabase } from './database.ts';
 
 const postgres = service('SWITCHYARD_TEST_SOURCE_POSTGRES_URL', '.ci/services/postgres.sh');
@@ -121,6 +124,37 @@ test('a gateway that follows its own registry serves on while PostgreSQL ends it
     await client.alias('lost', 'champion', version);
     await serves(version);
   }
+});
+
+test('a write that is in conflict with others again and again is worth another try', async () => {
+  const { database, drop } = await emptyPostgres(postgres);
+  ends.push(drop);
+  const node = await openDatabase({ kind: 'postgres', url: database });
+  ends.push(() => node.close());
+  for (const state of ['40P01', '40001']) {
+    let tries = 0;
+    const write = node.write(async (db) => {
+      tries++;
+      await sql.raw(`DO $$ BEGIN RAISE EXCEPTION 'in conflict' USING ERRCODE = '${state}'; END $$`).execute(db);
+    });
+    await assert.rejects(write, (error: RegistryError) => {
+      assert.deepEqual([error.registryCode, error.httpStatus], ['TEMPORARILY_UNAVAILABLE', 503]);
+      return true;
+    });
+    assert.equal(tries, 5);
+  }
+});
+
+test('what an earlier program stored on PostgreSQL is there after the upgrade, and goes on', async () => {
+  const { database, drop } = await emptyPostgres(postgres);
+  ends.push(drop);
+  const dataDir = mkdtempSync(join(tmpdir(), 'registry-upgrade-'));
+  const db = new Kysely<never>({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: database }) }) });
+  await makeOlderRegistry(db, 'postgres', dataDir);
+  await db.destroy();
+  const registry = await RegistryUnderTest.open(database, dataDir);
+  ends.push(() => registry.close());
+  await checkUpgraded(registry);
 });
 
 test('nodes that start at once on an empty database migrate it once', async () => {

@@ -54,9 +54,13 @@ class PostgresDatabase implements RegistryDatabase {
   }
 }
 
-/** A lost connection as an error that is worth a retry, which MLflow's client does by itself; any other as it is. */
+/** A lost connection, or too many conflicts, as an error that is worth a retry, which MLflow's client does by itself. */
 function told(error: unknown): unknown {
   const { code, message } = error as { code?: unknown; message?: unknown };
+  if (typeof code === 'string' && CONFLICTS.has(code)) {
+    const text = `the write was in conflict with others ${ATTEMPTS} times; try again`;
+    return new RegistryError('TEMPORARILY_UNAVAILABLE', text, { retryAfterMs: 1000, cause: error });
+  }
   const lost = typeof code === 'string' ? LOST.test(code) : LOST_WITHOUT_CODE.test(String(message));
   if (!lost) return error;
   const text = "the registry's database cannot be reached; try again";

@@ -1,135 +1,20 @@
-import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Kysely, SqliteDialect } from 'kysely';
 import Database from 'libsql';
+import { checkUpgraded, makeOlderRegistry } from '../../testing/older-registry.ts';
 import { RegistryUnderTest } from '../../testing/registry.ts';
-import { migrate } from './migrations.ts';
-
-const RUN = 'a'.repeat(32);
-const AT = 1_700_000_000_000;
-
-/** A registry as the program before routes and jobs left it: experiments, runs, artifacts, models. */
-async function olderRegistry(): Promise<string> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'registry-upgrade-'));
-  const folder = join(dataDir, 'registry');
-  mkdirSync(folder, { recursive: true });
-  const raw = new Database(join(folder, 'registry.db'));
-  const database = raw as unknown as ConstructorParameters<typeof SqliteDialect>[0]['database'];
-  await migrate(new Kysely<never>({ dialect: new SqliteDialect({ database }) }), 'sqlite', '0004-version-files');
-  const put = (table: string, row: Record<string, unknown>): void => {
-    const names = Object.keys(row);
-    raw
-      .prepare(`INSERT INTO ${table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`)
-      .run(Object.values(row));
-  };
-  put('experiments', {
-    experiment_id: 7,
-    name: 'old',
-    artifact_location: 'mlflow-artifacts:/7',
-    lifecycle_stage: 'active',
-    creation_time: AT,
-    last_update_time: AT,
-  });
-  for (let i = 0; i < 50; i++) {
-    const run_id = i === 0 ? RUN : i.toString(16).padStart(32, '0');
-    const key = { run_key: i + 1, experiment_id: 7 };
-    put('runs', {
-      ...key,
-      run_id,
-      run_name: `run ${i}`,
-      user_id: 'ada',
-      status: 'FINISHED',
-      lifecycle_stage: 'active',
-      start_time: AT + i,
-      end_time: AT + i + 1,
-      artifact_uri: `mlflow-artifacts:/7/${run_id}/artifacts`,
-    });
-    put('params', { ...key, key: 'lr', value: `0.${i}`, json: `{"key":"lr","value":"0.${i}"}` });
-    const metric = { run_key: i + 1, key: 'loss', value: i / 2, is_nan: 0, timestamp: AT, step: 3 };
-    put('metrics', metric);
-    const json = JSON.stringify({ key: 'loss', value: i / 2, timestamp: AT, step: 3 });
-    put('latest_metrics', { ...metric, experiment_id: 7, json });
-  }
-  const bytes = Buffer.from('weights');
-  const hex = createHash('sha256').update(bytes).digest('hex');
-  const digest = `sha256:${hex}`;
-  mkdirSync(join(folder, 'blobs', 'sha256', hex.slice(0, 2)), { recursive: true });
-  writeFileSync(join(folder, 'blobs', 'sha256', hex.slice(0, 2), hex), bytes);
-  put('blobs', { digest, size: bytes.byteLength, claimed_time: AT });
-  const file = { digest, size: bytes.byteLength, media_type: 'application/octet-stream' };
-  const path = `7/${RUN}/artifacts/model/model.onnx`;
-  put('artifacts', { path, root_kind: 'run', root_id: RUN, ...file, created_time: AT });
-  put('registered_models', {
-    model_key: 1,
-    name: 'kept',
-    description: 'from before',
-    creation_time: AT,
-    last_updated_time: AT,
-    next_version: 3,
-  });
-  for (const version of [1, 2]) {
-    put('model_versions', {
-      model_key: 1,
-      version,
-      creation_time: AT,
-      last_updated_time: AT,
-      description: '',
-      user_id: 'ada',
-      stage: 'None',
-      source: `runs:/${RUN}/model`,
-      storage_location: `mlflow-artifacts:/7/${RUN}/artifacts/model`,
-      run_id: RUN,
-      run_link: '',
-      model_id: '',
-      approval: version === 1 ? 'Approved' : '',
-    });
-    put('model_version_files', { model_key: 1, version, path: 'model.onnx', ...file });
-  }
-  put('model_aliases', { model_key: 1, alias: 'champion', version: 1 });
-  const move = { model_key: 1, name: 'kept', alias: 'champion', at: AT, actor: 'ada', reason: 'the first' };
-  put('alias_moves', { ...move, version: 1 });
-  raw.close();
-  return dataDir;
-}
 
 test('what an earlier program stored is there after the upgrade, and goes on', async () => {
-  const registry = await RegistryUnderTest.open('sqlite', await olderRegistry());
-  const { runs } = await registry.ok('POST', 'runs/search', {
-    experiment_ids: ['7'],
-    filter: "metrics.loss < 2 AND params.lr != '0.1'",
-    order_by: ['metrics.loss DESC'],
-  });
-  assert.deepEqual(
-    runs.map(({ info }: { info: { run_name: string } }) => info.run_name),
-    ['run 3', 'run 2', 'run 0'],
-  );
-  assert.deepEqual(runs[0].data.metrics[0], { key: 'loss', value: 1.5, timestamp: AT, step: 3 });
-  await registry.ok('POST', 'runs/log-metric', { run_id: RUN, key: 'loss', value: 9, timestamp: AT + 1, step: 4 });
-  const { metrics } = await registry.ok('GET', 'metrics/get-history', { run_id: RUN, metric_key: 'loss' });
-  assert.equal(metrics.length, 2);
-  const which = { name: 'kept', alias: 'champion' };
-  assert.equal((await registry.ok('GET', 'registered-models/alias', which)).model_version.version, '1');
-  const { digest } = await registry.ok('GET', '/api/v1/registry/models/kept/versions/1/manifest');
-  const watched = await registry.ok('POST', '/api/v1/registry/serving/watch', { every_alias: 'champion' });
-  assert.equal(watched.deployments[0].digest, digest);
-  const path = `/api/2.0/mlflow-artifacts/artifacts/7/${RUN}/artifacts/model/model.onnx?verify=true`;
-  assert.equal(await (await fetch(registry.url + path)).text(), 'weights');
-  await registry.ok('POST', 'registered-models/alias', { ...which, version: '2' });
-  const { moves } = await registry.ok('GET', '/api/v1/registry/models/kept/aliases/champion/history');
-  assert.deepEqual(
-    moves.map((row: { version: string; actor: string }) => [String(row.version), row.actor]),
-    [
-      ['2', 'tester'],
-      ['1', 'ada'],
-    ],
-  );
-  const source = `runs:/${RUN}/model`;
-  const { model_version } = await registry.ok('POST', 'model-versions/create', { name: 'kept', source, run_id: RUN });
-  assert.equal(model_version.version, '3');
-  assert.deepEqual(registry.errors, []);
+  const dataDir = mkdtempSync(join(tmpdir(), 'registry-upgrade-'));
+  mkdirSync(join(dataDir, 'registry'));
+  const raw = new Database(join(dataDir, 'registry', 'registry.db'));
+  const database = raw as unknown as ConstructorParameters<typeof SqliteDialect>[0]['database'];
+  await makeOlderRegistry(new Kysely<never>({ dialect: new SqliteDialect({ database }) }), 'sqlite', dataDir);
+  raw.close();
+  const registry = await RegistryUnderTest.open('sqlite', dataDir);
+  await checkUpgraded(registry);
   await registry.close();
 });

@@ -5,12 +5,10 @@ import { required, text } from '../rest/fields.ts';
 import { type Caller, jsonRoute, type RestRoute } from '../rest/route.ts';
 import { type AliasWish, moveAlias, versionByAlias } from './aliases.ts';
 import type { ModelsContext } from './context.ts';
-import { pinnedManifest } from './files.ts';
-import { findModel, findVersion } from './find.ts';
+import { findModel } from './find.ts';
 import { allServedAt, movesOf, servedAt, timeOf, withoutKey } from './history.ts';
 import { versionNumber } from './names.ts';
 import { keyBefore, keyPage, pageFields } from './pages.ts';
-import { isPromptModel } from './registered-models.ts';
 import { showVersions } from './view.ts';
 
 const MLFLOW = '/api/2.0/mlflow/registered-models/alias';
@@ -29,19 +27,7 @@ export function aliasRoutes(context: ModelsContext): RestRoute[] {
   ) =>
     commit(context, async (db, now, note) => {
       const { actor, reason } = whoAndWhy(given, caller);
-      const moved = await moveAlias(db, now, { ...wish, actor, reason }, context.policy);
-      // Gateways serve what has an alias: files that came after the version was registered are its files from now on.
-      if (wish.version !== undefined)
-        await pinnedManifest(db, await findVersion(db, wish.name, wish.version), context.signingKey);
-      if (moved === undefined) return undefined;
-      const { model_key } = await findModel(db, wish.name);
-      const data = { name: moved.name, alias: moved.alias };
-      note({
-        entity: (await isPromptModel(db, model_key)) ? 'prompt_alias' : 'model_version_alias',
-        action: moved.version === null ? 'deleted' : 'created',
-        data: moved.version === null ? data : { ...data, version: String(moved.version) },
-      });
-      return moved;
+      return moveAlias(db, now, { ...wish, actor, reason }, context, note);
     });
   return [
     jsonRoute({

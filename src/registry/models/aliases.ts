@@ -1,5 +1,9 @@
+import type { Note } from '../commit.ts';
 import type { Db } from '../database/database.ts';
 import { invalidParameter, RegistryError } from '../errors.ts';
+import { type AliasMove, keepMoves } from './alias-moves.ts';
+import type { ModelsContext } from './context.ts';
+import { pinnedManifest } from './files.ts';
 import { findModel, findVersion, lockModel } from './find.ts';
 import { checkAlias, checkNewAlias } from './names.ts';
 import type { VersionRow } from './view.ts';
@@ -20,14 +24,6 @@ export interface AliasWish {
   reason: string;
 }
 
-/** One step of an alias's history. */
-export interface AliasMove {
-  name: string;
-  alias: string;
-  version: number | null;
-  previous: number | null;
-}
-
 /**
  * Moves or removes an alias, all checks and the history in one write. Undefined: it was as wished already. Throws
  * RESOURCE_CONFLICT when it points elsewhere than expected, and INVALID_STATE when the version may not have it.
@@ -36,20 +32,19 @@ export async function moveAlias(
   db: Db,
   now: number,
   wish: AliasWish,
-  policy: AliasPolicy,
+  { policy, signingKey }: Pick<ModelsContext, 'policy' | 'signingKey'>,
+  note: Note,
 ): Promise<AliasMove | undefined> {
   const alias = wish.version === undefined ? checkAlias(wish.alias) : checkNewAlias(wish.alias);
   const model = await lockModel(db, wish.name, now);
   const version = wish.version === undefined ? undefined : await findVersion(db, wish.name, wish.version);
-  const current = await db
-    .selectFrom('model_aliases')
-    .select('version')
-    .where('model_key', '=', model.model_key)
-    .where('alias', '=', alias)
-    .executeTakeFirst();
-  const previous = current?.version ?? null;
+  const previous = await pointsTo(db, model.name, alias);
   if (wish.expected !== undefined && wish.expected !== previous) throw conflict(wish, previous);
-  if (version !== undefined) checkApproval(version, alias, policy);
+  if (version !== undefined) {
+    checkApproval(version, alias, policy);
+    // Gateways serve what has an alias: files that came after the version was registered are its files from now on.
+    await pinnedManifest(db, version, signingKey, note);
+  }
   const target = version?.version ?? null;
   if (target === previous) return undefined;
   if (target === null) {
@@ -62,11 +57,21 @@ export async function moveAlias(
       .execute();
   }
   const move = { name: wish.name, alias, version: target, previous };
-  await db
-    .insertInto('alias_moves')
-    .values({ ...move, model_key: model.model_key, at: now, actor: wish.actor, reason: wish.reason })
-    .execute();
+  const { actor, reason } = wish;
+  await keepMoves(db, { model_key: model.model_key, at: now, actor, reason }, [move], note);
   return move;
+}
+
+/** The version that an alias points to; null: there is no such alias. */
+export async function pointsTo(db: Db, name: string, alias: string): Promise<number | null> {
+  const found = await db
+    .selectFrom('model_aliases as a')
+    .innerJoin('registered_models as m', 'm.model_key', 'a.model_key')
+    .select('a.version')
+    .where('m.name', '=', name)
+    .where('a.alias', '=', alias)
+    .executeTakeFirst();
+  return found?.version ?? null;
 }
 
 function conflict({ name, alias, expected }: AliasWish, previous: number | null): RegistryError {
@@ -93,28 +98,16 @@ function checkApproval({ name, version, approval }: VersionRow, alias: string, p
 }
 
 /** Removes the aliases of a version that goes away. */
-export async function dropAliasesOf(db: Db, now: number, row: VersionRow, actor: string): Promise<void> {
+export async function dropAliasesOf(db: Db, now: number, row: VersionRow, actor: string, note: Note): Promise<void> {
   const aliases = await db
     .deleteFrom('model_aliases')
     .where('model_key', '=', row.model_key)
     .where('version', '=', row.version)
     .returning('alias')
     .execute();
-  for (const { alias } of aliases) {
-    await db
-      .insertInto('alias_moves')
-      .values({
-        model_key: row.model_key,
-        name: row.name,
-        alias,
-        version: null,
-        previous: row.version,
-        at: now,
-        actor,
-        reason: 'the version was deleted',
-      })
-      .execute();
-  }
+  const moves = aliases.map(({ alias }) => ({ name: row.name, alias, version: null, previous: row.version }));
+  const by = { model_key: row.model_key, at: now, actor, reason: 'the version was deleted' };
+  await keepMoves(db, by, moves, note);
 }
 
 /** The version an alias points to; `latest` is the newest. Throws INVALID_PARAMETER_VALUE when there is none. */

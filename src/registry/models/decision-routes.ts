@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { commit } from '../commit.ts';
-import { doesNotExist, RegistryError } from '../errors.ts';
+import { doesNotExist, invalidParameter, RegistryError } from '../errors.ts';
 import { required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { parseRequirements, REQUIREMENTS_TAG } from '../serving/requirements.ts';
 import { whoAndWhy } from './alias-routes.ts';
 import type { ModelsContext } from './context.ts';
-import { addEvidence, approvalsOf, decide, evidenceOf } from './decisions.ts';
+import { approvalsOf, decide, evidenceOf, keepEvidence } from './decisions.ts';
 import { pinnedManifest } from './files.ts';
 import { findVersion } from './find.ts';
 import { withoutKey } from './history.ts';
@@ -31,9 +31,11 @@ export function decisionRoutes(context: ModelsContext): RestRoute[] {
       handle: ({ name, version, state, ...given }, caller) =>
         commit(context, async (db, at, note) => {
           const { actor, reason } = whoAndWhy(given, caller);
+          if (state === 'Rejected' && reason.trim() === '')
+            throw invalidParameter("Missing value for parameter 'reason': say why the version is rejected");
           const row = await decide(db, name, version, { state, at, actor, reason }, context.policy);
           // What was approved does not change by files that come later.
-          if (state === 'Approved') await pinnedManifest(db, row, context.signingKey);
+          if (state === 'Approved') await pinnedManifest(db, row, context.signingKey, note);
           const data = { name, version, state, actor, reason };
           note({ entity: 'model_version_approval', action: 'set', data });
           return { ...data, at };
@@ -48,7 +50,7 @@ export function decisionRoutes(context: ModelsContext): RestRoute[] {
       handle: ({ name, version, limit, page_token }) =>
         database.read(async (db) => {
           const row = await findVersion(db, name, version);
-          const found = await approvalsOf(db, row, keyBefore(page_token), limit + 1);
+          const found = await approvalsOf(db, row, { before: keyBefore(page_token), limit: limit + 1 });
           const { rows, next } = keyPage(found, limit, (decision) => decision.approval_key);
           return { name, version, state: row.approval || null, decisions: rows.map(withoutKey), ...next };
         }),
@@ -69,8 +71,7 @@ export function decisionRoutes(context: ModelsContext): RestRoute[] {
       handle: ({ name, version, kind, outcome, detail, actor: given }, caller) =>
         commit(context, async (db, at, note) => {
           const { actor } = whoAndWhy({ actor: given }, caller);
-          await addEvidence(db, name, version, { kind, outcome, detail, at, actor });
-          note({ entity: 'model_version_evidence', action: 'created', data: { name, version, kind, outcome, actor } });
+          await keepEvidence(db, name, version, { kind, outcome, detail, at, actor }, note);
           return { name, version, kind, outcome, actor, at };
         }),
     }),
@@ -82,7 +83,8 @@ export function decisionRoutes(context: ModelsContext): RestRoute[] {
       request: z.object({ ...which, ...pageFields }),
       handle: ({ name, version, limit, page_token }) =>
         database.read(async (db) => {
-          const found = await evidenceOf(db, await findVersion(db, name, version), keyBefore(page_token), limit + 1);
+          const row = await findVersion(db, name, version);
+          const found = await evidenceOf(db, row, { before: keyBefore(page_token), limit: limit + 1 });
           const { rows, next } = keyPage(found, limit, (row) => row.evidence_key);
           return { evidence: rows.map(withoutKey), ...next };
         }),

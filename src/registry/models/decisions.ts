@@ -1,3 +1,4 @@
+import type { Note } from '../commit.ts';
 import type { Db } from '../database/database.ts';
 import type { ApprovalState } from '../database/tables/models.ts';
 import { RegistryError } from '../errors.ts';
@@ -55,12 +56,20 @@ async function checkAliases(db: Db, row: VersionRow, state: ApprovalState, polic
   );
 }
 
+/** The stretch of a history that is read. */
+export interface Stretch {
+  /** Key of the first that is not read any more. */
+  before?: number;
+  /** Milliseconds since 1970; what came later is left out. */
+  at?: number;
+  limit?: number;
+}
+
 /** Newest first. */
 export function approvalsOf(
   db: Db,
   row: { model_key: number; version: number },
-  before = Number.MAX_SAFE_INTEGER,
-  limit = 1000,
+  { before = Number.MAX_SAFE_INTEGER, at = Number.MAX_SAFE_INTEGER, limit = 1000 }: Stretch = {},
 ): Promise<(Decision & { approval_key: number; state: ApprovalState })[]> {
   return db
     .selectFrom('version_approvals')
@@ -68,6 +77,7 @@ export function approvalsOf(
     .where('model_key', '=', row.model_key)
     .where('version', '=', row.version)
     .where('approval_key', '<', before)
+    .where('at', '<=', at)
     .orderBy('approval_key', 'desc')
     .limit(limit)
     .execute();
@@ -81,8 +91,14 @@ export interface Evidence {
   actor: string;
 }
 
-/** Keeps what a gate found out about a version. */
-export async function addEvidence(db: Db, name: string, version: string, evidence: Evidence): Promise<VersionRow> {
+/** Keeps what a gate found out about a version, and tells of it. */
+export async function keepEvidence(
+  db: Db,
+  name: string,
+  version: string,
+  evidence: Evidence,
+  note: Note,
+): Promise<VersionRow> {
   const row = await findVersion(db, name, version);
   const { kind, outcome, at, actor } = evidence;
   const detail = JSON.stringify(evidence.detail ?? {});
@@ -90,6 +106,7 @@ export async function addEvidence(db: Db, name: string, version: string, evidenc
     .insertInto('version_evidence')
     .values({ model_key: row.model_key, version: row.version, kind, outcome, detail, at, actor })
     .execute();
+  note({ entity: 'model_version_evidence', action: 'created', data: { name, version, kind, outcome, actor } });
   return row;
 }
 
@@ -97,8 +114,7 @@ export async function addEvidence(db: Db, name: string, version: string, evidenc
 export async function evidenceOf(
   db: Db,
   row: { model_key: number; version: number },
-  before = Number.MAX_SAFE_INTEGER,
-  limit = 1000,
+  { before = Number.MAX_SAFE_INTEGER, at = Number.MAX_SAFE_INTEGER, limit = 1000 }: Stretch = {},
 ): Promise<(Evidence & { evidence_key: number })[]> {
   const rows = await db
     .selectFrom('version_evidence')
@@ -106,6 +122,7 @@ export async function evidenceOf(
     .where('model_key', '=', row.model_key)
     .where('version', '=', row.version)
     .where('evidence_key', '<', before)
+    .where('at', '<=', at)
     .orderBy('evidence_key', 'desc')
     .limit(limit)
     .execute();

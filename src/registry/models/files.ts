@@ -1,5 +1,6 @@
 import { filesBelow } from '../artifacts/tree.ts';
 import type { Digest } from '../blobs/digest.ts';
+import { commit, type Note } from '../commit.ts';
 import type { DatabaseKind, Db } from '../database/database.ts';
 import { inPairs } from '../database/statements.ts';
 import { RegistryError } from '../errors.ts';
@@ -7,7 +8,7 @@ import { groupBy } from '../group-by.ts';
 import { type Manifest, type ManifestFile, makeManifest } from '../manifest/manifest.ts';
 import type { SigningKey } from '../manifest/signature.ts';
 import type { ModelsContext } from './context.ts';
-import { findVersion } from './find.ts';
+import { findVersion, lockModel } from './find.ts';
 import { compareWithSignature, keepSignature } from './signatures.ts';
 import { parseSource } from './sources.ts';
 import type { VersionRow } from './view.ts';
@@ -54,7 +55,7 @@ async function filesOfOriginal(
   original: VersionRow,
   key: SigningKey | undefined,
 ): Promise<readonly ManifestFile[]> {
-  const manifest = await pinnedManifest(db, original, key);
+  const manifest = (await manifestOf(db, original)) ?? (await pinFiles(db, original, key));
   if (manifest === undefined) return [];
   if (key === undefined || (await compareWithSignature(db, original, manifest, key)) !== 'changed')
     return manifest.files;
@@ -130,13 +131,22 @@ function manifestFrom(
   );
 }
 
-/** As manifestOf, inside a write: files that came after the version was registered are fixed, and signed, now. */
+/**
+ * As manifestOf, inside a write that holds the model (`lockModel`): files that came after the version was registered are
+ * fixed, and signed, now; gateways that wait for a change hear of it.
+ */
 export async function pinnedManifest(
   db: Db,
   row: VersionRow,
   key: SigningKey | undefined,
+  note: Note,
 ): Promise<Manifest | undefined> {
-  return (await manifestOf(db, row)) ?? pinFiles(db, row, key);
+  const known = await manifestOf(db, row);
+  if (known !== undefined) return known;
+  const fixed = await pinFiles(db, row, key);
+  if (fixed !== undefined)
+    note({ entity: 'model_version', action: 'updated', data: { name: row.name, version: String(row.version) } });
+  return fixed;
 }
 
 /**
@@ -144,17 +154,21 @@ export async function pinnedManifest(
  * yet. Throws RESOURCE_DOES_NOT_EXIST for a version that is not there.
  */
 export async function fixedVersion(
-  { database, signingKey }: Pick<ModelsContext, 'database' | 'signingKey'>,
+  context: ModelsContext,
   name: string,
   version: string,
 ): Promise<{ row: VersionRow; manifest: Manifest | undefined }> {
-  const found = await database.read(async (db) => {
+  const found = await context.database.read(async (db) => {
     const row = await findVersion(db, name, version);
     return { row, manifest: await manifestOf(db, row) };
   });
   if (found.manifest !== undefined || found.row.storage_location === '') return found;
-  return database.write(async (db) => {
+  return commit(context, async (db, now, note) => {
+    const there = await findVersion(db, name, version);
+    // Whoever asks for files that have not come must not wake whoever waits for them.
+    if ((await filesAtSource(db, there)).length === 0) return { row: there, manifest: undefined };
+    await lockModel(db, name, now);
     const row = await findVersion(db, name, version);
-    return { row, manifest: await pinnedManifest(db, row, signingKey) };
+    return { row, manifest: await pinnedManifest(db, row, context.signingKey, note) };
   });
 }

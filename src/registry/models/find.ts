@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { Db } from '../database/database.ts';
 import { doesNotExist } from '../errors.ts';
 import { checkModelName, versionNumber } from './names.ts';
@@ -13,13 +14,14 @@ export async function findModel(db: Db, name: string): Promise<ModelRow> {
 
 /**
  * As findModel, inside a write: no other write to the model commits before this one. PostgreSQL runs writes side by
- * side, and a decision about an alias must not rest on what another one is changing.
+ * side, and a decision about an alias must not rest on what another one is changing. The model's time of update grows
+ * with each, also when the clocks of nodes differ: waiting gateways tell by it that something has changed.
  */
 export async function lockModel(db: Db, name: string, now: number): Promise<ModelRow> {
   checkModelName(name);
   const row = await db
     .updateTable('registered_models')
-    .set({ last_updated_time: now })
+    .set({ last_updated_time: sql`CASE WHEN last_updated_time < ${now} THEN ${now} ELSE last_updated_time + 1 END` })
     .where('name', '=', name)
     .returningAll()
     .executeTakeFirst();

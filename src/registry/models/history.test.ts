@@ -132,3 +132,39 @@ test('one query tells what every alias of a model meant at a time, and why', asy
   assert.match(out, /challenger +2 .*newest/);
   assert.match(out, /champion +1 .*tester +gate passed/);
 });
+
+test('what was known at a time is told, however much came later', async () => {
+  await create('busy');
+  const one = await version('busy');
+  await point('busy', 'champion', one);
+  const evidence = (kind: string) => served.ok('POST', `${OWN}/busy/versions/1/evidence`, { kind, outcome: 'pass' });
+  await evidence('early');
+  await served.ok('PUT', `${OWN}/busy/versions/1/approval`, { state: 'Approved', reason: 'early' });
+  const then = await moment();
+  await served.registry.database.write(async (db) => {
+    const { model_key } = await db
+      .selectFrom('registered_models')
+      .select('model_key')
+      .where('name', '=', 'busy')
+      .executeTakeFirstOrThrow();
+    const common = { model_key, version: 1, at: then + 1000, actor: 'tester' };
+    const late = { ...common, kind: 'late', outcome: 'pass' as const, detail: '{}' };
+    await db
+      .insertInto('version_evidence')
+      .values(Array.from({ length: 1001 }, () => late))
+      .execute();
+    const again = { ...common, state: 'Approved' as const, reason: 'late' };
+    await db
+      .insertInto('version_approvals')
+      .values(Array.from({ length: 1001 }, () => again))
+      .execute();
+  });
+  const [answer] = (await served.ok('GET', `${OWN}/busy/served`, { at: then })).aliases;
+  assert.deepEqual(
+    [
+      ...answer.evidence.map(({ kind }: { kind: string }) => kind),
+      ...answer.approvals.map((one: { reason: string }) => one.reason),
+    ],
+    ['early', 'early'],
+  );
+});

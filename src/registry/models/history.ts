@@ -112,10 +112,8 @@ export async function servedAt(db: Db, name: string, alias: string, at: number):
     until: next?.at ?? null,
     actor: move.actor,
     reason: move.reason,
-    approvals:
-      version === undefined ? [] : (await approvalsOf(db, version)).filter((row) => row.at <= at).map(withoutKey),
-    evidence:
-      version === undefined ? [] : (await evidenceOf(db, version)).filter((row) => row.at <= at).map(withoutKey),
+    approvals: version === undefined ? [] : (await approvalsOf(db, version, { at })).map(withoutKey),
+    evidence: version === undefined ? [] : (await evidenceOf(db, version, { at })).map(withoutKey),
     gateways: version === undefined ? [] : await gatewaysAt(db, version, at),
   };
 }

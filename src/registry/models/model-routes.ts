@@ -1,20 +1,20 @@
 import { z } from 'zod';
 import { commit } from '../commit.ts';
-import { int64, keyValue, required, text } from '../rest/fields.ts';
+import { keyValue, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import type { ModelsContext } from './context.ts';
 import { findModel } from './find.ts';
 import { stageOf } from './names.ts';
+import { isPrompt } from './prompts.ts';
 import {
   createModel,
   deleteModel,
   deleteModelTag,
   describeModel,
-  isPrompt,
   renameModel,
   setModelTag,
 } from './registered-models.ts';
-import { searchModels } from './search.ts';
+import { searchModels, searchRequest } from './search.ts';
 import { newestOfStages, showModels, showVersions } from './view.ts';
 
 const path = (call: string): string => `/api/2.0/mlflow/registered-models/${call}`;
@@ -62,10 +62,10 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       summary: 'Rename a registered model; its versions, aliases and history go along',
       request: z.object({ ...named, new_name: required }),
       handle: ({ name, new_name }, { actor }) =>
-        commit(context, async (db, now) => {
-          const [registered_model] = await showModels(db, [
-            await renameModel(db, now, name, new_name, actor, context.signingKey),
-          ]);
+        commit(context, async (db, now, note) => {
+          const row = await renameModel(db, now, name, new_name, actor, context.signingKey, note);
+          note({ entity: 'registered_model', action: 'updated', data: { name: row.name, previous_name: name } });
+          const [registered_model] = await showModels(db, [row]);
           return { registered_model };
         }),
     }),
@@ -89,7 +89,7 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       request: z.object(named),
       handle: async ({ name }, { actor }) => {
         await commit(context, async (db, now, note) => {
-          await deleteModel(db, now, name, actor);
+          await deleteModel(db, now, name, actor, note);
           note({ entity: 'registered_model', action: 'deleted', data: { name } });
         });
         return {};
@@ -112,12 +112,7 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       path: path('search'),
       operationId: 'mlflowSearchRegisteredModels',
       summary: 'Registered models by name and tags, in pages',
-      request: z.object({
-        filter: text,
-        max_results: int64.nullish(),
-        order_by: z.array(z.string()).nullish(),
-        page_token: text,
-      }),
+      request: searchRequest,
       handle: (request) =>
         database.read(async (db) => {
           const { rows, next } = await searchModels(db, database.kind, request);

@@ -32,6 +32,8 @@ export interface ModelsParts {
 
 export interface Models {
   routes: readonly RestRoute[];
+  /** For writes of other areas that belong together with those of this one. */
+  context: ModelsContext;
   /** For a gateway in this process. */
   serving: Serving;
   /** For the gateway's routes. */
@@ -57,6 +59,7 @@ export function createModels(settings: ModelsSettings, parts: ModelsParts): Mode
       ...webhookRoutes({ database, policy: settings.webhooks, now }),
       ...servingRoutes(around, serving),
     ],
+    context,
     serving,
     close: () => closing.abort(),
     routeAliases: createRouteAliases(context),

@@ -3,6 +3,8 @@ import { invalidParameter, shown } from '../errors.ts';
 
 const MAX_NAME = 256;
 const MAX_ALIAS = 255;
+/** What JavaScript finds on every object: whoever keeps things by a model's name must not meet them. */
+const RESERVED = ['__proto__', 'constructor', 'prototype'];
 const MAX_TAG_KEY = 250;
 const MAX_TAG_VALUE = 100_000;
 export const MAX_DESCRIPTION = 5000;
@@ -11,6 +13,8 @@ export const MAX_DESCRIPTION = 5000;
 export function checkModelName(name: string, parameter = 'name'): string {
   if (name.trim() === '') throw invalidParameter(`Missing value for required parameter '${parameter}'.`);
   const plain = !/[/:\0-\x1f\x7f]/.test(name) && name !== '.' && name !== '..' && !/^\s|\s$/.test(name);
+  if (RESERVED.includes(name))
+    throw invalidParameter(`Invalid model name: ${shown(name)} for parameter '${parameter}'. The name is reserved`);
   if (plain && name.length <= MAX_NAME) return name;
   throw invalidParameter(
     `Invalid model name: ${shown(name)} for parameter '${parameter}'. Names cannot contain '/' or ':', control characters or outer spaces, nor be '.' or '..'; at most ${MAX_NAME} characters`,

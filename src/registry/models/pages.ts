@@ -24,7 +24,11 @@ export function keyBefore(token: string): number {
   if (token === '') return Number.MAX_SAFE_INTEGER;
   const text = Buffer.from(token, 'base64url').toString();
   if (/^\d{1,15}$/.test(text) && keyToken(Number(text)) === token) return Number(text);
-  throw invalidParameter(
+  throw invalidToken(token);
+}
+
+export function invalidToken(token: string): Error {
+  return invalidParameter(
     `Invalid value ${shown(token)} for parameter 'page_token': this server gave out no such token; start without one`,
   );
 }

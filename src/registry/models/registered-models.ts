@@ -1,6 +1,8 @@
+import type { Note } from '../commit.ts';
 import type { Db } from '../database/database.ts';
 import { alreadyExists } from '../errors.ts';
 import type { SigningKey } from '../manifest/signature.ts';
+import { keepMoves } from './alias-moves.ts';
 import { findModel, lockModel } from './find.ts';
 import { checkDescription, checkModelName, checkModelTag } from './names.ts';
 import { signForNewName } from './signing.ts';
@@ -61,28 +63,24 @@ export async function renameModel(
   newName: string,
   actor: string,
   key: SigningKey | undefined,
+  note: Note,
 ): Promise<ModelRow> {
   checkModelName(newName, 'new_name');
   const row = await lockModel(db, name, now);
   if (newName === name) return row;
-  const taken = await db
+  const other = await db
     .selectFrom('registered_models')
     .select('model_key')
     .where('name', '=', newName)
     .executeTakeFirst();
-  if (taken !== undefined) throw alreadyExists(`Registered Model (name=${newName}) already exists.`);
+  if (other !== undefined) throw alreadyExists(`Registered Model (name=${newName}) already exists.`);
   const aliases = await db.selectFrom('model_aliases').selectAll().where('model_key', '=', row.model_key).execute();
   const { model_key } = row;
-  const moved = (
-    under: string,
-    reason: string,
-    to: (version: number) => { version: number | null; previous: number | null },
-  ) => aliases.map(({ alias, version }) => ({ model_key, name: under, alias, ...to(version), at: now, actor, reason }));
-  const moves = [
-    ...moved(name, `the model was renamed to "${newName}"`, (version) => ({ version: null, previous: version })),
-    ...moved(newName, `the model was renamed from "${name}"`, (version) => ({ version, previous: null })),
-  ];
-  for (const move of moves) await db.insertInto('alias_moves').values(move).execute();
+  const left = aliases.map(({ alias, version }) => ({ name, alias, version: null, previous: version }));
+  const taken = aliases.map(({ alias, version }) => ({ name: newName, alias, version, previous: null }));
+  const by = { model_key, at: now, actor };
+  await keepMoves(db, { ...by, reason: `the model was renamed to "${newName}"` }, left, note);
+  await keepMoves(db, { ...by, reason: `the model was renamed from "${name}"` }, taken, note);
   await signForNewName(db, row, newName, key);
   await leaveName(db, row);
   await db.updateTable('registered_models').set({ name: newName }).where('model_key', '=', model_key).execute();
@@ -98,24 +96,11 @@ export async function describeModel(db: Db, now: number, name: string, descripti
 }
 
 /** Removes a model with its versions. What its aliases pointed to, and what was decided, stays in the history. */
-export async function deleteModel(db: Db, now: number, name: string, actor: string): Promise<ModelRow> {
+export async function deleteModel(db: Db, now: number, name: string, actor: string, note: Note): Promise<ModelRow> {
   const row = await lockModel(db, name, now);
   const aliases = await db.selectFrom('model_aliases').selectAll().where('model_key', '=', row.model_key).execute();
-  for (const { alias, version } of aliases) {
-    await db
-      .insertInto('alias_moves')
-      .values({
-        model_key: row.model_key,
-        name,
-        alias,
-        version: null,
-        previous: version,
-        at: now,
-        actor,
-        reason: 'the model was deleted',
-      })
-      .execute();
-  }
+  const moves = aliases.map(({ alias, version }) => ({ name, alias, version: null, previous: version }));
+  await keepMoves(db, { model_key: row.model_key, at: now, actor, reason: 'the model was deleted' }, moves, note);
   await leaveName(db, row);
   for (const table of [
     'model_aliases',
@@ -143,22 +128,4 @@ export async function setModelTag(db: Db, modelKey: number, tag: Tag): Promise<v
 export async function deleteModelTag(db: Db, name: string, key: string): Promise<void> {
   const { model_key } = await findModel(db, name);
   await db.deleteFrom('registered_model_tags').where('model_key', '=', model_key).where('key', '=', key).execute();
-}
-
-/** MLflow keeps prompts beside models and tells them by a tag. */
-export const PROMPT_TAG = 'mlflow.prompt.is_prompt';
-
-export function isPrompt(tags: readonly Tag[]): boolean {
-  const last = tags.filter(({ key }) => key === PROMPT_TAG).at(-1);
-  return last?.value.toLowerCase() === 'true';
-}
-
-export async function isPromptModel(db: Db, modelKey: number): Promise<boolean> {
-  const tags = await db
-    .selectFrom('registered_model_tags')
-    .select(['key', 'value'])
-    .where('model_key', '=', modelKey)
-    .where('key', '=', PROMPT_TAG)
-    .execute();
-  return isPrompt(tags);
 }

@@ -1,19 +1,22 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
+import { z } from 'zod';
 import type { DatabaseKind, Db } from '../database/database.ts';
 import { invalidParameter } from '../errors.ts';
+import { int64, text } from '../rest/fields.ts';
 import { parseFilter, parseOrderBy } from '../search/filter.ts';
 import { type Comparison, NUMBER_OPERATORS, type Operator, type SearchGrammar } from '../search/grammar.ts';
 import { decodePageToken, encodePageToken, queryFingerprint } from '../search/page-token.ts';
 import { behind, condition, orderClause, type SortKey } from '../search/sql.ts';
-import { PROMPT_TAG } from './registered-models.ts';
+import { PROMPT_TAG } from './prompts.ts';
 import type { ModelRow, VersionRow } from './view.ts';
 
-export interface SearchRequest {
-  filter?: string | null;
-  max_results?: number | null;
-  order_by?: readonly string[] | null;
-  page_token?: string | null;
-}
+export const searchRequest = z.object({
+  filter: text,
+  max_results: int64.nullish(),
+  order_by: z.array(z.string()).nullish(),
+  page_token: text,
+});
+export type SearchRequest = z.output<typeof searchRequest>;
 
 export interface Found<T> {
   rows: T[];

@@ -1,5 +1,6 @@
 import type { Db } from '../database/database.ts';
 import { doesNotExist, invalidParameter, shown } from '../errors.ts';
+import { checkRunId } from '../tracking/run-ref.ts';
 import { checkAlias, checkModelName, versionNumber } from './names.ts';
 import type { VersionRow } from './view.ts';
 
@@ -78,6 +79,11 @@ export async function resolveSource(
   given: { runId: string; modelId: string },
 ): Promise<ResolvedSource> {
   const source = parseSource(text);
+  if (given.runId !== '') checkRunId(given.runId);
+  if (given.modelId !== '' && !/^[\w-]{1,256}$/.test(given.modelId))
+    throw invalidParameter(
+      `Invalid value ${shown(given.modelId)} for parameter 'model_id' supplied: a logged model's id is "m-" with letters and digits behind it`,
+    );
   switch (source.kind) {
     case 'run': {
       agree(text, 'run_id', given.runId, source.runId);

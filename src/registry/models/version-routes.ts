@@ -1,14 +1,14 @@
 import { z } from 'zod';
 import { versionUri } from '../artifacts/version-tree.ts';
 import { commit } from '../commit.ts';
-import { flag, int64, keyValue, required, text } from '../rest/fields.ts';
+import { flag, keyValue, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import type { ModelsContext } from './context.ts';
 import { fixedVersion } from './files.ts';
 import { findVersion } from './find.ts';
 import { asRecord } from './model-routes.ts';
-import { isPrompt, isPromptModel } from './registered-models.ts';
-import { searchVersions } from './search.ts';
+import { isPrompt, isPromptModel } from './prompts.ts';
+import { searchRequest, searchVersions } from './search.ts';
 import {
   createVersion,
   deleteVersion,
@@ -112,7 +112,7 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       request: z.object(which),
       handle: async ({ name, version }, { actor }) => {
         await commit(context, async (db, now, note) => {
-          await deleteVersion(db, now, name, version, actor);
+          await deleteVersion(db, now, name, version, actor, note);
           note({ entity: 'model_version', action: 'deleted', data: { name, version } });
         });
         return {};
@@ -135,12 +135,7 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       path: path('search'),
       operationId: 'mlflowSearchModelVersions',
       summary: 'Versions by model, run, source and tags, in pages',
-      request: z.object({
-        filter: text,
-        max_results: int64.nullish(),
-        order_by: z.array(z.string()).nullish(),
-        page_token: text,
-      }),
+      request: searchRequest,
       handle: (request) =>
         database.read(async (db) => {
           const { rows, next } = await searchVersions(db, database.kind, request);

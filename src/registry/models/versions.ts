@@ -1,11 +1,13 @@
+import type { Note } from '../commit.ts';
 import type { Db } from '../database/database.ts';
 import { invalidParameter, shown } from '../errors.ts';
 import type { SigningKey } from '../manifest/signature.ts';
+import { jsonList } from '../rest/fields.ts';
 import { dropAliasesOf } from './aliases.ts';
 import { pinFiles } from './files.ts';
 import { findVersion, lockModel } from './find.ts';
 import { ACTIVE_STAGES, checkDescription, checkModelTag, stageOf } from './names.ts';
-import { isPrompt } from './registered-models.ts';
+import { isPrompt } from './prompts.ts';
 import { checkRequirementsTag } from './requirements-tag.ts';
 import { type ResolvedSource, resolveSource } from './sources.ts';
 import type { VersionRow } from './view.ts';
@@ -87,7 +89,8 @@ async function noteOnLoggedModel(db: Db, modelId: string, name: string, version:
     .where('model_key', '=', model.model_key)
     .where('key', '=', key)
     .executeTakeFirst();
-  const list = before === undefined ? [] : (JSON.parse(before.value) as unknown[]);
+  // Anybody can set the tag: what is no list is begun anew.
+  const list = (before && jsonList(before.value)) ?? [];
   const value = JSON.stringify([...list, { name, version }]);
   await db
     .insertInto('logged_model_tags')
@@ -149,10 +152,11 @@ export async function deleteVersion(
   name: string,
   version: string,
   actor: string,
+  note: Note,
 ): Promise<VersionRow> {
   await lockModel(db, name, now);
   const row = await findVersion(db, name, version);
-  await dropAliasesOf(db, now, row, actor);
+  await dropAliasesOf(db, now, row, actor, note);
   for (const table of [
     'model_version_signatures',
     'model_version_files',

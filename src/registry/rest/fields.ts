@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { nestsTooDeeply } from '../../shared/json-depth.ts';
 
 /**
  * Field types as protobuf's JSON writes them: 64-bit integers as numbers or text, special floats as text. Numbers beyond
@@ -20,7 +21,8 @@ export const double = z.union([
   z
     .string()
     .regex(/^-?\d+(\.\d+)?([eE][+-]?\d+)?$/, 'not a number')
-    .transform(Number),
+    .transform(Number)
+    .refine(Number.isFinite, 'beyond what a double holds'),
 ]);
 
 export const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')]);
@@ -32,3 +34,14 @@ export const required = z.string().min(1, 'missing or empty');
 export const text = z.string().nullish();
 
 export const keyValue = z.object({ key: required, value: z.string().default('') });
+
+/** A text that somebody set as the JSON list that it should be; undefined: it is none. */
+export function jsonList(text: string): unknown[] | undefined {
+  if (nestsTooDeeply(text)) return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    return Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
+import { MAX_JSON_DEPTH, nestsTooDeeply } from '../../shared/json-depth.ts';
 import { invalidParameter, shown } from '../errors.ts';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
@@ -41,6 +42,8 @@ export function parseBody(bytes: Uint8Array): Record<string, unknown> {
   } catch {
     throw invalidParameter('the request body is not UTF-8 text; send a JSON object');
   }
+  if (nestsTooDeeply(content))
+    throw invalidParameter(`the request body nests too deeply; at most ${MAX_JSON_DEPTH} levels are taken`);
   let value: unknown;
   try {
     // The check of each value costs more than the parsing: only texts that may hold what is refused pay for it.
@@ -48,7 +51,6 @@ export function parseBody(bytes: Uint8Array): Record<string, unknown> {
   } catch (error) {
     if (error instanceof SyntaxError)
       throw invalidParameter(`the request body is not JSON: ${error.message.slice(0, 200)}; send a JSON object`);
-    if (error instanceof RangeError) throw invalidParameter('the request body nests too deeply');
     throw error;
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))

@@ -11,7 +11,7 @@ export interface RouteAliasSource {
 }
 
 export function createRouteAliases(context: ModelsContext): RouteAliasSource {
-  const { database, policy } = context;
+  const { database } = context;
   const read: RouteAliasSource['read'] = (models) =>
     database.read(async (db) => {
       const rows = await db
@@ -32,12 +32,7 @@ export function createRouteAliases(context: ModelsContext): RouteAliasSource {
     move: async (model, alias, expected, version, reason) => {
       const wish = { name: model, alias, version, expected: Number(expected), actor: 'rollout', reason };
       try {
-        await commit(context, async (db, now, note) => {
-          const moved = await moveAlias(db, now, wish, policy);
-          if (moved === undefined) return;
-          const data = { name: model, alias: moved.alias, version };
-          note({ entity: 'model_version_alias', action: 'created', data });
-        });
+        await commit(context, (db, now, note) => moveAlias(db, now, wish, context, note));
         return version;
       } catch (error) {
         if (!(error instanceof RegistryError) || error.registryCode !== 'RESOURCE_CONFLICT') throw error;

@@ -4,6 +4,8 @@ import { type Token, tokenize } from './lexer.ts';
 
 const MAX_COMPARISONS = 100;
 const MAX_LIST = 10_000;
+/** Of LIKE and ILIKE, in characters: SQLite takes 50,000 bytes, and some of these need three or four of them. */
+const MAX_PATTERN = 10_000;
 /** Each may be a join, of which SQLite allows 64. */
 const MAX_ORDERS = 20;
 
@@ -137,7 +139,12 @@ class Parser {
   private value(operator: Operator, type: 'number' | 'text'): Comparison['value'] {
     if (operator === 'IS NULL' || operator === 'IS NOT NULL') return null;
     if (operator === 'IN' || operator === 'NOT IN') return this.list();
-    return type === 'number' ? this.number() : this.text();
+    if (type === 'number') return this.number();
+    const text = this.text();
+    if (!operator.endsWith('LIKE') || text.length <= MAX_PATTERN) return text;
+    throw invalidParameter(
+      `Invalid filter: a pattern of ${text.length} characters for ${operator}; at most ${MAX_PATTERN} are allowed`,
+    );
   }
 
   private number(): number {

@@ -9,7 +9,7 @@ const MAX_MODELS = 10_000;
  * Returns what began. */
 export async function recordReport(db: Db, report: GatewayReport, now: number): Promise<GatewayModel[]> {
   const { gateway_id, host, program_version, started_at } = report;
-  if (!/^[A-Za-z0-9][\w.:-]{0,127}$/.test(gateway_id))
+  if (!isGatewayId(gateway_id))
     throw invalidParameter(
       `Invalid value ${shown(gateway_id)} for parameter 'gateway_id': use 1 to 128 letters, digits and "_.:-"`,
     );
@@ -69,6 +69,10 @@ export async function recordReport(db: Db, report: GatewayReport, now: number): 
       .execute();
   }
   return [...wanted.values()];
+}
+
+export function isGatewayId(text: string): boolean {
+  return /^[A-Za-z0-9][\w.:-]{0,127}$/.test(text);
 }
 
 function rowKey(row: {

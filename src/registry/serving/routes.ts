@@ -1,10 +1,10 @@
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { modelKeysOf } from '../models/history.ts';
-import { keyBefore, keyPage, pageFields } from '../models/pages.ts';
+import { invalidToken, keyBefore, keyPage, pageFields } from '../models/pages.ts';
 import { int64, required } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute, type StreamCall } from '../rest/route.ts';
-import { endSilent, servedBy } from './gateways.ts';
+import { endSilent, isGatewayId, servedBy } from './gateways.ts';
 import type { Serving, ServingContext } from './serving.ts';
 import { AWAY_MS } from './types.ts';
 
@@ -98,9 +98,9 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
       summary: 'The gateways that have reported, by id, with what they serve now',
       request: z.object({ limit: pageFields.limit, page_token: pageFields.page_token }),
       handle: async ({ limit, page_token }) => {
+        const after = gatewayBefore(page_token);
         await database.write((db) => endSilent(db, now()));
         return database.read(async (db) => {
-          const after = page_token === '' ? '' : Buffer.from(page_token, 'base64url').toString();
           const rows = await db
             .selectFrom('gateways')
             .selectAll()
@@ -160,6 +160,13 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
       },
     }),
   ];
+}
+
+/** The gateway behind which a list goes on. Throws INVALID_PARAMETER_VALUE. */
+function gatewayBefore(token: string): string {
+  const id = Buffer.from(token, 'base64url').toString();
+  if (token === '' || isGatewayId(id)) return id;
+  throw invalidToken(token);
 }
 
 function withoutKeys<T extends { row_key: number; gateway_id: string }>(row: T): Omit<T, 'row_key' | 'gateway_id'> {

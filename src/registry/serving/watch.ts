@@ -59,18 +59,17 @@ export async function watch(
   }
 }
 
-/** Differs after every write that may change what a gateway should serve. */
+/**
+ * Differs after every write that may change what a gateway should serve, in whatever order writes of several nodes commit:
+ * each of them makes its model's time of update grow (`lockModel`).
+ */
 async function lastChange(database: RegistryDatabase): Promise<string> {
   if (database.kind === 'sqlite') return '';
   return database.read(async (db) => {
-    const { at } = await db
+    const { models, times } = await db
       .selectFrom('registered_models')
-      .select(({ fn }) => fn.max('last_updated_time').as('at'))
+      .select(({ fn }) => [fn.countAll().as('models'), fn.sum('last_updated_time').as('times')])
       .executeTakeFirstOrThrow();
-    const { move } = await db
-      .selectFrom('alias_moves')
-      .select(({ fn }) => fn.max('move_key').as('move'))
-      .executeTakeFirstOrThrow();
-    return JSON.stringify([at, move]);
+    return JSON.stringify([models, times]);
   });
 }

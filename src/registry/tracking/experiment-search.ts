@@ -12,8 +12,9 @@ import {
   type SearchGrammar,
   TEXT_OPERATORS,
 } from '../search/grammar.ts';
-import { decodePageToken, encodePageToken, type Position, queryFingerprint } from '../search/page-token.ts';
-import { behind, condition, integerCondition, orderClause, type SortKey } from '../search/sql.ts';
+import { readPage } from '../search/keyset-page.ts';
+import { decodePageToken, queryFingerprint } from '../search/page-token.ts';
+import { condition, integerCondition, type SortKey } from '../search/sql.ts';
 import { type ExperimentRow, withTags } from './experiments.ts';
 import { stagesOf, viewType } from './run-search.ts';
 import type { TrackingContext } from './tracking.ts';
@@ -82,23 +83,14 @@ export function experimentSearchRoute({ database }: TrackingContext): RestRoute 
         sql<boolean>`e.lifecycle_stage IN (${sql.join(stagesOf(view_type))})`,
         ...parseFilter(filter, GRAMMAR).map((comparison) => where(comparison, kind)),
       ];
-      if (from !== undefined) conditions.push(behind(keys, from));
       return database.read(async (db) => {
-        const places = sql.join(keys.map(({ expression }, i) => sql`${expression} AS ${sql.ref(`place_${i}`)}`));
-        const { rows } = await sql<ExperimentRow & Record<string, Position[number]>>`
-          SELECT e.*, ${places} FROM experiments e WHERE ${sql.join(conditions, sql` AND `)}
-          ORDER BY ${orderClause(keys)} LIMIT ${limit + 1}`.execute(db);
-        const page = rows.slice(0, limit);
-        const experiments = await withTags(db, page);
-        if (rows.length <= limit) return { experiments };
-        const last = page[page.length - 1];
-        return {
-          experiments,
-          next_page_token: encodePageToken(
-            fingerprint,
-            keys.map((_, i) => last[`place_${i}`]),
-          ),
-        };
+        const { rows, next } = await readPage<ExperimentRow>(db, {
+          columns: sql`e.*`,
+          table: sql`experiments e`,
+          ...{ conditions, keys, from, limit, fingerprint },
+        });
+        const experiments = await withTags(db, kind, rows);
+        return rows.length === 0 ? {} : { experiments, ...next };
       });
     },
   });

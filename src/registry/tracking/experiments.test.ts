@@ -101,6 +101,31 @@ test('experiments are searched by name, tags and times, and paged', async () => 
     page_token = page.next_page_token ?? '';
   } while (page_token !== '');
   assert.deepEqual(paged, all.experiments);
+  assert.deepEqual(await registry.ok('POST', 'experiments/search', { filter: "name = 'nobody'" }), {});
+  await search({ filter: `name LIKE '${'[*?'.repeat(3333)}'` });
+  await refused('experiments/search', { filter: `name LIKE '${'['.repeat(10_001)}'` }, 'INVALID_PARAMETER_VALUE');
   for (const bad of [{ filter: 'metrics.a > 1' }, { order_by: ['tags.team'] }, { max_results: 0 }, { page_token: 'x' }])
     await refused('experiments/search', bad, 'INVALID_PARAMETER_VALUE');
+});
+
+test('as many experiments as may be asked for come at once', async () => {
+  const many = 33_000;
+  const { database } = registry.registry;
+  await database.write(async (db) => {
+    for (let i = 0; i < many; i += 1000) {
+      const rows = Array.from({ length: 1000 }, (_, j) => ({
+        name: `many ${i + j}`,
+        artifact_location: 'mlflow-artifacts:/many',
+        lifecycle_stage: 'active' as const,
+        creation_time: 1,
+        last_update_time: 1,
+      }));
+      await db.insertInto('experiments').values(rows).execute();
+    }
+  });
+  const { experiments } = await registry.ok('POST', 'experiments/search', {
+    max_results: 50_000,
+    filter: "name LIKE 'many %'",
+  });
+  assert.equal(experiments.length, many);
 });

@@ -1,7 +1,7 @@
 import type { Selectable } from 'kysely';
 import { z } from 'zod';
-import type { Db } from '../database/database.ts';
-import { run } from '../database/statements.ts';
+import type { DatabaseKind, Db } from '../database/database.ts';
+import { inKeys, run } from '../database/statements.ts';
 import type { TrackingTables } from '../database/tables/tracking.ts';
 import { alreadyExists, doesNotExist, invalidParameter, RegistryError, shown } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
@@ -36,16 +36,13 @@ export async function activeExperiment(db: Db, id: string): Promise<ExperimentRo
 }
 
 /** Experiments as MLflow shows them, their tags read in one query. */
-export async function withTags(db: Db, rows: readonly ExperimentRow[]): Promise<object[]> {
+export async function withTags(db: Db, kind: DatabaseKind, rows: readonly ExperimentRow[]): Promise<object[]> {
   if (rows.length === 0) return [];
+  const ids = rows.map((row) => row.experiment_id);
   const tags = await db
     .selectFrom('experiment_tags')
     .selectAll()
-    .where(
-      'experiment_id',
-      'in',
-      rows.map((row) => row.experiment_id),
-    )
+    .where(inKeys(kind, 'experiment_id', ids))
     .orderBy('key')
     .execute();
   const byExperiment = groupBy(tags, (tag) => tag.experiment_id);
@@ -186,7 +183,7 @@ export function experimentRoutes({ database, events, now }: TrackingContext): Re
       request: byId,
       handle: ({ experiment_id }) =>
         database.read(async (db) => {
-          const [experiment] = await withTags(db, [await experimentById(db, experiment_id)]);
+          const [experiment] = await withTags(db, database.kind, [await experimentById(db, experiment_id)]);
           return { experiment };
         }),
     }),
@@ -204,7 +201,7 @@ export function experimentRoutes({ database, events, now }: TrackingContext): Re
             .where('name', '=', experiment_name)
             .executeTakeFirst();
           if (row === undefined) throw doesNotExist(`Could not find experiment with name ${shown(experiment_name)}`);
-          const [experiment] = await withTags(db, [row]);
+          const [experiment] = await withTags(db, database.kind, [row]);
           return { experiment };
         }),
     }),

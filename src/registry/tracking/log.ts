@@ -1,10 +1,11 @@
 import { z } from 'zod';
+import { MAX_JSON_DEPTH, nestsTooDeeply } from '../../shared/json-depth.ts';
 import type { DatabaseKind, Db } from '../database/database.ts';
 import type { SharedWrite } from '../database/group-commit.ts';
 import { run } from '../database/statements.ts';
 import { doesNotExist, invalidParameter, shown } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
-import { keyValue, required } from '../rest/fields.ts';
+import { jsonList, keyValue, required } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { checkKey, checkLength, checkTag, LIMITS } from './limits.ts';
 import { insertModelMetrics } from './logged-model-metrics.ts';
@@ -95,6 +96,8 @@ async function deleteTag(db: Db, runKey: number, id: string, key: string): Promi
 const MODELS_TAG = 'mlflow.log-model.history';
 
 function parseModel(json: string): Record<string, unknown> {
+  if (nestsTooDeeply(json))
+    throw invalidParameter(`Malformed model info: model_json nests deeper than ${MAX_JSON_DEPTH} levels`);
   let model: unknown;
   try {
     model = JSON.parse(json);
@@ -107,6 +110,15 @@ function parseModel(json: string): Record<string, unknown> {
   throw invalidParameter(`Model json is missing mandatory fields: ${missing.join(', ')}`);
 }
 
+/** Throws for what is no list: the tag is one that anybody can set, and nothing of it is thrown away. */
+function listedModels(value: string): unknown[] {
+  const list = jsonList(value);
+  if (list !== undefined) return list;
+  throw invalidParameter(
+    `the tag ${shown(MODELS_TAG)} of the run is ${shown(value)}, which is no JSON list of models; delete it or set it to one`,
+  );
+}
+
 async function logModel({ database }: TrackingContext, id: string, json: string): Promise<void> {
   const model = parseModel(json);
   await database.write(async (db) => {
@@ -115,7 +127,7 @@ async function logModel({ database }: TrackingContext, id: string, json: string)
       ref.run_key,
       MODELS_TAG,
     ]);
-    const models = known === undefined ? [] : (JSON.parse(known.value) as unknown[]);
+    const models = known === undefined ? [] : listedModels(known.value);
     const value = JSON.stringify([...models, model]);
     checkTag(MODELS_TAG, value);
     await setTags(db, ref, [{ key: MODELS_TAG, value }]);

@@ -7,8 +7,9 @@ import { flag, int64, required, text } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import { parseFilter, parseOrderBy } from '../search/filter.ts';
 import { type Comparison, NUMBER_OPERATORS, type SearchGrammar, TEXT_OPERATORS } from '../search/grammar.ts';
-import { decodePageToken, encodePageToken, type Position, queryFingerprint } from '../search/page-token.ts';
-import { behind, condition, integerCondition, orderClause, type SortKey } from '../search/sql.ts';
+import { readPage } from '../search/keyset-page.ts';
+import { decodePageToken, queryFingerprint } from '../search/page-token.ts';
+import { condition, integerCondition, type SortKey } from '../search/sql.ts';
 import { type LoggedModelRow, loggedModelViews } from './logged-model-store.ts';
 import type { TrackingContext } from './tracking.ts';
 
@@ -135,23 +136,14 @@ async function search({ database }: TrackingContext, request: Request): Promise<
       sql`EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_key = m.model_key AND ${onDatasets(datasets, kind)})`,
     );
   }
-  if (from !== undefined) conditions.push(behind(keys, from));
   return database.read(async (db) => {
-    const places = sql.join(keys.map(({ expression }, i) => sql`${expression} AS ${sql.ref(`place_${i}`)}`));
-    const { rows } = await sql<LoggedModelRow & Record<string, Position[number]>>`
-      SELECT m.*, ${places} FROM logged_models m WHERE ${sql.join(conditions, sql` AND `)}
-      ORDER BY ${orderClause(keys)} LIMIT ${limit + 1}`.execute(db);
-    const page = rows.slice(0, limit);
-    const models = await loggedModelViews(db, kind, page);
-    if (rows.length <= limit) return { models };
-    const last = page[page.length - 1];
-    return {
-      models,
-      next_page_token: encodePageToken(
-        fingerprint,
-        keys.map((_, i) => last[`place_${i}`]),
-      ),
-    };
+    const { rows, next } = await readPage<LoggedModelRow>(db, {
+      columns: sql`m.*`,
+      table: sql`logged_models m`,
+      ...{ conditions, keys, from, limit, fingerprint },
+    });
+    const models = await loggedModelViews(db, kind, rows);
+    return rows.length === 0 ? {} : { models, ...next };
   });
 }
 

@@ -33,6 +33,18 @@ test('a logged model lives from pending to ready to deleted', async () => {
   await registry.refused('GET', `logged-models/${model_id}`, {}, 'RESOURCE_DOES_NOT_EXIST');
 });
 
+test('a list of versions that somebody set to something else is begun anew', async () => {
+  const { model_id } = (await create({ name: 'noted' })).info;
+  const key = 'mlflow.modelVersions';
+  await registry.ok('POST', 'registered-models/create', { name: 'noted' });
+  for (const [i, value] of ['x', '5', '{}'].entries()) {
+    await registry.ok('PATCH', `logged-models/${model_id}/tags`, { tags: [{ key, value }] });
+    await registry.ok('POST', 'model-versions/create', { name: 'noted', source: `models:/${model_id}` });
+    const { model } = await registry.ok('GET', `logged-models/${model_id}`);
+    assert.deepEqual(model.info.tags, [{ key, value: JSON.stringify([{ name: 'noted', version: i + 1 }]) }]);
+  }
+});
+
 test('bad models are refused', async () => {
   for (const bad of [
     { name: 'a/b' },
@@ -93,6 +105,8 @@ test('models are searched by metrics on datasets, params, tags and attributes, a
     for (const { info } of page.models) paged.push(ids.indexOf(info.model_id));
     page_token = page.next_page_token ?? '';
   } while (page_token !== '');
+  const none = { experiment_ids: ['0'], filter: "name = 'nobody'" };
+  assert.deepEqual(await registry.ok('POST', 'logged-models/search', none), {});
   assert.deepEqual(paged.slice(0, 5), [4, 3, 2, 1, 0]);
   assert.deepEqual(paged.slice(5).sort(), [5, 6]);
   for (const bad of [

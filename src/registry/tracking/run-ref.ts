@@ -55,9 +55,11 @@ export function givenRunId(request: { run_id?: string | null; run_uuid?: string 
   const id = request.run_id || request.run_uuid;
   if (id === undefined || id === null || id === '')
     throw invalidParameter("Missing value for required parameter 'run_id'");
-  if (!/^[a-zA-Z0-9][\w-]{0,255}$/.test(id))
-    throw invalidParameter(
-      `Invalid value ${shown(id)} for parameter 'run_id' supplied: a run id is letters and digits`,
-    );
-  return id;
+  return checkRunId(id);
+}
+
+/** Throws INVALID_PARAMETER_VALUE for what can be no run's id, here or on another server. */
+export function checkRunId(id: string): string {
+  if (/^[a-zA-Z0-9][\w-]{0,255}$/.test(id)) return id;
+  throw invalidParameter(`Invalid value ${shown(id)} for parameter 'run_id' supplied: a run id is letters and digits`);
 }

@@ -35,6 +35,7 @@ export function runCondition(comparison: Comparison, kind: DatabaseKind): Condit
   const { entity, key, operator } = comparison;
   if (entity === 'attribute') {
     const column = sql.ref(`r.${key}`);
+    if (key === 'run_name' && (operator === '=' || operator === 'IN')) return runNameCondition(comparison, kind);
     return key.endsWith('_time') ? integerCondition(column, comparison, kind) : condition(column, comparison, kind);
   }
   if (entity === 'datasets') {
@@ -47,6 +48,18 @@ export function runCondition(comparison: Comparison, kind: DatabaseKind): Condit
   if (operator === 'IS NOT NULL') return sql`${exists})`;
   if (operator === 'IS NULL') return sql`NOT ${exists})`;
   return sql`${exists} AND ${valueCondition('x', comparison, kind)})`;
+}
+
+/** Asks for how the name begins, too, which is what the index has. */
+function runNameCondition({ operator, value }: Comparison, kind: DatabaseKind): Condition {
+  const starts = operator === 'IN' ? (value as readonly string[]).map(startOf) : startOf(value as string);
+  const start = condition(sql`substr(r.run_name, 1, 100)`, { operator, value: starts }, kind);
+  return sql`(${start} AND ${condition(sql.ref('r.run_name'), { operator, value }, kind)})`;
+}
+
+/** What substr(text, 1, 100) is in SQL: 100 code points. */
+function startOf(text: string): string {
+  return Array.from(text.slice(0, 200)).slice(0, 100).join('');
 }
 
 /** On the value of a metric, param or tag. NaN differs from every number and is nothing else. */
@@ -69,11 +82,8 @@ export function keysByIndex(comparison: Comparison, { kind, experiments }: RunSe
       AND ${valueCondition('x', comparison, kind)}`;
   }
   if ((entity === 'params' || entity === 'tags') && operator === '=') {
-    const start = Array.from(value as string)
-      .slice(0, 100)
-      .join('');
     return sql`SELECT run_key FROM ${sql.table(entity)} x WHERE ${inExperiments} AND key = ${key}
-      AND substr(value, 1, 100) = ${start} AND value = ${value}`;
+      AND substr(value, 1, 100) = ${startOf(value as string)} AND value = ${value}`;
   }
   if (entity !== 'attribute') return undefined;
   const exact = operator === '=' || operator === 'IN';

@@ -271,6 +271,19 @@ test('the old model history is a tag', async () => {
   for (const bad of ['{', '1', 'null', '{"flavors":{}}']) assert.equal((await log(bad)).status, 400, bad);
 });
 
+test('a model history that somebody set to something else is named, not run into', async () => {
+  const run_id = await create();
+  const model = { utc_time_created: 'x', artifact_path: 'x', run_id, flavors: {} };
+  const key = 'mlflow.log-model.history';
+  for (const value of ['x', '5', '{"a":1}', '']) {
+    await registry.ok('POST', 'runs/set-tag', { run_id, key, value });
+    const given = { run_id, model_json: JSON.stringify(model) };
+    assert.match(await registry.refused('POST', 'runs/log-model', given, 'INVALID_PARAMETER_VALUE'), /no JSON list/);
+  }
+  await registry.ok('POST', 'runs/delete-tag', { run_id, key });
+  await registry.ok('POST', 'runs/log-model', { run_id, model_json: JSON.stringify(model) });
+});
+
 test('datasets and models become inputs and outputs', async () => {
   const run_id = await create();
   const { model } = await registry.ok('POST', 'logged-models', { experiment_id: '0', name: 'in' });

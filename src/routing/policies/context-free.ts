@@ -18,6 +18,7 @@ export function ucb1(arms: readonly ArmSums[], alpha: number): Float64Array {
   return evenlyOnBest(ucb1Scores(arms, alpha), new Float64Array(arms.length));
 }
 
+/** UCB1 (Auer, Cesa-Bianchi and Fischer 2002): each arm's upper bound, infinite for one without a reward. */
 export function ucb1Scores(arms: readonly ArmSums[], alpha: number): number[] {
   const total = arms.reduce((sum, { count }) => sum + count, 0);
   const log = Math.max(0, Math.log(total));
@@ -42,6 +43,7 @@ export function thompsonGaussian(arms: readonly ArmSums[], range: readonly [numb
   return gaussianBest(arms.map((sums) => gaussianPosterior(sums, range)));
 }
 
+/** Mean and standard deviation of what is known of an arm's mean reward, in the reward's unit. */
 export function gaussianPosterior(
   { count, sum, sumSquares }: ArmSums,
   [low, high]: readonly [number, number],

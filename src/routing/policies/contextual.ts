@@ -11,6 +11,7 @@ export interface ContextualScratch {
   u: Float64Array;
 }
 
+/** Memory for deciding among so many arms with contexts of length `dim`; overwritten each time. */
 export function contextualScratch(arms: number, dim: number): ContextualScratch {
   return { scores: new Float64Array(arms), deviations: new Float64Array(arms), u: new Float64Array(dim) };
 }

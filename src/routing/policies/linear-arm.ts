@@ -8,6 +8,10 @@ export interface LinearArm {
   theta: Float64Array;
 }
 
+/**
+ * Ridge regression in one go: θ = (λI + Σ x xᵀ)⁻¹ Σ reward·x, with contexts of length `dim` and λ = `regularisation`.
+ * Throws RangeError where λI + Σ x xᵀ is not positive definite.
+ */
 export function linearArm(sums: ArmSums, dim: number, regularisation: number): LinearArm {
   const a = Float64Array.from(sums.outer ?? new Float64Array(dim * dim));
   for (let i = 0; i < dim; i++) a[i * dim + i] += regularisation;
@@ -29,6 +33,7 @@ export interface OnlineLinearArm extends LinearArm {
   updates: number;
 }
 
+/** One that has learnt nothing: θ = 0. @param regularisation λ, above 0 */
 export function onlineLinearArm(dim: number, regularisation: number): OnlineLinearArm {
   const a = new Float64Array(dim * dim);
   const inverse = new Float64Array(dim * dim);
@@ -39,6 +44,7 @@ export function onlineLinearArm(dim: number, regularisation: number): OnlineLine
   return { a, b: new Float64Array(dim), inverse, theta: new Float64Array(dim), updates: 0 };
 }
 
+/** Takes in one reward with its context, in place. @param scratch as long as `x`; overwritten */
 export function learn(arm: OnlineLinearArm, x: ArrayLike<number>, reward: number, scratch: Float64Array): void {
   const dim = x.length;
   for (let i = 0; i < dim; i++) {

@@ -30,10 +30,15 @@ type PolicySpec = Pick<
   reward: Pick<BanditSpec['reward'], 'range'>;
 };
 
+/** Whether the distribution depends on the request. */
 export function isContextual(policy: PolicyName): boolean {
   return policy === 'linUCB' || policy === 'linThompson';
 }
 
+/**
+ * What a policy has learnt from the sums of its arms, in the order of `spec.arms`. Throws RangeError as linearArm does.
+ * @param createdAt milliseconds since 1970
+ */
 export function makeSnapshot(
   spec: PolicySpec,
   arms: readonly ArmSums[],
@@ -75,6 +80,7 @@ export interface LoadedPolicy {
   scratch: ContextualScratch;
 }
 
+/** Copies a snapshot into memory for deciding. Without a distribution, arms begin as equally likely. */
 export function loadPolicy(snapshot: PolicySnapshot): LoadedPolicy {
   const linear = snapshot.linear?.arms.map(({ theta, inverse }) => ({
     theta: Float64Array.from(theta),

@@ -34,12 +34,14 @@ export interface Totals {
   folded: Record<string, number>;
 }
 
+/** Sums of no reward. @param dim length of contexts; 0: without one */
 export function noSums(dim = 0): ArmSums {
   const sums: ArmSums = { count: 0, sum: 0, sumSquares: 0 };
   if (dim === 0) return sums;
   return { ...sums, outer: new Array<number>(dim * dim).fill(0), weighted: new Array<number>(dim).fill(0) };
 }
 
+/** An epoch without a reward, of so many arms. @param dim as of noSums */
 export function noEpoch(epoch: number, arms: number, dim = 0): EpochSums {
   return { epoch, arms: Array.from({ length: arms }, () => noSums(dim)) };
 }

@@ -1,4 +1,5 @@
 import { HealthImplementation } from 'grpc-health-check';
+import { isModelReady } from '../../pipeline/ready.ts';
 import { INFERENCE_SERVICE } from '../../protocol/grpc/schema.ts';
 import type { GatewayServices } from '../services.ts';
 import type { MethodDefinition, UnaryCall, UnaryCallback } from './service-adapter.ts';
@@ -65,7 +66,7 @@ export class HealthFollower {
     const up = !this.stopped && this.services.server.ready();
     this.publish('', up);
     this.publish(INFERENCE_SERVICE, up);
-    for (const [name, model] of models) this.publish(name, up && (model.versions.length > 0 || model.onDemand));
+    for (const [name, model] of models) this.publish(name, up && isModelReady(model));
     if (this.published.size === models.size + 2) return;
     for (const name of this.published.keys()) {
       if (name === '' || name === INFERENCE_SERVICE || models.has(name)) continue;

@@ -1,6 +1,6 @@
 import type { InferResponse, RequestContext } from '../../pipeline/types.ts';
 import { type DecodedInfer, decodeInferRequest, peekId, peekModel } from '../../protocol/grpc/infer-decoder.ts';
-import { encodeStreamError, encodeStreamResponse } from '../../protocol/grpc/infer-encoder.ts';
+import { encodeInferResponse, encodeStreamError, encodeStreamResponse } from '../../protocol/grpc/infer-encoder.ts';
 import { monotonicMs } from '../../shared/clock.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayServices } from '../services.ts';
@@ -13,7 +13,10 @@ const MAX_IN_FLIGHT = 256;
 /** Bytes of answers a client may leave unread before its stream is ended. */
 const MAX_UNSENT = 64 << 20;
 
-/** ModelStreamInfer: answers in the order they complete; a failed request is told of in error_message. */
+/**
+ * ModelStreamInfer: answers in the order they complete. In Triton's form a failed request is told of in error_message. A
+ * bare response has no room for that: there the failure ends the call with its status, as MLServer's does.
+ */
 export function modelStreamInfer(services: GatewayServices): Method {
   return { kind: 'stream', open: (call) => new InferStream(services, call) };
 }
@@ -109,9 +112,20 @@ class StreamedInference extends InferenceTask {
     // A decoupled model may end with nothing but the fact that it ended; clients see that only if they asked to.
     if (!final || response.outputs.length > 0 || emptyFinalResponse) {
       const shown = wantsClassification(request) ? classify(this.services.table(), request, response) : response;
-      this.stream.send(encodeStreamResponse(this.named(shown), final));
+      this.stream.send(this.encode(this.named(shown), final, emptyFinalResponse));
     }
     if (final) this.stream.done(this);
+  }
+
+  /** Bare responses say which one is the last to those that asked for it. */
+  private encode(response: InferResponse, final: boolean, marked: boolean): Buffer {
+    if (this.services.server.streamForm === 'triton') return encodeStreamResponse(response, final);
+    if (!marked) return encodeInferResponse(response);
+    const mark = { triton_final_response: final };
+    return encodeInferResponse({
+      ...response,
+      parameters: Object.assign(Object.create(null), response.parameters, mark),
+    });
   }
 
   /** Many requests share the call's metadata, so who answered travels as parameters of the response. */
@@ -132,7 +146,7 @@ class StreamedInference extends InferenceTask {
   }
 
   protected refuse(error: SwitchyardError): void {
-    if (error.code === 'unauthenticated') {
+    if (error.code === 'unauthenticated' || this.services.server.streamForm === 'bare') {
       this.call.abort(error);
       return;
     }

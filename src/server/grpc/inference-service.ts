@@ -1,4 +1,5 @@
 import { loadedFirst } from '../../pipeline/dormant.ts';
+import { isModelReady } from '../../pipeline/ready.ts';
 import { modelConfigBody, modelMetadata, serverMetadata, statisticsBody } from '../../protocol/v2/metadata.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayServices } from '../services.ts';
@@ -35,9 +36,7 @@ export function inferenceHandlers(services: GatewayServices): Handlers {
 
 function isReady(services: GatewayServices, request: Named): boolean {
   const model = services.table().models.get(request.name);
-  if (model === undefined) return false;
-  if (request.version === '') return model.versions.length > 0 || model.onDemand;
-  return model.versions.some((candidate) => candidate.version === request.version);
+  return model !== undefined && isModelReady(model, request.version);
 }
 
 function metadata(services: GatewayServices, request: Named): object {

@@ -37,6 +37,7 @@ export abstract class InferenceTask implements ResponseObserver {
   private submission: Submission | undefined;
   private ended = false;
   private context: RequestContext | undefined;
+  private refusal: Served | undefined;
 
   constructor(services: GatewayServices, call: Call, message: Buffer, receivedAt: number) {
     this.services = services;
@@ -57,9 +58,9 @@ export abstract class InferenceTask implements ResponseObserver {
   protected abstract respond(response: InferResponse, final: boolean): void;
   protected abstract refuse(error: SwitchyardError): void;
 
-  /** Who answered, where a route decided. */
+  /** Who answered, where a route decided, or the record of a refusal. */
   protected get served(): Served | undefined {
-    return this.context?.served;
+    return this.context === undefined ? this.refusal : this.context.served;
   }
 
   /** Tells the client of a unary call who answered. */
@@ -118,12 +119,12 @@ export abstract class InferenceTask implements ResponseObserver {
   onError(error: SwitchyardError): void {
     if (this.ended) return;
     this.end();
+    if (this.context === undefined) this.refusal = this.refused(error);
     this.refuse(error);
-    if (this.context === undefined) this.refused(error);
   }
 
   /** Tells the pipeline of a request that it never saw. */
-  private refused(error: SwitchyardError): void {
+  private refused(error: SwitchyardError): Served | undefined {
     const { identity, protocol, receivedAt } = this;
     const context = {
       protocol,
@@ -131,7 +132,7 @@ export abstract class InferenceTask implements ResponseObserver {
       receivedAt,
       traceparent: this.call.header('traceparent'),
     };
-    this.services.dataPlane.refused(this.nameOfModel(), '', context, error);
+    return this.services.dataPlane.refused(this.nameOfModel(), '', context, error);
   }
 
   /** '' where the message is so broken that it names none. */

@@ -104,6 +104,16 @@ describe('inference over gRPC', () => {
       });
     }
 
+    it('names the record of a request that it refuses before it is read, where there is one', async () => {
+      const unreadable = inferRequest('echo', [1], { parameters: { timeout: { string_param: 'soon' } } });
+      const plain = await status(echo.client.unary('ModelInfer', unreadable));
+      assert.deepEqual([plain.code, plain.metadata.get('x-switchyard-id')], [3, []]);
+      services.dataPlane.refusal = { id: 'r-1', variant: '', version: '' };
+      const named = await status(echo.client.unary('ModelInfer', unreadable));
+      assert.deepEqual([named.code, named.metadata.get('x-switchyard-id')], [3, ['r-1']]);
+      services.dataPlane.refusal = undefined;
+    });
+
     it('tells an overloaded client when to come back', async () => {
       const failure = await status(echo.client.unary('ModelInfer', inferRequest('shed')));
       assert.equal(failure.code, 8);
@@ -163,6 +173,34 @@ describe('inference over gRPC', () => {
       assert.deepEqual(finals('many'), [false, false]);
       assert.deepEqual(finals('empty'), [false, false, true]);
       assert.deepEqual(finals('last'), [true]);
+    });
+
+    it('streams bare responses where that is the form, and ends the call with the first failure', async () => {
+      services.server.streamForm = 'bare';
+      try {
+        const stream = echo.client.bidi<InferResponse>('ModelStreamInfer', 'ModelInfer');
+        const got: InferResponse[] = [];
+        stream.on('data', (message: InferResponse) => got.push(message));
+        stream.on('error', () => undefined);
+        const end = new Promise<{ code: number; details: string }>((resolve) => stream.on('status', resolve));
+        const asked = { triton_enable_empty_final_response: { bool_param: true } };
+        stream.write(inferRequest('stream', [1], { id: 'many' }));
+        stream.write(inferRequest('stream', [1], { id: 'marked', parameters: asked }));
+        await until(() => got.length === 5);
+        stream.write(inferRequest('hold'));
+        stream.write(inferRequest('nope', [1], { id: 'bad' }));
+        const { code, details } = await end;
+        assert.equal(code, 5);
+        assert.match(details, /not found/);
+        const finals = (id: string) =>
+          got.filter((each) => each.id === id).map(({ parameters }) => parameters.triton_final_response?.bool_param);
+        assert.deepEqual(finals('many'), [undefined, undefined]);
+        assert.deepEqual(finals('marked'), [false, false, true]);
+        assert.deepEqual(got[0].raw_output_contents, [floats([1])]);
+        await until(() => services.dataPlane.cancelled === 1);
+      } finally {
+        services.server.streamForm = 'triton';
+      }
     });
 
     it('answers thousands of requests on one stream', async () => {

@@ -1,3 +1,4 @@
+import { chosenVersion } from '../../pipeline/ready.ts';
 import type { ServingModel, ServingTable, ServingVersion } from '../../pipeline/types.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 
@@ -8,11 +9,12 @@ export function findModel(table: ServingTable, name: string): ServingModel {
   return model;
 }
 
-/** The ready version a request would reach; '' is the highest. Throws not_found, and unavailable where none is ready. */
+/** The version a request would reach; '' is the highest ready. Throws not_found, and unavailable where none is loaded. */
 export function findVersion(table: ServingTable, name: string, version: string): ServingVersion {
   const model = findModel(table, name);
   if (version === '') {
-    if (model.versions.length > 0) return model.versions[0];
+    const chosen = chosenVersion(model);
+    if (chosen !== undefined) return chosen;
     throw new SwitchyardError('unavailable', `Request for unknown model: '${name}' has no available versions`);
   }
   const found = model.versions.find((candidate) => candidate.version === version);

@@ -14,6 +14,12 @@ const REQUEST_ID = 1 << 8;
 const QUERY = 1 << 9;
 const METHOD = 1 << 10;
 
+/** As kMostAsked in native/src/http_head.h. */
+const MOST_ASKED = 16;
+
+/** Instead of a length, as kByNumber in native/src/http_delivery.cc. */
+const BY_NUMBER = -1;
+
 const METHODS = ['', 'POST', 'GET', 'HEAD'];
 
 /** The head as the addon tells it: only fields that are there have words, and a text is made when it is asked for. */
@@ -27,9 +33,17 @@ export class NativeHead implements RequestHead {
   private readonly native: NativeHttp;
   private readonly shared: NativeHttpServer;
   private readonly block: Buffer;
+  /** By the numbers that the addon gave them: paths, and values of further headers. */
+  private readonly texts: string[] = [];
   private present = 0;
   /** Where the words of the fields begin. */
   private at = 0;
+  /** Names of further headers in the order that the addon tells of them. */
+  private readonly asked: string[] = [];
+  /** How many of them this request tells of, which of them it has, and where the words of those begin. */
+  private told = 0;
+  private has = 0;
+  private askedAt = 0;
 
   constructor(native: NativeHttp, shared: NativeHttpServer) {
     this.native = native;
@@ -46,16 +60,19 @@ export class NativeHead implements RequestHead {
     this.present = present;
     this.at = at + 1;
     this.method = METHODS[method];
-    if (present === 0) return at + 1;
     if (method === 0) this.method = this.field(METHOD);
-    let words = 0;
-    for (let bits = present; bits !== 0; bits &= bits - 1) words += 2;
-    return at + 1 + words;
+    const further = at + 1 + wordsOf(present);
+    const asked = this.shared.words[further];
+    this.told = asked >>> MOST_ASKED;
+    this.has = asked & ((1 << MOST_ASKED) - 1);
+    this.askedAt = further + 1;
+    return further + 1 + wordsOf(this.has);
   }
 
   /** Nothing is to be asked of it any more. */
   forget(): void {
     this.present = 0;
+    this.told = 0;
     this.generation = -1;
   }
 
@@ -64,11 +81,22 @@ export class NativeHead implements RequestHead {
     return this.block.toString('latin1', words[at], words[at] + words[at + 1]);
   }
 
+  /** A text by its number. */
+  known(number: number): string {
+    return this.texts[number];
+  }
+
+  /** @param at the words that say where the text lies that has this number from now on */
+  learn(number: number, at: number): void {
+    const { texts } = this;
+    // One after the other: an array with wide gaps would become a table of hashes.
+    while (texts.length <= number) texts.push('');
+    texts[number] = this.text(at);
+  }
+
   private field(bit: number): string {
     if ((this.present & bit) === 0) return '';
-    let at = this.at;
-    for (let bits = this.present & (bit - 1); bits !== 0; bits &= bits - 1) at += 2;
-    return this.text(at);
+    return this.text(this.at + wordsOf(this.present & (bit - 1)));
   }
 
   get query(): string {
@@ -111,7 +139,22 @@ export class NativeHead implements RequestHead {
     return this.field(REQUEST_ID);
   }
 
+  /** A name that was asked for once is told of from the next request on, as long as there is room for names. */
   header(name: string): string {
+    const place = this.asked.indexOf(name);
+    if (place < 0 || place >= this.told) {
+      if (place < 0 && this.asked.length < MOST_ASKED && this.native.httpAsk(this.shared.server, name) >= 0) {
+        this.asked.push(name);
+      }
+      return this.search(name);
+    }
+    const bit = 1 << place;
+    if ((this.has & bit) === 0) return '';
+    const at = this.askedAt + wordsOf(this.has & (bit - 1));
+    return this.shared.words[at + 1] === BY_NUMBER ? this.texts[this.shared.words[at]] : this.text(at);
+  }
+
+  private search(name: string): string {
     const [, ...lines] = this.native.httpHead(this.shared.server, this.slot, this.generation).split('\r\n');
     for (const line of lines) {
       const colon = line.indexOf(':');
@@ -129,4 +172,11 @@ export class NativeHead implements RequestHead {
   certificateName(): string {
     return this.native.httpCertificateName(this.shared.server, this.slot, this.generation);
   }
+}
+
+/** Two for each bit. */
+function wordsOf(bits: number): number {
+  let words = 0;
+  for (let left = bits; left !== 0; left &= left - 1) words += 2;
+  return words;
 }

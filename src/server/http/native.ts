@@ -10,12 +10,11 @@ import { quiet } from './quiet.ts';
 import type { HttpHandler, HttpServer, ListenOptions, TlsFiles } from './socket.ts';
 
 // Events, as in native/src/http_delivery.h.
-const PATH = 1;
+const TEXT = 1;
 const REQUEST = 2;
 const BODY = 3;
 const GONE = 4;
 
-const PATHS = 512;
 const ANSWER_WORDS = 6;
 const CLOSE = 1;
 const TRACKED = 2;
@@ -42,7 +41,6 @@ export class NativeServer implements HttpServer {
   private readonly block: Buffer;
   private readonly closingAsked: (() => boolean) | undefined;
   private readonly live: (NativeExchange | undefined)[] = [];
-  private readonly paths: string[] = new Array(PATHS).fill('');
   private open = 0;
   private draining = false;
 
@@ -91,8 +89,8 @@ export class NativeServer implements HttpServer {
       const event = words[at];
       if (event === REQUEST) {
         at = this.onRequest(at, bodies);
-      } else if (event === PATH) {
-        this.paths[words[at + 1]] = this.head.text(at + 2);
+      } else if (event === TEXT) {
+        this.head.learn(words[at + 1], at + 2);
         at += 4;
       } else {
         const exchange = this.exchangeAt(at);
@@ -116,7 +114,7 @@ export class NativeServer implements HttpServer {
     const generation = words[at + 2];
     head.slot = slot;
     head.generation = generation;
-    head.path = this.paths[words[at + 4]];
+    head.path = head.known(words[at + 4]);
     head.contentLength = words[at + 5] + words[at + 6] * 0x40000000;
     // -1 in two's complement.
     if (words[at + 6] < 0) head.contentLength = -1;

@@ -11,7 +11,7 @@ export type HttpLibrary = 'auto' | 'native' | 'uws' | 'node';
 
 let warned = false;
 
-/** Reads SWITCHYARD_HTTP: 'native', 'uws' and 'node' force a socket library, '' and 'auto' prefer uWS. Throws on anything else. */
+/** Reads SWITCHYARD_HTTP: 'native', 'uws' and 'node' force a socket library, '' and 'auto' take the best there is. Throws on anything else. */
 export function httpLibrary(value: string | undefined): HttpLibrary {
   switch (value) {
     case undefined:
@@ -27,36 +27,74 @@ export function httpLibrary(value: string | undefined): HttpLibrary {
   }
 }
 
+/** Finds the socket libraries of this machine. Both reject with what is missing; `uws` loads the binary. */
+export interface Finder {
+  native(tls: boolean): Promise<void>;
+  uws(): Promise<unknown>;
+}
+
+const INSTALLED: Finder = {
+  native: async (tls) => {
+    const problem = (await import('./native.ts')).nativeHttpProblem(tls);
+    if (problem !== '') throw new Error(problem);
+  },
+  uws: async () => (await import('./uws.ts')).loadUws(),
+};
+
 /**
- * Opens a port with uWebSockets.js where its binary loads, else with node:http and one warning per thread. A listener
- * that demands client certificates gets node:https, the only one of the two that can enforce them. `library` may force
- * one, the addon too. `load` tries the binary.
+ * The library that serves a port, of those forced and found: the addon, else uWebSockets.js, which cannot check client
+ * certificates, else node:http. A forced one is not looked for. `missing` hears why
+ * uWebSockets.js cannot be had where node:http stands in for it.
  */
+export async function chooseLibrary(
+  wanted: HttpLibrary,
+  tls: ListenOptions['tls'],
+  missing: (reason: unknown) => void = () => {},
+  find: Finder = INSTALLED,
+): Promise<Exclude<HttpLibrary, 'auto'>> {
+  if (wanted !== 'auto') return wanted;
+  const carries = find.native(tls !== undefined).then(
+    () => true,
+    () => false,
+  );
+  if (await carries) return 'native';
+  if (tls?.caFile !== undefined) return 'node';
+  try {
+    await find.uws();
+    return 'uws';
+  } catch (reason) {
+    missing(reason);
+    return 'node';
+  }
+}
+
+/** Opens a port with the library that {@link chooseLibrary} names; with node:http for want of another, after one warning per thread. */
 export async function listen(
   options: ListenOptions,
   handler: HttpHandler,
-  library: HttpLibrary,
+  wanted: HttpLibrary,
   log: Warner,
-  load: () => Promise<unknown> = async () => (await import('./uws.ts')).loadUws(),
+  find?: Finder,
 ): Promise<HttpServer> {
-  if (library === 'node') return listenNode(options, handler);
-  if (library === 'native') return (await import('./native.ts')).listenNative(options, handler);
-  if (options.tls?.caFile !== undefined && library === 'auto') return listenNode(options, handler);
-  try {
-    await load();
-  } catch (error) {
-    if (library === 'uws') throw error;
-    if (!warned) {
-      warned = true;
-      log.warn(
-        { reason: error instanceof Error ? error.message.split('\n').pop() : String(error) },
-        'uWebSockets.js has no binary for this platform, serving through node:http (slower, one gateway thread). ' +
-          'Install the upstream release for this Node version as described in docs/install.md, or set SWITCHYARD_HTTP=node',
-      );
-    }
-    return listenNode(options, handler);
+  switch (await chooseLibrary(wanted, options.tls, (reason) => warnOnce(log, reason), find)) {
+    case 'native':
+      return (await import('./native.ts')).listenNative(options, handler);
+    case 'uws':
+      return (await import('./uws.ts')).listenUws(options, handler);
+    case 'node':
+      return listenNode(options, handler);
   }
-  return (await import('./uws.ts')).listenUws(options, handler);
+}
+
+function warnOnce(log: Warner, reason: unknown): void {
+  if (warned) return;
+  warned = true;
+  log.warn(
+    { reason: reason instanceof Error ? reason.message.split('\n').pop() : String(reason) },
+    'Neither the addon nor uWebSockets.js can be loaded, serving through node:http (slower, one gateway thread). ' +
+      'Install a compiler for the addon or the upstream release of uWebSockets.js for this Node version, as described in ' +
+      'docs/install.md, or set SWITCHYARD_HTTP=node',
+  );
 }
 
 const FREE_PORT_TRIES = 5;

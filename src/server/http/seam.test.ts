@@ -11,7 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { speak } from '../../testing/raw-http.ts';
 import { SOCKET_LIBRARIES } from '../../testing/socket-libraries.ts';
 import { tooSlow } from './node.ts';
-import { freePort, httpLibrary, listen, openOnFree } from './open.ts';
+import { chooseLibrary, freePort, httpLibrary, listen, openOnFree } from './open.ts';
 import type { HttpExchange, HttpHandler, HttpServer, ListenOptions, RequestHead } from './socket.ts';
 
 const log = { warn: () => assert.fail('no warning expected') };
@@ -446,15 +446,16 @@ describe('choosing a socket library', () => {
     assert.throws(() => httpLibrary('nginx'), /nginx.*native, uws, node and auto/);
   });
 
-  it('falls back to node with one warning that names the remedy, unless uws is forced', async () => {
+  it('falls back to node with one warning that names the remedy', async () => {
     const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 10 };
     const handler: HttpHandler = { onRequest: (_head, exchange) => exchange.respond(200, '', 'up') };
-    const load = (): Promise<never> => Promise.reject(new Error('GLIBC_2.38 not found'));
+    const lacking = (reason: string) => () => Promise.reject(new Error(reason));
+    const find = { native: lacking('the addon is not in use'), uws: lacking('GLIBC_2.38 not found') };
     const warnings: string[] = [];
     const warner = { warn: (fields: object, message: string) => warnings.push(JSON.stringify(fields) + message) };
     const servers = [
-      await listen(options, handler, 'auto', warner, load),
-      await listen(options, handler, 'auto', warner, load),
+      await listen(options, handler, 'auto', warner, find),
+      await listen(options, handler, 'auto', warner, find),
     ];
     for (const server of servers) {
       assert.equal(server.kind, 'node');
@@ -464,18 +465,27 @@ describe('choosing a socket library', () => {
     assert.equal(warnings.length, 1);
     assert.match(warnings[0], /GLIBC_2\.38/);
     assert.match(warnings[0], /SWITCHYARD_HTTP=node/);
-    await assert.rejects(listen(options, handler, 'uws', warner, load), /GLIBC_2\.38/);
   });
 
-  it('prefers uWS, but takes node where client certificates are demanded', async () => {
+  it('takes the addon, else uWS, else node; never uWS where client certificates are demanded', async () => {
+    const there = () => Promise.resolve();
+    const away = () => Promise.reject(new Error('not here'));
+    const files = { certFile: 'a.pem', keyFile: 'a.key' };
+    const chosen = (native: () => Promise<void>, uws: () => Promise<void>, tls?: typeof files & { caFile?: string }) =>
+      chooseLibrary('auto', tls, undefined, { native, uws });
+    assert.equal(await chosen(there, there), 'native');
+    assert.equal(await chosen(there, there, { ...files, caFile: 'ca.pem' }), 'native');
+    assert.equal(await chosen(away, there, files), 'uws');
+    assert.equal(await chosen(away, there, { ...files, caFile: 'ca.pem' }), 'node');
+    assert.equal(await chosen(away, away), 'node');
+    assert.equal(await chooseLibrary('uws', { ...files, caFile: 'ca.pem' }), 'uws');
+  });
+
+  it('demands client certificates wherever it can', async () => {
     const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 10 };
     const handler: HttpHandler = {
       onRequest: (head, exchange) => exchange.respond(200, '', head.certificateName()),
     };
-    const plain = await listen(options, handler, 'auto', log);
-    assert.equal(plain.kind, 'uws');
-    await plain.close(0);
-
     const folder = mkdtempSync(join(tmpdir(), 'switchyard-mtls-'));
     const file = (name: string): string => join(folder, name);
     const make = (name: string): void => {
@@ -489,7 +499,7 @@ describe('choosing a socket library', () => {
     make('stranger');
     make('gateway');
     const tls = { certFile: file('gateway.pem'), keyFile: file('gateway.key'), caFile: file('client.pem') };
-    let secure = await listen({ ...options, tls }, handler, 'auto', log);
+    let secure: HttpServer;
     const get = (name: string): Promise<string> =>
       new Promise((resolve) => {
         const identity =
@@ -504,10 +514,9 @@ describe('choosing a socket library', () => {
           )
           .on('error', () => resolve('refused'));
       });
-    assert.equal(secure.kind, 'node');
     for (const kind of ['node', 'native'] as const) {
       if (!SOCKET_LIBRARIES.includes(kind)) continue;
-      if (kind === 'native') secure = await listen({ ...options, tls }, handler, kind, log);
+      secure = await listen({ ...options, tls }, handler, kind, log);
       assert.equal(await get('client'), 'client');
       assert.equal(await get('stranger'), 'refused');
       assert.equal(await get(''), 'refused');

@@ -1,3 +1,6 @@
+import { commit } from '../../registry/commit.ts';
+import { evidenceOf, keepEvidence } from '../../registry/models/decisions.ts';
+import { findVersion } from '../../registry/models/find.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { figuresOf } from '../../registry/tracking/job-runs.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
@@ -77,12 +80,12 @@ export class JobGates {
     findings: Findings,
     actor: string,
   ): Promise<void> {
-    const known = await this.calls.call('registryListEvidence', { name, version, limit: 100 });
-    const same = (row: { kind: string; detail?: Partial<Findings> }): boolean =>
-      row.kind === 'gate' && row.detail?.job === findings.job;
-    if (known.evidence.some(same)) return;
     const { outcome, job } = findings;
-    await this.calls.call('registryAddEvidence', { name, version, kind: 'gate', outcome, detail: findings }, actor);
-    this.registry.events.emit('gate.decided', { job, name, version, outcome });
+    await commit(this.registry.commits, async (db, at, note) => {
+      const known = await evidenceOf(db, await findVersion(db, name, version));
+      if (known.some(({ kind, detail }) => kind === 'gate' && (detail as Partial<Findings>).job === job)) return;
+      await keepEvidence(db, name, version, { kind: 'gate', outcome, detail: findings, at, actor }, note);
+      note({ entity: 'gate', action: 'decided', data: { job, name, version, outcome } });
+    });
   }
 }

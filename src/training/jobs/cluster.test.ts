@@ -7,7 +7,7 @@ import { scriptJob, trainingUnderTest } from '../../testing/training.ts';
 import { marked } from '../runners/process/proc.ts';
 import type { Training } from '../training.ts';
 import { Lease } from './lease.ts';
-import { attemptName } from './store.ts';
+import { attemptName } from './record.ts';
 
 const by = { actor: 'ada', reason: '' };
 
@@ -47,7 +47,7 @@ describe('several servers on one database', { timeout: 600_000 }, () => {
   });
 
   test('a job runs once, whoever is asked; when its server is gone for good it is lost and begins anew elsewhere', async () => {
-    const config = { leaseSeconds: 0.5, lostAfterSeconds: 1, process: { minFreeBytes: 0 } };
+    const config = { leaseSeconds: 1, lostAfterSeconds: 5, process: { minFreeBytes: 0 } };
     const open = (name: string): Promise<{ training: Training }> =>
       trainingUnderTest(registry, config, { folder: join(registry.dataDir, name) });
     const { training: one } = await open('one');
@@ -60,11 +60,18 @@ describe('several servers on one database', { timeout: 600_000 }, () => {
       assert.equal((await two.jobs.logs(short.id, undefined, 0, 100)).bytes.toString(), 'once\n');
 
       const long = await two.jobs.submit(scriptJob('echo up; sleep 300', { retry: { max: 1, backoffSeconds: 0 } }), by);
-      while ((await two.jobs.get(long.id))?.status !== 'running') await sleep(20);
+      const runs = async (attempt: number): Promise<void> => {
+        for (;;) {
+          const job = await two.jobs.get(long.id);
+          if (job?.status === 'running' && job.attempt === attempt) return;
+          assert.ok(job !== undefined && job.attempt <= attempt && job.endedAt === null, JSON.stringify(job));
+          await sleep(20);
+        }
+      };
+      await runs(1);
       // Asked of the server that does not run it.
       await one.close();
-      while ((await two.jobs.get(long.id))?.attempt !== 2) await sleep(50);
-      while ((await two.jobs.get(long.id))?.status !== 'running') await sleep(20);
+      await runs(2);
       const states = (await two.jobs.history(long.id)).map(({ status }) => status);
       assert.ok(states.includes('retrying'), states.join());
       assert.ok(marked(attemptName(long.id, 1)).length > 0);

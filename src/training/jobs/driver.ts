@@ -11,12 +11,15 @@ import type { AttemptSpec, AttemptStatus, Runner } from '../runners/runner.ts';
 import { bringCheckpoint, keepCheckpoint, placeCheckpoint } from '../work/checkpoint.ts';
 import { readSecrets } from '../work/secrets.ts';
 import { jobVariables, localVariables } from '../work/variables.ts';
-import { CHECKPOINT_FOLDER, fillWorkFolder, lookInside, storeFiles, type WorkParts } from '../work/work-folder.ts';
-import type { By } from './jobs.ts';
+import { fillWorkFolder, type WorkParts } from '../work/work-folder.ts';
+import { Heartbeat } from './heartbeat.ts';
+import { SYSTEM } from './jobs.ts';
 import type { OutputKeeper } from './output-keeper.ts';
 import { emptyProgress, type Point, readOutput } from './output-progress.ts';
+import { attemptName, type JobRecord } from './record.ts';
+import { logArtifact, readTail, storeCheckpoint, storeLog, storeOutputs } from './results.ts';
 import { advance, isOver, type JobEvent } from './state.ts';
-import { attemptName, type JobRecord, type JobStore, putAttempt } from './store.ts';
+import { type JobStore, putAttempt } from './store.ts';
 
 export interface DriverParts {
   serverId: string;
@@ -38,9 +41,7 @@ export interface DriverParts {
   log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
 }
 
-const SYSTEM: By = { actor: 'switchyard', reason: '' };
 const CHUNK_BYTES = 256 * 1024;
-const TAIL_BYTES = 4096;
 
 /** The job belongs to another server now, or is gone. */
 class NotOurs extends Error {}
@@ -330,7 +331,9 @@ export class JobDriver {
 
   private async finish(runner: Runner, status: AttemptStatus): Promise<void> {
     const { spec } = this.job.document;
-    const tail = await this.tail(runner);
+    const { work } = this.parts;
+    // All of it was read before.
+    const tail = await readTail(runner, this.name, this.job.output.offset);
     let event: JobEvent = { type: 'ended', status };
     if (this.hung !== '' && status.phase !== 'succeeded')
       event = {
@@ -345,7 +348,7 @@ export class JobDriver {
     const root = await this.parts.database.read((db) => artifactRoot(db, this.job.runId)).catch(() => undefined);
     if (root !== undefined) {
       if (runner.local && status.phase === 'succeeded') {
-        const missing = await this.storeOutputs(root);
+        const missing = await storeOutputs(this.workDir(), spec.outputs, root, work);
         if (missing !== '')
           event = {
             type: 'failed',
@@ -355,65 +358,14 @@ export class JobDriver {
           };
       }
       if (runner.local && spec.checkpoint !== undefined && isOver(next.status))
-        await this.storeCheckpoint(root, spec.checkpoint.path);
-      if (!runner.local && spec.checkpoint !== undefined)
-        await settleCheckpoint(root, this.job.state.attempt, this.parts.work);
-      await this.storeLog(runner, root);
+        await storeCheckpoint(this.workDir(), spec.checkpoint.path, root, work);
+      if (!runner.local && spec.checkpoint !== undefined) await settleCheckpoint(root, this.job.state.attempt, work);
+      await storeLog(runner, this.name, logArtifact(root, this.job.state.attempt), work);
     }
     if (spec.gate !== undefined && event.type === 'ended' && event.status.phase === 'succeeded')
       event = { ...event, status: { ...status, reason: await this.parts.gate(this.job, spec.gate) } };
     await this.apply(event, { logTail: tail });
   }
-
-  private async tail(runner: Runner): Promise<string> {
-    // The offset is at the end: all was read before.
-    const from = Math.max(0, this.job.output.offset - TAIL_BYTES);
-    const { bytes } = await runner.logs(this.name, from, TAIL_BYTES);
-    const text = bytes.toString('utf8');
-    return from === 0 ? text : text.slice(text.indexOf('\n') + 1);
-  }
-
-  /** '' = all are there. */
-  private async storeOutputs(root: string): Promise<string> {
-    const workDir = this.workDir();
-    for (const { name, path, optional } of this.job.document.spec.outputs) {
-      const found = await lookInside(workDir, path);
-      if (found === 'missing' && optional) continue;
-      if (found === 'missing') return `output ${JSON.stringify(name)}: it has not written ${JSON.stringify(path)}`;
-      if (found === 'link')
-        return `output ${JSON.stringify(name)}: ${JSON.stringify(path)} is a link or behind one; write a file or folder`;
-      const target =
-        found === 'folder' ? `${root}/${name}` : `${root}/${name}/${path.slice(path.lastIndexOf('/') + 1)}`;
-      await storeFiles(join(workDir, path), target, this.parts.work);
-    }
-    return '';
-  }
-
-  private async storeCheckpoint(root: string, path: string): Promise<void> {
-    const found = await lookInside(this.workDir(), path);
-    if (found !== 'folder' && found !== 'file') return;
-    await this.parts.work.storage.artifacts.remove(`${root}/${CHECKPOINT_FOLDER}`);
-    await storeFiles(join(this.workDir(), path), `${root}/${CHECKPOINT_FOLDER}`, this.parts.work);
-  }
-
-  private async storeLog(runner: Runner, root: string): Promise<void> {
-    const name = this.name;
-    const read = async function* (): AsyncGenerator<Buffer> {
-      for (let offset = 0; ; ) {
-        const { bytes, next } = await runner.logs(name, offset, CHUNK_BYTES);
-        if (bytes.length === 0) return;
-        yield bytes;
-        offset = next;
-      }
-    };
-    const facts = { mediaType: 'text/plain', declared: undefined, expected: undefined };
-    await this.parts.work.storage.artifacts.upload(logArtifact(root, this.job.state.attempt), read(), facts);
-  }
-}
-
-/** Where the log of an attempt is kept with its run. */
-export function logArtifact(root: string, attempt: number): string {
-  return `${root}/logs/attempt-${attempt}.log`;
 }
 
 /** Options of pip may hold what lets one into an index: they travel with the secrets. */
@@ -424,29 +376,4 @@ function installerVariables({ environments }: TrainingConfig): Record<string, st
 function gone(): AttemptStatus {
   const reason = 'the runner knows nothing of it any more: somebody has removed it';
   return { phase: 'lost', exitCode: null, signal: null, reason, startedAt: null, endedAt: null };
-}
-
-/** Notices that a job says nothing any more: no output, and no metric. */
-class Heartbeat {
-  private readonly limitMs: number;
-  private aliveAt = performance.now();
-  private mark = '';
-
-  constructor(seconds: number | undefined) {
-    this.limitMs = (seconds ?? Number.POSITIVE_INFINITY) * 1000;
-  }
-
-  /** What to say of it; '' = it lives. Metrics are looked at only when output has been missing for a while. */
-  async silence(grew: boolean, mark: () => Promise<string>): Promise<string> {
-    const now = performance.now();
-    if (grew) this.aliveAt = now;
-    if (now - this.aliveAt < this.limitMs / 2) return '';
-    const current = await mark();
-    if (current !== this.mark) {
-      this.mark = current;
-      this.aliveAt = now;
-    }
-    if (now - this.aliveAt < this.limitMs) return '';
-    return `it hung: no output and no metric for ${this.limitMs / 1000} s`;
-  }
 }

@@ -21,6 +21,9 @@ export interface By {
   reason: string;
 }
 
+/** The server itself. */
+export const SYSTEM: By = { actor: 'switchyard', reason: '' };
+
 export interface JobParent {
   kind: 'sweep' | 'pipeline' | 'trigger';
   id: string;

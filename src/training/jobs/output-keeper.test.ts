@@ -7,7 +7,8 @@ import { scriptJob } from '../../testing/training.ts';
 import { OutputKeeper, type Reading } from './output-keeper.ts';
 import { emptyProgress } from './output-progress.ts';
 import { readJob } from './read.ts';
-import { type JobRecord, JobStore } from './store.ts';
+import type { JobRecord } from './record.ts';
+import { JobStore } from './store.ts';
 
 const by = { actor: 'ada', reason: '' };
 

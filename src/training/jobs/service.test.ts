@@ -9,7 +9,7 @@ import { scriptJob, trainingUnderTest } from '../../testing/training.ts';
 import { marked } from '../runners/process/proc.ts';
 import type { Training } from '../training.ts';
 import type { Jobs, JobView } from './jobs.ts';
-import { attemptName } from './store.ts';
+import { attemptName } from './record.ts';
 
 const by = { actor: 'ada', reason: 'because' };
 

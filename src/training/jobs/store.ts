@@ -1,37 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import type { Insertable, Selectable } from 'kysely';
 import { LRUCache } from 'lru-cache';
 import { type CommitContext, commit } from '../../registry/commit.ts';
 import type { Db } from '../../registry/database/database.ts';
-import type { JobTables } from '../../registry/database/tables/jobs.ts';
 import { createJobRun, experimentNamed, figuresOf, setJobRunStatus } from '../../registry/tracking/job-runs.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { By, JobParent, JobQuery, JobStatus, JobView } from './jobs.ts';
-import { emptyProgress, type OutputProgress } from './output-progress.ts';
+import { emptyProgress } from './output-progress.ts';
+import { eventData, type JobRecord, type JobRow, keptReason, toRecord, toRow, toView } from './record.ts';
 import type { JobDocument } from './spec.ts';
-import { isOver, type JobState, newState } from './state.ts';
-
-type Row = Selectable<JobTables['jobs']>;
+import { isOver, newState } from './state.ts';
 
 /** Characters of documents that are kept parsed. */
 const DOCUMENT_CHARACTERS = 32 * 1024 ** 2;
-
-/** A job as it is kept. */
-export interface JobRecord {
-  id: string;
-  version: number;
-  document: JobDocument;
-  state: JobState;
-  runId: string;
-  experimentId: string;
-  output: OutputProgress;
-  logTail: string;
-  gpus: number[];
-  owner: string;
-  actor: string;
-  parent: JobParent | null;
-  createdAt: number;
-}
 
 /** A row of the queue. */
 export interface QueueRow {
@@ -56,7 +36,6 @@ const RUN_STATUS: Record<JobStatus, 'SCHEDULED' | 'RUNNING' | 'FINISHED' | 'FAIL
   cancelled: 'KILLED',
 };
 const MAX_RESULTS = 1000;
-const MAX_REASON = 2000;
 
 /** Ids in the order of time. */
 function newJobId(now: number): string {
@@ -143,7 +122,7 @@ export class JobStore {
   }
 
   /** Reads of the documents only those that this process has not read. */
-  private async records(db: Db, rows: readonly Row[]): Promise<JobRecord[]> {
+  private async records(db: Db, rows: readonly JobRow[]): Promise<JobRecord[]> {
     const documents = new Map(rows.map(({ job_id }) => [job_id, this.documents.get(job_id)]));
     const missing = rows.map(({ job_id }) => job_id).filter((id) => documents.get(id) === undefined);
     if (missing.length > 0) {
@@ -313,7 +292,7 @@ export async function putAttempt(db: Db, job: JobRecord, phase: string, now: num
     phase,
     exit_code: state.exitCode,
     signal: state.signal,
-    reason: state.reason.slice(0, MAX_REASON),
+    reason: keptReason(state.reason),
     ended_at: over ? now : null,
   };
   await db
@@ -323,15 +302,11 @@ export async function putAttempt(db: Db, job: JobRecord, phase: string, now: num
     .execute();
 }
 
-export function attemptName(jobId: string, attempt: number): string {
-  return `sy-${jobId}-${attempt}`;
-}
-
 async function addHistory(db: Db, job: JobRecord, at: number, actor: string, reason: string): Promise<void> {
   const { status } = job.state;
   await db
     .insertInto('job_history')
-    .values({ job_id: job.id, at, status, reason: reason.slice(0, MAX_REASON), actor })
+    .values({ job_id: job.id, at, status, reason: keptReason(reason), actor })
     .execute();
 }
 
@@ -343,110 +318,4 @@ function readPageToken(token: string): string {
   const id = Buffer.from(token, 'base64url').toString();
   if (/^[a-z0-9]{1,40}$/.test(id) && Buffer.from(id).toString('base64url') === token) return id;
   throw new SwitchyardError('invalid_argument', 'page_token: not one that this server gave out; start without one');
-}
-
-function toRow(job: JobRecord): Insertable<JobTables['jobs']> {
-  const { state, document, parent } = job;
-  const { resources, runner, idempotencyKey } = document.spec;
-  return {
-    job_id: job.id,
-    version: job.version,
-    name: document.metadata.name,
-    runner,
-    cpu: resources.cpu,
-    memory: resources.memory ?? 0,
-    gpu: resources.gpu,
-    status: state.status,
-    reason: state.reason.slice(0, MAX_REASON),
-    next_step: state.nextStep,
-    attempt: state.attempt,
-    attempts_before: state.attemptsBefore,
-    ready_at: state.readyAt,
-    exit_code: state.exitCode,
-    signal: state.signal,
-    run_id: job.runId,
-    experiment_id: job.experimentId,
-    progress: job.output.progress,
-    log_state: JSON.stringify(job.output),
-    log_tail: job.logTail,
-    gpus: JSON.stringify(job.gpus),
-    owner: job.owner,
-    cancel: state.cancel === null ? '' : JSON.stringify(state.cancel),
-    actor: job.actor,
-    parent_kind: parent?.kind ?? '',
-    parent_id: parent?.id ?? '',
-    idempotency_key: idempotencyKey ?? null,
-    created_at: job.createdAt,
-    started_at: state.startedAt,
-    ended_at: state.endedAt,
-  };
-}
-
-function toRecord(row: Row, document: JobDocument): JobRecord {
-  return {
-    id: row.job_id,
-    version: row.version,
-    document,
-    state: {
-      status: row.status as JobStatus,
-      reason: row.reason,
-      nextStep: row.next_step,
-      attempt: row.attempt,
-      attemptsBefore: row.attempts_before,
-      readyAt: row.ready_at,
-      exitCode: row.exit_code,
-      signal: row.signal,
-      startedAt: row.started_at,
-      endedAt: row.ended_at,
-      cancel: row.cancel === '' ? null : (JSON.parse(row.cancel) as By),
-    },
-    runId: row.run_id,
-    experimentId: row.experiment_id,
-    output: JSON.parse(row.log_state) as OutputProgress,
-    logTail: row.log_tail,
-    gpus: JSON.parse(row.gpus) as number[],
-    owner: row.owner,
-    actor: row.actor,
-    parent: row.parent_kind === '' ? null : { kind: row.parent_kind as JobParent['kind'], id: row.parent_id },
-    createdAt: row.created_at,
-  };
-}
-
-function toView(job: JobRecord, metrics: Record<string, number>): JobView {
-  const { state, document } = job;
-  return {
-    id: job.id,
-    name: document.metadata.name,
-    labels: document.metadata.labels,
-    runner: document.spec.runner,
-    status: state.status,
-    reason: state.reason,
-    ...(state.nextStep === '' ? {} : { nextStep: state.nextStep }),
-    attempt: state.attempt,
-    exitCode: state.exitCode,
-    signal: state.signal,
-    runId: job.runId,
-    experimentId: job.experimentId,
-    progress: job.output.progress,
-    metrics,
-    createdAt: job.createdAt,
-    startedAt: state.startedAt,
-    endedAt: state.endedAt,
-    parent: job.parent,
-    actor: job.actor,
-    ...(isOver(state.status) && job.logTail !== '' ? { logTail: job.logTail } : {}),
-  };
-}
-
-function eventData(job: JobRecord): Record<string, unknown> {
-  const { state, document } = job;
-  return {
-    job_id: job.id,
-    name: document.metadata.name,
-    status: state.status,
-    reason: state.reason,
-    attempt: state.attempt,
-    run_id: job.runId,
-    experiment_id: job.experimentId,
-  };
 }

@@ -26,6 +26,8 @@ function writeDigits(name: string, rows: number, seed = 1): void {
   writeFileSync(join(under.folder, name), `${[...columns, 'label', 'region'].join(',')}\n${lines.join('\n')}\n`);
 }
 
+/** Nobody answers there. */
+const GONE = 'http://127.0.0.1:9/';
 const pipeline = (steps: object[], spec: object = {}) => ({
   apiVersion: 'switchyard/v1',
   kind: 'Pipeline',
@@ -160,6 +162,8 @@ test('gates fail, and hold when nobody can tell', async () => {
     pipeline([...STEPS.slice(0, 5), { name: 'gate', gate: { evaluation: 'judged', rules } }], {
       parameters: { seed: 1 },
     });
+  const events = [{ entity: 'GATE', action: 'DECIDED' }];
+  const { webhook } = await client.ok('POST', '/api/v1/registry/webhooks', { name: 'gates', url: GONE, events });
   const failed = await under.over((await under.run(gate([{ metric: 'accuracy', op: '>', value: 1 }]))).id);
   assert.equal(failed.status, 'failed');
   assert.match(failed.reason, /the gate is not passed: accuracy is .*, must be > 1/);
@@ -168,6 +172,12 @@ test('gates fail, and hold when nobody can tell', async () => {
   );
   assert.equal(held.status, 'held');
   assert.match(held.reason, /60 samples are too few, 1000 are needed/);
+  // In the writes that ended the steps: they are there when the runs are over.
+  const told = await under.queuedFor(webhook.webhook_id);
+  assert.deepEqual(
+    told.map((data) => `${data.pipeline_run} ${data.outcome}`).sort(),
+    [`${failed.id} fail`, `${held.id} hold`].sort(),
+  );
 });
 
 test('a model that does not fit is a clear failure', async () => {

@@ -1,6 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Happening } from '../../registry/commit.ts';
 import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import { digestsOf, nameFiles } from './artifacts.ts';
 import { cacheKey } from './cache-key.ts';
@@ -248,7 +249,7 @@ export class RunExecution {
 
   private async finish(
     row: StepRow,
-    outcome: { status: StepRow['status']; reason?: string; outputs?: StepOutputs },
+    outcome: Pick<StepOutcome, 'happenings'> & { status: StepRow['status']; reason?: string; outputs?: StepOutputs },
   ): Promise<void> {
     const { services } = this.parts;
     const isJob = this.parts.works[row.kind as StepKind].isJob === true;
@@ -259,20 +260,16 @@ export class RunExecution {
     const outputs = outcome.outputs ?? NO_OUTPUTS;
     this.outputs.set(row.step, outputs);
     const reason = (outcome.reason ?? '').slice(0, MAX_REASON);
-    await this.keep(row, {
-      status: outcome.status,
-      reason,
-      outputs: JSON.stringify(outputs),
-      ended_at: services.now(),
-    });
+    const set = { status: outcome.status, reason, outputs: JSON.stringify(outputs), ended_at: services.now() };
+    await this.keep(row, set, outcome.happenings);
   }
 
-  private async keep(row: StepRow, set: Partial<StepRow>): Promise<void> {
+  private async keep(row: StepRow, set: Partial<StepRow>, more: readonly Happening[] = []): Promise<void> {
     const { id, pipeline, environment } = this.run;
     const { step, status, reason } = { ...row, ...set };
     const data = { id, pipeline, environment, step, status, reason };
     const happening = { entity: 'pipeline_step', action: 'updated', data };
-    await this.parts.store.updateStep(id, step, set, set.status === undefined ? undefined : happening);
+    await this.parts.store.updateStep(id, step, set, set.status === undefined ? more : [...more, happening]);
     Object.assign(row, set);
   }
 }

@@ -205,8 +205,21 @@ test('production takes what pre-production has had, once a person approves', asy
     /takes versions that development has deployed, and version 2 of letters never was champion there/,
   );
   assert.equal((await under.over((await under.run(pipeline('letters', steps))).id)).status, 'succeeded');
+  const { webhook } = await client.ok('POST', '/api/v1/registry/webhooks', {
+    name: 'promotions',
+    url: 'http://127.0.0.1:9/',
+    events: [{ entity: 'PROMOTION', action: 'CREATED' }],
+  });
   await promote();
   assert.equal((await aliases()).prod, '2');
+  // In the write of the move: it is there when the move is.
+  const told = await under.queuedFor(webhook.webhook_id);
+  assert.deepEqual(
+    told.map(({ previous }) => previous),
+    ['1'],
+  );
+  const { evidence } = await client.ok('GET', '/api/v1/registry/models/letters/versions/2/evidence');
+  assert.deepEqual([evidence[0].kind, evidence[0].actor, evidence[0].detail.alias], ['promotion', 'tester', 'prod']);
   const { moves } = await client.ok('GET', '/api/v1/registry/models/letters/aliases/prod/history');
   assert.equal(moves[0].reason, 'promoted from development to production: release');
 });

@@ -3,6 +3,9 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RouteDocument } from '../../config/route-schema.ts';
 import { ConfigError } from '../../config/yaml-file.ts';
+import { commit } from '../../registry/commit.ts';
+import { moveAlias, pointsTo } from '../../registry/models/aliases.ts';
+import { keepEvidence } from '../../registry/models/decisions.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import { type Comparison, compareEvaluations } from '../evaluation/compare.ts';
@@ -18,7 +21,7 @@ import type { StepContext, StepServices } from './steps/context.ts';
 import { checkOrder } from './steps/deploy.ts';
 import { PipelineStore, type RunQuery, type RunSummary } from './store.ts';
 import { RegistryCalls } from './tracking.ts';
-import { moveTo, versionBehind } from './versions.ts';
+import { versionBehind } from './versions.ts';
 import type { FullRunView } from './view.ts';
 
 export interface PipelinesParts {
@@ -209,17 +212,20 @@ export class Pipelines {
         );
     }
     const words = `promoted from ${wish.from} to ${wish.to}${wish.reason === '' ? '' : `: ${wish.reason}`}`;
-    const previous = await moveTo(services, { name, version }, alias, { actor, reason: words });
-    const detail = { from: wish.from, to: wish.to, alias, previous: previous ?? null, reason: wish.reason };
-    if (previous !== version) {
-      await services.calls.call(
-        'registryAddEvidence',
-        { name, version, kind: 'promotion', outcome: 'pass', detail },
-        actor,
-      );
-      services.registry.events.emit('promotion.created', { name, version, ...detail, actor });
-    }
-    return { model: name, version, from: wish.from, to: wish.to, alias, previous: previous ?? null };
+    const between = { from: wish.from, to: wish.to, alias };
+    const { context } = services.registry.models;
+    const previous = await commit(context, async (db, at, note) => {
+      const before = await pointsTo(db, name, alias);
+      const why = { actor, reason: words };
+      const moved = await moveAlias(db, at, { name, alias, version, expected: before, ...why }, context, note);
+      if (moved === undefined) return version;
+      const detail = { ...between, previous: before === null ? null : String(before), reason: wish.reason };
+      const evidence = { kind: 'promotion', outcome: 'pass' as const, detail, at, actor };
+      await keepEvidence(db, name, version, evidence, note);
+      note({ entity: 'promotion', action: 'created', data: { name, version, ...detail, actor } });
+      return detail.previous;
+    });
+    return { model: name, version, ...between, previous };
   }
 
   private pipeline(name: string) {
@@ -286,7 +292,7 @@ export class Pipelines {
       log: parts.log,
     });
     const triggers = new Triggers({
-      store: new TriggerStore(registry.database),
+      store: new TriggerStore(registry.commits),
       runs: store,
       calls,
       owner,
@@ -307,7 +313,6 @@ export class Pipelines {
           })
         ).id;
       },
-      emit: (type, data) => registry.events.emit(type, data),
       now,
       log: parts.log,
     });

@@ -132,10 +132,10 @@ export class PipelineStore {
     runId: string,
     step: string,
     set: Partial<Omit<StepRow, 'run_id' | 'step'>>,
-    happening?: Happening,
+    happenings: readonly Happening[] = [],
   ): Promise<void> {
     return commit(this.commits, async (db, _, note) => {
-      if (happening !== undefined) note(happening);
+      for (const happening of happenings) note(happening);
       await db.updateTable('pipeline_steps').set(set).where('run_id', '=', runId).where('step', '=', step).execute();
     });
   }

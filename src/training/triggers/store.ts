@@ -1,3 +1,4 @@
+import { type CommitContext, commit } from '../../registry/commit.ts';
 import type { RegistryDatabase } from '../../registry/database/database.ts';
 import type { FiringOutcome } from '../../registry/database/tables/pipelines.ts';
 import { freshState, type TriggerState } from './decide.ts';
@@ -19,9 +20,11 @@ export interface Update {
 /** What triggers remember and what they did, in the registry's database. */
 export class TriggerStore {
   private readonly database: RegistryDatabase;
+  private readonly commits: CommitContext;
 
-  constructor(database: RegistryDatabase) {
-    this.database = database;
+  constructor(commits: CommitContext) {
+    this.database = commits.database;
+    this.commits = commits;
   }
 
   async states(names: readonly string[]): Promise<Map<string, TriggerState>> {
@@ -32,9 +35,9 @@ export class TriggerStore {
     return new Map(rows.map(({ name, state }) => [name, JSON.parse(state) as TriggerState]));
   }
 
-  /** Changes a state, and keeps what was done, in one write: several servers may do so at once. */
+  /** Changes a state, keeps what was done and tells of it, in one write: several servers may do so at once. */
   update(name: string, now: number, change: (state: TriggerState) => Update): Promise<TriggerState> {
-    return this.database.write(async (db) => {
+    return commit(this.commits, async (db, _, note) => {
       await db
         .insertInto('trigger_states')
         .values({ name, state: JSON.stringify(freshState()), changed_at: now })
@@ -54,6 +57,7 @@ export class TriggerStore {
           .insertInto('trigger_firings')
           .values({ trigger_name: name, at: now, outcome, reason: reason.slice(0, 2000), pipeline_run: run })
           .execute();
+        if (outcome === 'fired') note({ entity: 'trigger', action: 'fired', data: { name, run, reason } });
       }
       return state;
     });

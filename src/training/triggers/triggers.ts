@@ -30,7 +30,6 @@ export interface TriggersParts {
   documents(): ReadonlyMap<string, TriggerDocument>;
   /** Begins a run; the same id again is the same run. Resolves with its id. */
   begin(name: string, spec: TriggerSpec, cause: string, id: string): Promise<string>;
-  emit(type: string, data: Record<string, unknown>): void;
   now(): number;
   log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
 }
@@ -285,7 +284,7 @@ export class Triggers {
     pending: NonNullable<TriggerState['pending']>,
     reason: string,
   ): Promise<void> {
-    const { store, emit, log } = this.parts;
+    const { store, log } = this.parts;
     const id = createHash('sha256').update(`${name}\0${pending.since}`).digest('hex').slice(0, 16);
     const now = this.parts.now();
     try {
@@ -294,7 +293,6 @@ export class Triggers {
         state: withStart(state, run, now),
         firing: { outcome: 'fired', reason, run },
       }));
-      emit('trigger.fired', { name, run, reason });
       log('info', 'a trigger fired', { trigger: name, run, reason });
     } catch (error) {
       const words = `${reason}; the run could not begin: ${toSwitchyardError(error).message}`;

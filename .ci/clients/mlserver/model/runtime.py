@@ -1,4 +1,6 @@
-"""A model for MLServer: y = 3 x; a negative value is refused."""
+"""A model for MLServer: y = 3 x; a negative value is refused. Streamed: x, 2 x, 3 x."""
+
+from typing import AsyncIterator
 
 import numpy as np
 from mlserver import MLModel
@@ -12,7 +14,16 @@ class Scale(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        return self._times(payload, 3)
+
+    async def predict_stream(self, payloads: AsyncIterator[InferenceRequest]) -> AsyncIterator[InferenceResponse]:
+        async for payload in payloads:
+            for factor in (1, 2, 3):
+                yield self._times(payload, factor)
+
+    def _times(self, payload: InferenceRequest, factor: int) -> InferenceResponse:
         x = NumpyCodec.decode_input(payload.inputs[0])
         if (x < 0).any():
             raise InferenceError("x is negative")
-        return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("y", (x * 3).astype(np.float32))])
+        y = (x * factor).astype(np.float32)
+        return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("y", y)])

@@ -17,9 +17,12 @@ const STREAM_HEADERS = 'Content-Type: text/event-stream\r\nCache-Control: no-cac
 /** Triton's generate extension: a flat JSON object in, a flat one out. */
 export class GenerateCall extends InferenceCall {
   protected override readonly protocol = 'http';
-  protected override readonly keepsBody = true;
   protected override readonly needsSignature = true;
   private partial: InferResponse | undefined;
+
+  protected override keepsBody(): boolean {
+    return true;
+  }
 
   protected override decode(body: Uint8Array): InferRequest {
     const { signature } = findVersion(this.gateway.services.table(), this.model, this.version).config;
@@ -48,11 +51,14 @@ export class GenerateCall extends InferenceCall {
 /** The same as server-sent events, one per response of the model. */
 export class GenerateStreamCall extends InferenceCall {
   protected override readonly protocol = 'http';
-  protected override readonly keepsBody = true;
   protected override readonly needsSignature = true;
   private started = false;
   /** Bytes written since the peer last kept up. */
   private backlog = 0;
+
+  protected override keepsBody(): boolean {
+    return true;
+  }
 
   protected override decode(body: Uint8Array): InferRequest {
     const { signature } = findVersion(this.gateway.services.table(), this.model, this.version).config;

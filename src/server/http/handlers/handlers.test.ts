@@ -117,6 +117,19 @@ for (const library of SOCKET_LIBRARIES) {
       }
     });
 
+    it('names the record of a request that it refuses before it is read, where there is one', async () => {
+      const plain = await call('POST', ECHO, '{');
+      assert.deepEqual([plain.status, plain.headers.get('x-switchyard-id')], [400, null]);
+      services.dataPlane.refusal = { id: 'r-1', variant: '', version: '' };
+      const named = await call('POST', ECHO, '{');
+      assert.deepEqual(
+        [named.status, named.headers.get('x-switchyard-id'), named.headers.get('x-switchyard-variant')],
+        [400, 'r-1', null],
+      );
+      assert.deepEqual(named.json, plain.json);
+      services.dataPlane.refusal = undefined;
+    });
+
     it('infers binary tensors and names the length of the JSON', async () => {
       const values = [1.5, -2.5, 3.25, Number.POSITIVE_INFINITY];
       const { body, jsonLength } = binaryBody(values);
@@ -325,6 +338,34 @@ for (const library of SOCKET_LIBRARIES) {
       assert.equal(services.dataPlane.requests.length, 0);
     });
 
+    it('lets others through while it prints a large answer, and stops when its client leaves', async () => {
+      services.admission.enabled = true;
+      services.dataPlane.held = [];
+      const headers = { 'X-Api-Key': 'good' };
+      const data = Array.from({ length: 100_000 }, (_, i) => i / 8);
+      const body = JSON.stringify({ inputs: [{ name: 'x', datatype: 'FP32', shape: [1, data.length], data }] });
+      const abort = new AbortController();
+      const leaver = fetch(`http://127.0.0.1:${server.port}${ECHO}`, {
+        method: 'POST',
+        body,
+        headers,
+        signal: abort.signal,
+      });
+      const gone = assert.rejects(leaver);
+      await settle(() => services.dataPlane.held?.length === 1);
+      const large = call('POST', ECHO, body, headers);
+      await settle(() => services.dataPlane.held?.length === 2);
+      const small = call('POST', ECHO, inferBody(), headers);
+      await settle(() => services.dataPlane.held?.length === 3);
+      for (const { request, observer } of services.dataPlane.held.slice()) echo(request, observer);
+      assert.equal(services.admission.released, 1, 'only the small one is answered in this turn');
+      abort.abort();
+      assert.equal((await small).status, 200);
+      assert.deepEqual((await large).json.outputs[0].data, data);
+      await gone;
+      await settle(() => services.admission.released === 3 && server.inFlight() === 0);
+    });
+
     it('keeps answers apart that are compressed at the same time', async () => {
       services.dataPlane.held = [];
       const replies = Array.from({ length: 8 }, (_, i) => {
@@ -358,7 +399,7 @@ for (const library of SOCKET_LIBRARIES) {
       const bad: [string, RegExp][] = [
         ['', /./],
         ['{"inputs":', /./],
-        ['['.repeat(250_000), /./],
+        ['['.repeat(100_000), /./],
         [inferBody({}, [1, 2, 3]), /x/],
         ['{"inputs":[{"name":"x","datatype":"FP32","shape":[16,1152921504606846978],"data":[1]}]}', /shape|x/],
         ['{"inputs":[{"name":"x","datatype":"FP32","shape":[2,-5],"data":[1]}]}', /shape|x/],

@@ -9,6 +9,7 @@ import type {
   Served,
   Submission,
 } from '../../../pipeline/types.ts';
+import { copyShared, SHARED_LIMIT } from '../../../protocol/json/block.ts';
 import { monotonicMs } from '../../../shared/clock.ts';
 import { invalidArgument, SwitchyardError, toSwitchyardError } from '../../../shared/errors.ts';
 import { servedLines, timingLine } from '../answer-head.ts';
@@ -47,6 +48,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
   private readonly headers: RequestHeaders | undefined;
   /** Known once the request was handed over. */
   private context: RequestContext | undefined;
+  private refusal: Served | undefined;
   private readonly encoding: Encoding | '';
   private identity = ANONYMOUS;
   private admitted = false;
@@ -72,14 +74,17 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
 
   protected abstract readonly protocol: RequestContext['protocol'];
 
-  /** Decodes the body. Throws SwitchyardError. */
-  protected abstract decode(body: Uint8Array): InferRequest;
+  /**
+   * Decodes the body. Throws SwitchyardError. Undefined: it is being decoded beside the loop, and `handOver` or `fail` is
+   * called in a turn to come.
+   */
+  protected abstract decode(body: Uint8Array): InferRequest | undefined;
 
   /**
-   * Whether the bytes are needed after `decode` returns, because the request's tensors alias them or because the model
-   * must be loaded before; then they are copied out of the socket first.
+   * Whether the bytes are needed after `decode` returns, because the request's tensors alias them, because they are
+   * decoded beside the loop, or because the model must be loaded before; then they are copied out of the socket first.
    */
-  protected abstract readonly keepsBody: boolean;
+  protected abstract keepsBody(bytes: number): boolean;
 
   /** Whether `decode` reads the model's signature, and so needs the model loaded. */
   protected abstract readonly needsSignature: boolean;
@@ -142,7 +147,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
 
   private open(body: Uint8Array, owned: boolean): void {
     if (this.encoding === '') {
-      this.submit(owned || !this.keepsBody ? body : copy(body));
+      this.submit(owned || !this.keepsBody(body.byteLength) ? body : copy(body));
       return;
     }
     const max = this.gateway.services.server.maxBodyBytes;
@@ -175,6 +180,15 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     if (this.isDone()) return;
     try {
       const request = this.decode(body);
+      if (request !== undefined) this.handOver(request);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** Gives the decoded request to the data plane. */
+  protected handOver(request: InferRequest): void {
+    try {
       const context = this.contextOf(request.parameters);
       this.context = context;
       this.state = RUNNING;
@@ -209,9 +223,9 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     };
   }
 
-  /** Who answered, where a route decided. */
+  /** Who answered, where a route decided, or the record of a refusal. */
   protected get served(): Served | undefined {
-    return this.context?.served;
+    return this.context === undefined ? this.refusal : this.context.served;
   }
 
   /** What a head that is a text says of an answer: who gave it, and how long each stage took. */
@@ -255,15 +269,15 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
   protected fail(error: unknown): void {
     if (this.isDone()) return;
     this.finish();
+    if (this.context === undefined) this.refusal = this.refused(toSwitchyardError(error));
     this.answerError(error);
-    if (this.context === undefined) this.refused(toSwitchyardError(error));
   }
 
   /** Tells the pipeline of a request that it never saw. */
-  private refused(error: SwitchyardError): void {
+  private refused(error: SwitchyardError): Served | undefined {
     const { protocol, receivedAt, traceparent, identity } = this;
     const context = { protocol, tenant: identity.tenant, receivedAt, traceparent };
-    this.gateway.services.dataPlane.refused(this.model, this.version, context, error);
+    return this.gateway.services.dataPlane.refused(this.model, this.version, context, error);
   }
 
   protected answerError(error: unknown): void {
@@ -302,6 +316,7 @@ class KeptHeaders implements RequestHeaders {
 }
 
 function copy(body: Uint8Array): Uint8Array {
+  if (body.byteLength <= SHARED_LIMIT) return copyShared(body);
   const owned = Buffer.allocUnsafeSlow(body.byteLength);
   owned.set(body);
   return owned;

@@ -1,3 +1,4 @@
+import { chosenVersion, isModelReady } from '../../../pipeline/ready.ts';
 import type { ServingModel, ServingTable, ServingVersion } from '../../../pipeline/types.ts';
 import { SwitchyardError } from '../../../shared/errors.ts';
 
@@ -10,10 +11,11 @@ export function findModel(table: ServingTable, model: string): ServingModel {
   return found;
 }
 
-/** The ready version asked for, '' = the highest. Throws not_found, or unavailable where the version is known. */
+/** The loaded version asked for, '' = the highest ready. Throws not_found, or unavailable where the version is known. */
 export function findVersion(table: ServingTable, model: string, version: string): ServingVersion {
   const known = findModel(table, model);
-  const ready = version === '' ? known.versions[0] : known.versions.find((candidate) => candidate.version === version);
+  const ready =
+    version === '' ? chosenVersion(known) : known.versions.find((candidate) => candidate.version === version);
   if (ready !== undefined) return ready;
   const listed = version === '' ? known.index.length > 0 || known.onDemand : isListed(known, version);
   if (listed) {
@@ -40,9 +42,7 @@ export function findLabel(table: ServingTable, model: string, label: string): st
 
 export function isReady(table: ServingTable, model: string, version: string): boolean {
   const known = table.models.get(model);
-  if (known === undefined) return false;
-  if (version === '') return known.versions.length > 0 || known.onDemand;
-  return known.versions.some((candidate) => candidate.version === version);
+  return known !== undefined && isModelReady(known, version);
 }
 
 function isListed(model: ServingModel, version: string): boolean {

@@ -20,7 +20,6 @@ import type { HttpGateway } from './settings.ts';
 /** TF Serving's `:predict`, `:classify` and `:regress`. */
 export class TfServingCall extends InferenceCall {
   protected override readonly protocol = 'tfs-http';
-  protected override readonly keepsBody = true;
   protected override readonly needsSignature = true;
   private readonly kind: Route['kind'];
   private readonly label: string;
@@ -31,6 +30,10 @@ export class TfServingCall extends InferenceCall {
     super(gateway, exchange, route, head);
     this.kind = route.kind;
     this.label = route.label;
+  }
+
+  protected override keepsBody(): boolean {
+    return true;
   }
 
   protected override decode(body: Uint8Array): InferRequest {

@@ -1,7 +1,13 @@
 import type { InferRequest, InferResponse, Served, Timings } from '../../../pipeline/types.ts';
+import { type DecodeListener, decodeAside, isForAside } from '../../../protocol/v2/aside-decoder.ts';
 import { applyClassification } from '../../../protocol/v2/classification.ts';
 import { decodeInferRequest } from '../../../protocol/v2/infer-decoder.ts';
-import { type EncodedResponse, encodeInferResponse } from '../../../protocol/v2/json-writer.ts';
+import {
+  type EncodedResponse,
+  encodeInferResponse,
+  encodeInSlices,
+  needsSlices,
+} from '../../../protocol/v2/json-writer.ts';
 import { decodeRawBody } from '../../../protocol/v2/raw-body.ts';
 import { invalidArgument, SwitchyardError } from '../../../shared/errors.ts';
 import { type AnswerHead, InferenceHeads, inferenceHead, threadHead } from '../answer-head.ts';
@@ -17,9 +23,8 @@ import type { HttpGateway } from './settings.ts';
 const heads = new InferenceHeads();
 
 /** `POST /v2/models/{m}[/versions/{v}]/infer`: JSON, JSON followed by binary tensors, or one raw tensor. */
-export class V2InferCall extends InferenceCall {
+export class V2InferCall extends InferenceCall implements DecodeListener {
   protected override readonly protocol = 'http';
-  protected override readonly keepsBody: boolean;
   protected override readonly needsSignature: boolean;
   /** Bytes of JSON before the binary tensors; -1: the body is JSON; 0: the body is one raw tensor. */
   private readonly jsonLength: number;
@@ -29,18 +34,38 @@ export class V2InferCall extends InferenceCall {
   constructor(gateway: HttpGateway, exchange: HttpExchange, route: Route, head: RequestHead) {
     super(gateway, exchange, route, head);
     this.jsonLength = head.inferenceHeaderLength === '' ? -1 : readHeaderLength(head.inferenceHeaderLength);
-    this.keepsBody = this.jsonLength >= 0;
     this.needsSignature = this.jsonLength === 0;
   }
 
-  protected override decode(body: Uint8Array): InferRequest {
+  protected override keepsBody(bytes: number): boolean {
+    return this.jsonLength >= 0 || isForAside(bytes, this.jsonLength);
+  }
+
+  protected override decode(body: Uint8Array): InferRequest | undefined {
     if (this.jsonLength !== 0) {
+      if (isForAside(body.length, this.jsonLength)) {
+        decodeAside(this.model, this.version, body, this.jsonLength, this);
+        return undefined;
+      }
       this.request = decodeInferRequest(this.model, this.version, body, this.jsonLength);
     } else {
       const { signature } = findVersion(this.gateway.services.table(), this.model, this.version).config;
       this.request = decodeRawBody(this.model, this.version, body, signature);
     }
     return this.request;
+  }
+
+  wanted(): boolean {
+    return !this.isDone();
+  }
+
+  onDecoded(request: InferRequest): void {
+    this.request = request;
+    this.handOver(request);
+  }
+
+  onRefused(error: unknown): void {
+    this.fail(error);
   }
 
   protected override answer(response: InferResponse, final: boolean): void {
@@ -55,9 +80,26 @@ export class V2InferCall extends InferenceCall {
       whole = this.partial;
     }
     const request = this.request!;
-    const encoded = encodeInferResponse(this.classified(whole, request), request);
+    const told = this.classified(whole, request);
+    if (needsSlices(told, request)) this.encodeOn(encodeInSlices(told, request), whole);
+    else this.complete(encodeInferResponse(told, request), whole);
+  }
+
+  /** The next slice of a large answer, and the others in turns of the loop to come, unless the client goes away. */
+  private encodeOn(slices: ReturnType<typeof encodeInSlices>, response: InferResponse): void {
+    if (this.isDone()) return;
+    try {
+      const { done, value } = slices.next();
+      if (done) this.complete(value, response);
+      else setImmediate(() => this.encodeOn(slices, response));
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  private complete(encoded: EncodedResponse, response: InferResponse): void {
     this.finish();
-    this.send(encoded, this.gateway.settings.serverTiming ? whole.timings : undefined);
+    this.send(encoded, this.gateway.settings.serverTiming ? response.timings : undefined);
   }
 
   private send({ body, jsonLength }: EncodedResponse, timings: Timings | undefined): void {

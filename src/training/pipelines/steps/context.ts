@@ -1,4 +1,5 @@
 import type { RouteDocument } from '../../../config/route-schema.ts';
+import type { Happening } from '../../../registry/commit.ts';
 import type { Registry } from '../../../registry/registry.ts';
 import { SwitchyardError } from '../../../shared/errors.ts';
 import type { Evaluations } from '../../evaluation/store.ts';
@@ -46,9 +47,13 @@ export interface Execution extends StepContext {
   noteJob(jobId: string, trackingRun: string): Promise<void>;
 }
 
-export type StepOutcome =
+export type StepOutcome = (
   | { status: 'succeeded'; outputs: StepOutputs; reason?: string }
-  | { status: 'held' | 'failed'; reason: string; outputs?: StepOutputs };
+  | { status: 'held' | 'failed'; reason: string; outputs?: StepOutputs }
+) & {
+  /** What webhooks hear in the write that keeps the outcome, besides that the step is over. */
+  happenings?: readonly Happening[];
+};
 
 /** How a kind of step is done. */
 export interface StepWork {

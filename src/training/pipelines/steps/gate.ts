@@ -88,16 +88,12 @@ export const gate: StepWork = {
       if (verdict.outcome === 'pass' && body.challenger)
         promoted = `; it is ${await makeChallenger(context, target, findings)} now`;
     }
-    services.registry.events.emit('gate.decided', {
-      pipeline_run: run.id,
-      step: step.name,
-      outcome: verdict.outcome,
-      evaluation: id,
-    });
+    const data = { pipeline_run: run.id, step: step.name, outcome: verdict.outcome, evaluation: id };
+    const kept = { outputs, happenings: [{ entity: 'gate', action: 'decided', data }] };
     const reason = told(verdict, seen);
-    if (verdict.outcome === 'pass') return { status: 'succeeded', outputs, reason: reason + promoted };
+    if (verdict.outcome === 'pass') return { ...kept, status: 'succeeded', reason: reason + promoted };
     if (verdict.outcome === 'hold')
-      return { status: 'held', outputs, reason: `nobody can tell yet: ${reason}; mend it and resume the run` };
-    return { status: 'failed', outputs, reason: `the gate is not passed: ${reason}` };
+      return { ...kept, status: 'held', reason: `nobody can tell yet: ${reason}; mend it and resume the run` };
+    return { ...kept, status: 'failed', reason: `the gate is not passed: ${reason}` };
   },
 };

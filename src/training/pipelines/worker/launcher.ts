@@ -13,7 +13,7 @@ export function runWork(work: Work, signal: AbortSignal): Promise<WorkResult> {
       reject(cancelled());
       return;
     }
-    const { process: child, stderrTail } = forkEntry('./child', import.meta.url);
+    const { process: child, stderrTail } = forkEntry('training/pipelines/worker/child');
     const settle = (act: () => void): void => {
       signal.removeEventListener('abort', abort);
       child.removeAllListeners();

@@ -1,11 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { watch } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
-import { extname } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
 import { invalidArgument, SwitchyardError } from '../../../shared/errors.ts';
+import { loaderFlags, programFile } from '../../../shared/program-files.ts';
 import type { JobSpec } from '../../jobs/spec.ts';
 import type { AttemptSpec, AttemptStatus, LogChunk, Runner } from '../runner.ts';
 import { AttemptFolder } from './folder.ts';
@@ -232,14 +230,10 @@ export class ProcessRunner implements Runner {
   }
 }
 
-/** The supervisor has the extension of the running code; TypeScript sources bring the loader they run under along. */
 function startSupervisor(): ChildProcess {
-  const base = import.meta.url;
-  const extension = extname(fileURLToPath(base));
-  const entry = fileURLToPath(new URL(`./supervisor${extension}`, base));
-  const loader = extension === '.ts' ? ['--import', pathToFileURL(createRequire(base).resolve('tsx/esm')).href] : [];
+  const entry = programFile('training/runners/process/supervisor');
   const small = ['--max-old-space-size=64', '--max-semi-space-size=2'];
-  return spawn(process.execPath, [...small, ...loader, entry], {
+  return spawn(process.execPath, [...small, ...loaderFlags(), entry], {
     cwd: '/',
     env: { PATH: '/usr/bin:/bin' },
     stdio: ['pipe', 'ignore', 'pipe'],

@@ -1,0 +1,100 @@
+import { createReadStream } from 'node:fs';
+import { open, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { MessageReader } from '../../eventlog/record.ts';
+import type { KafkaClients } from '../../kafka/client.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
+import { decode } from '../formats/formats.ts';
+import { textLines } from '../formats/json-lines.ts';
+import type { RawRow } from '../reading.ts';
+import { type RowsOfMessage, topicRecords } from './kafka.ts';
+
+/** Where the event log's records lie. The values of a row are a record's; of a Parquet file what is nested is JSON text. */
+export interface LogOrigin {
+  inference(): AsyncIterable<RawRow>;
+  feedback(): AsyncIterable<RawRow>;
+}
+
+type Kind = 'inference' | 'feedback';
+
+/** The files that a sink of kind `files` wrote, JSON lines or Parquet, from the oldest on. */
+export function filesOrigin(folder: string, reader: MessageReader): LogOrigin {
+  async function* rows(kind: Kind): AsyncGenerator<RawRow> {
+    const names = await readdir(folder).catch(() => {
+      throw new SwitchyardError('not_found', `the event log has written no files in ${folder}; see eventLog.sinks`);
+    });
+    for (const name of names.filter((one) => one.startsWith(`${kind}-`)).sort()) {
+      if (name.endsWith('.parquet')) yield* parquetRows(join(folder, name), name);
+      else if (name.endsWith('.jsonl')) yield* lineRows(join(folder, name), name, rowsIn(kind, reader));
+    }
+  }
+  return { inference: () => rows('inference'), feedback: () => rows('feedback') };
+}
+
+/** The topics that a sink of kind `kafka` writes, in any of its forms. */
+export function topicsOrigin(
+  clients: KafkaClients,
+  topics: Readonly<Record<Kind, string>>,
+  reader: MessageReader,
+): LogOrigin {
+  const rows = (kind: Kind): AsyncIterable<RawRow> => {
+    const topic = topics[kind];
+    const read = rowsIn(kind, reader);
+    const rowsOf: RowsOfMessage = (message, partition) =>
+      read(message, `${topic}/${partition}`, Number(message.offset));
+    return topicRecords(clients, { topic }, rowsOf);
+  };
+  return { inference: () => rows('inference'), feedback: () => rows('feedback') };
+}
+
+type Read = (message: Parameters<MessageReader['records']>[0], source: string, line: number) => RawRow[];
+
+/** The records of a message, or the one row that says why it is none. */
+function rowsIn(kind: Kind, reader: MessageReader): Read {
+  return (message, source, line) => {
+    try {
+      const records = kind === 'inference' ? reader.records(message) : reader.feedback(message);
+      return records.map((record) => ({ source, line, values: { ...record } }));
+    } catch (error) {
+      const raw = message.value?.toString('utf8', 0, 4096) ?? '';
+      const problem = `no record of the event log: ${(error as Error).message.slice(0, 200)}`;
+      return [{ source, line, values: { raw }, problem }];
+    }
+  };
+}
+
+/** What the file holds now. Its last line may still be being written: then it is no row yet. */
+async function* lineRows(path: string, name: string, read: Read): AsyncGenerator<RawRow> {
+  const { size, whole } = await extent(path);
+  if (size === 0) return;
+  let last: RawRow | undefined;
+  for await (const { text, line } of textLines(createReadStream(path, { end: size - 1 }))) {
+    if (last !== undefined) yield last;
+    [last] = read({ value: Buffer.from(text), headers: {} }, name, line);
+  }
+  if (last !== undefined && (whole || last.problem === undefined)) yield last;
+}
+
+/** Bytes of a file, and whether they end with a line. */
+async function extent(path: string): Promise<{ size: number; whole: boolean }> {
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    const { buffer } = await file.read({ buffer: Buffer.alloc(1), position: Math.max(0, size - 1) });
+    return { size, whole: buffer[0] === 0x0a };
+  } finally {
+    await file.close();
+  }
+}
+
+async function* parquetRows(path: string, name: string): AsyncGenerator<RawRow> {
+  const { schema, batches } = await decode('parquet', { name, file: path });
+  let line = 0;
+  for await (const { rows, columns } of batches())
+    for (let row = 0; row < rows; row++)
+      yield {
+        source: name,
+        line: ++line,
+        values: Object.fromEntries(schema.fields.map((field, i) => [field.name, columns[i][row]])),
+      };
+}

@@ -1,0 +1,220 @@
+import assert from 'node:assert/strict';
+import fs, { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, mock, test } from 'node:test';
+import { parquetReadObjects } from 'hyparquet';
+import { eventLogSchema, type FilesSinkConfig } from '../../config/event-log-schema.ts';
+import { finishedRequest, LogLoop } from '../../testing/log-records.ts';
+import { AvroWriter } from '../encode/avro-writer.ts';
+import { writeFeedback } from '../encode/feedback-encoder.ts';
+import { FEEDBACK, INFERENCE, SpoolRecord } from '../spool/format.ts';
+import { JsonLinesSink } from './files.ts';
+import { ParquetSink } from './parquet.ts';
+import type { Batch, Sink } from './sink.ts';
+
+const folders: string[] = [];
+after(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
+function folder(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'files-sink-'));
+  folders.push(dir);
+  return dir;
+}
+
+const config = (more: object = {}) =>
+  eventLogSchema.parse({ sinks: [{ name: 'f', kind: 'files', ...more }] }).sinks[0] as FilesSinkConfig;
+
+const bodies = {
+  [INFERENCE]: (id: string): Uint8Array => {
+    const loop = new LogLoop();
+    loop.tap.finished(finishedRequest({ id }));
+    return loop.take()[0];
+  },
+  [FEEDBACK]: (id: string): Uint8Array => {
+    const out = new AvroWriter();
+    writeFeedback({ id, time: 1, route: 'r', model: 'm', rewards: { reward: 1 }, event: 'e' }, out);
+    return out.u8.slice(0, out.at);
+  },
+};
+
+/** Records `first`, `first + 1` … of these kinds, named by their numbers. */
+function batch(first: number, kinds: readonly (typeof INFERENCE | typeof FEEDBACK)[]): Batch {
+  const at = (record: number) => ({ segment: 1, offset: record, record });
+  const records = kinds.map((kind, i) => {
+    const body = bodies[kind](`r${first + i}`);
+    return new SpoolRecord(kind, body, 0, body.length);
+  });
+  return { records, from: at(first), next: at(first + kinds.length) };
+}
+
+function idsIn(dir: string, kind: string): string[] {
+  const lines = readdirSync(dir)
+    .filter((name) => name.startsWith(kind))
+    .sort()
+    .flatMap((name) => readFileSync(join(dir, name), 'utf8').split('\n'));
+  return lines.filter((line) => line !== '').map((line) => (JSON.parse(line) as { id: string }).id);
+}
+
+async function parquetIds(dir: string): Promise<string[]> {
+  const ids: string[] = [];
+  for (const name of readdirSync(dir).sort()) {
+    const bytes = readFileSync(join(dir, name));
+    const file = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer;
+    ids.push(...(await parquetReadObjects({ file, columns: ['id'] })).map(({ id }) => String(id)));
+  }
+  return ids;
+}
+
+/** While `run` goes on, node:fs does this instead. `fs` modules see it, as their imports are live. */
+async function instead<T>(
+  methods: Partial<Record<keyof typeof fs, (...args: never[]) => unknown>>,
+  run: () => T | Promise<T>,
+): Promise<T> {
+  const mocks = Object.entries(methods).map(([name, method]) => mock.method(fs, name as 'fsyncSync', method as never));
+  syncBuiltinESMExports();
+  try {
+    return await run();
+  } finally {
+    for (const one of mocks) one.mock.restore();
+    syncBuiltinESMExports();
+  }
+}
+
+test('lines are on the disk before the cursor says that they are', async () => {
+  const dir = folder();
+  const sink = new JsonLinesSink(config(), dir);
+  const synced: string[] = [];
+  const nameOf = (fd: number): string => fs.readlinkSync(`/proc/self/fd/${fd}`).split('/').at(-1) ?? '';
+  const { fdatasyncSync, fsyncSync } = fs;
+  const watched = (sync: (fd: number) => void) => (fd: number) => {
+    synced.push(nameOf(fd));
+    sync(fd);
+  };
+  const watching = { fdatasyncSync: watched(fdatasyncSync), fsyncSync: watched(fsyncSync) };
+  await instead(watching, async () => {
+    await sink.send(batch(0, [INFERENCE, FEEDBACK]));
+    const folderName = dir.split('/').at(-1) as string;
+    assert.ok(synced.includes(folderName), `the folder has the new files: ${synced}`);
+    synced.length = 0;
+    sink.note();
+    assert.deepEqual(synced.sort(), ['feedback-000000000000000.jsonl', 'inference-000000000000000.jsonl']);
+    synced.length = 0;
+    sink.note();
+    assert.deepEqual(synced, [], 'nothing came since');
+    await sink.send(batch(2, [INFERENCE]));
+    await sink.tick(Date.now() + config().rotateAfter + 1);
+    assert.deepEqual(synced, ['inference-000000000000000.jsonl'], 'what is closed is never looked at again');
+  });
+  await instead(
+    {
+      fdatasyncSync: () => {
+        throw new Error('EIO: i/o error, fdatasync');
+      },
+    },
+    async () => {
+      await sink.send(batch(3, [INFERENCE]));
+      assert.throws(() => sink.note(), /EIO/);
+    },
+  );
+  assert.doesNotThrow(() => sink.note(), 'it is tried again');
+  await sink.close();
+});
+
+test('a batch of which one kind cannot be written is in no file', async () => {
+  const dir = folder();
+  const sink = new JsonLinesSink(config(), dir);
+  await sink.send(batch(0, [INFERENCE, FEEDBACK]));
+  const { writeSync } = fs;
+  let writes = 0;
+  await instead(
+    {
+      writeSync: (...args: never[]) => {
+        if (++writes > 1) throw new Error('ENOSPC: no space left on device, write');
+        return (writeSync as (...all: never[]) => number)(...args);
+      },
+    },
+    () => assert.rejects(sink.send(batch(2, [INFERENCE, FEEDBACK])), /ENOSPC/),
+  );
+  assert.deepEqual([idsIn(dir, 'inference'), idsIn(dir, 'feedback')], [['r0'], ['r1']]);
+  await sink.send(batch(2, [INFERENCE, FEEDBACK, INFERENCE]));
+  assert.deepEqual(
+    [idsIn(dir, 'inference'), idsIn(dir, 'feedback')],
+    [
+      ['r0', 'r2', 'r4'],
+      ['r1', 'r3'],
+    ],
+  );
+  await sink.close();
+});
+
+test('a file is cut to what the cursor knew, and never made longer', async () => {
+  const dir = folder();
+  const before = new JsonLinesSink(config(), dir);
+  await before.send(batch(0, [INFERENCE, INFERENCE]));
+  const note = before.note();
+  await before.send(batch(2, [INFERENCE]));
+  await before.close();
+  const path = join(dir, readdirSync(dir)[0]);
+  const again = new JsonLinesSink(config(), dir);
+  again.restore(note);
+  await again.close();
+  assert.deepEqual(idsIn(dir, 'inference'), ['r0', 'r1']);
+  // Somebody, or a power cut, took the end of it.
+  truncateSync(path, Number(note?.inferenceSize) - 5);
+  const shorter = new JsonLinesSink(config(), dir);
+  shorter.restore(note);
+  await shorter.send(batch(2, [INFERENCE]));
+  await shorter.close();
+  assert.ok(!readFileSync(path).includes(0), 'there are no zeros in it');
+  assert.deepEqual(idsIn(dir, 'inference'), ['r0', 'r2']);
+});
+
+test('no row is in Parquet files twice after a crash, however the files were cut before', async () => {
+  const dir = folder();
+  const make = () => new ParquetSink(config({ format: 'parquet' }), dir);
+  const flush = (sink: Sink) => sink.tick(Date.now(), true);
+  const before = make();
+  before.restore(undefined);
+  await before.send(batch(0, [INFERENCE, INFERENCE]));
+  await flush(before);
+  const note = before.note();
+  // The cursor is saved here, and these two files are written before it is saved again.
+  for (const first of [2, 4]) {
+    await before.send(batch(first, [INFERENCE, INFERENCE]));
+    await flush(before);
+  }
+  const again = make();
+  again.restore(note);
+  await again.send(batch(2, [INFERENCE, INFERENCE, INFERENCE, INFERENCE]));
+  await flush(again);
+  assert.deepEqual(await parquetIds(dir), ['r0', 'r1', 'r2', 'r3', 'r4', 'r5']);
+});
+
+test('a Parquet file’s name is on the disk before the cursor passes it', async () => {
+  const dir = folder();
+  const sink = new ParquetSink(config({ format: 'parquet' }), dir);
+  const { fsyncSync } = fs;
+  const synced: string[] = [];
+  await sink.send(batch(0, [INFERENCE]));
+  await instead(
+    {
+      fsyncSync: (fd: number) => {
+        synced.push(fs.readlinkSync(`/proc/self/fd/${fd}`));
+        fsyncSync(fd);
+      },
+    },
+    () => sink.tick(Date.now(), true),
+  );
+  assert.deepEqual(
+    synced.map((path) => path.split('/').at(-1)),
+    ['inference-000000000000000.parquet.next', dir.split('/').at(-1)],
+  );
+  appendFileSync(join(dir, 'inference-000000000000009.parquet.next'), 'half');
+  const again = new ParquetSink(config({ format: 'parquet' }), dir);
+  again.restore(sink.note());
+  assert.deepEqual(readdirSync(dir), ['inference-000000000000000.parquet'], 'what was not finished is gone');
+});

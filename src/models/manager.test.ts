@@ -562,7 +562,7 @@ test('a version whose server is away is tried again, less and less often, and se
   await until(() => timers.armed);
   timers.tick(30_000);
   await untilLoads('far', ++loads);
-  assert.equal(world.serving(), 'far:1');
+  await until(() => world.serving() === 'far:1');
   timers.tick(120_000);
   await untilLoads('far', loads);
   await manager.stop();
@@ -576,8 +576,10 @@ test('a failure that may pass is retried for local models too; bad content is no
   world.failLoad.set('bad/1', 'no such operator');
   const manager = manage({ controlMode: 'none' }, { later: timers.later });
   await manager.start();
+  await until(() => timers.armed);
   timers.tick(1000);
   await untilLoads('passing', 2);
+  await until(() => timers.armed);
   timers.tick(2000);
   await untilLoads('passing', 3);
   assert.equal(loadsOf('bad'), 1);

@@ -1,3 +1,5 @@
+import type { ScannedModel } from './repository/scan.ts';
+
 export interface ResidentModel {
   name: string;
   bytes: number;
@@ -41,4 +43,10 @@ export function fitAtStart(
 /** Weights are held again after prepacking, and a session needs an arena: bytes of files → resident bytes. */
 export function estimateMemory(fileBytes: number): number {
   return fileBytes === 0 ? 0 : fileBytes * 2 + 512 * 1024;
+}
+
+/** Bytes that a model needs in memory, as its newest version's files suggest. */
+export function estimateOf(scanned: ScannedModel): number {
+  const newest = scanned.versions.at(-1);
+  return estimateMemory(newest === undefined ? 0 : newest.files.reduce((sum, file) => sum + file.size, 0));
 }

@@ -78,3 +78,12 @@ export function residentBytes(entry: ModelEntry): number {
   const held = entry.loaded.reduce((sum, version) => sum + version.memoryBytes, 0);
   return Math.max(held, entry.reserved);
 }
+
+/** Why nothing of the model is served, or not all that was asked for. */
+export function failureOf(entry: ModelEntry): string {
+  if (entry.problem !== '') return entry.problem;
+  const [quarantine] = entry.quarantined.values();
+  if (quarantine !== undefined) return `quarantined: ${quarantine}`;
+  const failures = [...entry.failures].map(([version, { reason }]) => `version ${version}: ${reason}`);
+  return failures.length > 0 ? failures.join('; ') : 'no version is available';
+}

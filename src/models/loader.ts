@@ -195,3 +195,14 @@ function guardFiles(version: ScannedVersion, config: ModelConfig): void {
   }
   checkExternalData(join(version.directory, name));
 }
+
+/** Rows of metrics by the order in which versions came. */
+export function countRows(): (model: string, version: string) => number {
+  const rows = new Map<string, number>();
+  return (model, version) => {
+    const key = `${model}/${version}`;
+    const row = rows.get(key) ?? rows.size;
+    rows.set(key, row);
+    return row;
+  };
+}

@@ -9,7 +9,8 @@ import { chosenVersion, isModelReady } from '../pipeline/ready.ts';
 import type { ServingTable } from '../pipeline/types.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { ExecutorPool, Preflight, PreflightReport } from './loader.ts';
-import { createModelManager, type ModelManager, type ModelManagerDeps, type ModelManagerOptions } from './manager.ts';
+import { createModelManager, type ModelManager } from './manager.ts';
+import type { ModelManagerDeps, ModelManagerOptions } from './manager-options.ts';
 import { type ScannedModel, scanModel } from './repository/scan.ts';
 import { quarantineNewest } from './verdicts.ts';
 
@@ -281,6 +282,32 @@ test('what is provided while the manager starts, or while the same model goes, i
   await Promise.all([gone, manager.provide(again)]);
   assert.equal(world.serving(), 'p:1');
   assert.deepEqual(await index(manager, 'p'), ['1 READY']);
+  await manager.stop();
+});
+
+test('what is provided while the manager starts is served, though the index is asked before it is followed', async () => {
+  let asked = false;
+  let prove = (): void => undefined;
+  const proven = new Promise<void>((resolve) => {
+    prove = resolve;
+  });
+  const preflight: Preflight = {
+    run: async (spec) => {
+      asked = true;
+      await proven;
+      return world.run(spec);
+    },
+  };
+  const manager = manage({ controlMode: 'explicit' }, { preflight });
+  const one = await provided('p', ['1']);
+  await manager.provide(one);
+  const starting = manager.start();
+  await until(() => asked);
+  await manager.provide(new Map([...one, ...(await provided('q', ['1']))]));
+  await manager.repositoryIndex(false);
+  prove();
+  await starting;
+  assert.equal(world.table.models.get('q')?.versions[0].version, '1');
   await manager.stop();
 });
 

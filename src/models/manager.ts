@@ -3,66 +3,27 @@ import { join } from 'node:path';
 import type { ServingTable, VersionStatus } from '../pipeline/types.ts';
 import { type Clock, monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
-import { estimateMemory, fitAtStart } from './budget.ts';
+import { estimateOf, fitAtStart } from './budget.ts';
 import { DEFAULT_MAX_BATCH_SIZE } from './config/complete.ts';
 import { ensembleDependencies } from './config/ensemble.ts';
 import { readModelConfig } from './config/read.ts';
-import { createEntry, type LoadedVersion, type ModelEntry } from './entry.ts';
+import { createEntry, failureOf, type LoadedVersion, type ModelEntry } from './entry.ts';
 import { recordCrash } from './lifecycle.ts';
-import { type ExecutorPool, type Preflight, VersionLoader } from './loader.ts';
-import { diffSnapshots, Poller } from './poller.ts';
-import { type Later, laterByTimer, Reconciler } from './reconciler.ts';
+import { countRows, VersionLoader } from './loader.ts';
+import type { ModelManagerDeps, ModelManagerOptions } from './manager-options.ts';
+import { Poller } from './poller.ts';
+import { laterByTimer, Reconciler } from './reconciler.ts';
 import { checkRemoteHosts } from './remote-hosts.ts';
+import { Catalogue } from './repository/catalogue.ts';
 import { DigestCache } from './repository/digest.ts';
 import { checkModelName } from './repository/names.ts';
 import { checkOverrideFiles, materialiseOverride, removeOverrides } from './repository/overrides.ts';
-import { type RepositorySnapshot, type ScannedModel, scanModel, scanRepositories } from './repository/scan.ts';
+import { emptyModel, type ScannedModel, scanModel } from './repository/scan.ts';
 import { Residency } from './residency.ts';
 import { Coalesced } from './serial.ts';
 import type { ModelSource } from './source.ts';
 import { absencesOf, buildTable, ensembleProblems, versionIndex } from './table.ts';
 import { type JsonTable, type Quarantined, quarantineTable, verdictTable } from './verdicts.ts';
-
-export interface ModelManagerOptions {
-  /** Absolute paths. */
-  repositories: readonly string[];
-  /** Absolute; verdicts, quarantine, digests and files of load requests live here. */
-  dataDir: string;
-  controlMode: 'none' | 'poll' | 'explicit';
-  pollIntervalMs?: number;
-  /** Models loaded at start in explicit mode; '*' = all. */
-  startupModels?: readonly string[];
-  /** Bytes all loaded models may take; 0: no limit. */
-  memoryBudgetBytes?: number;
-  /** Never evicted, besides models with switchyard.pinned. */
-  pinned?: readonly string[];
-  /** Prove versions in a child process before loading them. Default true. */
-  preflight?: boolean;
-  /** Versions proven or loaded at once. Default 2. */
-  parallelLoads?: number;
-  defaultMaxBatchSize?: number;
-  /** Versions of the runtimes, such as "onnxruntime 1.30.0": a verdict holds only for them. */
-  runtimeId?: string;
-  gpus?: number;
-  defaultIsolation?: 'thread' | 'process';
-  /** Hosts, besides loopback, that the configuration of a load request may name: "host" or "host:port". */
-  remoteHosts?: readonly string[];
-}
-
-export interface ModelManagerDeps {
-  pool: ExecutorPool;
-  preflight: Preflight;
-  /** Resolves when every gateway thread serves by the table. */
-  publish(table: ServingTable): Promise<void>;
-  /** When the model was last asked, by `clock`; 0: never. */
-  lastUsed(model: string): number;
-  /** Row of the metrics blocks for a version; the same for every load of it. Default: counted from 0. */
-  metricsRow?(model: string, version: string): number;
-  log(level: 'info' | 'warn' | 'error', message: string, fields: Record<string, unknown>): void;
-  clock?: Clock;
-  /** Default: a timer. */
-  later?: Later;
-}
 
 export function createModelManager(options: ModelManagerOptions, deps: ModelManagerDeps): ModelManager {
   return new ModelManager(options, deps);
@@ -77,6 +38,7 @@ export class ModelManager {
   private readonly deps: ModelManagerDeps;
   private readonly clock: Clock;
   private readonly budget: number;
+  private readonly catalogue: Catalogue;
   private readonly entries = new Map<string, ModelEntry>();
   private readonly quarantine: JsonTable<Quarantined>;
   private readonly digests: DigestCache;
@@ -88,11 +50,6 @@ export class ModelManager {
   private readonly poller: Poller | undefined;
   private readonly verdicts: ReturnType<typeof verdictTable>;
   private readonly crashes = new Map<string, number[]>();
-  private snapshot: RepositorySnapshot = { models: new Map(), warnings: [] };
-  /** The last look at the repositories; `snapshot` is it with the models that come from elsewhere. */
-  private scanned: RepositorySnapshot = this.snapshot;
-  /** Models that come from no repository folder, by name. */
-  private provided: ReadonlyMap<string, ScannedModel> = new Map();
   private looking: Promise<void> | undefined;
   private started = false;
   private generation = 0;
@@ -103,6 +60,7 @@ export class ModelManager {
     this.deps = deps;
     this.clock = deps.clock ?? monotonicMs;
     this.budget = options.memoryBudgetBytes ?? 0;
+    this.catalogue = new Catalogue(options.repositories);
     this.quarantine = quarantineTable(options.dataDir);
     this.verdicts = verdictTable(options.dataDir);
     this.digests = new DigestCache(join(options.dataDir, 'digests.json'));
@@ -157,11 +115,9 @@ export class ModelManager {
     await Promise.all([this.quarantine.load(), this.verdicts.load(), this.digests.load()]);
     const stale = join(this.options.dataDir, 'overrides');
     await this.written('removing files of old load requests', rm(stale, { recursive: true, force: true }));
-    this.scanned = await scanRepositories(this.options.repositories);
-    const { provided } = this;
-    this.snapshot = withProvided(this.scanned, provided);
-    for (const warning of this.snapshot.warnings) this.deps.log('warn', warning, {});
-    for (const scanned of this.snapshot.models.values()) this.addEntry(scanned);
+    await this.catalogue.scan();
+    for (const warning of this.catalogue.advance().warnings) this.deps.log('warn', warning, {});
+    for (const scanned of this.catalogue.models.values()) this.addEntry(scanned);
     const startup = this.options.startupModels ?? [];
     const all = this.options.controlMode !== 'explicit' || startup.includes('*');
     for (const name of startup) {
@@ -169,7 +125,7 @@ export class ModelManager {
         this.deps.log('error', `startup model "${name}" is in no repository`, { model: name });
     }
     const named = [...this.entries.values()].filter(
-      (entry) => all || startup.includes(entry.name) || this.provided.has(entry.name),
+      (entry) => all || startup.includes(entry.name) || this.catalogue.isProvided(entry.name),
     );
     const wanted = await this.wantWithDependencies(named);
     const fit = fitAtStart(
@@ -180,7 +136,7 @@ export class ModelManager {
     await Promise.all(wanted.filter((entry) => entry.resident).map((entry) => this.enqueue(entry)));
     this.started = true;
     await Promise.all([this.publisher.request(), this.persist()]);
-    if (this.provided !== provided) await this.follow();
+    if (this.catalogue.behind) await this.follow();
     this.poller?.start();
   }
 
@@ -206,7 +162,7 @@ export class ModelManager {
    * reason.
    */
   async provide(models: ReadonlyMap<string, ScannedModel>): Promise<void> {
-    this.provided = models;
+    this.catalogue.provide(models);
     if (this.started) await this.follow();
   }
 
@@ -248,7 +204,7 @@ export class ModelManager {
     }
     if (files.size > 0) checkOverrideFiles(files);
     else await this.scanner.request();
-    const found = this.snapshot.models.get(name);
+    const found = this.catalogue.models.get(name);
     if (found === undefined && files.size === 0) {
       throw new SwitchyardError('not_found', `failed to load '${name}', no model repository holds it`);
     }
@@ -367,9 +323,8 @@ export class ModelManager {
 
   /** Models put into a repository since the last look become known (explicit mode: unloaded). */
   private async addNewModels(): Promise<void> {
-    this.scanned = await scanRepositories(this.options.repositories, this.scanned);
-    this.snapshot = withProvided(this.scanned, this.provided);
-    for (const scanned of this.snapshot.models.values()) if (!this.entries.has(scanned.name)) this.addEntry(scanned);
+    await this.catalogue.refresh();
+    for (const scanned of this.catalogue.models.values()) if (!this.entries.has(scanned.name)) this.addEntry(scanned);
   }
 
   /** Marks models and all they compose as wanted, reading their configurations. Returns them, each once. */
@@ -395,7 +350,7 @@ export class ModelManager {
     const { name } = entry;
     const before = { source: entry.source, overridden: entry.overridden };
     const directory = files.size > 0 ? await materialiseOverride(this.options.dataDir, name, files) : '';
-    const scanned = directory === '' ? this.snapshot.models.get(name)! : await scanModel(name, directory);
+    const scanned = directory === '' ? this.catalogue.models.get(name)! : await scanModel(name, directory);
     entry.source = { scanned, configJson };
     entry.overridden = directory !== '';
     entry.estimate = estimateOf(scanned);
@@ -444,20 +399,18 @@ export class ModelManager {
   }
 
   private async look(): Promise<void> {
-    this.scanned = await scanRepositories(this.options.repositories, this.scanned);
+    await this.catalogue.scan();
     await this.follow();
   }
 
   /** Makes what is served follow the last look. Two may overlap: each operation reads what is known when it runs. */
   private async follow(): Promise<void> {
-    const before = this.snapshot;
-    const after = withProvided(this.scanned, this.provided);
-    this.snapshot = after;
-    for (const warning of after.warnings) if (!before.warnings.includes(warning)) this.deps.log('warn', warning, {});
-    const diff = diffSnapshots(before.models, after.models);
+    const diff = this.catalogue.advance();
+    const { models } = this.catalogue;
+    for (const warning of diff.warnings) this.deps.log('warn', warning, {});
     const work: (Promise<void> | undefined)[] = [];
     for (const name of diff.added) {
-      const entry = this.entries.get(name) ?? this.addEntry(after.models.get(name)!);
+      const entry = this.entries.get(name) ?? this.addEntry(models.get(name)!);
       await this.wantWithDependencies([entry]);
       entry.resident = this.residency.fits(entry);
       if (entry.resident) entry.reserved = entry.estimate;
@@ -471,12 +424,12 @@ export class ModelManager {
       const entry = this.entries.get(name);
       work.push(
         entry?.serial.run(async () => {
-          if (this.snapshot.models.has(name)) return;
+          if (this.catalogue.models.has(name)) return;
           entry.wanted = false;
           entry.resident = false;
           await this.apply(entry);
           // Back meanwhile: whoever brought it has found this entry, and renews it next.
-          if (this.snapshot.models.has(name)) return;
+          if (this.catalogue.models.has(name)) return;
           this.entries.delete(name);
           await this.publisher.request();
         }),
@@ -489,7 +442,7 @@ export class ModelManager {
   /** Serves a model as the last look has it; one that was about to be forgotten, or loaded, knew what it was before. */
   private renew(entry: ModelEntry): Promise<void> {
     return entry.serial.run(async () => {
-      const scanned = this.snapshot.models.get(entry.name);
+      const scanned = this.catalogue.models.get(entry.name);
       if (scanned === undefined) return;
       entry.source = { scanned, configJson: '' };
       entry.estimate = estimateOf(scanned);
@@ -520,55 +473,4 @@ export class ModelManager {
   private enqueue(entry: ModelEntry): Promise<void> {
     return entry.serial.run(() => this.apply(entry));
   }
-}
-
-/** A look at the repositories with the models that come from elsewhere. A name that both have is an error. */
-function withProvided(look: RepositorySnapshot, provided: ReadonlyMap<string, ScannedModel>): RepositorySnapshot {
-  const models = new Map(look.models);
-  for (const [name, model] of provided) {
-    const other = models.get(name);
-    if (other === undefined) models.set(name, model);
-    else {
-      const error =
-        "is in a model repository and in the registry; rename one, or serve the registry's under another name";
-      models.set(name, { ...model, versions: [], fingerprint: other.fingerprint + model.fingerprint, error });
-    }
-  }
-  return { models, warnings: look.warnings };
-}
-
-/** Stands for a model that exists only in a load request. */
-function emptyModel(name: string): ScannedModel {
-  return {
-    name,
-    directory: '',
-    configFile: '',
-    versions: [],
-    files: [],
-    fingerprint: '',
-    error: 'is in no model repository',
-  };
-}
-
-function estimateOf(scanned: ScannedModel): number {
-  const newest = scanned.versions.at(-1);
-  return estimateMemory(newest === undefined ? 0 : newest.files.reduce((sum, file) => sum + file.size, 0));
-}
-
-function failureOf(entry: ModelEntry): string {
-  if (entry.problem !== '') return entry.problem;
-  const [quarantine] = entry.quarantined.values();
-  if (quarantine !== undefined) return `quarantined: ${quarantine}`;
-  const failures = [...entry.failures].map(([version, { reason }]) => `version ${version}: ${reason}`);
-  return failures.length > 0 ? failures.join('; ') : 'no version is available';
-}
-
-function countRows(): (model: string, version: string) => number {
-  const rows = new Map<string, number>();
-  return (model, version) => {
-    const key = `${model}/${version}`;
-    const row = rows.get(key) ?? rows.size;
-    rows.set(key, row);
-    return row;
-  };
 }

@@ -198,3 +198,16 @@ class Walker {
     return real;
   }
 }
+
+/** Stands for a model that exists only in a load request. */
+export function emptyModel(name: string): ScannedModel {
+  return {
+    name,
+    directory: '',
+    configFile: '',
+    versions: [],
+    files: [],
+    fingerprint: '',
+    error: 'is in no model repository',
+  };
+}

@@ -1,15 +1,11 @@
 import { z } from 'zod';
-import { BOTH_KEYS, bothKeys, s3Fields } from './s3-schema.ts';
+import { BOTH_KEYS, bothKeys, s3Fields, s3Prefix } from './s3-schema.ts';
 
 const { bucket, ...reached } = s3Fields;
 const s3 = z
   .strictObject({
     bucket: bucket.describe('An existing bucket'),
-    prefix: z
-      .string()
-      .regex(/^([\w.-]+\/)*$/, 'allowed: empty, or parts that each end in "/"')
-      .default('switchyard/')
-      .describe('Put before every key'),
+    prefix: s3Prefix,
     ...reached,
   })
   .refine(bothKeys, BOTH_KEYS);

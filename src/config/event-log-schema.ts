@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { logRuleSchema } from './log-rule-schema.ts';
+import { BOTH_KEYS, bothKeys, s3Fields, s3Prefix } from './s3-schema.ts';
 import { duration } from './units.ts';
 
 const count = z.number().int().positive();
@@ -10,6 +11,11 @@ const sinkName = z
   .regex(/^[A-Za-z0-9][\w-]{0,63}$/, 'allowed: 1 to 64 letters, digits, "_" and "-"')
   .describe('Names its cursor, its metrics and its files; keep it');
 
+export const PARTITION_KEYS = ['date', 'hour', 'model', 'route'] as const;
+export type PartitionKey = (typeof PARTITION_KEYS)[number];
+
+const bucket = z.strictObject({ ...s3Fields, prefix: s3Prefix }).refine(bothKeys, BOTH_KEYS);
+
 const files = z.strictObject({
   name: sinkName,
   kind: z.literal('files'),
@@ -17,7 +23,15 @@ const files = z.strictObject({
   dir: z.string().min(1).optional().describe('Absent: dataDir/eventlog/files/NAME'),
   rotateBytes: count.default(128 * MIB),
   rotateAfter: duration.default(3_600_000).describe('A file is closed after it, however small'),
-  keepFiles: count.default(1000).describe('The oldest beyond it are deleted'),
+  keepFiles: count
+    .default(1000)
+    .describe("The oldest beyond it are deleted; in a bucket that is the bucket's business"),
+  s3: bucket.optional().describe('Objects of an S3-compatible bucket instead of files'),
+  partitionBy: z
+    .array(z.enum(PARTITION_KEYS))
+    .refine((keys) => new Set(keys).size === keys.length, 'a key stands there twice')
+    .default([])
+    .describe("Folders in Hive's form, such as date=2026-11-30/; dates and hours are UTC"),
 });
 
 const kafka = z.strictObject({
@@ -110,6 +124,12 @@ export const eventLogSchema = z
   })
   .superRefine(({ sinks }, context) => {
     sinks.forEach((sink, i) => {
+      if (sink.kind === 'files' && sink.s3 !== undefined && sink.dir !== undefined)
+        context.addIssue({
+          code: 'custom',
+          path: ['sinks', i, 'dir'],
+          message: 'a sink writes to a folder or to a bucket: give dir or s3',
+        });
       if (sink.kind !== 'kafka') return;
       if (sink.layout === 'record' && sink.format === 'avro' && sink.schemaRegistry === undefined)
         context.addIssue({
@@ -130,5 +150,6 @@ export const eventLogSchema = z
 export type EventLogConfig = z.infer<typeof eventLogSchema>;
 export type SinkConfig = EventLogConfig['sinks'][number];
 export type FilesSinkConfig = Extract<SinkConfig, { kind: 'files' }>;
+export type BucketConfig = z.infer<typeof bucket>;
 export type KafkaSinkConfig = Extract<SinkConfig, { kind: 'kafka' }>;
 export type WebhookSinkConfig = Extract<SinkConfig, { kind: 'webhook' }>;

@@ -15,6 +15,13 @@ export const s3Fields = {
   secretAccessKey: z.string().optional(),
 };
 
+/** Where in a bucket a setting's objects lie. */
+export const s3Prefix = z
+  .string()
+  .regex(/^([\w.-]+\/)*$/, 'allowed: empty, or parts that each end in "/"')
+  .default('switchyard/')
+  .describe('Put before every key');
+
 export const bothKeys = (s3: { accessKeyId?: string; secretAccessKey?: string }): boolean =>
   (s3.accessKeyId === undefined) === (s3.secretAccessKey === undefined);
 export const BOTH_KEYS = { message: 'give accessKeyId and secretAccessKey, or neither' };

@@ -2,6 +2,7 @@ import { pino } from 'pino';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import type { Config } from '../config/schema.ts';
 import { kafkaClients, kafkaConfigured } from '../kafka/client.ts';
+import type { S3Access } from '../shared/s3-client.ts';
 import { type Check, check, reasonOf } from './check.ts';
 
 const WAIT_MS = 5000;
@@ -78,7 +79,7 @@ async function askRedis(url: string): Promise<string> {
   }
 }
 
-function others({ kafka, registry: { database, artifacts } }: Config): Service[] {
+function others({ kafka, eventLog, registry: { database, artifacts } }: Config): Service[] {
   const services: Service[] = [];
   if (kafkaConfigured(kafka))
     services.push({ name: 'Kafka', at: kafka.brokers.join(', '), setting: 'kafka', ask: () => askKafka(kafka) });
@@ -86,10 +87,14 @@ function others({ kafka, registry: { database, artifacts } }: Config): Service[]
     const setting = 'registry.database';
     services.push({ name: 'PostgreSQL', at: hostOf(database), setting, ask: () => askPostgres(database) });
   }
-  const { s3 } = artifacts;
-  if (s3 !== undefined) {
+  const buckets: [string, (S3Access & { bucket: string }) | undefined][] = [['registry.artifacts.s3', artifacts.s3]];
+  if (eventLog.enabled)
+    for (const sink of eventLog.sinks)
+      if (sink.kind === 'files') buckets.push([`eventLog.sinks ${sink.name}, s3`, sink.s3]);
+  for (const [setting, s3] of buckets) {
+    if (s3 === undefined) continue;
     const at = `bucket ${s3.bucket} at ${s3.endpoint === undefined ? `AWS ${s3.region}` : hostOf(s3.endpoint)}`;
-    services.push({ name: 'S3', at, setting: 'registry.artifacts.s3', ask: () => askS3(s3) });
+    services.push({ name: 'S3', at, setting, ask: () => askS3(s3) });
   }
   return services;
 }
@@ -120,18 +125,12 @@ async function askPostgres(url: string): Promise<string> {
   }
 }
 
-async function askS3(options: NonNullable<Config['registry']['artifacts']['s3']>): Promise<string> {
-  const { HeadBucketCommand, S3Client } = await import('@aws-sdk/client-s3');
-  const { accessKeyId, secretAccessKey, endpoint } = options;
-  const client = new S3Client({
-    region: options.region,
-    forcePathStyle: options.pathStyle,
-    maxAttempts: 1,
-    ...(endpoint === undefined ? {} : { endpoint }),
-    ...(accessKeyId === undefined || secretAccessKey === undefined
-      ? {}
-      : { credentials: { accessKeyId, secretAccessKey } }),
-  });
+async function askS3(options: S3Access & { bucket: string }): Promise<string> {
+  const [{ HeadBucketCommand }, { s3Client }] = await Promise.all([
+    import('@aws-sdk/client-s3'),
+    import('../shared/s3-client.ts'),
+  ]);
+  const client = s3Client(options, { maxAttempts: 1 });
   try {
     await client.send(new HeadBucketCommand({ Bucket: options.bucket }));
     return 'it may be read';

@@ -30,6 +30,7 @@ const DEFAULT_SINK: FilesSinkConfig = {
   rotateBytes: 128 * 1024 * 1024,
   rotateAfter: 3_600_000,
   keepFiles: 1000,
+  partitionBy: [],
 };
 
 export interface EventLogDependencies {

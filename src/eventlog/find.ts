@@ -1,4 +1,4 @@
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RecordSearch, RecordSource, RequestFacts, TimeRange } from '../monitoring/record-search.ts';
 import { firstLine, lineStarting } from '../shared/file-search.ts';
@@ -8,7 +8,7 @@ import type { EventLog } from './event-log.ts';
 const SPOOL_RECORDS = 100_000;
 const SPOOL_STEP = 500;
 const MOST_MS = 60_000;
-const FILE = /^inference-\d+\.(jsonl|parquet)$/;
+const FILE = /^inference-\d+(-\w+)?\.(jsonl|parquet)$/;
 
 export interface FinderParts {
   /** Where sinks of kind `files` write, by their names. */
@@ -98,14 +98,17 @@ interface LogFile {
   writtenAt: number;
 }
 
-/** Newest first. */
+/** Newest first; those of partitions lie in folders of their own. */
 function filesOf(folder: string, problems: string[]): LogFile[] {
   try {
-    return readdirSync(folder)
-      .filter((name) => FILE.test(name))
-      .sort()
-      .reverse()
-      .map((name) => join(folder, name))
+    const partitions = join(folder, 'inference');
+    return [
+      ...readdirSync(folder, { withFileTypes: true }),
+      ...(existsSync(partitions) ? readdirSync(partitions, { recursive: true, withFileTypes: true }) : []),
+    ]
+      .filter(({ name }) => FILE.test(name))
+      .sort((a, b) => (a.name < b.name ? 1 : -1))
+      .map(({ parentPath, name }) => join(parentPath, name))
       .map((path) => ({ path, writtenAt: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }));
   } catch (error) {
     problems.push(`${folder} cannot be read: ${(error as Error).message}`);

@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
 import type { Config } from '../config/schema.ts';
 
-/** Where sinks of kind `files` write records that can be read back, by the sinks' names. */
+/** Where sinks of kind `files` write records that this server can read back, by the sinks' names. */
 export function eventLogFolders(
   { enabled, dir, sinks }: Config['eventLog'],
   dataDir: string,
@@ -12,7 +12,7 @@ export function eventLogFolders(
   if (sinks.length === 0) return { files: join(root, 'files', 'files') };
   const folders: Record<string, string> = {};
   for (const sink of sinks)
-    if (sink.kind === 'files' && sink.format !== 'sagemaker')
+    if (sink.kind === 'files' && sink.format !== 'sagemaker' && sink.s3 === undefined)
       folders[sink.name] = sink.dir === undefined ? join(root, 'files', sink.name) : resolve(baseDir, sink.dir);
   return folders;
 }

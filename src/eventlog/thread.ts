@@ -20,10 +20,13 @@ import { MonitorFeed } from './monitor-feed.ts';
 import { PayloadStore } from './payloads.ts';
 import { LogPipeline } from './pipeline.ts';
 import { Rate } from './rate.ts';
+import { CutFile } from './sinks/cuts.ts';
 import { JsonLinesSink } from './sinks/files.ts';
 import { ParquetSink } from './sinks/parquet.ts';
 import { SinkRunner } from './sinks/runner.ts';
 import type { Sink } from './sinks/sink.ts';
+import { FolderStore, type ObjectStore } from './sinks/store.ts';
+import { TableSink } from './sinks/table.ts';
 import { CursorFile } from './spool/cursor.ts';
 import { Spool } from './spool/spool.ts';
 import { tail, verify } from './spool/tail.ts';
@@ -65,9 +68,18 @@ function readSalt(): string {
   return salt;
 }
 
-function filesSink(sink: FilesSinkConfig): Sink {
+async function filesSink(sink: FilesSinkConfig, cursor: CursorFile): Promise<Sink> {
   const folder = sink.dir ?? join(dir, 'files', sink.name);
-  return sink.format === 'parquet' ? new ParquetSink(sink, folder) : new JsonLinesSink(sink, folder);
+  if (sink.s3 === undefined && sink.partitionBy.length === 0)
+    return sink.format === 'parquet' ? new ParquetSink(sink, folder) : new JsonLinesSink(sink, folder);
+  const cuts = new CutFile(join(dir, `${sink.name}.cuts`), () => cursor.load()?.position.record ?? 0);
+  return new TableSink({ config: sink, store: await storeOf(sink, folder), cuts, replayed: '' });
+}
+
+async function storeOf({ s3, keepFiles }: FilesSinkConfig, folder: string): Promise<ObjectStore> {
+  if (s3 === undefined) return new FolderStore(folder, keepFiles);
+  const { BucketStore } = await import('./sinks/bucket-store.ts');
+  return new BucketStore(s3);
 }
 
 async function run(): Promise<void> {
@@ -110,8 +122,8 @@ async function run(): Promise<void> {
   const total = (which: number): number => counters.reduce((sum, own) => sum + own[which], 0);
   const arriving = new Rate();
 
-  async function sinkOf(sink: SinkConfig): Promise<Sink> {
-    if (sink.kind === 'files') return filesSink(sink);
+  async function sinkOf(sink: SinkConfig, cursor: CursorFile): Promise<Sink> {
+    if (sink.kind === 'files') return filesSink(sink, cursor);
     if (sink.kind === 'webhook') {
       const { WebhookSink } = await import('./sinks/webhook.ts');
       return new WebhookSink(sink, data.webhooks);
@@ -135,7 +147,7 @@ async function run(): Promise<void> {
       spooled: counts[SPOOLED],
       log: logger,
     };
-    runners.push(new SinkRunner(sink.name, sink.kind, await sinkOf(sink), parts));
+    runners.push(new SinkRunner(sink.name, sink.kind, await sinkOf(sink, cursor), parts));
   }
 
   function status(): LogStatus {

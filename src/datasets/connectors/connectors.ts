@@ -15,7 +15,8 @@ import { allowedNewPath, allowedPath, fileParts } from './files.ts';
 import { patternOf } from './glob.ts';
 import { download, upload } from './http.ts';
 import type { ReadPayload } from './log.ts';
-import { readMany } from './many.ts';
+import { type Part, readMany } from './many.ts';
+import { partitioned } from './partitions.ts';
 import type { SourceSpec, TargetSpec } from './spec.ts';
 
 interface Parts {
@@ -49,11 +50,11 @@ export class Connectors {
     };
     switch (spec.kind) {
       case 'file': {
-        if (typeof spec.path === 'string' && patternOf(spec.path) === undefined) {
+        if (typeof spec.path === 'string' && patternOf(spec.path) === undefined && spec.partitions !== true) {
           const file = await allowedPath(spec.path, config.folders);
           return decode(spec.format ?? formatOf(spec.path), { name: spec.path, file }, options);
         }
-        return readMany(await fileParts([spec.path].flat(), spec.format, config.folders), options);
+        return readParts(await fileParts([spec.path].flat(), spec.format, config.folders), spec, options);
       }
       case 'http': {
         const { stream, size } = await download(spec.url, spec.headers, config.http);
@@ -64,9 +65,9 @@ export class Connectors {
       case 's3': {
         const { objectParts, openObject } = await import('./s3.ts');
         const connection = this.s3(spec.connection);
-        if (typeof spec.key === 'string' && patternOf(spec.key) === undefined)
+        if (typeof spec.key === 'string' && patternOf(spec.key) === undefined && spec.partitions !== true)
           return openObject(connection, spec.key, spec.format, options);
-        return readMany(await objectParts(connection, [spec.key].flat(), spec.format), options);
+        return readParts(await objectParts(connection, [spec.key].flat(), spec.format), spec, options);
       }
       case 'postgres': {
         const { readPostgres } = await import('./postgres.ts');
@@ -193,6 +194,14 @@ export class Connectors {
       `datasets.connections.${name} is no connection of kind ${wanted}`,
     );
   }
+}
+
+function readParts(
+  parts: Part[],
+  { partitions }: { partitions?: boolean | undefined },
+  options: ReadOptions,
+): Promise<Source> {
+  return readMany(partitions === true ? partitioned(parts, options.types) : parts, options);
 }
 
 /** What of a source is kept with the dataset: everything but what may be secret. */

@@ -20,12 +20,18 @@ type Kind = 'inference' | 'feedback';
 /** The files that a sink of kind `files` wrote, JSON lines or Parquet, from the oldest on. */
 export function filesOrigin(folder: string, reader: MessageReader): LogOrigin {
   async function* rows(kind: Kind): AsyncGenerator<RawRow> {
-    const names = await readdir(folder).catch(() => {
+    const beside = await readdir(folder, { withFileTypes: true }).catch(() => {
       throw new SwitchyardError('not_found', `the event log has written no files in ${folder}; see eventLog.sinks`);
     });
-    for (const name of names.filter((one) => one.startsWith(`${kind}-`)).sort()) {
-      if (name.endsWith('.parquet')) yield* parquetRows(join(folder, name), name);
-      else if (name.endsWith('.jsonl')) yield* lineRows(join(folder, name), name, rowsIn(kind, reader));
+    // Those of partitions lie in folders of their own.
+    const below = await readdir(join(folder, kind), { recursive: true, withFileTypes: true }).catch(() => []);
+    const files = [...beside, ...below]
+      .filter((entry) => entry.isFile() && entry.name.startsWith(`${kind}-`))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+    for (const { parentPath, name } of files) {
+      const path = join(parentPath, name);
+      if (name.endsWith('.parquet')) yield* parquetRows(path, name);
+      else if (name.endsWith('.jsonl')) yield* lineRows(path, name, rowsIn(kind, reader));
     }
   }
   return { inference: () => rows('inference'), feedback: () => rows('feedback') };

@@ -153,3 +153,44 @@ test('a pattern stays within the allowed folders, and one that fits nothing is a
   const few = connectors(300).open({ kind: 'file', path: 'big/*.csv' }, {});
   await assert.rejects(few, { code: 'payload_too_large', message: /2 files have 404 bytes/ });
 });
+
+test('folders in Hive’s form are columns where that is asked for', async () => {
+  put('hive/date=2026-11-29/hour=23/a.csv', 'id,model\n1,m\n');
+  put('hive/date=2026-11-30/hour=07/a.csv', 'id,model\n2,m\n3,m\n');
+  put('hive/date=__HIVE_DEFAULT_PARTITION__/hour=08/a.csv', 'id,model\n4,m\n');
+  const read = (path: string | string[], more: object = {}) =>
+    connectors().open({ kind: 'file', path, partitions: true, ...more }, {});
+  const source = await read('hive/');
+  assert.deepEqual(source.schema.fields.slice(2), [
+    { name: 'date', type: 'string' },
+    { name: 'hour', type: 'integer' },
+  ]);
+  const { columns } = await collect(source);
+  assert.deepEqual(columns, [
+    [1, 2, 3, 4],
+    ['m', 'm', 'm', 'm'],
+    ['2026-11-29', '2026-11-30', '2026-11-30', null],
+    [23, 7, 7, 8],
+  ]);
+  const typed = await read('hive/date=2026*/', { types: { date: 'timestamp', hour: 'string' } });
+  assert.deepEqual((await collect(typed)).columns.slice(2), [
+    [Date.UTC(2026, 10, 29), Date.UTC(2026, 10, 30), Date.UTC(2026, 10, 30)],
+    ['23', '07', '07'],
+  ]);
+  assert.equal((await open('hive/')).schema.fields.length, 2, 'not by itself');
+  assert.deepEqual((await collect(await read('hive/date=2026-11-29/hour=23/a.csv'))).columns[3], [23]);
+  // A column that the files have themselves.
+  put('own/model=a%2Fb/1.jsonl', '{"id": 1, "model": "a/b"}\n');
+  put('own/model=c/1.jsonl', '{"id": 2, "model": "c"}\n');
+  assert.deepEqual((await collect(await read('own/'))).columns, [
+    [1, 2],
+    ['a/b', 'c'],
+  ]);
+  put('own2/model=a%2Fb/1.jsonl', '{"id": 1}\n');
+  assert.deepEqual((await collect(await read('own2/'))).columns, [[1], ['a/b']]);
+  await assert.rejects(read(['hive/', 'own/']), /own\/model=a%2Fb\/1\.jsonl lies in the partitions model, the first/);
+  await assert.rejects(
+    read('hive/', { types: { date: 'integer' } }),
+    /the partition "date" is "2026-11-29", which is no/,
+  );
+});

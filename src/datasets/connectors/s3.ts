@@ -1,14 +1,9 @@
 import { Readable } from 'node:stream';
-import {
-  GetObjectCommand,
-  HeadObjectCommand,
-  paginateListObjectsV2,
-  S3Client,
-  S3ServiceException,
-} from '@aws-sdk/client-s3';
+import { GetObjectCommand, HeadObjectCommand, paginateListObjectsV2, S3ServiceException } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
 import type { S3Connection } from '../../config/datasets-schema.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
+import { s3Client } from '../../shared/s3-client.ts';
 import type { Source } from '../batch.ts';
 import { decode, type Format, formatOf } from '../formats/formats.ts';
 import type { ReadOptions } from '../reading.ts';
@@ -16,17 +11,6 @@ import { chosen } from './files.ts';
 import { patternOf } from './glob.ts';
 import type { Download } from './http.ts';
 import type { Part } from './many.ts';
-
-function clientOf({ region, pathStyle, endpoint, accessKeyId, secretAccessKey }: S3Connection): S3Client {
-  return new S3Client({
-    region,
-    forcePathStyle: pathStyle,
-    ...(endpoint === undefined ? {} : { endpoint }),
-    ...(accessKeyId === undefined || secretAccessKey === undefined
-      ? {}
-      : { credentials: { accessKeyId, secretAccessKey } }),
-  });
-}
 
 /** The rows of one object. Throws not_found, permission_denied or unavailable. */
 export async function openObject(
@@ -49,7 +33,7 @@ export async function objectParts(
   keys: readonly string[],
   format: Format | undefined,
 ): Promise<Part[]> {
-  const client = clientOf(connection);
+  const client = s3Client(connection);
   const { bucket } = connection;
   const sizes = new Map<string, number>();
   try {
@@ -84,7 +68,7 @@ export async function objectParts(
 }
 
 async function downloadObject(connection: S3Connection, key: string): Promise<Download> {
-  const client = clientOf(connection);
+  const client = s3Client(connection);
   try {
     const { Body, ContentLength } = await client.send(new GetObjectCommand({ Bucket: connection.bucket, Key: key }));
     const stream = Body as Readable;
@@ -103,7 +87,7 @@ export async function uploadObject(
   bytes: AsyncIterable<Uint8Array>,
   mediaType: string,
 ): Promise<void> {
-  const client = clientOf(connection);
+  const client = s3Client(connection);
   try {
     const params = {
       Bucket: connection.bucket,

@@ -13,6 +13,10 @@ const types = z
   .describe('Types of columns; of the others they are found out from the first 10,000 rows');
 const several =
   'one or several; "*", "?", "[ab]" and "{a,b}" choose names, "**" goes through folders, "/" at the end means all below';
+const partitions = z
+  .boolean()
+  .optional()
+  .describe("Folders in Hive's form on the way, such as date=2026-11-30/, are columns, too");
 const topic = z.string().regex(/^[\w.-]{1,249}$/, 'allowed: letters, digits, ".", "_" and "-"');
 const table = z.string().regex(/^[A-Za-z_]\w{0,62}(\.[A-Za-z_]\w{0,62})?$/, 'allowed: table, or schema.table');
 const time = z.union([z.int(), z.iso.datetime({ offset: true }).transform((iso) => Date.parse(iso))]);
@@ -32,6 +36,7 @@ export const sourceSpec = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('file'),
     path: oneOrMore(z.string().min(1)).describe(`Path, ${several}`),
+    partitions,
     format,
     ...text,
     types,
@@ -41,6 +46,7 @@ export const sourceSpec = z.discriminatedUnion('kind', [
     kind: z.literal('s3'),
     connection: z.string(),
     key: oneOrMore(z.string().min(1).max(1024)).describe(`Key, ${several}`),
+    partitions,
     format,
     ...text,
     types,

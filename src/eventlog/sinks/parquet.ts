@@ -1,15 +1,13 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { parquetWriteBuffer } from 'hyparquet-writer';
 import type { FilesSinkConfig } from '../../config/event-log-schema.ts';
 import type { RecordKind } from '../encode/container.ts';
-import { columnsJson } from '../encode/json.ts';
-import { ORIGIN_TEXTS } from '../handover/memory.ts';
 import type { FeedbackRecord, LogRecord } from '../record.ts';
 import type { CursorState } from '../spool/cursor.ts';
 import { syncFolder } from '../spool/folder.ts';
 import type { Position } from '../spool/spool.ts';
 import { decodeSpooled } from './decode.ts';
+import { feedbackParquet, inferenceParquet } from './parquet-rows.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
 /** Rows that a file is begun with; larger files only take memory while they wait. */
@@ -89,14 +87,13 @@ export class ParquetSink implements Sink {
 
   private write(): void {
     const record = this.from?.record ?? 0;
-    if (this.records.length > 0) this.writeFile('inference', record, inferenceColumns(this.records));
-    if (this.feedback.length > 0) this.writeFile('feedback', record, feedbackColumns(this.feedback));
+    if (this.records.length > 0) this.writeFile('inference', record, inferenceParquet(this.records));
+    if (this.feedback.length > 0) this.writeFile('feedback', record, feedbackParquet(this.feedback));
     this.clear();
   }
 
-  private writeFile(kind: RecordKind, record: number, columnData: ParquetColumn[]): void {
+  private writeFile(kind: RecordKind, record: number, bytes: Uint8Array): void {
     const path = join(this.dir, `${kind}-${String(record).padStart(15, '0')}.parquet`);
-    const bytes = new Uint8Array(parquetWriteBuffer({ columnData }));
     const fd = openSync(`${path}.next`, 'w', 0o600);
     try {
       for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
@@ -115,65 +112,4 @@ export class ParquetSink implements Sink {
       .filter((name) => name.startsWith(`${kind}-`) && name.endsWith('.parquet'))
       .sort();
   }
-}
-
-type ParquetColumn = Parameters<typeof parquetWriteBuffer>[0]['columnData'][number];
-
-const TEXTS = ['id', 'entity', 'requestId', 'traceparent', ...ORIGIN_TEXTS, 'status'] as const;
-const DOUBLES = ['latencyMs', 'sampleRate', 'propensity'] as const;
-const LONGS = ['stateVersion', 'snapshotVersion', 'schemaVersion', 'override', 'bucket'] as const;
-
-/** One row a record. Tensors are JSON texts as in JSON lines: their names, types and shapes differ from model to model. */
-function inferenceColumns(records: readonly LogRecord[]): ParquetColumn[] {
-  const text = (name: string, of: (record: LogRecord) => string): ParquetColumn => ({
-    name,
-    data: records.map(of),
-    type: 'STRING',
-    nullable: false,
-  });
-  return [
-    ...TEXTS.map((name) => text(name, (record) => record[name])),
-    { name: 'time', data: records.map(({ time }) => new Date(time)), type: 'TIMESTAMP', nullable: false },
-    ...DOUBLES.map(
-      (name): ParquetColumn => ({
-        name,
-        data: records.map((record) => record[name]),
-        type: 'DOUBLE',
-        nullable: false,
-      }),
-    ),
-    ...LONGS.map(
-      (name): ParquetColumn => ({
-        name,
-        data: records.map((record) => BigInt(record[name])),
-        type: 'INT64',
-        nullable: false,
-      }),
-    ),
-    { name: 'shadow', data: records.map(({ shadow }) => shadow), type: 'BOOLEAN', nullable: false },
-    { name: 'analysed', data: records.map(({ analysed }) => analysed), type: 'BOOLEAN', nullable: false },
-    text('timings', ({ timings }) => (timings === undefined ? '' : JSON.stringify(timings))),
-    text('pmf', ({ pmf }) => JSON.stringify(pmf)),
-    text('eligible', ({ eligible }) => JSON.stringify(eligible)),
-    text('features', ({ features }) => columnsJson(features)),
-    text('predictions', ({ predictions }) => columnsJson(predictions)),
-    text('payloadRef', ({ payloadRef }) => payloadRef ?? ''),
-    text('payloadSha256', ({ payloadSha256 }) => payloadSha256 ?? ''),
-    text('redactions', ({ redactions }) => JSON.stringify(redactions)),
-    text('fallbacks', ({ fallbacks }) => JSON.stringify(fallbacks)),
-    text('proposed', ({ proposed }) => (proposed === undefined ? '' : JSON.stringify(proposed))),
-    text('context', ({ context }) => JSON.stringify(context)),
-  ];
-}
-
-function feedbackColumns(records: readonly FeedbackRecord[]): ParquetColumn[] {
-  return [
-    { name: 'id', data: records.map(({ id }) => id), type: 'STRING', nullable: false },
-    { name: 'time', data: records.map(({ time }) => new Date(time)), type: 'TIMESTAMP', nullable: false },
-    { name: 'route', data: records.map(({ route }) => route), type: 'STRING', nullable: false },
-    { name: 'model', data: records.map(({ model }) => model), type: 'STRING', nullable: false },
-    { name: 'rewards', data: records.map(({ rewards }) => JSON.stringify(rewards)), type: 'STRING', nullable: false },
-    { name: 'label', data: records.map(({ label }) => label ?? ''), type: 'STRING', nullable: false },
-    { name: 'event', data: records.map(({ event }) => event ?? ''), type: 'STRING', nullable: false },
-  ];
 }

@@ -83,7 +83,7 @@ export class SinkRunner {
     // After a log thread that ended: also those that were sent, and come again since its cursor was older.
     const ended = counts[SENT] + counts[REFUSED] + counts[LOST_BEFORE];
     this.recovered = spool.end.record - this.settled.record + ended - spooled;
-    sink.restore(state?.note);
+    sink.restore(state?.note, this.settled.record);
     // Before anything is sent: whoever finds no cursor would take it for a new sink, and send all of it again.
     if (state === undefined) this.persist();
   }

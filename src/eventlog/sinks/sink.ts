@@ -27,8 +27,8 @@ export interface Sink {
   readonly lingerMs?: number;
   /** What it holds back waits for its other side: the end of the program does not wait for that. */
   readonly waits?: boolean;
-  /** Before the first batch: goes on where the cursor was saved. */
-  restore(note: CursorState['note']): void;
+  /** Before the first batch: goes on where the cursor was saved, which is at the record with number `from`. */
+  restore(note: CursorState['note'], from: number): void;
   /** Rejects: none of it counts, and everything since the last settled place comes again. */
   send(batch: Batch): Promise<Taken>;
   /** Time passed: what was held back may be settled now. `refused`: of that. */

@@ -1,6 +1,5 @@
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { syncFolder } from './folder.ts';
+import { readFileSync } from 'node:fs';
+import { replaceFile } from './folder.ts';
 import type { Position } from './spool.ts';
 
 /** What a sink keeps beside its position, so that it can go on where it was. */
@@ -38,15 +37,6 @@ export class CursorFile {
 
   /** On the disk when it returns. Throws what the disk says. */
   save(state: CursorState): void {
-    const next = `${this.path}.next`;
-    const fd = openSync(next, 'w', 0o600);
-    try {
-      writeSync(fd, JSON.stringify(state));
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(next, this.path);
-    syncFolder(dirname(this.path));
+    replaceFile(this.path, JSON.stringify(state));
   }
 }

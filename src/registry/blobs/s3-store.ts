@@ -6,11 +6,12 @@ import {
   GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
-  S3Client,
+  type S3Client,
   S3ServiceException,
 } from '@aws-sdk/client-s3';
 import { Upload } from '@aws-sdk/lib-storage';
 import { SwitchyardError } from '../../shared/errors.ts';
+import { type S3Access, s3Client } from '../../shared/s3-client.ts';
 import { type Digest, hexOf, isDigest } from './digest.ts';
 import type { BlobInfo, BlobStore, ByteRange } from './store.ts';
 
@@ -19,18 +20,10 @@ const PARTS_IN_FLIGHT = 3;
 const PART_BYTES = 8 * 1024 * 1024;
 const MAX_PARTS = 10_000;
 
-export interface S3Options {
-  /** Absent: AWS itself. */
-  endpoint?: string | undefined;
-  region: string;
+export interface S3Options extends S3Access {
   bucket: string;
   /** Put before every key, e.g. `registry/`. */
   prefix: string;
-  /** Absent: the SDK's own chain (environment, profile, instance role). */
-  accessKeyId?: string | undefined;
-  secretAccessKey?: string | undefined;
-  /** The bucket in the path instead of the host name, as MinIO wants it. */
-  pathStyle: boolean;
 }
 
 /** Blobs as objects `<prefix>sha256/ab/ab…` of an S3-compatible store. */
@@ -41,17 +34,9 @@ export class S3BlobStore implements BlobStore {
   private readonly prefix: string;
 
   constructor(options: S3Options) {
-    const { accessKeyId, secretAccessKey } = options;
     this.bucket = options.bucket;
     this.prefix = `${options.prefix}sha256/`;
-    this.client = new S3Client({
-      region: options.region,
-      forcePathStyle: options.pathStyle,
-      ...(options.endpoint === undefined ? {} : { endpoint: options.endpoint }),
-      ...(accessKeyId === undefined || secretAccessKey === undefined
-        ? {}
-        : { credentials: { accessKeyId, secretAccessKey } }),
-    });
+    this.client = s3Client(options);
   }
 
   async adopt(digest: Digest, stagedFile: string, size: number): Promise<void> {

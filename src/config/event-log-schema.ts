@@ -46,7 +46,7 @@ const kafka = z.strictObject({
     .url({ protocol: /^https?$/ })
     .optional()
     .describe("Confluent's REST; needed for avro in the layout record"),
-  compression: z.enum(['gzip', 'none']).default('gzip'),
+  compression: z.enum(['gzip', 'snappy', 'lz4', 'zstd', 'none']).default('gzip'),
   batchRecords: count.max(100_000).default(1000),
   linger: duration
     .optional()

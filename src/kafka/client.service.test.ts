@@ -6,9 +6,10 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { kafkaSchema } from '../config/kafka-schema.ts';
-import { service } from '../testing/kafka-consumer.ts';
+import { consumeIds, service } from '../testing/kafka-consumer.ts';
 import { until } from '../testing/script-models.ts';
 import { kafkaClients } from './client.ts';
+import { COMPRESSION } from './compression/pack.ts';
 import { TopicFollower } from './follower.ts';
 
 const PRODUCE = fileURLToPath(new URL('../../.ci/clients/kafka/produce.py', import.meta.url));
@@ -89,4 +90,22 @@ test('batches that librdkafka has packed are read, whichever way', { timeout: 18
   const all = async () => ways.every((way) => (seen.get(way)?.length ?? 0) >= lines.length);
   await until('all are read', all, 120_000);
   for (const way of ways) assert.deepEqual(seen.get(way), lines, way);
+});
+
+test('batches are packed in every way that librdkafka unpacks', { timeout: 180_000 }, async (t) => {
+  const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
+  const kafka = kafkaSchema.parse({ brokers: [broker], topicPrefix: `p${randomUUID()}.` });
+  const clients = await kafkaClients(kafka, pino({ level: 'silent' }));
+  const producer = clients.producer({ idempotent: true, maxInFlightRequests: 1 });
+  await producer.connect();
+  t.after(() => producer.disconnect());
+  // More than the blocks of any of them.
+  const ids = Array.from({ length: 3000 }, (_, i) => `${i}-${randomUUID()}`);
+  const messages = () =>
+    ids.map((id) => ({ key: 'k', value: JSON.stringify({ id, words: 'again and again, ä' }), headers: { id } }));
+  for (const [name, compression] of Object.entries(COMPRESSION)) {
+    const topic = clients.topic(name);
+    await producer.send({ topic, compression, messages: messages() });
+    assert.deepEqual(await consumeIds(broker, [topic]), ids, name);
+  }
 });

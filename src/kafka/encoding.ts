@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
-import { constants, gzipSync } from 'node:zlib';
 import { checksum } from '../tensor/checksum.ts';
+import { COMPRESSION, packerOf } from './compression/pack.ts';
 import { type PlainRecord, recordBytes, varintBytes, writeRecord } from './record-format.ts';
 
 const load = createRequire(import.meta.url);
@@ -10,9 +10,6 @@ const VERSION = '2.2.4';
 const PRODUCE = 'kafkajs/src/protocol/requests/produce/v3/request';
 const FRAME = 'kafkajs/src/protocol/request';
 
-/** kafkajs's numbers. */
-const NONE = 0;
-const GZIP = 1;
 /** Of a batch: from the leader's epoch on up to the records, and of that up to what the checksum covers. */
 const BATCH_HEAD_BYTES = 49;
 const UNCHECKED_BYTES = 9;
@@ -61,7 +58,7 @@ export function speedUpEncoding(): void {
   const original = load(PRODUCE) as (request: ProduceRequest) => Request;
   replace(PRODUCE, (request: ProduceRequest) => {
     const whole = original(request);
-    return { ...whole, encode: async () => encodeProduce(request) ?? (await whole.encode()) };
+    return { ...whole, encode: async () => (await encodeProduce(request)) ?? (await whole.encode()) };
   });
   replace(FRAME, frame);
 }
@@ -94,9 +91,10 @@ async function frame(of: { correlationId: number; clientId: string | null; reque
 }
 
 /** A produce request of version 3 and above. Undefined: it has parts that are left to kafkajs. */
-export function encodeProduce(request: ProduceRequest, now: number = Date.now()): Encoded | undefined {
-  const { acks, timeout, transactionalId = null, topicData, compression = NONE } = request;
-  if (transactionalId !== null || (compression !== NONE && compression !== GZIP)) return undefined;
+export async function encodeProduce(request: ProduceRequest, now: number = Date.now()): Promise<Encoded | undefined> {
+  const { acks, timeout, transactionalId = null, topicData, compression = COMPRESSION.none } = request;
+  if (transactionalId !== null) return undefined;
+  if (compression !== COMPRESSION.none && packerOf(compression) === undefined) return undefined;
   const parts: Buffer[] = [];
   const head = Buffer.allocUnsafe(12);
   head.writeInt16BE(-1, 0);
@@ -112,7 +110,7 @@ export function encodeProduce(request: ProduceRequest, now: number = Date.now())
     start.writeInt32BE(partitions.length, 2 + name.length);
     parts.push(start);
     for (const { partition, messages, firstSequence = 0 } of partitions) {
-      const batch = encodeBatch(request, messages, firstSequence, compression, now);
+      const batch = await encodeBatch(request, messages, firstSequence, compression, now);
       if (batch === undefined) return undefined;
       const place = Buffer.allocUnsafe(8);
       place.writeInt32BE(partition, 0);
@@ -124,13 +122,13 @@ export function encodeProduce(request: ProduceRequest, now: number = Date.now())
 }
 
 /** The batch of one partition, from its first offset on. */
-function encodeBatch(
+async function encodeBatch(
   { producerId = -1, producerEpoch = 0 }: ProduceRequest,
   messages: ProduceRequest['topicData'][number]['partitions'][number]['messages'],
   firstSequence: number,
   compression: number,
   now: number,
-): Buffer | undefined {
+): Promise<Buffer | undefined> {
   // As texts: that is how kafkajs finds the first and the last.
   const times = messages.flatMap(({ timestamp }) => timestamp ?? []).sort();
   const first = times[0] ?? now;
@@ -148,11 +146,11 @@ function encodeBatch(
     bytes += varintBytes(sizes[i]) + sizes[i];
   }
   const head = 12 + BATCH_HEAD_BYTES;
-  const plain = compression === NONE;
-  let out = Buffer.allocUnsafeSlow((plain ? head : 0) + bytes);
-  let at = plain ? head : 0;
+  const pack = packerOf(compression);
+  let out = Buffer.allocUnsafeSlow((pack === undefined ? head : 0) + bytes);
+  let at = pack === undefined ? head : 0;
   for (let i = 0; i < records.length; i++) at = writeRecord(out, at, records[i], sizes[i]);
-  if (!plain) out = Buffer.concat([Buffer.allocUnsafe(head), gzipSync(out, { level: constants.Z_BEST_SPEED })]);
+  if (pack !== undefined) out = Buffer.concat([Buffer.allocUnsafe(head), await pack(out)]);
   out.writeBigInt64BE(0n, 0);
   out.writeInt32BE(out.length - 12, 8);
   out.writeInt32BE(0, 12);

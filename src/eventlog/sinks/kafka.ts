@@ -2,6 +2,7 @@ import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
 import type { Message, Producer, TopicMessages } from 'kafkajs';
 import type { KafkaSinkConfig } from '../../config/event-log-schema.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
+import { COMPRESSION } from '../../kafka/compression/pack.ts';
 import type { Logger } from '../../telemetry/logging.ts';
 import { byReference } from '../encode/by-reference.ts';
 import type { RecordKind } from '../encode/container.ts';
@@ -23,9 +24,6 @@ const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
 const LINGER_MS = { record: 20, block: 200 };
 const UNMATCHED = 'unmatched';
 const SOURCE = 'switchyard';
-/** kafkajs's numbers. */
-const NONE = 0;
-const GZIP = 1;
 
 interface Outgoing {
   topic: string;
@@ -63,7 +61,7 @@ export class KafkaSink implements Sink {
         ),
     });
     this.keep = keep;
-    this.compression = config.compression === 'gzip' ? GZIP : NONE;
+    this.compression = COMPRESSION[config.compression];
     this.config = config;
     this.clients = clients;
     this.maxRecords = config.batchRecords;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
@@ -187,6 +188,34 @@ test('a little Zstandard that says it is much is refused before it is unpacked',
   // Five bytes as they are, then a frame to be skipped.
   const stored = frame([0x20, 5], [(5 << 3) | 1, 0, 0], [1, 2, 3, 4, 5], [0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9]);
   assert.deepEqual([...unpackZstd(stored, LIMIT)], [1, 2, 3, 4, 5]);
+});
+
+test('what is packed is unpacked again, however long and however random it is', async () => {
+  registerCodecs({ CompressionCodecs, CompressionTypes });
+  const words = fc.array(fc.string({ maxLength: 30 }), { minLength: 1, maxLength: 50 });
+  const text = fc
+    .tuple(words, fc.integer({ min: 1, max: 2000 }))
+    .map(([list, times]) => Buffer.from(list.join(' ').repeat(times)));
+  const noise = fc.integer({ min: 0, max: 200_000 }).map((length) => randomBytes(length));
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(text, noise), async (bytes) => {
+      for (const type of [
+        CompressionTypes.GZIP,
+        CompressionTypes.Snappy,
+        CompressionTypes.LZ4,
+        CompressionTypes.ZSTD,
+      ] as const) {
+        const codec = CompressionCodecs[type]() as {
+          compress(of: object): Promise<Buffer>;
+          decompress(b: Buffer): Promise<Buffer>;
+        };
+        const packed = await codec.compress({ buffer: bytes });
+        assert.ok((await codec.decompress(packed)).equals(bytes), CompressionTypes[type]);
+        assert.ok(packed.length <= bytes.length * 1.2 + 100, `${packed.length} of ${bytes.length} bytes`);
+      }
+    }),
+    { numRuns: 30 },
+  );
 });
 
 test('kafkajs is given them all; what cannot be unpacked names its codec', async () => {

@@ -1,7 +1,8 @@
 import { promisify } from 'node:util';
-import { gzip, unzip } from 'node:zlib';
+import { unzip } from 'node:zlib';
 import { unpackLz4 } from './lz4.ts';
 import { MAX_UNPACKED_BYTES } from './output.ts';
+import { packerOf } from './pack.ts';
 import { unpackSnappy } from './snappy.ts';
 import { unpackZstd } from './zstd.ts';
 
@@ -13,7 +14,7 @@ interface Codec {
 
 /**
  * Registers what producers in other languages pack their batches with: kafkajs itself knows gzip alone, gives up at the
- * others, and unpacks whatever it is given. Only gzip is written.
+ * others, and unpacks whatever it is given.
  */
 export function registerCodecs({
   CompressionCodecs: codecs,
@@ -21,19 +22,19 @@ export function registerCodecs({
 }: Pick<typeof import('kafkajs'), 'CompressionCodecs' | 'CompressionTypes'>): void {
   const maxOutputLength = MAX_UNPACKED_BYTES;
   const unpackGzip = (packed: Buffer) => promisify(unzip)(packed, { maxOutputLength });
-  codecs[types.GZIP] = () => codec('gzip', unpackGzip, (encoder) => promisify(gzip)(encoder.buffer));
-  codecs[types.Snappy] = () => codec('Snappy', unpackSnappy);
-  codecs[types.LZ4] = () => codec('LZ4', unpackLz4);
-  codecs[types.ZSTD] = () => codec('Zstandard', unpackZstd);
+  codecs[types.GZIP] = () => codec('gzip', types.GZIP, unpackGzip);
+  codecs[types.Snappy] = () => codec('Snappy', types.Snappy, unpackSnappy);
+  codecs[types.LZ4] = () => codec('LZ4', types.LZ4, unpackLz4);
+  codecs[types.ZSTD] = () => codec('Zstandard', types.ZSTD, unpackZstd);
 }
 
-function codec(
-  name: string,
-  unpack: (packed: Buffer, limit: number) => Buffer | Promise<Buffer>,
-  compress: Codec['compress'] = () => Promise.reject(new Error(`${name} is read, not written; write gzip`)),
-): Codec {
+function codec(name: string, type: number, unpack: (packed: Buffer, limit: number) => Buffer | Promise<Buffer>): Codec {
+  const pack = packerOf(type);
   return {
-    compress,
+    compress: async ({ buffer }) => {
+      if (pack === undefined) throw new Error(`${name} cannot be written`);
+      return pack(buffer);
+    },
     async decompress(packed) {
       try {
         return await unpack(packed, MAX_UNPACKED_BYTES);

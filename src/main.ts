@@ -6,13 +6,14 @@ import { ConfigReloader } from './control/config-reloader.ts';
 import { ControlPlane } from './control/control-plane.ts';
 import { LabelTopic } from './control/label-topic.ts';
 import { startMetricsServer } from './control/metrics-server.ts';
+import type { Lag } from './kafka/lag.ts';
 import type { ModelManager } from './models/manager.ts';
 import { quarantineNewest } from './models/verdicts.ts';
 import type { HttpServer } from './server/http/socket.ts';
 import { monotonicMs } from './shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from './telemetry/log-settings.ts';
 import { renderExecutorLosses, renderModelMemory } from './telemetry/prometheus.ts';
-import { renderTopics } from './topics/metrics.ts';
+import { renderLags, renderTopics } from './topics/metrics.ts';
 import { createFeatures } from './wiring/features.ts';
 import { createFollower, createModels, createRemotes } from './wiring/models.ts';
 import { createMonitors } from './wiring/monitoring.ts';
@@ -89,6 +90,13 @@ async function build(setup: Setup, adminPort: Promise<number>, onFatal: (message
     (next) => fleet.updateAdmission(next),
     logger,
   );
+  const kafkaLags = (): Lag[] => [
+    ...Object.values(threads.topicFigures()).flatMap(({ lags }) => lags),
+    ...labels.lags(),
+    ...routes.lags(),
+    ...features.lags(),
+    ...(eventLog?.lags() ?? []),
+  ];
   for (const text of [
     () => door.violations.render(),
     () => door.skew.render(),
@@ -99,7 +107,8 @@ async function build(setup: Setup, adminPort: Promise<number>, onFatal: (message
     () => routes.metrics(),
     () => features.metrics(),
     () => monitors.metrics(),
-    () => renderTopics(threads.topicCounts(), labels.counts),
+    () => renderTopics(threads.topicFigures(), labels.counts),
+    () => renderLags(kafkaLags()),
   ])
     hub.addSource(text);
 

@@ -109,7 +109,7 @@ export const kafkaSchema = z
       .describe('Inference over topics'),
     schemaRegistry: registry
       .optional()
-      .describe('For Avro records of topics that feature views and imports of datasets read; absent: all are JSON'),
+      .describe('For Avro records of topics of feature views, imports, rewards and labels; absent: all are JSON'),
     labels: topic.optional().describe('Topic of labels and rewards, as POST /switchyard/v1/feedback takes them'),
     connectTimeoutMs: z.number().int().positive().default(3000),
     requestTimeoutMs: z.number().int().positive().default(30_000),

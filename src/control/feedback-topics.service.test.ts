@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import type { KafkaMessage } from 'kafkajs';
 import { pino } from 'pino';
 import { kafkaSchema } from '../config/kafka-schema.ts';
@@ -13,6 +16,19 @@ import { scriptRepository, times, until, x } from '../testing/script-models.ts';
 import { ServerProcess } from '../testing/server-process.ts';
 
 const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
+const registry = service('SWITCHYARD_TEST_SCHEMA_REGISTRY_URL', '.ci/services/schema-registry.sh');
+const python = service('SWITCHYARD_TEST_KAFKA_PYTHON', '.ci/clients/kafka/setup.sh');
+const PRODUCE = fileURLToPath(new URL('../../.ci/clients/kafka/produce_avro.py', import.meta.url));
+/** As a producer would declare it that has no use for all of it. */
+const EVENT = {
+  ...{ type: 'record', name: 'Event' },
+  fields: [
+    { name: 'id', type: 'string' },
+    { name: 'reward', type: ['null', 'double'], default: null },
+    { name: 'label', type: ['null', 'string', 'double'], default: null },
+    { name: 'model', type: ['null', 'string'], default: null },
+  ],
+};
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-feedback-'));
 const running = new Set<ServerProcess>();
 after(async () => {
@@ -29,6 +45,12 @@ spec:
 `;
 const prefix = `feedback-${randomUUID().slice(0, 8)}.`;
 const dataDir = join(scratch, 'data');
+async function sendAvro(topic: string, ...events: object[]): Promise<void> {
+  const written = promisify(execFile)(python, [PRODUCE, broker, registry, prefix + topic, JSON.stringify(EVENT)]);
+  written.child.stdin?.end(events.map((event) => `${JSON.stringify(event)}\n`).join(''));
+  await written;
+}
+
 /** A spool with no room to speak of, and nobody who takes records out of it. */
 const FULL = {
   enabled: true,
@@ -46,7 +68,7 @@ async function start(name: string, eventLog: object): Promise<ServerProcess> {
     models: { repositories: [root] },
     routes: { files: ['routes.yaml'] },
     eventLog,
-    kafka: { brokers: [broker], topicPrefix: prefix, clientId: prefix, labels: 'labels' },
+    kafka: { brokers: [broker], topicPrefix: prefix, clientId: prefix, labels: 'labels', schemaRegistry: registry },
     threads: { gateways: 1, executors: 1 },
   };
   writeFileSync(file, JSON.stringify(settings));
@@ -168,4 +190,34 @@ test('feedback of topics is logged or comes again, and what is wrong is set asid
   await until('the reward is logged', () => logged().some((event) => event.id === id), 120_000);
   assert.equal(logged().find((event) => event.id === id)?.rewards.reward, 0.5);
   assert.equal(await metric(server, 'switchyard_reward_topic_events_total{topic="rewards",result="accepted"}'), 1);
+
+  // The same as Avro; one of a schema that the registry does not have; and records without a value.
+  letters.length = 0;
+  const asked = await fetch(server.url('/v2/models/m/infer'), { method: 'POST', body });
+  await asked.arrayBuffer();
+  const other = asked.headers.get('x-switchyard-id') as string;
+  await sendAvro('rewards', { id: other, reward: 0.25, label: null, model: 'm' });
+  await sendAvro('labels', { id: 'of-avro', reward: null, label: 'b', model: 'm' });
+  for (const topic of ['labels', 'rewards']) {
+    const strange = { value: Buffer.from([0, 0x7f, 0xff, 0xff, 0xff, 1]) };
+    await producer.send({ topic: clients.topic(topic), messages: [strange, { key: 'gone', value: null }] });
+  }
+  await until('wrong ones are set aside', () => letters.length === 2, 120_000);
+  const reasons = letters.map(({ headers }) => String(headers?.['switchyard-reason']));
+  assert.equal(reasons.filter((reason) => reason.includes(`no schema ${0x7fffffff}`)).length, 2, reasons.join('\n'));
+  await until(
+    'both are logged',
+    () => ['of-avro', other].every((one) => logged().some((event) => event.id === one)),
+    120_000,
+  );
+  assert.equal(logged().find((event) => event.id === 'of-avro')?.label, '"b"');
+  assert.deepEqual({ ...logged().find((event) => event.id === other)?.rewards }, { reward: 0.25 });
+  assert.equal(await metric(server, 'switchyard_reward_topic_events_total{topic="rewards",result="accepted"}'), 2);
+  const tombstones = async () =>
+    (await metric(server, 'switchyard_topic_labels_total{result="tombstone"}')) +
+    (await metric(server, 'switchyard_reward_topic_events_total{topic="rewards",result="tombstone"}'));
+  await until('tombstones are counted', async () => (await tombstones()) === 2, 60_000);
+  const lag = `kafka_consumergroup_lag{consumergroup="${prefix}.labels",topic="${prefix}labels",partition="0"}`;
+  const text = async () => (await fetch(`http://127.0.0.1:${server.ports.metrics}/metrics`)).text();
+  await until('nothing is left', async () => (await text()).includes(`${lag} 0\n`), 60_000);
 });

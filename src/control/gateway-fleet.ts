@@ -22,7 +22,7 @@ import { programFile } from '../shared/program-files.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
-import type { TopicCounts } from '../topics/inference-topic.ts';
+import type { TopicFigures } from '../topics/inference-topic.ts';
 import type { DoorCounts, DoorSchemas, LiveStatistics } from '../validation/door.ts';
 
 export interface GatewayFleetDependencies {
@@ -40,7 +40,7 @@ export interface GatewayFleetDependencies {
   onViolations(counts: DoorCounts): void;
   onLiveStatistics(statistics: readonly LiveStatistics[]): void;
   /** Inference over topics since the start, by request topic. */
-  onTopics(counts: Record<string, TopicCounts>): void;
+  onTopics(figures: Record<string, TopicFigures>): void;
   /** A gateway thread ended by itself: nothing here can replace its connections, so the process restarts. */
   onLost(message: string): void;
 }
@@ -264,7 +264,7 @@ export class GatewayFleet {
     } else if (event.kind === 'liveStatistics') {
       this.dependencies.onLiveStatistics(event.statistics);
     } else if (event.kind === 'topics') {
-      this.dependencies.onTopics(event.counts);
+      this.dependencies.onTopics(event.figures);
     } else if (event.kind === 'largeRecord') {
       this.dependencies.onLargeRecord(gateway.id, event.record);
     } else if (event.kind === 'call') {

@@ -2,7 +2,8 @@ import type { Logger } from 'pino';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { TopicWriter } from '../kafka/dead-letters.ts';
 import { type FollowedBatch, TopicFollower } from '../kafka/follower.ts';
-import { type TakeEvents, takeBatch } from './routes/feedback-batch.ts';
+import type { Lag } from '../kafka/lag.ts';
+import { type TakeEvents, TOMBSTONE, takeBatch } from './routes/feedback-batch.ts';
 
 export interface LabelTopicParts {
   kafka: KafkaConfig;
@@ -15,7 +16,7 @@ export interface LabelTopicParts {
  * least once: offsets are committed behind what the event log keeps. A record with an event that is none is set aside.
  */
 export class LabelTopic {
-  readonly counts = { taken: 0, deadLetters: 0 };
+  readonly counts = { taken: 0, deadLetters: 0, tombstones: 0 };
   private readonly parts: LabelTopicParts;
   private readonly follower: TopicFollower;
   private readonly writer = new TopicWriter();
@@ -32,15 +33,21 @@ export class LabelTopic {
     if (labels !== undefined) this.follower.follow([labels]);
   }
 
+  lags(): Lag[] {
+    return this.follower.lags();
+  }
+
   async close(): Promise<void> {
     await this.follower.close();
     await this.writer.close();
   }
 
   private async take({ topic, partition, messages, clients }: FollowedBatch): Promise<void> {
-    const { letters } = await takeBatch(topic, partition, messages, this.parts.take);
+    const { results, letters } = await takeBatch(topic, partition, messages, clients, this.parts.take);
     await this.writer.setAside(clients, topic, partition, letters);
-    this.counts.taken += messages.length - letters.length;
+    const tombstones = results.filter((result) => result === TOMBSTONE).length;
+    this.counts.taken += messages.length - letters.length - tombstones;
+    this.counts.tombstones += tombstones;
     this.counts.deadLetters += letters.length;
   }
 }

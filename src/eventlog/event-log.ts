@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import type { FilesSinkConfig } from '../config/event-log-schema.ts';
 import { topicThreads } from '../config/kafka-schema.ts';
 import type { Config } from '../config/schema.ts';
+import type { Lag } from '../kafka/lag.ts';
 import type { MonitorPlan } from '../monitoring/stream.ts';
 import type { Exported, MonitorListener } from '../monitoring/types.ts';
 import { SwitchyardError } from '../shared/errors.ts';
@@ -180,6 +181,11 @@ export class EventLog {
   }
 
   /** In Prometheus' text format; what the log thread counted within the last quarter of a second. */
+  /** Of the topics that monitors read. */
+  lags(): Lag[] {
+    return this.last?.monitorLags ?? [];
+  }
+
   metrics(): string {
     return this.last === undefined ? '' : logMetrics(this.last, this.restarts);
   }

@@ -2,6 +2,7 @@ import type { EventLogConfig } from '../config/event-log-schema.ts';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import type { Redaction } from '../config/log-rule-schema.ts';
 import type { MonitoringConfig } from '../config/monitoring-schema.ts';
+import type { Lag } from '../kafka/lag.ts';
 import type { MonitorPlan } from '../monitoring/stream.ts';
 import type { MonitorEvent } from '../monitoring/types.ts';
 import type { WebhookPolicy } from '../registry/webhooks/guard.ts';
@@ -90,7 +91,8 @@ export interface LogStatus {
   payloads: { bytes: number; stored: number; evicted: number; errors: number };
   sinks: SinkFigures[];
   /** Of the topics that monitors read; undefined: they read this server's log. */
-  monitorMessages: { read: number; unreadable: number } | undefined;
+  monitorLags: Lag[];
+  monitorMessages: { read: number; unreadable: number; tombstone: number } | undefined;
 }
 
 export interface TailAnswer {

@@ -16,6 +16,7 @@ export function emptyStatus(): LogStatus {
     payloads: { bytes: 0, stored: 0, evicted: 0, errors: 0 },
     sinks: [],
     monitorMessages: undefined,
+    monitorLags: [],
   };
 }
 

@@ -123,4 +123,6 @@ export interface FeedbackRecord {
 export interface MessageReader {
   records(message: Pick<KafkaMessage, 'headers' | 'value'>): LogRecord[];
   feedback(message: Pick<KafkaMessage, 'headers' | 'value'>): FeedbackRecord[];
+  /** Of events as POST /switchyard/v1/feedback takes them. Throws where one is none. */
+  events(events: readonly unknown[], time: number): FeedbackRecord[];
 }

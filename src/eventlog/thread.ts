@@ -115,7 +115,7 @@ async function run(): Promise<void> {
   );
   const topics =
     data.monitoring.source === 'kafka'
-      ? new KafkaSource(data.kafka, data.monitoring.group, monitors, MESSAGES, logger)
+      ? new KafkaSource(data.kafka, data.monitoring, monitors, MESSAGES, logger)
       : undefined;
   const feed = topics === undefined ? new MonitorFeed(spool, monitors, existsSync(file)) : undefined;
   const counters = data.rings.map(countersOf);
@@ -180,6 +180,7 @@ async function run(): Promise<void> {
       },
       sinks: runners.map((runner) => runner.figures()),
       monitorMessages: topics?.counts,
+      monitorLags: topics?.lags() ?? [],
     };
   }
 

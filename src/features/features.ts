@@ -5,6 +5,7 @@ import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { ConfigError } from '../config/yaml-file.ts';
 import type { Source } from '../datasets/batch.ts';
 import { kafkaClients, kafkaConfigured } from '../kafka/client.ts';
+import type { Lag } from '../kafka/lag.ts';
 import type { RegistryDatabase } from '../registry/database/database.ts';
 import { invalidArgument } from '../shared/errors.ts';
 import { type Change, FeatureBook } from './documents/book.ts';
@@ -142,6 +143,11 @@ export class Features {
   /** What a gateway thread has joined since it started. */
   joined(gateway: number, counts: JoinCounts): void {
     this.joins.set(gateway, counts);
+  }
+
+  /** Of the topics that views read. */
+  lags(): Lag[] {
+    return [...this.topics.lags(), ...this.windowTopics.lags()];
   }
 
   /** Prometheus text. */

@@ -14,7 +14,7 @@ import type { ErrorCode } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts';
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
-import type { TopicCounts } from '../topics/inference-topic.ts';
+import type { TopicFigures } from '../topics/inference-topic.ts';
 import type { DoorCounts, DoorSchemas, LiveStatistics } from '../validation/door.ts';
 import type { RouteActivity } from './route-activity.ts';
 
@@ -99,7 +99,7 @@ export type GatewayEvent =
   /** What models with training data were asked, since the last such message. */
   | { kind: 'liveStatistics'; statistics: LiveStatistics[] }
   /** Inference over topics since the thread started, by request topic. */
-  | { kind: 'topics'; counts: Record<string, TopicCounts> }
+  | { kind: 'topics'; figures: Record<string, TopicFigures> }
   /** A log record that is too large for the ring. */
   | { kind: 'largeRecord'; record: ArrayBuffer }
   | { kind: 'drained' };

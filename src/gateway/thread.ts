@@ -199,8 +199,8 @@ async function openTopics(plane: RoutedDataPlane, logger: Logger): Promise<Infer
   const { inference } = config.kafka;
   const topics = inference.map((each) => new Topic(each, { kafka: config.kafka, plane, log: logger }));
   setInterval(() => {
-    const counts = Object.fromEntries(inference.map(({ requests }, i) => [requests, topics[i].counts]));
-    post({ kind: 'topics', counts });
+    const figures = Object.fromEntries(inference.map(({ requests }, i) => [requests, topics[i].figures()]));
+    post({ kind: 'topics', figures });
   }, FEATURES_INTERVAL_MS).unref();
   return topics;
 }

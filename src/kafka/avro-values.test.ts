@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import avro from 'avsc';
 import { framed, PlainSchemaRegistry } from '../testing/schema-registry.ts';
+import { jsonOf } from './avro-json.ts';
 import { AvroValues, isFramed } from './avro-values.ts';
 
 const SCHEMA = {
@@ -39,6 +40,35 @@ test('values are read by their schema, with the registry’s user, and logical t
   assert.deepEqual(registry.asked, [`/schemas/ids/5 Basic ${basic}`], 'once for both');
   const plain = (await new AvroValues(host, false).read(value)) as Record<string, unknown>;
   assert.deepEqual({ ...plain }, { ...sample });
+});
+
+test('as JSON a branch of a union is what it holds, and a long too wide for a number its digits', async () => {
+  const schema = {
+    ...{ type: 'record', name: 'Event' },
+    fields: [
+      { name: 'label', type: ['null', 'long', 'double', 'string'] },
+      { name: 'more', type: { type: 'map', values: ['null', 'long', 'double'] } },
+    ],
+  };
+  const own = await PlainSchemaRegistry.open({ 9: schema });
+  const type = avro.Type.forSchema(schema as avro.Schema);
+  const values = new AvroValues(own.url(), true);
+  try {
+    const event = { label: { double: 0.5 }, more: { a: { long: 7 }, b: null } };
+    assert.deepEqual(jsonOf(await values.read(framed(9, type.toBuffer(event)))), {
+      label: 0.5,
+      more: { a: 7, b: null },
+    });
+    const text = { label: { string: 'b' }, more: {} };
+    assert.deepEqual(jsonOf(await values.read(framed(9, type.toBuffer(text)))), { label: 'b', more: {} });
+  } finally {
+    own.close();
+  }
+  assert.deepEqual(jsonOf([2n ** 60n, Buffer.of(0xff), new Date(0)]), [
+    String(2n ** 60n),
+    '/w==',
+    '1970-01-01T00:00:00.000Z',
+  ]);
 });
 
 test('longs keep their digits', async () => {

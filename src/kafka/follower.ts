@@ -2,8 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Consumer, ConsumerConfig, EachBatchPayload, KafkaMessage } from 'kafkajs';
 import type { Logger } from 'pino';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
-import { beginAtEnd } from './begin-at-end.ts';
+import { type Begin, begin } from './begin.ts';
 import { type KafkaClients, kafkaClients } from './client.ts';
+import { type Lag, LagWatch } from './lag.ts';
 
 export interface FollowedBatch {
   /** Without the prefix. */
@@ -24,16 +25,15 @@ export interface FollowerOptions {
   trouble: string;
   /** Offsets are committed behind it. Rejects to have the batch again, from the last resolved offset. */
   take(batch: FollowedBatch): Promise<void>;
+  /** `take` resolves offsets by itself: what it has left when it returns comes again, here or elsewhere. */
+  resolvesItself?: boolean;
   /** `take` commits by itself, when it may: what it has not committed comes again. */
   commitsItself?: boolean;
   /** Partitions worked on at a time; default 1. */
   partitions?: number;
-  /**
-   * Where a group that has committed nothing begins in a topic: at its oldest record (the default), or at its end. A topic
-   * that was not there at first is always read from its beginning.
-   */
-  from?: 'beginning' | 'end';
-  consumer?: Pick<ConsumerConfig, 'maxWaitTimeInMs' | 'sessionTimeout' | 'rebalanceTimeout'>;
+  /** Where a group that has committed nothing of a partition begins in it; absent: at its oldest record. */
+  begin?: Begin;
+  consumer?: Pick<ConsumerConfig, 'maxWaitTimeInMs' | 'sessionTimeout' | 'rebalanceTimeout' | 'heartbeatInterval'>;
   /** Topics that are not there, whenever they become others. */
   onMissing?(topics: readonly string[]): void;
 }
@@ -45,6 +45,8 @@ const MAX_DELAY_MS = 10_000;
 const LOOK_MS = 5000;
 /** A leaving consumer that gets no answer is let go. */
 const LEAVE_MS = 3000;
+/** Between two questions for the ends of partitions. */
+const LAG_MS = 10_000;
 const MAX_BYTES = 4 * 1024 * 1024;
 
 /**
@@ -58,8 +60,7 @@ export class TopicFollower {
   problem = '';
   /** Of the topics, those that are not there. */
   private missing: readonly string[] = [];
-  /** Those that once were not there: all that they hold is new. */
-  private readonly late = new Set<string>();
+  private readonly lag = new LagWatch();
   private readonly options: FollowerOptions;
   private topics: readonly string[] = [];
   private stopping = new AbortController();
@@ -80,6 +81,11 @@ export class TopicFollower {
     const { signal } = this.stopping;
     this.running = this.running.then(() => this.consume(topics, signal));
     return true;
+  }
+
+  /** Of the partitions that are read here. */
+  lags(): Lag[] {
+    return this.lag.lags();
   }
 
   get following(): readonly string[] {
@@ -120,6 +126,7 @@ export class TopicFollower {
       } finally {
         this.connected = false;
         await leave(consumer);
+        this.lag.clear();
       }
       await sleep(delay, undefined, { signal }).catch(() => {});
     }
@@ -132,7 +139,6 @@ export class TopicFollower {
     const told = new Set(this.missing);
     this.missing = missing;
     this.problem = this.missingText;
-    for (const topic of missing) this.late.add(topic);
     if (missing.length !== told.size || missing.some((topic) => !told.has(topic))) this.options.onMissing?.(missing);
     if (missing.some((topic) => !told.has(topic)))
       this.options.log.warn({ topics: missing }, `${this.options.trouble}: ${this.missingText}`);
@@ -143,6 +149,22 @@ export class TopicFollower {
     if (this.missing.length === 0) return '';
     const names = this.missing.map((topic) => JSON.stringify(topic)).join(', ');
     return `Kafka has no topic ${names}, or does not show it to this user; it is read when it has been made`;
+  }
+
+  /** Until it is aborted. Never rejects. */
+  private async watchLag(clients: KafkaClients, signal: AbortSignal): Promise<void> {
+    const admin = clients.admin();
+    try {
+      await admin.connect();
+      while (!signal.aborted) {
+        // Brokers that are away are noticed by the consumer.
+        await this.lag.look(admin).catch(() => {});
+        await sleep(LAG_MS, undefined, { signal });
+      }
+    } catch {
+    } finally {
+      await admin.disconnect().catch(() => {});
+    }
   }
 
   /** Resolves when one of the missing topics has been made, or when it is aborted. Rejects when the brokers are away. */
@@ -169,8 +191,9 @@ export class TopicFollower {
     const names = new Map(topics.map((topic) => [clients.topic(topic), topic]));
     await consumer.connect();
     // Unless told otherwise, what was written before the group first joined counts, too.
-    for (const [topic, name] of names)
-      await consumer.subscribe({ topic, fromBeginning: this.options.from !== 'end' || this.late.has(name) });
+    await consumer.subscribe({ topics: [...names.keys()], fromBeginning: true });
+    const nameOf = (topic: string): string => names.get(topic) ?? topic;
+    let begun: Promise<void> = Promise.resolve();
     await new Promise<void>((resolve, reject) => {
       const over = new AbortController();
       const end = (error?: Error): void => {
@@ -184,10 +207,15 @@ export class TopicFollower {
         this.connected = true;
         this.problem = this.missingText;
         onJoined();
-        const known = Object.entries(memberAssignment).filter(([topic]) => !this.late.has(names.get(topic) ?? topic));
-        // Brokers that are away are noticed by the consumer, too: then it joins again.
-        if (this.options.from === 'end' && known.length > 0)
-          beginAtEnd(clients, consumer, groupId, Object.fromEntries(known)).catch(() => {});
+        this.lag.assign(groupId, memberAssignment);
+        const { begin: at } = this.options;
+        if (at === undefined) return;
+        begun = begin(clients, consumer, groupId, memberAssignment, (topic, open) => at(nameOf(topic), open));
+        begun.catch(end);
+      });
+      consumer.on(consumer.events.COMMIT_OFFSETS, ({ payload: { topics: committed } }) => {
+        for (const { topic, partitions } of committed)
+          for (const { partition, offset } of partitions) this.lag.saw(topic, partition, { next: BigInt(offset) });
       });
       // It starts again by itself after what it takes for passing.
       consumer.on(consumer.events.CRASH, ({ payload: { error, restart } }) => {
@@ -205,13 +233,24 @@ export class TopicFollower {
           );
       };
       if (this.missing.length > 0) void watch();
+      void this.watchLag(clients, over.signal);
       consumer
         .run({
           autoCommit: this.options.commitsItself !== true,
+          // It would take what a stop has cut short for done.
+          eachBatchAutoResolve: false,
           partitionsConsumedConcurrently: this.options.partitions ?? 1,
-          eachBatch: (payload) => {
-            const { topic, partition, messages } = payload.batch;
-            return this.options.take({ topic: names.get(topic) ?? topic, partition, messages, payload, clients });
+          eachBatch: async (payload) => {
+            const { topic, partition, messages, highWatermark } = payload.batch;
+            await begun;
+            // It begins elsewhere.
+            if (payload.isStale()) return;
+            this.lag.saw(topic, partition, { end: BigInt(highWatermark) });
+            await this.options.take({ topic: nameOf(topic), partition, messages, payload, clients });
+            if (this.options.resolvesItself === true) return;
+            const last = payload.batch.lastOffset();
+            payload.resolveOffset(last);
+            if (this.options.commitsItself === true) this.lag.saw(topic, partition, { next: BigInt(last) + 1n });
           },
         })
         .catch(end);

@@ -4,9 +4,10 @@ import { test } from 'node:test';
 import type { Message } from 'kafkajs';
 import { pino } from 'pino';
 import { kafkaSchema } from '../config/kafka-schema.ts';
+import { monitoringSchema } from '../config/monitoring-schema.ts';
 import { containerOf } from '../eventlog/encode/container.ts';
 import { recordJson } from '../eventlog/encode/json.ts';
-import { feedbackOfMessage, recordsOfMessage } from '../eventlog/encode/message-reader.ts';
+import { MESSAGES } from '../eventlog/encode/message-reader.ts';
 import { decodeRecord } from '../eventlog/encode/record-decoder.ts';
 import { kafkaClients } from '../kafka/client.ts';
 import { service } from '../testing/kafka-consumer.ts';
@@ -40,8 +41,7 @@ test('monitors read every form of the topics, and a wrong message costs no other
     spec: { model, reference: { records: 1000 } },
   });
   stream.set([{ name: 'm', spec, generation: 0, references: [] }]);
-  const reader = { records: recordsOfMessage, feedback: feedbackOfMessage };
-  const source = new KafkaSource(config, 'monitors', stream, reader, log);
+  const source = new KafkaSource(config, monitoringSchema.parse({}), stream, MESSAGES, log);
   t.after(() => source.close());
   const clients = await kafkaClients(config, log);
   const admin = clients.admin();
@@ -78,11 +78,12 @@ test('monitors read every form of the topics, and a wrong message costs no other
     return source.counts.unreadable > 0;
   });
   const before = source.counts.unreadable;
-  const wrong = [noShape(), { value: 'no JSON' }, { value: null }, { ...avro(next()), value: Buffer.alloc(9) }];
+  const wrong = [noShape(), { value: 'no JSON' }, { ...avro(next()), value: Buffer.alloc(9) }];
   for (let i = 0; i < 5; i++)
     await send(
       ...Array.from({ length: 50 }, () => json(next())),
       ...wrong,
+      { value: null },
       ...Array.from({ length: 50 }, () => avro(next())),
       block(Array.from({ length: 101 }, next)),
     );
@@ -90,6 +91,7 @@ test('monitors read every form of the topics, and a wrong message costs no other
   await until('what is wrong is counted', () => source.counts.unreadable >= before + 5 * wrong.length, 120_000);
   await until('all are read', () => source.counts.read >= 5 * (50 + 50 + 1), 120_000);
   assert.equal(source.counts.read, 5 * (50 + 50 + 1));
+  assert.equal(source.counts.tombstone, 5);
   assert.equal(references[0].slices[''].rows, 1000);
 
   // Made anew it begins at zero, which has been read of the one before.
@@ -120,8 +122,7 @@ test('what comes while no monitor reads is read later, also where nothing had co
   const send = (id: string) =>
     producer.send({ topic, messages: [{ partition: 1, value: JSON.stringify({ id, time: 1, rewards: {} }) }] });
   const open = (): KafkaSource => {
-    const reader = { records: recordsOfMessage, feedback: feedbackOfMessage };
-    const source = new KafkaSource(config, 'monitors', new MonitorStream(() => {}), reader, log);
+    const source = new KafkaSource(config, monitoringSchema.parse({}), new MonitorStream(() => {}), MESSAGES, log);
     source.follow(['m']);
     return source;
   };

@@ -1,13 +1,19 @@
+import type { KafkaMessage } from 'kafkajs';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
-import type { MessageReader } from '../eventlog/record.ts';
+import type { MonitoringConfig } from '../config/monitoring-schema.ts';
+import type { FeedbackRecord, MessageReader } from '../eventlog/record.ts';
+import { jsonOf } from '../kafka/avro-json.ts';
+import { isFramed } from '../kafka/avro-values.ts';
+import type { Bounds } from '../kafka/begin.ts';
+import type { KafkaClients } from '../kafka/client.ts';
 import { type FollowedBatch, TopicFollower } from '../kafka/follower.ts';
+import type { Lag } from '../kafka/lag.ts';
+import { SwitchyardError } from '../shared/errors.ts';
+import { readEvents, toldOf } from '../shared/feedback-events.ts';
 import type { Logger } from '../telemetry/logging.ts';
 import type { MonitorSource, MonitorStream } from './stream.ts';
 
 const TELL_MS = 30_000;
-/** The log thread gives way to requests: a busy machine must not cost it its place in the group. */
-const SESSION_MS = 60_000;
-
 /** The last message of a partition, by topic. */
 type Offsets = Map<string, Map<number, bigint>>;
 
@@ -20,7 +26,7 @@ type Offsets = Map<string, Map<number, bigint>>;
 export class KafkaSource implements MonitorSource {
   readonly name = 'kafka';
   /** Messages, by what became of them. */
-  readonly counts = { read: 0, unreadable: 0 };
+  readonly counts = { read: 0, unreadable: 0, tombstone: 0 };
   private readonly reader: MessageReader;
   private readonly stream: MonitorStream;
   private readonly logger: Logger;
@@ -33,7 +39,13 @@ export class KafkaSource implements MonitorSource {
   private readonly committed: Offsets = new Map();
   private toldAt = 0;
 
-  constructor(kafka: KafkaConfig, group: string, stream: MonitorStream, reader: MessageReader, logger: Logger) {
+  constructor(
+    kafka: KafkaConfig,
+    { group, sessionTimeout }: Pick<MonitoringConfig, 'group' | 'sessionTimeout'>,
+    stream: MonitorStream,
+    reader: MessageReader,
+    logger: Logger,
+  ) {
     this.reader = reader;
     this.stream = stream;
     this.logger = logger;
@@ -42,14 +54,20 @@ export class KafkaSource implements MonitorSource {
       group,
       log: logger,
       trouble: 'monitors cannot read their topics',
-      from: 'end',
+      begin: (topic, partitions) => this.beginning(topic, partitions),
       commitsItself: true,
-      consumer: { maxWaitTimeInMs: 200, sessionTimeout: SESSION_MS, rebalanceTimeout: 2 * SESSION_MS },
+      consumer: {
+        maxWaitTimeInMs: 200,
+        sessionTimeout,
+        rebalanceTimeout: 2 * sessionTimeout,
+        heartbeatInterval: Math.min(3000, sessionTimeout / 10),
+      },
       onMissing: (topics) => {
-        for (const topic of topics) this.offsets.delete(topic);
+        for (const topic of topics) this.offsets.set(topic, new Map());
+        stream.turned();
       },
       take: async (batch) => {
-        this.take(batch);
+        await this.take(batch);
         await this.commit(batch);
       },
     });
@@ -74,12 +92,37 @@ export class KafkaSource implements MonitorSource {
     this.follower.follow(models.flatMap((model) => [`${model}.inference`, `${model}.feedback`]));
   }
 
+  lags(): Lag[] {
+    return this.follower.lags();
+  }
+
   close(): Promise<void> {
     return this.follower.close();
   }
 
-  /** Messages that were not read before: a group that forms anew begins with what it last committed. */
-  private take({ topic, partition, messages, payload }: FollowedBatch): void {
+  /**
+   * Behind what was read, also where that was not committed. All of a topic is new that was not there before, and of a
+   * partition that a topic did not have; of others it is what comes.
+   */
+  private beginning(topic: string, partitions: readonly Bounds[]): bigint[] {
+    const places = this.offsets.get(topic);
+    const starts = partitions.map(({ partition, low, high }) => {
+      const read = places?.get(partition);
+      if (read !== undefined && read >= low - 1n && read < high) return read + 1n;
+      return places === undefined ? high : low;
+    });
+    const stands = new Map(places);
+    for (const [i, { partition }] of partitions.entries()) stands.set(partition, starts[i] - 1n);
+    this.offsets.set(topic, stands);
+    this.stream.turned();
+    return starts;
+  }
+
+  /**
+   * Messages that were not read before: a group that forms anew begins with what it last committed. Rejects while the schema
+   * registry is away.
+   */
+  private async take({ topic, partition, messages, payload, clients }: FollowedBatch): Promise<void> {
     const places = this.offsets.get(topic) ?? new Map<number, bigint>();
     this.offsets.set(topic, places);
     // A topic that ends before what was read of it has been made anew.
@@ -88,16 +131,28 @@ export class KafkaSource implements MonitorSource {
       const offset = BigInt(message.offset);
       if (offset <= (places.get(partition) ?? -1n)) continue;
       try {
-        if (topic.endsWith('.feedback')) this.stream.feedback(this.reader.feedback(message));
-        else this.stream.consume(this.reader.records(message));
-        this.counts.read++;
+        if (message.value === null) this.counts.tombstone++;
+        else {
+          if (topic.endsWith('.feedback')) this.stream.feedback(await this.labels(message, clients));
+          else this.stream.consume(this.reader.records(message));
+          this.counts.read++;
+        }
       } catch (error) {
+        if (error instanceof SwitchyardError && error.code === 'unavailable') throw error;
         this.counts.unreadable++;
         this.tell({ topic, partition, offset: message.offset, reason: (error as Error).message });
       }
       places.set(partition, offset);
     }
     this.stream.settle(Date.now());
+  }
+
+  /** The sink's own, or events that others have written as Avro by a schema of theirs. */
+  private async labels(message: KafkaMessage, clients: KafkaClients): Promise<FeedbackRecord[]> {
+    const { value, headers, timestamp } = message;
+    if (value === null || !isFramed(value) || headers?.['content-type'] !== undefined)
+      return this.reader.feedback(message);
+    return this.reader.events(readEvents(jsonOf(await clients.avro(value))).map(told), Number(timestamp));
   }
 
   /** What is kept of the batch's partition. Rejects when the brokers are away: the batch comes again, and is left out. */
@@ -118,4 +173,8 @@ export class KafkaSource implements MonitorSource {
     this.toldAt = now;
     this.logger.warn(fields, 'monitors cannot read a message of a topic; it is counted and left out');
   }
+}
+
+function told(event: unknown): unknown {
+  return typeof event === 'object' && event !== null ? toldOf(event) : event;
 }

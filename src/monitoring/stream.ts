@@ -134,6 +134,11 @@ export class MonitorStream {
     for (const monitor of this.monitors.values()) for (const record of records) monitor.feedback(record);
   }
 
+  /** The source stands elsewhere than before, though nothing came. */
+  turned(): void {
+    this.moved = true;
+  }
+
   /** The source stands behind all that was consumed: it is kept where that is due. */
   settle(now: number): void {
     const many = (this.stores?.journal.size ?? 0) > MANY_WRITES;

@@ -21,6 +21,14 @@ export function parseFeedback(text: string): unknown {
   }
 }
 
+/** What an event of Avro tells: there every field of the schema stands, with null for what is left out. */
+export function toldOf(event: object): object {
+  const fields = Object.entries(event).filter(([, value]) => value !== null);
+  return Object.fromEntries(
+    fields.map(([name, value]) => [name, name === 'rewards' && typeof value === 'object' ? toldOf(value) : value]),
+  );
+}
+
 /** `{"events": [...]}`, a list, or one event by itself. Throws invalid_argument when it is none of these. */
 export function readEvents(body: unknown): unknown[] {
   if (typeof body !== 'object' || body === null)

@@ -18,7 +18,7 @@ import { MonitorMetrics } from '../monitoring/metrics.ts';
 import { ERROR_TABLE } from '../shared/errors.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { renderExecutorLosses, renderModelMemory, renderPrometheus } from '../telemetry/prometheus.ts';
-import { renderTopics } from '../topics/metrics.ts';
+import { renderLags, renderTopics } from '../topics/metrics.ts';
 import { JobMetrics } from '../training/jobs/job-metrics.ts';
 import { LiveSkew } from '../validation/live/live-skew.ts';
 import { DoorFigures } from '../validation/metrics.ts';
@@ -161,7 +161,8 @@ test('docs/operations.md has exactly the metrics that are produced, with their t
         logMetrics(emptyStatus(), 0) +
         new DoorFigures().render() +
         new LiveSkew({ now: Date.now, profile: () => Promise.reject(new Error('none')) }).render() +
-        renderTopics({}, { taken: 0, deadLetters: 0 }) +
+        renderTopics({}, { taken: 0, deadLetters: 0, tombstones: 0 }) +
+        renderLags([]) +
         renderFeatures({
           pushed: 0,
           kept: 0,

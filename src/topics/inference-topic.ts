@@ -5,6 +5,7 @@ import type { KafkaConfig, TopicInferenceConfig } from '../config/kafka-schema.t
 import { isFramed } from '../kafka/avro-values.ts';
 import { type DeadLetter, deadLetterTopic, TopicWriter } from '../kafka/dead-letters.ts';
 import { type FollowedBatch, TopicFollower } from '../kafka/follower.ts';
+import type { Lag } from '../kafka/lag.ts';
 import type { DataPlane, InferRequest, InferResponse, RequestContext } from '../pipeline/types.ts';
 import { decodeInferRequest } from '../protocol/v2/infer-decoder.ts';
 import { encodeInferResponse } from '../protocol/v2/json-writer.ts';
@@ -23,6 +24,13 @@ export interface TopicCounts {
   answered: number;
   deadLetters: number;
   retries: number;
+  /** Records without a value, which ask for nothing. */
+  tombstones: number;
+}
+
+/** The same as the thread tells it, with how far it is behind. */
+export interface TopicFigures extends TopicCounts {
+  lags: Lag[];
 }
 
 /** The server is not able to now, or has no such model yet: the record waits, and everything behind it in its partition. */
@@ -40,7 +48,7 @@ const MAX_WAIT_MS = 5000;
  * `switchyard-request` (topic/partition/offset) tells duplicates apart.
  */
 export class InferenceTopic {
-  readonly counts: TopicCounts = { answered: 0, deadLetters: 0, retries: 0 };
+  readonly counts: TopicCounts = { answered: 0, deadLetters: 0, retries: 0, tombstones: 0 };
   private readonly settings: TopicInferenceConfig;
   private readonly parts: InferenceTopicParts;
   private readonly follower: TopicFollower;
@@ -58,12 +66,17 @@ export class InferenceTopic {
       group: `inference.${settings.requests}`,
       trouble: `requests cannot be read from the topic ${settings.requests}`,
       partitions: 4,
+      resolvesItself: true,
       take: (batch) => this.take(batch),
     });
   }
 
   start(): void {
     this.follower.follow([this.settings.requests]);
+  }
+
+  figures(): TopicFigures {
+    return { ...this.counts, lags: this.follower.lags() };
   }
 
   async close(): Promise<void> {
@@ -76,7 +89,8 @@ export class InferenceTopic {
     for (let from = 0; from < messages.length; from += inFlight) {
       if (!payload.isRunning() || payload.isStale()) return;
       const chunk = messages.slice(from, from + inFlight);
-      const outcomes = await Promise.all(chunk.map((message) => this.answer(message, partition, payload)));
+      const asked = chunk.filter(({ value }) => value !== null);
+      const outcomes = await Promise.all(asked.map((message) => this.answer(message, partition, payload)));
       const answers: Message[] = [];
       const letters: DeadLetter[] = [];
       for (const outcome of outcomes) {
@@ -89,6 +103,7 @@ export class InferenceTopic {
       await this.writer.setAside(clients, topic, partition, letters, deadLetters);
       this.counts.answered += answers.length;
       this.counts.deadLetters += letters.length;
+      this.counts.tombstones += chunk.length - asked.length;
       payload.resolveOffset(chunk[chunk.length - 1].offset);
       await payload.commitOffsetsIfNecessary();
       await payload.heartbeat();
@@ -101,7 +116,7 @@ export class InferenceTopic {
     partition: number,
     payload: FollowedBatch['payload'],
   ): Promise<Message | DeadLetter | undefined> {
-    if (message.value === null || message.value.length === 0)
+    if (message.value?.length === 0)
       return { message, code: 'invalid_argument', reason: 'the record is empty; send a request' };
     for (let tries = 1, wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, MAX_WAIT_MS)) {
       try {

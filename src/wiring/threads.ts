@@ -8,7 +8,7 @@ import { EventLog, type EventLogDependencies } from '../eventlog/event-log.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from '../telemetry/log-settings.ts';
 import { TraceSettingsStore } from '../telemetry/trace-settings.ts';
-import type { TopicCounts } from '../topics/inference-topic.ts';
+import type { TopicFigures } from '../topics/inference-topic.ts';
 import type { Setup } from './setup.ts';
 
 /** What threads tell the parts of the control thread, and ask them. Nothing comes before those are built. */
@@ -34,14 +34,14 @@ export interface Threads {
   /** When a model was last asked, by the monotonic clock; 0: never. */
   lastUsed(model: string): number;
   /** Inference over topics since the start, by request topic. */
-  topicCounts(): Record<string, TopicCounts>;
+  topicFigures(): Record<string, TopicFigures>;
 }
 
 /** Starts executor, gateway and log threads: they load their modules while the rest of the program is built. */
 export function startThreads(setup: Setup, events: ThreadEvents): Threads {
   const { config, logger } = setup;
   const lastUsed = new Map<string, number>();
-  let topicCounts: Record<string, TopicCounts> = {};
+  let topicFigures: Record<string, TopicFigures> = {};
   const hub = new MetricsHub((chunk) => {
     pool.addMetricsChunk(chunk);
     fleet.addMetricsChunk(chunk);
@@ -71,8 +71,8 @@ export function startThreads(setup: Setup, events: ThreadEvents): Threads {
       const now = monotonicMs();
       for (const model of models) lastUsed.set(model, now);
     },
-    onTopics: (counts) => {
-      topicCounts = counts;
+    onTopics: (figures) => {
+      topicFigures = figures;
     },
     onLargeRecord: (gateway, record) => eventLog?.large(gateway, record),
   });
@@ -105,7 +105,7 @@ export function startThreads(setup: Setup, events: ThreadEvents): Threads {
     gatewaysStarted,
     logStarted: eventLog?.start(),
     lastUsed: (model) => lastUsed.get(model) ?? 0,
-    topicCounts: () => topicCounts,
+    topicFigures: () => topicFigures,
   };
 }
 

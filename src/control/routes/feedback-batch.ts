@@ -1,6 +1,9 @@
 import type { KafkaMessage } from 'kafkajs';
+import { isFramed } from '../../kafka/avro-values.ts';
+import type { KafkaClients } from '../../kafka/client.ts';
 import type { DeadLetter } from '../../kafka/dead-letters.ts';
-import { readRecord, type TopicResult } from './reward-record.ts';
+import { SwitchyardError } from '../../shared/errors.ts';
+import { readAvroRecord, readRecord, type TopicResult } from './reward-record.ts';
 
 /** What became of one event of a topic: what feedback says, or `recorded` where only the event log takes it. */
 export interface TopicEvent {
@@ -19,6 +22,9 @@ export interface TakenBatch {
   letters: DeadLetter[];
 }
 
+/** A record without a value: it says that what has its key is to be forgotten, and nothing was kept by keys. */
+export const TOMBSTONE = 'tombstone';
+
 const NO_RECORD: Partial<Record<TopicResult, string>> = {
   empty: 'the record is empty',
   notJson: 'the record is not JSON',
@@ -29,13 +35,14 @@ const NO_RECORD: Partial<Record<TopicResult, string>> = {
 const WRONG: ReadonlySet<string> = new Set(['malformed', 'notANumber', 'outOfRange']);
 
 /**
- * Takes what records of a topic hold, as POST /switchyard/v1/feedback does. A record with a wrong event is a dead letter, and
+ * Takes what records of a topic hold, JSON or Avro, as POST /switchyard/v1/feedback does. A record with a wrong event is a dead letter, and
  * its other events are taken all the same. Rejects when the batch must come again.
  */
 export async function takeBatch(
   topic: string,
   partition: number,
   messages: readonly KafkaMessage[],
+  clients: Pick<KafkaClients, 'avro'>,
   take: TakeEvents,
 ): Promise<TakenBatch> {
   const events: unknown[] = [];
@@ -43,10 +50,15 @@ export async function takeBatch(
   const letters: DeadLetter[] = [];
   const holders: { message: KafkaMessage; first: number; end: number }[] = [];
   for (const message of messages) {
-    const record = readRecord(message.value, `${topic}/${partition}/${message.offset}`);
+    if (message.value === null) {
+      results.push(TOMBSTONE);
+      continue;
+    }
+    const place = `${topic}/${partition}/${message.offset}`;
+    const { record, reason } = await read(message.value, place, clients);
     if (typeof record === 'string') {
       results.push(record);
-      letters.push({ message, code: 'invalid_argument', reason: NO_RECORD[record] ?? record });
+      letters.push({ message, code: 'invalid_argument', reason: reason ?? NO_RECORD[record] ?? record });
       continue;
     }
     holders.push({ message, first: events.length, end: events.length + record.length });
@@ -62,4 +74,19 @@ export async function takeBatch(
     letters.push({ message, code: 'invalid_argument', reason });
   }
   return { results, letters };
+}
+
+/** Rejects while the schema registry is away: nothing is known of the record then. */
+async function read(
+  value: Buffer,
+  place: string,
+  clients: Pick<KafkaClients, 'avro'>,
+): Promise<{ record: unknown[] | TopicResult; reason?: string }> {
+  if (!isFramed(value)) return { record: readRecord(value, place) };
+  try {
+    return { record: readAvroRecord(await clients.avro(value), place) };
+  } catch (error) {
+    if (!(error instanceof SwitchyardError) || error.code !== 'invalid_argument') throw error;
+    return { record: 'notAvro', reason: error.message };
+  }
 }

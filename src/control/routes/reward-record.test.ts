@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { readRecord } from './reward-record.ts';
+import { readAvroRecord, readRecord } from './reward-record.ts';
 
 const read = (text: string) => readRecord(Buffer.from(text), 't/0/7');
 
@@ -18,12 +18,23 @@ test('an event without an id of its own gets the place of its record, the same e
 });
 
 test('a record that holds no events says why', () => {
-  assert.equal(readRecord(null, ''), 'empty');
   assert.equal(read(''), 'empty');
   assert.equal(read('{"id": '), 'notJson');
   assert.equal(readRecord(Buffer.from([0xff, 0x00]), ''), 'notJson');
   for (const text of ['5', 'null', '"a"', '{"events": 1}']) assert.equal(read(text), 'malformed', text);
   assert.equal(read(JSON.stringify(Array.from({ length: 10_001 }, () => 0))), 'tooManyEvents');
+});
+
+test('of Avro a null field is one that is not told, and longs, times and bytes are what JSON has for them', () => {
+  const record = {
+    ...{ id: 'a', event: null, model: 'm', reward: null, rewards: { clicks: 2, sales: null } },
+    label: { at: new Date(0), wide: 2n ** 60n, raw: Buffer.from('Köln'), none: null },
+  };
+  const label = { at: '1970-01-01T00:00:00.000Z', wide: String(2n ** 60n), raw: 'Köln', none: null };
+  const event = { id: 'a', model: 'm', rewards: { clicks: 2 }, label, event: 't/0/7/0' };
+  assert.deepEqual(readAvroRecord(record, 't/0/7'), [event]);
+  assert.deepEqual(readAvroRecord([record], 't/0/7'), [event]);
+  assert.equal(readAvroRecord(7, ''), 'malformed');
 });
 
 test('no bytes make it throw', () => {

@@ -106,7 +106,7 @@ test('rewards come from topics, through wrong records and a broker that is kille
   );
   const ids = await Promise.all(Array.from({ length: 6 }, () => decide(server)));
   const good = ids.map((id) => JSON.stringify({ id, reward: 0.25 }));
-  const wrong = ['{"id"', null, '{"id": 5}', '7', `{"id": "${ids[0]}", "reward": "much"}`];
+  const wrong = ['{"id"', '', null, '{"id": 5}', '7', `{"id": "${ids[0]}", "reward": "much"}`];
   const useless = [`{"id": "${ids[0]}", "reward": 2}`, '{"id": "nobody", "reward": 1}'];
   // The same event twice adds up once; two events of one decision add up.
   const named = JSON.stringify({ id: ids[1], reward: 0.5, event: 'e' });
@@ -115,6 +115,7 @@ test('rewards come from topics, through wrong records and a broker that is kille
     accepted: 7,
     notJson: 1,
     empty: 1,
+    tombstone: 1,
     malformed: 2,
     notANumber: 1,
     outOfRange: 1,
@@ -125,7 +126,7 @@ test('rewards come from topics, through wrong records and a broker that is kille
     'all records are counted',
     async () => {
       const counted = await events(server, 'rewards');
-      return Object.values(counted).reduce((sum, n) => sum + n, 0) === 15;
+      return Object.values(counted).reduce((sum, n) => sum + n, 0) === 16;
     },
     120_000,
   );

@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { KafkaConfig } from '../../config/kafka-schema.ts';
 import { TopicWriter } from '../../kafka/dead-letters.ts';
 import { type FollowedBatch, TopicFollower } from '../../kafka/follower.ts';
+import type { Lag } from '../../kafka/lag.ts';
 import { escapeLabel } from '../../telemetry/prometheus.ts';
 import { type TakeEvents, takeBatch } from './feedback-batch.ts';
 
@@ -43,6 +44,10 @@ export class RewardTopics {
     return { topics: following, connected, problem, events };
   }
 
+  lags(): Lag[] {
+    return this.follower.lags();
+  }
+
   async close(): Promise<void> {
     await this.follower.close();
     await this.writer.close();
@@ -50,7 +55,7 @@ export class RewardTopics {
 
   /** One batch. Rejects to have it again. */
   private async take({ topic, partition, messages, clients }: FollowedBatch): Promise<void> {
-    const { results, letters } = await takeBatch(topic, partition, messages, this.dependencies.take);
+    const { results, letters } = await takeBatch(topic, partition, messages, clients, this.dependencies.take);
     await this.writer.setAside(clients, topic, partition, letters);
     // Counted once they are taken in, so that a batch that comes again is not counted twice.
     const counts = this.counts.get(topic) ?? new Map<string, number>();

@@ -10,6 +10,7 @@ import type { RouteRule } from '../../eventlog/handover/targets.ts';
 import type { RolloutEvent } from '../../experiments/rollout/state.ts';
 import type { RouteActivity } from '../../gateway/route-activity.ts';
 import { kafkaConfigured } from '../../kafka/client.ts';
+import type { Lag } from '../../kafka/lag.ts';
 import type { ServingTable } from '../../pipeline/types.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayFleet } from '../gateway-fleet.ts';
@@ -183,6 +184,11 @@ export class Routes {
   /** Events that a topic brought, learnt from and written down. Rejects when they must come again. */
   async takeFromTopic(events: readonly unknown[]): Promise<TopicEvent[]> {
     return this.parts.record(events, await this.feedbackJoin.takeAll(events, true));
+  }
+
+  /** Of the topics of rewards. */
+  lags(): Lag[] {
+    return this.rewardTopics.lags();
   }
 
   metrics(): string {

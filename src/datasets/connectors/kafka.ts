@@ -41,22 +41,10 @@ export async function readTopic(clients: KafkaClients, range: TopicRange, option
   return withProgress(source, () => ({ bytes, totalBytes: undefined }), options.onProgress);
 }
 
-/**
- * The same records untyped, one at a time, each with what `parse` makes of its text.
- * @param parse throws where it is no JSON
- */
-export async function* topicRows(
-  clients: KafkaClients,
-  range: TopicRange,
-  parse: (text: string) => unknown,
-): AsyncGenerator<RawRow> {
-  yield* topicRecords(clients, range, valueRows(clients, parse));
-}
-
 /** What a message holds. Rejects when it cannot be told now, and ends the reading. */
 export type RowsOfMessage = (message: KafkaMessage, partition: number) => RawRow[] | Promise<RawRow[]>;
 
-/** The same records as whatever `rowsOf` makes of them. */
+/** The same records untyped, one at a time, as whatever `rowsOf` makes of them. */
 export async function* topicRecords(
   clients: KafkaClients,
   range: TopicRange,
@@ -236,8 +224,11 @@ function run(
   });
 }
 
-/** @param parse throws where it is no JSON */
-function valueRows(clients: KafkaClients, parse: (text: string) => unknown): RowsOfMessage {
+/**
+ * A row of each message: what its JSON or Avro holds.
+ * @param parse throws where it is no JSON
+ */
+export function valueRows(clients: KafkaClients, parse: (text: string) => unknown): RowsOfMessage {
   return async ({ value, key, timestamp, offset }, partition) => {
     const line = Number(offset);
     const place = {
@@ -246,10 +237,10 @@ function valueRows(clients: KafkaClients, parse: (text: string) => unknown): Row
       kafka_partition: partition,
       kafka_offset: line,
     };
+    if (value === null) return [{ line, values: place, problem: 'a tombstone: it has no value, and deletes its key' }];
     let problem = 'the value is no JSON object';
     try {
-      const framed = value !== null && isFramed(value);
-      const parsed = framed ? await clients.avro(value) : parse(value?.toString() ?? '');
+      const parsed = isFramed(value) ? await clients.avro(value) : parse(value.toString());
       if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
         return [{ line, values: { ...parsed, ...place } }];
     } catch (error) {
@@ -259,7 +250,7 @@ function valueRows(clients: KafkaClients, parse: (text: string) => unknown): Row
         problem = error.message;
       }
     }
-    const raw = (value?.toString() ?? '').slice(0, 4096);
+    const raw = value.toString().slice(0, 4096);
     return [{ line, values: { ...place, raw }, problem }];
   };
 }

@@ -1,3 +1,4 @@
+import { feedbackRecords } from '../feedback.ts';
 import type { FeedbackRecord, LogRecord, MessageReader } from '../record.ts';
 import { readContainer } from './container-reader.ts';
 import { readFeedbackJson, readRecordJson } from './json-reader.ts';
@@ -51,4 +52,15 @@ export function contentOf({ headers }: Pick<Message, 'headers'>): 'block' | 'avr
   return String(headers?.['content-type'] ?? '') === 'application/avro' ? 'avro' : 'json';
 }
 
-export const MESSAGES: MessageReader = { records: recordsOfMessage, feedback: feedbackOfMessage };
+function recordsOfEvents(events: readonly unknown[], time: number): FeedbackRecord[] {
+  return feedbackRecords(events, time).map((record, i) => {
+    if (record === undefined) throw new TypeError(`event ${i} needs an id, and a label or a reward`);
+    return record;
+  });
+}
+
+export const MESSAGES: MessageReader = {
+  records: recordsOfMessage,
+  feedback: feedbackOfMessage,
+  events: recordsOfEvents,
+};

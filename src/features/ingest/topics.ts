@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import { type DeadLetter, TopicWriter } from '../../kafka/dead-letters.ts';
 import type { FollowedBatch } from '../../kafka/follower.ts';
+import type { Lag } from '../../kafka/lag.ts';
 import type { View } from '../documents/catalog.ts';
 import type { Row } from '../store/online-store.ts';
 import { addCount } from './counts.ts';
 import { isAway, recordOf } from './records.ts';
 import { rowOfObject } from './rows.ts';
+import { tombstoneOf, tombstonesIn } from './tombstones.ts';
 import { groupOf, tenantOf, topicOf, ViewFollowers, type ViewTopicsParts } from './view-followers.ts';
 
 export interface FeatureTopicsParts extends ViewTopicsParts {
@@ -15,7 +17,8 @@ export interface FeatureTopicsParts extends ViewTopicsParts {
 
 /**
  * Rows of feature views from topics: JSON objects, as POST /push has them by row, or Avro records. At least once; since the
- * newest event time wins, a row that comes again changes nothing. A record that is no row of the view is set aside.
+ * newest event time wins, a row that comes again changes nothing. A record without a value deletes what there is of its key.
+ * One that is no row of the view is set aside.
  */
 export class FeatureTopics {
   private readonly parts: FeatureTopicsParts;
@@ -42,6 +45,10 @@ export class FeatureTopics {
     this.followers.follow(wanted);
   }
 
+  lags(): Lag[] {
+    return this.followers.lags();
+  }
+
   async close(): Promise<void> {
     await this.followers.close();
     await this.writer.close();
@@ -53,7 +60,12 @@ export class FeatureTopics {
     const rows: Row[] = [];
     for (const message of messages) {
       try {
-        rows.push(rowOfObject(view, await recordOf(clients, message), now));
+        const deletes = message.value === null;
+        rows.push(
+          deletes
+            ? await tombstoneOf(view, message, clients, now)
+            : rowOfObject(view, await recordOf(clients, message), now),
+        );
       } catch (error) {
         if (isAway(error)) throw error;
         letters.push({ message, code: 'invalid_argument', reason: (error as Error).message });
@@ -62,7 +74,8 @@ export class FeatureTopics {
     const kept = await this.parts.put(tenantOf(view), view, rows);
     // Last, since a batch comes again when its rows cannot be kept: poison would be set aside each time.
     await this.writer.setAside(clients, topic, partition, letters);
-    const results = { kept, late: rows.length - kept, dead_letter: letters.length };
+    const tombstone = tombstonesIn(rows);
+    const results = { kept, late: rows.length - tombstone - kept, tombstone, dead_letter: letters.length };
     for (const [result, count] of Object.entries(results)) addCount(this.parts.counts, view.name, result, count);
   }
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { KafkaConfig } from '../../config/kafka-schema.ts';
 import { type FollowedBatch, TopicFollower } from '../../kafka/follower.ts';
+import type { Lag } from '../../kafka/lag.ts';
 import type { FeatureSet, View } from '../documents/catalog.ts';
 import type { ViewCounts } from './counts.ts';
 
@@ -60,6 +61,10 @@ export class ViewFollowers<V extends View> {
       if (known === undefined) this.following.set(group, this.begin(group, view));
       else known.view = view;
     }
+  }
+
+  lags(): Lag[] {
+    return [...this.following.values()].flatMap(({ follower }) => follower.lags());
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 import { type DeadLetter, TopicWriter } from '../../kafka/dead-letters.ts';
 import type { FollowedBatch } from '../../kafka/follower.ts';
+import type { Lag } from '../../kafka/lag.ts';
 import type { IngestCounts } from '../store/online-store.ts';
 import { AheadError, eventOfObject, hasWindows, type WindowView } from '../windows/events.ts';
 import type { WindowEvent } from '../windows/state.ts';
@@ -41,6 +42,10 @@ export class WindowTopics {
     this.followers.follow(wanted);
   }
 
+  lags(): Lag[] {
+    return this.followers.lags();
+  }
+
   async close(): Promise<void> {
     await this.followers.close();
     await this.writer.close();
@@ -51,7 +56,13 @@ export class WindowTopics {
     const letters: DeadLetter[] = [];
     const events: WindowEvent[] = [];
     let ahead = 0;
+    let tombstone = 0;
     for (const message of messages) {
+      // Events are not kept by their record's key.
+      if (message.value === null) {
+        tombstone++;
+        continue;
+      }
       try {
         const event = eventOfObject(view, await recordOf(clients, message), Number(message.timestamp), now);
         event.origin = { source: `${topic}/${partition}`, offset: Number(message.offset) };
@@ -65,7 +76,7 @@ export class WindowTopics {
     const { kept, late, duplicate } = await this.parts.ingest(tenantOf(view), view, events);
     // Last, as those of rows: see topics.ts.
     await this.writer.setAside(clients, topic, partition, letters);
-    const results = { kept, late, duplicate, ahead, dead_letter: letters.length - ahead };
+    const results = { kept, late, duplicate, ahead, tombstone, dead_letter: letters.length - ahead };
     for (const [result, count] of Object.entries(results)) addCount(this.parts.counts, view.name, result, count);
   }
 }

@@ -58,7 +58,7 @@ export async function historicalFeatures(
         view,
         field,
         name: view.names[field],
-        values: Array.from(found, (row) => (row < 0 ? null : rows[row].values[field])),
+        values: Array.from(found, (row) => (row < 0 ? null : (rows[row].values?.[field] ?? null))),
       });
   }
   return columns;

@@ -82,7 +82,7 @@ function lineOf(view: View, { key, time, values }: Row): string {
     ({ name, type }, i) => `${JSON.stringify(name)}:${type === 'string' ? JSON.stringify(keys[i]) : keys[i]}`,
   );
   parts.push(`${JSON.stringify(view.timestamp)}:${JSON.stringify(new Date(time).toISOString())}`);
-  for (const [i, name] of view.names.entries()) parts.push(`${JSON.stringify(name)}:${valueText(values[i])}`);
+  for (const [i, name] of view.names.entries()) parts.push(`${JSON.stringify(name)}:${valueText(values?.[i] ?? null)}`);
   return `{${parts.join()}}\n`;
 }
 

@@ -38,13 +38,18 @@ export async function offlineRows(
 ): Promise<OfflineRows> {
   const result: OfflineRows = { rows: [], rejected: 0, problems: [] };
   const { file } = view.document.spec.source;
+  const keep = (row: Row): void => {
+    if (row.time >= from && row.time < until) result.rows.push(row);
+  };
+  const reject = (where: string, problem: string): void => {
+    result.rejected++;
+    if (result.problems.length < SHOWN_PROBLEMS) result.problems.push(`${where}: ${problem}`);
+  };
   const take = (value: Record<string, unknown> | undefined, where: string): void => {
     try {
-      const row = rowOfObject(view, value ?? null, now);
-      if (row.time >= from && row.time < until) result.rows.push(row);
+      keep(rowOfObject(view, value ?? null, now));
     } catch (error) {
-      result.rejected++;
-      if (result.problems.length < SHOWN_PROBLEMS) result.problems.push(`${where}: ${(error as Error).message}`);
+      reject(where, (error as Error).message);
     }
   };
   if (file !== undefined) {
@@ -53,6 +58,11 @@ export async function offlineRows(
   }
   let line = 0;
   for await (const value of log.read(tenant, view)) take(value, `pushed row ${++line}`);
-  for await (const { value, offset } of topicValues(view, tenant, clients)) take(value, `its topic, offset ${offset}`);
+  for await (const { value, offset, tombstone } of topicValues(view, tenant, clients, now)) {
+    const where = `its topic, offset ${offset}`;
+    if (tombstone?.problem !== undefined) reject(where, tombstone.problem);
+    else if (tombstone?.deleted !== undefined) keep(tombstone.deleted);
+    else take(value, where);
+  }
   return result;
 }

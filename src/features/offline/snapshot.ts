@@ -11,7 +11,9 @@ import { featureCell, featureType } from './frame-source.ts';
  * knowledge always is the same bytes. Undefined: nothing was known.
  */
 export function snapshot(view: View, rows: readonly Row[], at: number): Source | undefined {
-  const alive = newest(rows).filter(({ time }) => view.ttlMs === 0 || time >= at - view.ttlMs);
+  const alive = newest(rows).filter(
+    ({ time, values }) => values !== null && (view.ttlMs === 0 || time >= at - view.ttlMs),
+  );
   if (alive.length === 0) return undefined;
   const keyed = alive.map((row) => ({ row, key: keysOf(view, row) })).sort((a, b) => compareKeys(a.key, b.key));
   const fields: { name: string; type: FieldType }[] = [
@@ -22,7 +24,7 @@ export function snapshot(view: View, rows: readonly Row[], at: number): Source |
   const columns: Cell[][] = [
     ...view.joinKeys.map((_, i) => keyed.map(({ key }) => key[i])),
     keyed.map(({ row }) => row.time),
-    ...view.fields.map((field, i) => keyed.map(({ row }) => featureCell(field, row.values[i]))),
+    ...view.fields.map((field, i) => keyed.map(({ row }) => featureCell(field, row.values?.[i] ?? null))),
   ];
   return sourceOf({ fields }, { rows: keyed.length, columns });
 }

@@ -69,8 +69,12 @@ export class MemoryStore implements OnlineStore {
     for (const { key, time, values } of rows) {
       const before = this.entries.peek(prefix + key);
       if (before !== undefined && before.time > time) continue;
-      this.entries.set(prefix + key, { time, names: view.names, values });
-      kept++;
+      // What is deleted is remembered: an older row that comes later must not bring it back.
+      this.entries.set(
+        prefix + key,
+        values === null ? { time, names: [], values: [] } : { time, names: view.names, values },
+      );
+      if (values !== null) kept++;
     }
     return kept;
   }

@@ -9,8 +9,8 @@ export interface Row {
   key: string;
   /** Milliseconds since 1970. */
   time: number;
-  /** One for each field of the view. */
-  values: readonly FeatureValue[];
+  /** One for each field of the view. Null: the entity has been deleted, and has none from then on. */
+  values: readonly FeatureValue[] | null;
 }
 
 /** What is kept of an entity: the fields asked for, in that order; undefined: the field was not there when it was written. */
@@ -41,7 +41,7 @@ export interface OnlineStore {
   readonly kind: 'memory' | 'redis';
   /** All of it in one round trip. Rejects with unavailable. */
   read(tenant: string, lookups: readonly Lookup[]): Answers | Promise<Answers>;
-  /** Resolves with how many rows were new enough to be kept. Rejects with unavailable; some rows may be written then. */
+  /** Resolves with how many rows with values were new enough to be kept. Rejects with unavailable; some rows may be written then. */
   write(tenant: string, view: View, rows: readonly Row[]): number | Promise<number>;
   /** Takes events into the windows of their entities, each entity at once or not at all. Rejects as write does. */
   ingest(tenant: string, view: WindowView, events: readonly WindowEvent[]): IngestCounts | Promise<IngestCounts>;

@@ -46,7 +46,7 @@ test('rows are read back as they were written, many in one round trip', { timeou
   const keys = [...rows.map(({ key }) => key), 'nobody'];
   const [found] = await store.read(tenant, [{ view, fields: [3, 1, 0, 2], keys }]);
   for (const [i, { time, values }] of rows.entries())
-    assert.deepEqual(found[i], { time, values: [values[3], values[1], values[0], values[2]] });
+    assert.deepEqual(found[i], { time, values: [3, 1, 0, 2].map((field) => values?.[field]) });
   assert.equal(found[1200], undefined);
   const [other] = await store.read('another', [{ view, fields: [0], keys: ['1'] }]);
   assert.deepEqual(other, [undefined]);
@@ -131,6 +131,20 @@ test('the newest event time wins over racing writers, and rows expire after twic
   assert.deepEqual(await store.read(tenant, [{ view, fields: [1], keys: ['7'] }]), [[{ time: NOW, values: [NOW] }]]);
   const left = await client.pttl(`sy:feature:${tenant}:driver_stats:7`);
   assert.ok(left > 86_400_000 && left <= 2 * 86_400_000, `expires in ${left} ms`);
+});
+
+test('what is deleted stays deleted for older rows, and is forgotten some time', { timeout: 120_000 }, async () => {
+  await ready();
+  const tenant = randomUUID();
+  const read = async () => (await store.read(tenant, [{ view, fields: [1], keys: ['7'] }]))[0][0]?.values[0];
+  const gone = { key: '7', time: NOW + 5, values: null };
+  assert.equal(await store.write(tenant, view, [row('7', NOW, [0, 1, true, '']), gone]), 1);
+  assert.equal(await read(), undefined);
+  assert.equal(await store.write(tenant, view, [row('7', NOW + 1, [0, 2, true, ''])]), 0);
+  assert.equal(await read(), undefined);
+  assert.ok((await client.pttl(`sy:feature:${tenant}:driver_stats:7`)) > 0, 'it expires');
+  assert.equal(await store.write(tenant, view, [row('7', NOW + 6, [0, 3, true, ''])]), 1);
+  assert.equal(await read(), 3);
 });
 
 test('a value that is of another type now, or damaged, is not there', { timeout: 120_000 }, async () => {

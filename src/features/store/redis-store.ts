@@ -26,6 +26,8 @@ const TIME = '@t';
 /** Fields of the hash that holds a state of windows: the state, and what its writer called it. */
 const STATE = '@w';
 const VERSION = '@v';
+/** So long a deletion is remembered where values do not age: as long as Kafka keeps one, unless told otherwise. */
+const DELETED_MS = 24 * 3600 * 1000;
 /** Instead of a version: whatever is there. */
 const ANY = '*';
 const RETRY_MS = 500;
@@ -118,14 +120,17 @@ export class RedisStore implements OnlineStore {
     let kept = 0;
     for (let from = 0; from < rows.length; from += WRITE_BATCH) {
       const pipeline = this.client.pipeline();
-      for (const { key, time, values } of rows.slice(from, from + WRITE_BATCH)) {
-        const expires = view.ttlMs === 0 ? 0 : Math.max(now, time) + 2 * view.ttlMs;
+      const part = rows.slice(from, from + WRITE_BATCH);
+      for (const { key, time, values } of part) {
+        const kept = 2 * view.ttlMs || (values === null ? DELETED_MS : 0);
+        const expires = kept === 0 ? 0 : Math.max(now, time) + kept;
         const args = [String(time), String(Math.ceil(expires))];
-        for (let i = 0; i < values.length; i++) args.push(view.names[i], valueText(values[i]));
+        // Without fields: an older row that comes later must not bring back what was deleted.
+        for (const [i, value] of (values ?? []).entries()) args.push(view.names[i], valueText(value));
         pipeline.switchyardFeature(prefix + key, ...args);
       }
       const replies = await this.run(pipeline);
-      for (const reply of replies) if (reply === 1) kept++;
+      for (const [i, reply] of replies.entries()) if (reply === 1 && part[i].values !== null) kept++;
     }
     return kept;
   }

@@ -11,7 +11,6 @@ import type { FeatureValue } from '../documents/values.ts';
 import { historicalFeatures } from '../offline/historical.ts';
 import { FeatureJoiner } from '../serving/join.ts';
 import { MemoryStore } from '../store/memory-store.ts';
-import type { Row } from '../store/online-store.ts';
 import { applyTransform, hashOf, transformColumns, transformWidth } from './apply.ts';
 import { fitTransform, transformDigest } from './fit.ts';
 import { type FittedTransform, readFitted, readTransformSpec } from './spec.ts';
@@ -95,9 +94,7 @@ test('training and serving make the same numbers of the same events', async () =
       // Far from the edge of the TTL, so that the two readings cannot fall on its two sides.
       const now = Date.now();
       const near = events.filter(({ ago }) => Math.abs(ago - 3_600_000) > 60_000);
-      const rows = near.map(
-        ({ id, ago, age, city }): Row => ({ key: String(id), time: now - ago, values: [age, city] }),
-      );
+      const rows = near.map(({ id, ago, age, city }) => ({ key: String(id), time: now - ago, values: [age, city] }));
       const fitted = fitTransform(readTransformSpec(STEPS), (feature) => [
         ...rows.map(({ values }) => values[feature === 'age' ? 0 : 1]),
         feature === 'age' ? 1 : 'a',

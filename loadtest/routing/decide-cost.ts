@@ -1,5 +1,6 @@
 import { parseRoutes } from '../../src/config/load-routes.ts';
 import { decide, newDecision } from '../../src/routing/decide.ts';
+import { murmur3 } from '../../src/routing/hash.ts';
 import type { RequestView } from '../../src/routing/matchers.ts';
 import { compileRoutes } from '../../src/routing/route-table.ts';
 
@@ -48,6 +49,9 @@ class Request implements RequestView {
     if (name === 'x-user-id') return this.user;
     if (name === 'x-region') return 'eu-west';
     return undefined;
+  }
+  headerHash(name: string, seed: number): number {
+    return name === 'x-user-id' ? murmur3(this.user, seed) : -1;
   }
   parameter(): undefined {}
   input(): undefined {}

@@ -11,7 +11,7 @@ import type {
   ResponseObserver,
 } from '../../src/pipeline/types.ts';
 import { monotonicMs } from '../../src/shared/clock.ts';
-import { idSource } from '../../src/shared/ids.ts';
+import { RequestIds } from '../../src/shared/ids.ts';
 import { manyRoutes } from './decide-cost.ts';
 
 /** Takes a report now and then, as a gateway thread does. */
@@ -58,7 +58,7 @@ class UserHeaders implements RequestHeaders {
 export function measureRequest(blocks: number, requests: number, spread: number): number {
   const recorder = new RouteRecorder();
   const dependencies = {
-    newId: idSource(),
+    ids: new RequestIds(),
     random: Math.random,
     now: monotonicMs,
     wallClock: Date.now,

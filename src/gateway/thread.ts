@@ -16,7 +16,7 @@ import { httpLibrary, openOnFree } from '../server/http/open.ts';
 import { startHttpServer } from '../server/http/start.ts';
 import type { GatewayServices } from '../server/services.ts';
 import { monotonicMs } from '../shared/clock.ts';
-import { idSource } from '../shared/ids.ts';
+import { RequestIds } from '../shared/ids.ts';
 import { createLogger, type Logger } from '../telemetry/logging.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { createTracer } from '../telemetry/tracing.ts';
@@ -105,7 +105,7 @@ async function build() {
         });
   const routes = new RouteRecorder();
   const routed = new RoutedDataPlane(dataPlane, {
-    newId: idSource(),
+    ids: new RequestIds(),
     random: Math.random,
     now: monotonicMs,
     wallClock: Date.now,

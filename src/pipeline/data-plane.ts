@@ -19,6 +19,7 @@ import type {
   ModelWaiter,
   RequestContext,
   ResponseObserver,
+  RoutedHeaders,
   ServingTable,
   ServingVersion,
   Submission,
@@ -27,7 +28,7 @@ import type {
 import { outputMask, validateRequest } from './validate.ts';
 import { VersionFinder } from './version-finder.ts';
 
-const NO_HEADERS: readonly string[] = [];
+const NO_HEADERS: RoutedHeaders = { names: [], units: [] };
 const NO_SUBMISSION: Submission = { cancel() {} };
 const SWEEP_MS = 5;
 const NO_REQUEST = { id: '' };
@@ -89,7 +90,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     });
   }
 
-  headersOf(): readonly string[] {
+  headersOf(): RoutedHeaders {
     return NO_HEADERS;
   }
 

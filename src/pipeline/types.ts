@@ -1,5 +1,6 @@
 import type { ModelConfig } from '../config/model-config.ts';
 import type { SwitchyardError } from '../shared/errors.ts';
+import type { IdSource } from '../shared/ids.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 export type ParameterValue = string | number | bigint | boolean;
@@ -72,12 +73,31 @@ export interface RequestContext {
 export interface RequestHeaders {
   /** @param name lower case */
   header(name: string): string | undefined;
+  /** The value where it lies, if it is no text yet: to be read before the next call. */
+  bytes?(name: string): HeaderBytes | undefined;
+}
+
+/** A header's value within the block that it came in. */
+export interface HeaderBytes {
+  block: Uint8Array;
+  at: number;
+  length: number;
+}
+
+/** Headers (lower case) that a model's routes may look at. One object for all requests, until routes change. */
+export interface RoutedHeaders {
+  names: readonly string[];
+  /** Those of them that are hashed as units, and nothing else: hardly a value comes twice in a row. */
+  units: readonly string[];
 }
 
 /** Who answered, and by which decision. */
 export interface Served {
   /** Of the decision record; rewards refer to it. */
   readonly id: string;
+  /** What `id` is made of, where it may be printed without becoming a text: its source, and its number there. */
+  readonly ids?: IdSource;
+  readonly number?: number;
   readonly variant: string;
   readonly version: string;
   /** Inputs that the feature store added, and what validation noted, for the record. */
@@ -106,8 +126,7 @@ export interface ModelWaiter {
 
 /** The protocol-free data plane behind every transport of a gateway thread. */
 export interface DataPlane {
-  /** Headers (lower case) that routes of this model may look at. */
-  headersOf(model: string): readonly string[];
+  headersOf(model: string): RoutedHeaders;
   infer(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission;
   /**
    * Has a known model loaded for a request that cannot be read without the model's signature. The wait is the request's

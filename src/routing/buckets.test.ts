@@ -12,7 +12,7 @@ import {
   reassign,
   saltSeed,
 } from './buckets.ts';
-import { murmur3 } from './hash.ts';
+import { murmur3, murmur3Ascii } from './hash.ts';
 
 const weights = (slots: number) =>
   fc
@@ -57,6 +57,10 @@ test('MurmurHash3 is that of the bytes, wherever a text leaves ASCII', () => {
     fc.property(fc.array(piece, { maxLength: 12 }), fc.integer({ min: 0, max: 0xffffffff }), (pieces, seed) => {
       const text = pieces.join('');
       assert.equal(murmur3(text, seed), overBytes(Buffer.from(text), seed));
+      const block = Buffer.from(`before${text}after`);
+      const length = block.length - 11;
+      const ascii = length === text.length;
+      assert.equal(murmur3Ascii(block, 6, length, seed), ascii ? murmur3(text, seed) : -1);
     }),
   );
 });

@@ -1,5 +1,4 @@
 import { BUCKETS, bucketOf } from './buckets.ts';
-import { murmur3 } from './hash.ts';
 import { eligible, isBlocked } from './health.ts';
 import type { Role } from './live-route.ts';
 import { matches, type RequestView } from './matchers.ts';
@@ -7,7 +6,7 @@ import { draw } from './policies/distribution.ts';
 import { hashFeatures } from './policies/features.ts';
 import { policyPmf } from './policies/snapshot.ts';
 import { type CompiledRoute, candidates, type RouteTable } from './route-table.ts';
-import { unitOf } from './unit.ts';
+import { unitHash, unitOf } from './unit.ts';
 
 /**
  * Why a request is served by another variant than it was assigned, by no policy, or (circuitOpen) by nobody. '' = none
@@ -118,10 +117,10 @@ function decideRoute(route: CompiledRoute, request: RequestView, around: Surroun
   out.shadow = -1;
   out.analysed = live.analysed;
   out.pmf = live.pmf;
-  const unit = route.unitSources.length === 0 ? undefined : unitOf(route.unitSources, request);
-  if (!applyOverride(route, request, unit, out)) {
-    if (route.bandit) drawArm(route, request, unit, around, out);
-    else takeBucket(route, unit, around, out);
+  if (!applyOverride(route, request, out)) {
+    out.unitHash = unitHash(route.unitSources, request, route.seed);
+    if (route.bandit) drawArm(route, request, around, out);
+    else takeBucket(route, around, out);
   }
   const { assigned } = out;
   out.served = available(route, assigned, out.eligible);
@@ -135,11 +134,14 @@ function decideRoute(route: CompiledRoute, request: RequestView, around: Surroun
   }
 }
 
-function applyOverride(route: CompiledRoute, request: RequestView, unit: string | undefined, out: Decision): boolean {
+function applyOverride(route: CompiledRoute, request: RequestView, out: Decision): boolean {
   const { overrides } = route;
   for (let i = 0; i < overrides.length; i++) {
     const { matcher, units, variant, analysed } = overrides[i];
-    if (units !== undefined && (unit === undefined || !units.has(unit))) continue;
+    if (units !== undefined) {
+      const unit = unitOf(route.unitSources, request);
+      if (unit === undefined || !units.has(unit)) continue;
+    }
     if (!matches(matcher, request)) continue;
     out.override = i;
     out.role = 'arm';
@@ -150,10 +152,9 @@ function applyOverride(route: CompiledRoute, request: RequestView, unit: string 
   return false;
 }
 
-function takeBucket(route: CompiledRoute, unit: string | undefined, around: Surroundings, out: Decision): void {
+function takeBucket(route: CompiledRoute, around: Surroundings, out: Decision): void {
   const { live } = route;
-  if (unit !== undefined) {
-    out.unitHash = murmur3(unit, route.seed);
+  if (out.unitHash >= 0) {
     out.bucket = bucketOf(out.unitHash);
   } else if (route.onMissing === 'default') {
     out.role = live.first.role;
@@ -175,19 +176,12 @@ let certain = new Float64Array(0);
 const contexts = new Map<number, Float64Array>();
 
 /** Arms are drawn for each request: a unit sticks to none. It is on record, for what counts units. */
-function drawArm(
-  route: CompiledRoute,
-  request: RequestView,
-  unit: string | undefined,
-  around: Surroundings,
-  out: Decision,
-): void {
+function drawArm(route: CompiledRoute, request: RequestView, around: Surroundings, out: Decision): void {
   const { live, variants } = route;
   const bandit = route.bandit!;
   const fallback = live.first.variant;
   out.role = 'arm';
-  if (unit !== undefined) out.unitHash = murmur3(unit, route.seed);
-  else if (route.onMissing !== 'random') {
+  if (out.unitHash < 0 && route.onMissing !== 'random') {
     out.analysed = false;
     if (route.onMissing === 'default') {
       assignForSure(route, fallback, out);

@@ -49,15 +49,40 @@ export function murmur3(text: string, seed: number): number {
     }
   }
   if (filled > 0) h ^= scramble(k);
-  h ^= length;
-  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-  return (h ^ (h >>> 16)) >>> 0;
+  return finish(h, length);
+}
+
+/**
+ * The same of an ASCII text that lies in a block, which costs a fifth: it need not be found in memory, nor made. −1: it
+ * is not all ASCII.
+ */
+export function murmur3Ascii(block: Uint8Array, at: number, length: number, seed: number): number {
+  let h = seed | 0;
+  let all = 0;
+  let i = at;
+  const end = at + length;
+  for (; i + 3 < end; i += 4) {
+    const k = block[i] | (block[i + 1] << 8) | (block[i + 2] << 16) | (block[i + 3] << 24);
+    all |= k;
+    h = mixBlock(h, k);
+  }
+  let k = 0;
+  for (let shift = 0; i < end; i++, shift += 8) k |= block[i] << shift;
+  if (((all | k) & 0x80808080) !== 0) return -1;
+  if ((length & 3) !== 0) h ^= scramble(k);
+  return finish(h, length);
 }
 
 function isLow(text: string, i: number): boolean {
   const code = i < text.length ? text.charCodeAt(i) : 0;
   return code >= 0xdc00 && code < 0xe000;
+}
+
+function finish(hash: number, length: number): number {
+  let h = hash ^ length;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
 }
 
 function scramble(k: number): number {

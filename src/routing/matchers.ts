@@ -12,6 +12,8 @@ export interface RequestView {
   readonly tenant: string;
   /** By lower-case name: an HTTP header or gRPC metadata. */
   header(name: string): string | undefined;
+  /** murmur3 of a header's value; −1: it is absent or empty. */
+  headerHash(name: string, seed: number): number;
   /** A request parameter, as text. */
   parameter(name: string): string | undefined;
   /** The first element of an input tensor, as text. */

@@ -1,4 +1,5 @@
 import type { UnitSource } from '../config/route-schema.ts';
+import { murmur3 } from './hash.ts';
 import type { RequestView } from './matchers.ts';
 
 /** The first non-empty value that sticks, or undefined. */
@@ -8,6 +9,21 @@ export function unitOf(sources: readonly UnitSource[], request: RequestView): st
     if (value !== undefined && value !== '') return value;
   }
   return undefined;
+}
+
+/** murmur3 of the unit; −1: there is none. */
+export function unitHash(sources: readonly UnitSource[], request: RequestView, seed: number): number {
+  for (let i = 0; i < sources.length; i++) {
+    const name = sources[i].header ?? sources[i].metadata;
+    if (name !== undefined) {
+      const hash = request.headerHash(name, seed);
+      if (hash >= 0) return hash;
+      continue;
+    }
+    const value = read(sources[i], request);
+    if (value !== undefined && value !== '') return murmur3(value, seed);
+  }
+  return -1;
 }
 
 function read(source: UnitSource, request: RequestView): string | undefined {

@@ -1,15 +1,21 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { idSource } from './ids.ts';
+import fc from 'fast-check';
+import { RequestIds } from './ids.ts';
 
 describe('ids', () => {
   it('count to base 36 behind a prefix of their own', () => {
-    const next = idSource();
-    const ids = Array.from({ length: 36 ** 3 + 2 }, next);
-    const [prefix] = ids[0].split('-0');
-    for (const [i, id] of ids.entries()) assert.equal(id, `${prefix}-${i.toString(36)}`);
-    assert.equal(new Set(ids).size, ids.length);
-    assert.match(prefix, /^[\w-]{16}$/);
-    assert.notEqual(idSource()(), ids[0]);
+    const ids = new RequestIds();
+    const texts = Array.from({ length: 36 ** 3 + 2 }, () => ids.text(ids.next()));
+    for (const [i, text] of texts.entries()) assert.equal(text, `${ids.prefix}${i.toString(36)}`);
+    assert.equal(new Set(texts).size, texts.length);
+    assert.match(ids.prefix, /^[\w-]{16}-$/);
+    assert.notEqual(new RequestIds().prefix, ids.prefix);
+  });
+
+  it('have the same texts in any order', () => {
+    const ids = new RequestIds();
+    const number = fc.oneof(fc.nat(100), fc.nat(2 ** 31), fc.maxSafeNat());
+    fc.assert(fc.property(number, (each) => assert.equal(ids.text(each), ids.prefix + each.toString(36))));
   });
 });

@@ -3,39 +3,58 @@ import { randomBytes } from 'node:crypto';
 const BLOCK = 36;
 
 /**
- * Ids that no other thread or process gives: 96 random bits drawn once, then a count to base 36. Every request has one.
- * They are cut from a text that holds all ids of a last digit: a text joined of two costs several times as much to
- * flatten once it is read.
+ * Gives each request a number, whose text no other thread or process gives: 96 random bits drawn once, then the number to
+ * base 36. Most ids are only printed, by prefix and number, and never become a text.
  */
-export function idSource(): () => string {
-  const prefix = `${randomBytes(12).toString('base64url')}-`;
-  let bytes = Buffer.alloc(0);
-  let stem = '';
-  let text = '';
-  let length = 0;
-  let at = 0;
-  let blocks = 0;
-  return () => {
-    if (at === text.length) {
-      const next = blocks === 0 ? prefix : prefix + blocks.toString(BLOCK);
-      blocks++;
-      // Nearly always it is the last digit alone that differs from the block before.
-      let from = 0;
-      if (next.length === stem.length) while (from < next.length - 1 && next[from] === stem[from]) from++;
-      else {
-        length = next.length + 1;
-        bytes = Buffer.alloc(BLOCK * length);
-        for (let i = 0; i < BLOCK; i++) bytes[i * length + length - 1] = i < 10 ? 0x30 + i : 0x57 + i;
-      }
-      for (let each = from; each < next.length; each++) {
-        const code = next.charCodeAt(each);
-        for (let i = 0; i < BLOCK; i++) bytes[i * length + each] = code;
-      }
-      stem = next;
-      text = bytes.toString('latin1');
-      at = 0;
+export interface IdSource {
+  readonly prefix: string;
+  next(): number;
+  /** Cheapest for numbers in their order. */
+  text(number: number): string;
+}
+
+/**
+ * Texts are cut from one that holds all ids of a last digit: a text joined of two costs several times as much to flatten
+ * once it is read.
+ */
+export class RequestIds implements IdSource {
+  readonly prefix = `${randomBytes(12).toString('base64url')}-`;
+  private count = 0;
+  private block = -1;
+  private bytes = Buffer.alloc(0);
+  private stem = '';
+  private joined = '';
+  private length = 0;
+
+  next(): number {
+    return this.count++;
+  }
+
+  text(number: number): string {
+    const block = Math.floor(number / BLOCK);
+    if (block < this.block) return this.prefix + number.toString(BLOCK);
+    if (block > this.block) this.fill(block);
+    const at = (number - block * BLOCK) * this.length;
+    return this.joined.slice(at, at + this.length);
+  }
+
+  private fill(block: number): void {
+    const stem = block === 0 ? this.prefix : this.prefix + block.toString(BLOCK);
+    this.block = block;
+    // Nearly always it is the last digit alone that differs from the block before.
+    let from = 0;
+    if (stem.length === this.stem.length) {
+      while (from < stem.length - 1 && stem[from] === this.stem[from]) from++;
+    } else {
+      this.length = stem.length + 1;
+      this.bytes = Buffer.alloc(BLOCK * this.length);
+      for (let i = 0; i < BLOCK; i++) this.bytes[i * this.length + this.length - 1] = i < 10 ? 0x30 + i : 0x57 + i;
     }
-    at += length;
-    return text.slice(at - length, at);
-  };
+    for (let each = from; each < stem.length; each++) {
+      const code = stem.charCodeAt(each);
+      for (let i = 0; i < BLOCK; i++) this.bytes[i * this.length + each] = code;
+    }
+    this.stem = stem;
+    this.joined = this.bytes.toString('latin1');
+  }
 }

@@ -90,7 +90,7 @@ export interface NativeHttp {
   httpEnd(server: object, slot: number, generation: number): void;
   httpDestroy(server: object, slot: number, generation: number): void;
   httpHead(server: object, slot: number, generation: number): string;
-  httpAsk(server: object, name: string): number;
+  httpAsk(server: object, name: string, unalike: boolean): number;
   httpPeer(server: object, slot: number, generation: number): string;
   httpCertificateName(server: object, slot: number, generation: number): string;
   httpFlush(server: object): void;

@@ -7,6 +7,7 @@ import type {
   ModelWaiter,
   RequestContext,
   ResponseObserver,
+  RoutedHeaders,
   Served,
   ServingModel,
   ServingTable,
@@ -78,8 +79,8 @@ export class EchoPlane implements DataPlane {
   /** Loads what a request waits for. */
   demand: (model: string) => Promise<void> = () => Promise.resolve();
 
-  headersOf(): readonly string[] {
-    return [];
+  headersOf(): RoutedHeaders {
+    return { names: [], units: [] };
   }
 
   awaitModel(model: string, _version: string, _context: RequestContext, waiter: ModelWaiter): Submission {

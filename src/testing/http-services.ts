@@ -6,6 +6,7 @@ import type {
   ModelWaiter,
   RequestContext,
   ResponseObserver,
+  RoutedHeaders,
   Served,
   ServingTable,
   Submission,
@@ -52,8 +53,8 @@ export class EchoPlane implements DataPlane {
   /** Loads what a request waits for. */
   demand: (model: string) => Promise<void> = () => Promise.resolve();
 
-  headersOf(): readonly string[] {
-    return [];
+  headersOf(): RoutedHeaders {
+    return { names: [], units: [] };
   }
 
   awaitModel(model: string, _version: string, _context: RequestContext, waiter: ModelWaiter): Submission {

@@ -1,4 +1,5 @@
 import { parseRoutes } from '../config/load-routes.ts';
+import { murmur3 } from '../routing/hash.ts';
 import type { RequestView } from '../routing/matchers.ts';
 import { compileRoutes } from '../routing/route-table.ts';
 import { seeded } from './seeded.ts';
@@ -26,6 +27,7 @@ export function request({
     path,
     tenant,
     header: (name) => headers[name],
+    headerHash: (name, seed) => (headers[name] ? murmur3(headers[name], seed) : -1),
     parameter: (name) => parameters[name],
     input: (name) => inputs[name],
   };

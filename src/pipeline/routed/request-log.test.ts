@@ -53,7 +53,7 @@ async function logged(unwanted: readonly string[] = []) {
   const seen: Seen[] = [];
   let ids = 0;
   const plane = new RoutedDataPlane(loop.plane, {
-    newId: () => `id${ids++}`,
+    ids: { prefix: 'id', next: () => ids++, text: (number) => `id${number}` },
     random: () => 0.5,
     now: monotonicMs,
     wallClock: () => 1000,

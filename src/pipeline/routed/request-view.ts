@@ -1,3 +1,4 @@
+import { murmur3, murmur3Ascii } from '../../routing/hash.ts';
 import type { RequestView } from '../../routing/matchers.ts';
 import { firstElement } from '../../tensor/elements.ts';
 import type { InferRequest, RequestContext } from '../types.ts';
@@ -27,6 +28,17 @@ export class PipelineView implements RequestView {
 
   header(name: string): string | undefined {
     return this.context.headers?.header(name);
+  }
+
+  headerHash(name: string, seed: number): number {
+    const { headers } = this.context;
+    const where = headers?.bytes?.(name);
+    if (where !== undefined && where.length > 0) {
+      const hash = murmur3Ascii(where.block, where.at, where.length, seed);
+      if (hash >= 0) return hash;
+    }
+    const text = headers?.header(name);
+    return text === undefined || text === '' ? -1 : murmur3(text, seed);
   }
 
   parameter(name: string): string | undefined {

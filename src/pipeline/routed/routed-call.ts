@@ -3,6 +3,7 @@ import { requestEnded, requestStarted } from '../../routing/health.ts';
 import type { CompiledRoute } from '../../routing/route-table.ts';
 import { monotonicMs } from '../../shared/clock.ts';
 import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
+import type { IdSource } from '../../shared/ids.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { InferRequest, InferResponse, RequestContext, ResponseObserver, Served, Submission } from '../types.ts';
 import { causeOf, outcomeOf } from './outcome.ts';
@@ -19,8 +20,8 @@ const NO_FALLBACKS: DecisionRecord['fallbacks'] = [];
  * the route.
  */
 export class RoutedCall implements ResponseObserver, Submission, FinishedRequest, DecisionRecord, Served {
-  readonly id: string;
-  readonly time: number;
+  readonly ids: IdSource;
+  readonly number: number;
   readonly request: InferRequest;
   readonly context: RequestContext;
   readonly stateVersion: number;
@@ -55,23 +56,24 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   private answered = false;
   private done = false;
   private attempts = 0;
-  /** Milliseconds that the client's deadline left for this attempt; Infinity: something else bounds it. */
-  private allowedMs = Number.POSITIVE_INFINITY;
+  /** Milliseconds that the client's deadline left for this attempt; undefined: something else bounds it. */
+  private allowedMs: number | undefined;
   private inner: Submission | undefined;
   private copy: ShadowCall | undefined;
+  private text = '';
 
   /** Copies of `decision` what outlives the request. */
   constructor(
     plane: RoutedDataPlane,
-    id: string,
+    ids: IdSource,
     decision: Decision,
     request: InferRequest,
     context: RequestContext,
     observer: ResponseObserver,
   ) {
     const route = decision.route as CompiledRoute;
-    this.id = id;
-    this.time = plane.wallTime(context.receivedAt);
+    this.ids = ids;
+    this.number = ids.next();
     this.request = request;
     this.context = context;
     this.stateVersion = decision.stateVersion;
@@ -94,9 +96,20 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     this.eligibleMask = decision.eligible;
     this.assignedIndex = decision.assigned;
     this.servedIndex = decision.served;
-    this.keepInputs =
-      decision.shadow >= 0 || route.fallbacks[decision.assigned].length > 0 || plane.logs(route.name, request.model);
+    const logged = plane.logs(route.name, request.model);
+    // Texts of ids cost least in their order.
+    if (logged) this.text = ids.text(this.number);
+    this.keepInputs = logged || decision.shadow >= 0 || route.fallbacks[decision.assigned].length > 0;
     context.served = this;
+  }
+
+  get id(): string {
+    if (this.text === '') this.text = this.ids.text(this.number);
+    return this.text;
+  }
+
+  get time(): number {
+    return this.plane.wallTime(this.context.receivedAt);
   }
 
   get decision(): DecisionRecord {
@@ -206,7 +219,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     if (timeout === undefined && deadline === Number.POSITIVE_INFINITY) return context;
     const now = monotonicMs();
     if (timeout !== undefined && now + timeout < deadline) {
-      this.allowedMs = Number.POSITIVE_INFINITY;
+      this.allowedMs = undefined;
       return { ...context, deadline: now + timeout };
     }
     this.allowedMs = deadline - now;
@@ -231,7 +244,12 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   onError(error: SwitchyardError): void {
     if (this.done) return;
     const now = monotonicMs();
-    requestEnded(this.compiled.health, this.servedIndex, outcomeOf(error, this.allowedMs), now);
+    requestEnded(
+      this.compiled.health,
+      this.servedIndex,
+      outcomeOf(error, this.allowedMs ?? Number.POSITIVE_INFINITY),
+      now,
+    );
     this.fail(error, now);
   }
 

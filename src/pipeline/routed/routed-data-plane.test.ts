@@ -73,7 +73,7 @@ async function routed(
   let random = 0;
   let ids = 0;
   const plane = new RoutedDataPlane(loop.plane, {
-    newId: () => `id${ids++}`,
+    ids: { prefix: 'id', next: () => ids++, text: (number) => `id${number}` },
     random: () => (random = (random + 0.6180339887) % 1),
     now: monotonicMs,
     wallClock: Date.now,
@@ -125,8 +125,10 @@ test('a user stays with a variant, and an override goes before', async () => {
   const { ask, plane } = await routed(
     `${VARIANTS}unit: {from: [{header: x-user-id}, {cookie: uid}]}\noverrides:\n  - {headers: {x-canary: {exact: always}}, variant: next}\nstrategy:\n  weighted: {stable: 50, next: 50}`,
   );
-  assert.deepEqual([...plane.headersOf('ranker')].sort(), ['cookie', 'x-canary', 'x-user-id']);
-  assert.deepEqual(plane.headersOf('other'), []);
+  const { names, units } = plane.headersOf('ranker');
+  assert.deepEqual([...names].sort(), ['cookie', 'x-canary', 'x-user-id']);
+  assert.deepEqual(units, ['x-user-id']);
+  assert.deepEqual(plane.headersOf('other'), { names: [], units: [] });
   const served = new Set<number>();
   for (let user = 0; user < 20; user++) {
     const first = factor(await ask({ 'x-user-id': `u${user}` }));

@@ -5,6 +5,7 @@ import type { RouteState } from '../../routing/live-route.ts';
 import { applyState, type CompiledRoute, compileRoutes, type RouteTable } from '../../routing/route-table.ts';
 import { monotonicMs } from '../../shared/clock.ts';
 import type { SwitchyardError } from '../../shared/errors.ts';
+import type { IdSource } from '../../shared/ids.ts';
 import type { GatewayDataPlane } from '../data-plane.ts';
 import type {
   DataPlane,
@@ -13,6 +14,7 @@ import type {
   ModelWaiter,
   RequestContext,
   ResponseObserver,
+  RoutedHeaders,
   Served,
   ServingTable,
   Submission,
@@ -33,7 +35,7 @@ import { routedHeaders } from './routed-headers.ts';
 import { ShadowCall } from './shadow-call.ts';
 
 export interface RoutedDataPlaneDependencies {
-  newId(): string;
+  ids: IdSource;
   /** Uniform in [0, 1). */
   random(): number;
   /** monotonicMs() */
@@ -59,7 +61,7 @@ export class RoutedDataPlane implements DataPlane {
   readonly inner: GatewayDataPlane;
   private readonly dependencies: RoutedDataPlaneDependencies;
   private table = NO_ROUTES;
-  private headers: (model: string) => readonly string[] = routedHeaders(NO_ROUTES);
+  private headers: (model: string) => RoutedHeaders = routedHeaders(NO_ROUTES);
   private shown: { of?: ServingTable; routes?: RouteTable; table: ServingTable } = { table: EMPTY_TABLE };
   private aliases: AliasTable = new Map();
   private readonly view = new PipelineView();
@@ -115,7 +117,7 @@ export class RoutedDataPlane implements DataPlane {
     return this.shown.table;
   }
 
-  headersOf(model: string): readonly string[] {
+  headersOf(model: string): RoutedHeaders {
     return this.headers(model);
   }
 
@@ -128,7 +130,7 @@ export class RoutedDataPlane implements DataPlane {
       !decide(this.table, this.view.at(request, context), this.dependencies, decision)
     )
       return this.inferDirectly(request, context, observer);
-    const call = new RoutedCall(this, this.dependencies.newId(), decision, request, context, observer);
+    const call = new RoutedCall(this, this.dependencies.ids, decision, request, context, observer);
     return call.start(decision.shadow < 0 ? undefined : this.shadowOf(decision, call, context));
   }
 
@@ -138,16 +140,16 @@ export class RoutedDataPlane implements DataPlane {
   }
 
   private inferDirectly(request: InferRequest, context: RequestContext, observer: ResponseObserver): Submission {
-    const { log, newId } = this.dependencies;
+    const { log, ids } = this.dependencies;
     if (log === undefined || !log.wants('', request.model)) return this.inner.infer(request, context, observer);
     const time = this.wallTime(context.receivedAt);
-    return new DirectCall(log, newId(), time, request, context, observer).start(this.inner);
+    return new DirectCall(log, ids.text(ids.next()), time, request, context, observer).start(this.inner);
   }
 
   refused(model: string, version: string, context: FinishedContext, error: SwitchyardError): Served | undefined {
-    const { log, newId, wallClock } = this.dependencies;
+    const { log, ids, wallClock } = this.dependencies;
     if (log?.wants('', model) !== true) return undefined;
-    const id = newId();
+    const id = ids.text(ids.next());
     log.finished({
       id,
       time: wallClock(),

@@ -204,7 +204,7 @@ export abstract class InferenceTask implements ResponseObserver {
     const { dataPlane } = this.services;
     const prepared = this.prepare();
     const context = this.contextOf(prepared);
-    if (dataPlane.headersOf(prepared.request.model).length > 0) context.headers = new CallMetadata(this.call);
+    if (dataPlane.headersOf(prepared.request.model).names.length > 0) context.headers = new CallMetadata(this.call);
     this.context = context;
     const submission = dataPlane.infer(prepared.request, context, this);
     if (!this.ended) this.submission = submission;

@@ -4,14 +4,18 @@ import { JSON_HEADERS, statusLine } from './status.ts';
 
 const FIRST_BYTES = 1024;
 const ZERO = 0x30;
+/** Of the digits from 10 on: 'a' - 10. */
+const LETTER = 0x57;
+const MAX_SMALL = 0x7fffffff;
 const ID = 'X-Switchyard-Id: ';
 /** Places for the lines of variants and versions: a power of two, above those that share the traffic at a time. */
 const KNOWN = 64;
 
-/** What a head says of a decision, up to its id. */
+/** What a head says of a decision, up to its id's number. */
 interface DecidedLines {
   variant: string;
   version: string;
+  prefix: string;
   bytes: Uint8Array;
 }
 
@@ -61,6 +65,23 @@ export class AnswerHead {
 
   text(text: string): this {
     this.ascii(text);
+    return this;
+  }
+
+  /** A natural number, to base 36. */
+  base36(number: number): this {
+    if (number > MAX_SMALL) return this.text(number.toString(36));
+    this.reserve(MAX_NUMBER_BYTES);
+    let digits = 1;
+    for (let bound = 36; bound <= number; bound *= 36) digits++;
+    this.pos += digits;
+    let left = number | 0;
+    for (let at = this.pos - 1; digits > 0; at--, digits--) {
+      const rest = (left / 36) | 0;
+      const digit = left - rest * 36;
+      this.buf[at] = digit < 10 ? ZERO + digit : LETTER + digit;
+      left = rest;
+    }
     return this;
   }
 
@@ -158,9 +179,11 @@ export class InferenceHeads {
   private decided = 0;
   private variant = '';
   private version = '';
+  private prefix = '';
   private readonly known: DecidedLines[] = Array.from({ length: KNOWN }, () => ({
     variant: '',
     version: '',
+    prefix: '',
     bytes: new Uint8Array(0),
   }));
   private jsonLength = Number.NaN;
@@ -212,30 +235,35 @@ export class InferenceHeads {
   /** The same for an answer that a route decided: the answers of a batch differ in the id alone, which comes last. */
   ofRouted(jsonLength: number, timings: Timings | undefined, served: Served): Uint8Array {
     this.print(jsonLength, timings);
-    const { variant, version, id, anomalies } = served;
+    const { variant, version, ids, number, anomalies } = served;
     const { head } = this;
-    if (id === '' || anomalies !== undefined) {
+    if (anomalies !== undefined || (ids === undefined && served.id === '')) {
       this.decided = 0;
       return head.cutTo(this.common).served(served).view();
     }
-    if (this.decided === 0 || variant !== this.variant || version !== this.version) {
-      this.printLines(variant, version);
+    const prefix = ids === undefined ? '' : ids.prefix;
+    if (this.decided === 0 || variant !== this.variant || version !== this.version || prefix !== this.prefix) {
+      this.printLines(variant, version, prefix);
       this.variant = variant;
       this.version = version;
+      this.prefix = prefix;
     }
-    return head.cutTo(this.decided).text(id).view();
+    head.cutTo(this.decided);
+    return (number === undefined ? head.text(served.id) : head.base36(number)).view();
   }
 
   /** Prints the lines of a variant, or takes them as they were printed before: a newcomer takes its place over. */
-  private printLines(variant: string, version: string): void {
+  private printLines(variant: string, version: string, prefix: string): void {
     const head = this.head.cutTo(this.common);
     const lines = this.known[placeOf(variant, version)];
-    if (lines.bytes.length > 0 && lines.variant === variant && lines.version === version) {
+    const same = lines.variant === variant && lines.version === version && lines.prefix === prefix;
+    if (same && lines.bytes.length > 0) {
       head.bytes(lines.bytes);
     } else {
-      lines.bytes = head.decided(variant, version).line(ID).copyFrom(this.common);
+      lines.bytes = head.decided(variant, version).line(ID).text(prefix).copyFrom(this.common);
       lines.variant = variant;
       lines.version = version;
+      lines.prefix = prefix;
     }
     this.decided = head.length;
   }

@@ -1,3 +1,5 @@
+import type { RequestHeaders, RoutedHeaders } from '../../pipeline/types.ts';
+import { KeptHeaders } from './kept-headers.ts';
 import type { RequestHead } from './socket.ts';
 
 /** Beyond it a request is refused with 431; Node's own parser has the same limit. */
@@ -147,6 +149,10 @@ export class HeadFields implements RequestHead {
   header(name: string): string {
     for (let i = 0; i < this.count; i++) if (this.names[i] === name) return this.values[i];
     return '';
+  }
+
+  keep({ names }: RoutedHeaders): RequestHeaders {
+    return new KeptHeaders(this, names);
   }
 
   remoteAddress(): string {

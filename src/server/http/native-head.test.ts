@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import fc from 'fast-check';
+import type { HeaderBytes } from '../../pipeline/types.ts';
 import { native } from '../../tensor/native.ts';
 import { readAnswers } from '../../testing/http-answers.ts';
 import { speak } from '../../testing/raw-http.ts';
@@ -10,18 +12,32 @@ import type { HttpHandler, HttpServer } from './socket.ts';
 /** More than the addon has room for. */
 const NAMES = Array.from({ length: 20 }, (_, i) => `x-name-${i}`);
 
+/** Their values get no numbers. */
+const UNALIKE = NAMES.filter((_, i) => i % 3 === 0);
+
 /** Answers with what the headers say that the query names. */
 const handler: HttpHandler = {
   onRequest(head, exchange): void {
     const asked = head.query.split(',');
+    const kept = head.keep({ names: asked, units: UNALIKE });
     const values = asked.map((name) => head.header(name));
     const fields = [head.requestId, head.traceparent];
     exchange.receive({
       onAbort: () => {},
-      onBody: () => exchange.respond(200, '', JSON.stringify([fields, values, head.header(asked[0])])),
+      onBody: () => {
+        const again = asked.map((name) => kept.header(name) ?? '');
+        const lying = asked.flatMap((name) => {
+          const where = kept.bytes?.(name);
+          return where === undefined ? [] : [[name, latin1(where)]];
+        });
+        exchange.respond(200, '', JSON.stringify([fields, values, again, lying, head.header(asked[0])]));
+      },
     });
   },
 };
+
+const latin1 = ({ block, at, length }: HeaderBytes): string =>
+  Buffer.from(block.subarray(at, at + length)).toString('latin1');
 
 const skip = native === undefined && 'the addon is not in use';
 
@@ -59,8 +75,10 @@ describe('headers that are asked for by name', { skip }, () => {
         assert.equal(answers.length, requests.length, text);
         for (const [i, { asked, headers }] of requests.entries()) {
           const first = (name: string): string => headers.find(([each]) => each === name)?.[2] ?? '';
-          const [[requestId, traceparent], values, later] = JSON.parse(answers[i].body);
+          const [[requestId, traceparent], values, again, lying, later] = JSON.parse(answers[i].body);
           assert.deepEqual(values, asked.map(first));
+          assert.deepEqual(again, values);
+          for (const [name, value] of lying) assert.equal(value, first(name));
           assert.equal(requestId, headers.findLast(([each]) => each === 'x-request-id')?.[2] ?? '');
           assert.equal(traceparent, '');
           assert.equal(later, '', 'a head is to be gone with its callback');
@@ -68,5 +86,49 @@ describe('headers that are asked for by name', { skip }, () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  it('are there until the answer, whoever comes meanwhile', async () => {
+    const names = ['x-user', 'x-region'];
+    const wanted = { names, units: ['x-user'] };
+    let held: (() => void) | undefined;
+    const holding: HttpHandler = {
+      onRequest(head, exchange): void {
+        const kept = head.keep(wanted);
+        const answer = (): void => {
+          const where = kept.bytes?.('x-user');
+          const texts = names.map((name) => kept.header(name));
+          exchange.respond(200, '', JSON.stringify([where && latin1(where), ...texts]));
+        };
+        const first = held === undefined && head.path === '/held';
+        exchange.receive({
+          onAbort: () => {},
+          onBody: () => {
+            if (first) held = answer;
+            else answer();
+          },
+        });
+      },
+    };
+    const options = { host: '127.0.0.1', port: 0, maxBodyBytes: 100 };
+    const own = await listen(options, holding, 'native', { warn: () => {} });
+    try {
+      const ask = async (path: string, user: string): Promise<unknown> => {
+        const response = await fetch(`http://127.0.0.1:${own.port}${path}`, {
+          headers: { 'x-user': user, 'x-region': `of-${user}` },
+        });
+        return response.json();
+      };
+      const [ann, bob, cid] = ['ann', 'bob', 'cid'].map((user) => user.padEnd(70, '.'));
+      // The names are told of from the second request on.
+      assert.deepEqual(await ask('/', ann), [null, ann, `of-${ann}`]);
+      const waiting = ask('/held', bob);
+      while (held === undefined) await setTimeout(1);
+      assert.deepEqual(await ask('/', cid), [cid, cid, `of-${cid}`]);
+      held();
+      assert.deepEqual(await waiting, [null, bob, `of-${bob}`]);
+    } finally {
+      await own.close(0);
+    }
   });
 });

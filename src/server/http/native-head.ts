@@ -1,4 +1,6 @@
+import type { HeaderBytes, RequestHeaders, RoutedHeaders } from '../../pipeline/types.ts';
 import type { NativeHttp, NativeHttpServer } from '../../tensor/native.ts';
+import { type HeaderSource, NativeHeaders } from './native-headers.ts';
 import type { RequestHead } from './socket.ts';
 
 // Fields, as in native/src/http_head.h.
@@ -23,13 +25,14 @@ const BY_NUMBER = -1;
 const METHODS = ['', 'POST', 'GET', 'HEAD'];
 
 /** The head as the addon tells it: only fields that are there have words, and a text is made when it is asked for. */
-export class NativeHead implements RequestHead {
+export class NativeHead implements RequestHead, HeaderSource {
   method = '';
   path = '';
   contentLength = -1;
   readonly chunked = false;
   slot = 0;
   generation = 0;
+  turn = 0;
   private readonly native: NativeHttp;
   private readonly shared: NativeHttpServer;
   private readonly block: Buffer;
@@ -44,11 +47,16 @@ export class NativeHead implements RequestHead {
   private told = 0;
   private has = 0;
   private askedAt = 0;
+  /** The headers that were kept last, and the places of their names. */
+  private kept: RoutedHeaders | undefined;
+  private places: number[] = [];
+  private readonly found: HeaderBytes;
 
   constructor(native: NativeHttp, shared: NativeHttpServer) {
     this.native = native;
     this.shared = shared;
     this.block = Buffer.from(shared.block);
+    this.found = { block: this.block, at: 0, length: 0 };
   }
 
   /**
@@ -141,21 +149,58 @@ export class NativeHead implements RequestHead {
 
   /** A name that was asked for once is told of from the next request on, as long as there is room for names. */
   header(name: string): string {
-    const place = this.asked.indexOf(name);
-    if (place < 0 || place >= this.told) {
-      if (place < 0 && this.asked.length < MOST_ASKED && this.native.httpAsk(this.shared.server, name) >= 0) {
-        this.asked.push(name);
-      }
-      return this.search(name);
-    }
-    const bit = 1 << place;
-    if ((this.has & bit) === 0) return '';
-    const at = this.askedAt + wordsOf(this.has & (bit - 1));
+    const place = this.placeOf(name, false);
+    if (place >= this.told) return this.search(name);
+    const at = this.wordsAt(place);
+    if (at < 0) return '';
     return this.shared.words[at + 1] === BY_NUMBER ? this.texts[this.shared.words[at]] : this.text(at);
   }
 
-  private search(name: string): string {
-    const [, ...lines] = this.native.httpHead(this.shared.server, this.slot, this.generation).split('\r\n');
+  keep(headers: RoutedHeaders): RequestHeaders {
+    const { names, units } = headers;
+    if (headers !== this.kept) {
+      this.places = names.map((name) => this.placeOf(name, units.includes(name)));
+      this.kept = headers;
+    }
+    const { words } = this.shared;
+    const values = new Array<string | number | undefined>(names.length);
+    for (let i = 0; i < names.length; i++) {
+      const place = this.places[i];
+      if (place >= this.told) {
+        values[i] = this.search(names[i]) || undefined;
+        continue;
+      }
+      const at = this.wordsAt(place);
+      values[i] = at < 0 ? undefined : words[at + 1] === BY_NUMBER ? this.texts[words[at]] : at;
+    }
+    return new NativeHeaders(this, this.slot, this.generation, names, values);
+  }
+
+  /** Where the bytes lie of a text that the words at `at` tell of. */
+  bytes(at: number): HeaderBytes {
+    const { found } = this;
+    found.at = this.shared.words[at];
+    found.length = this.shared.words[at + 1];
+    return found;
+  }
+
+  /** Of an asked name; MOST_ASKED: there is no room for it. */
+  private placeOf(name: string, unalike: boolean): number {
+    const place = this.asked.indexOf(name);
+    if (place >= 0) return place;
+    if (this.asked.length === MOST_ASKED || this.native.httpAsk(this.shared.server, name, unalike) < 0)
+      return MOST_ASKED;
+    return this.asked.push(name) - 1;
+  }
+
+  /** Where the words begin of a name that this request tells of; -1: it has no such header. */
+  private wordsAt(place: number): number {
+    const bit = 1 << place;
+    return (this.has & bit) === 0 ? -1 : this.askedAt + wordsOf(this.has & (bit - 1));
+  }
+
+  search(name: string, slot: number = this.slot, generation: number = this.generation): string {
+    const [, ...lines] = this.native.httpHead(this.shared.server, slot, generation).split('\r\n');
     for (const line of lines) {
       const colon = line.indexOf(':');
       if (colon > 0 && line.slice(0, colon).toLowerCase() === name) {

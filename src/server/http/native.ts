@@ -84,6 +84,7 @@ export class NativeServer implements HttpServer {
 
   private onTurn(count: number, bodies: ArrayBuffer[] | undefined): void {
     const { words } = this.shared;
+    this.head.turn++;
     let at = 0;
     while (at < count) {
       const event = words[at];

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import type { Served } from '../../pipeline/types.ts';
+import type { IdSource } from '../../shared/ids.ts';
 import { AnswerHead, InferenceHeads, inferenceHead, splitHead, threadHead } from './answer-head.ts';
 import { BodyBuffer } from './body.ts';
 import { outputLimit, requestEncoding, responseEncoding } from './compression.ts';
@@ -159,13 +161,23 @@ describe('heads of inferences', () => {
       computeOutput: few,
       batchSize: fc.integer({ min: 1, max: 2 }),
     });
-    const served = fc.record({
-      id: fc.constantFrom('', 'p-0', 'p-zz'),
+    const texts = fc.constantFrom('', 'p-0', 'p-zz').map((id): Pick<Served, 'id' | 'ids' | 'number'> => ({ id }));
+    const ids: IdSource[] = ['p-', 'q-'].map((prefix) => ({
+      prefix,
+      next: () => 0,
+      text: (number) => prefix + number.toString(36),
+    }));
+    const number = fc.oneof(fc.nat(40), fc.nat(36 ** 4), fc.nat(2 ** 31 - 1), fc.maxSafeNat());
+    const numbers = fc
+      .tuple(fc.constantFrom(...ids), number)
+      .map(([source, each]) => ({ id: source.text(each), ids: source, number: each }));
+    const decided = fc.record({
       // The last two share a place among the lines that are kept.
       variant: fc.constantFrom('', 'stable', 'next', 'text'),
       version: fc.constantFrom('', '3'),
       anomalies: fc.constantFrom(undefined, 'age: out of range'),
     });
+    const served = fc.tuple(fc.oneof(texts, numbers), decided).map(([id, rest]): Served => ({ ...id, ...rest }));
     const absent = { nil: undefined };
     const asked = fc.tuple(fc.constantFrom(-1, 0, 70), fc.option(timings, absent), fc.option(served, absent));
     fc.assert(

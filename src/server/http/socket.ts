@@ -4,6 +4,7 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { RequestHeaders, RoutedHeaders } from '../../pipeline/types.ts';
 
 /** The head of a request. One object per server, overwritten by the next request: valid only inside `onRequest`. */
 export interface RequestHead {
@@ -31,6 +32,8 @@ export interface RequestHead {
   readonly requestId: string;
   /** Any other header by its lower-case name; '' = absent, the first of several. Slower than the fields. */
   header(name: string): string;
+  /** What can be asked of these headers when this head is gone, until the request is answered. */
+  keep(headers: RoutedHeaders): RequestHeaders;
   /** The peer's address as text. */
   remoteAddress(): string;
   /** Common name of the client certificate this server verified; '' = none. */

@@ -66,7 +66,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     this.traceparent = head.traceparent;
     this.path = head.path;
     const wanted = gateway.services.dataPlane.headersOf(route.model);
-    this.headers = wanted.length === 0 ? undefined : new KeptHeaders(head, wanted);
+    this.headers = wanted.names.length === 0 ? undefined : head.keep(wanted);
     this.encoding = head.contentEncoding === '' ? '' : requestEncoding(head.contentEncoding);
     this.deadline = head.timeoutMs === '' ? Infinity : this.receivedAt + readTimeout(head.timeoutMs);
     if (head.priority !== '') this.headerPriority = readPriority(head.priority);
@@ -294,24 +294,6 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
       this.admitted = false;
       this.gateway.services.admission.release(this.identity, this.model);
     }
-  }
-}
-
-/** The headers that routes ask for: the head is the socket's and gone when the request callback returns. */
-class KeptHeaders implements RequestHeaders {
-  private readonly names: readonly string[];
-  private readonly values: string[];
-
-  /** @param names of this model's routes: few, and the same texts for every request */
-  constructor(head: RequestHead, names: readonly string[]) {
-    this.names = names;
-    this.values = new Array<string>(names.length);
-    for (let i = 0; i < names.length; i++) this.values[i] = head.header(names[i]);
-  }
-
-  header(name: string): string | undefined {
-    const value = this.values[this.names.indexOf(name)];
-    return value === '' ? undefined : value;
   }
 }
 

@@ -44,7 +44,7 @@ void parse(const uint8_t* data, size_t size) {
   const auto text = exact(data, size);
   Head head;
   AskedNames asked;
-  for (const char* name : {"x-request-id", "host", "a"}) asked.add(name);
+  for (const char* name : {"x-request-id", "host", "a"}) asked.add(name, false);
   const Refusal refusal = readHead(text.get(), size, asked, head);
   require((refusal.status == 0) == (refusal.message == nullptr));
   if (refusal.status != 0) return;

@@ -163,12 +163,12 @@ napi_value head(napi_env env, napi_callback_info info) {
 }
 
 /**
- * httpAsk(server, name): the place under which each request tells of this header, from the next head that is read on; -1:
- * there is no room for more names. `name` is in lower case.
+ * httpAsk(server, name, unalike): the place under which each request tells of this header, from the next head that is read
+ * on; -1: there is no room for more names. `name` is in lower case. `unalike`: its values get no numbers.
  */
 napi_value ask(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
-  return numberOf(env, arguments ? arguments.bound->server->exchanges.asked.add(arguments.text(1)) : -1);
+  return numberOf(env, arguments ? arguments.bound->server->exchanges.asked.add(arguments.text(1), arguments.flag(2)) : -1);
 }
 
 /** httpPeer(server, slot, generation): the client's address. */

@@ -86,7 +86,7 @@ void Delivery::tellRequest(HttpConnection& connection, const Queued& queued) {
   int32_t numbers[kMostAsked];
   for (uint32_t asked = 0; asked < head.askedNames; asked++) {
     if ((head.askedPresent >> asked & 1u) == 0) continue;
-    numbers[asked] = value(asked, text + head.asked[asked].at, head.asked[asked].length);
+    numbers[asked] = exchanges_.asked.unalike(asked) ? -1 : value(asked, text + head.asked[asked].at, head.asked[asked].length);
   }
   push(kRequest);
   push(static_cast<int32_t>(queued.slot));

@@ -158,10 +158,11 @@ void takeAsked(const char* text, const Text& name, const Text& value, const Aske
 
 }  // namespace
 
-int AskedNames::add(const std::string& name) {
+int AskedNames::add(const std::string& name, bool unalike) {
   const int known = find(name.data(), name.size());
   if (known >= 0) return known;
   if (names_.size() == kMostAsked) return -1;
+  if (unalike) unalike_ |= 1u << names_.size();
   names_.push_back(name);
   return static_cast<int>(names_.size()) - 1;
 }

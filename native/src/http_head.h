@@ -36,14 +36,19 @@ constexpr size_t kMostAsked = 16;
 /** Names of further headers that JavaScript asks for, lower case. They only grow: a head knows how many there were. */
 class AskedNames {
  public:
-  /** The name's place, -1 where there is no room. */
-  int add(const std::string& name);
+  /**
+   * The name's place, -1 where there is no room.
+   * @param unalike its values hardly come again: who first asks for the name says so
+   */
+  int add(const std::string& name, bool unalike);
+  bool unalike(size_t place) const { return (unalike_ >> place & 1u) != 0; }
   /** The place of a header's name as it came, -1: it is not asked for. */
   int find(const char* name, size_t length) const;
   size_t size() const { return names_.size(); }
 
  private:
   std::vector<std::string> names_;
+  uint32_t unalike_ = 0;
 };
 
 struct Head {

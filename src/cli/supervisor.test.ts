@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
+  collectorFlags,
   crashFile,
   EXIT_CONFIG,
   finalExitCode,
@@ -34,6 +35,13 @@ test('a damaged crash file counts as none', (t) => {
     writeFileSync(crashFile(dataDir), text);
     assert.deepEqual(recentCrashes(dataDir, 3), kept);
   }
+});
+
+test('the collector keeps to its threads where they fill the cores', () => {
+  assert.deepEqual(
+    [1, 2, 3, 64].map((cores) => collectorFlags(cores).length),
+    [1, 1, 0, 0],
+  );
 });
 
 test('the third crash quarantines', () => {

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { programFile } from '../shared/program-files.ts';
 import type { SupervisorSettings } from './supervisor-settings.ts';
@@ -46,6 +47,17 @@ export function restartDelay(crashesInARow: number): number {
   return Math.min(FIRST_DELAY_MS * 2 ** Math.min(doublings, 20), LONGEST_DELAY_MS);
 }
 
+/** So many cores the threads that serve keep busy by themselves: a gateway thread and an executor. */
+const CROWDED_CORES = 2;
+
+/**
+ * Flags of V8 for the gateway process. Its collector's helper threads are no nicer than those that serve: on few cores they take
+ * a core from a model's run, and a gateway thread that collects waits for helpers that wait for a core.
+ */
+export function collectorFlags(cores: number): string[] {
+  return cores <= CROWDED_CORES ? ['--single-threaded-gc'] : [];
+}
+
 /** How the server process ended: by a signal, or with a code. */
 export interface ServerEnd {
   code: number | null;
@@ -81,7 +93,8 @@ export function supervise(args: readonly string[], settings: () => Promise<Super
   const loop = async (): Promise<number> => {
     while (true) {
       const startedAt = Date.now();
-      child = fork(programFile('main'), args, { stdio: 'inherit' });
+      const execArgv = [...collectorFlags(availableParallelism()), ...process.execArgv];
+      child = fork(programFile('main'), args, { stdio: 'inherit', execArgv });
       const end = await ended(child);
       child = undefined;
       const { dataDir, restart } = await settings();

@@ -8,6 +8,7 @@ import { healthRoutes } from './routes/health.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { lineageRoutes } from './routes/lineage.ts';
 import { logRoutes } from './routes/log.ts';
+import { logReplayRoutes } from './routes/log-replays.ts';
 import { modelRoutes } from './routes/models.ts';
 import { monitorRoutes } from './routes/monitors.ts';
 import { pipelineRunRoutes } from './routes/pipeline-runs.ts';
@@ -35,6 +36,7 @@ const described: readonly AdminRoute[] = [
   ...threadRoutes,
   ...settingsRoutes,
   ...logRoutes,
+  ...logReplayRoutes,
   ...sweepRoutes,
   ...featureDocumentRoutes,
   ...featureRoutes,

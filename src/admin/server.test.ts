@@ -61,6 +61,7 @@ const ROUTE = { apiVersion: 'switchyard/v1', kind: 'Route', metadata: { name: 'd
 const BODIES: Record<string, string> = {
   applyRoutes: JSON.stringify({ documents: [ROUTE] }),
   putRoute: JSON.stringify(ROUTE),
+  startLogReplay: JSON.stringify({ sink: 'files' }),
   applyFeatures: JSON.stringify({ documents: [{ kind: 'Entity', metadata: { name: 'digits' } }] }),
   applyPipelines: JSON.stringify({ documents: [{ kind: 'Pipeline', metadata: { name: 'digits' } }] }),
   applyMonitors: JSON.stringify({ documents: [{ kind: 'Monitor', metadata: { name: 'digits' } }] }),

@@ -35,7 +35,9 @@ export interface AdminServices {
     tenants(): TenantFigures[];
   };
   /** Undefined: nothing is logged. */
-  eventLog: Pick<EventLog, 'status' | 'tail' | 'verify' | 'payload'> | undefined;
+  eventLog:
+    | Pick<EventLog, 'status' | 'tail' | 'verify' | 'payload' | 'startReplay' | 'replays' | 'replay' | 'cancelReplay'>
+    | undefined;
   reloader: { readonly status: ReloadStatus; reload(): ReloadStatus };
   pool: { describe(): PoolDescription };
   fleet: { readonly ready: boolean; ids(): number[] };

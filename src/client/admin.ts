@@ -122,6 +122,21 @@ export interface LogView {
   }[];
 }
 
+/** As GET /api/v1/log/replays/{id} answers. */
+export interface LogReplayRow {
+  id: string;
+  mark: string;
+  sink: string;
+  status: 'running' | 'succeeded' | 'failed' | 'cancelled';
+  sent: number;
+  refused: number;
+  unreadable: number;
+  lost: number;
+  errors: number;
+  last_error: string;
+  error: string;
+}
+
 /** The admin API. Every call rejects with ClientError. */
 export interface ModelSkew {
   model: string;
@@ -240,6 +255,15 @@ export class AdminClient {
   /** The whole record of a payload by reference. @param sha256 as the record names it, also with `sha256:` before it */
   logPayload(sha256: string): Promise<object> {
     return this.call('GET', `/api/v1/log/payloads/${encodeURIComponent(sha256)}`);
+  }
+
+  /** Sends a range of the log to one of its sinks again. */
+  startLogReplay(wish: object): Promise<LogReplayRow> {
+    return this.call('POST', '/api/v1/log/replays', wish);
+  }
+
+  logReplay(id: string): Promise<LogReplayRow> {
+    return this.call('GET', `/api/v1/log/replays/${encodeURIComponent(id)}`);
   }
 
   verifyLog(): Promise<{

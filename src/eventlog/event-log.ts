@@ -22,6 +22,7 @@ import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData, TailAnswe
 import { logMetrics } from './metrics.ts';
 import { readPayload } from './payload-reader.ts';
 import type { FeedbackRecord } from './record.ts';
+import type { ReplayView, ReplayWish } from './replay/replay.ts';
 
 const RESTART_MS = 1000;
 const DEFAULT_SINK: FilesSinkConfig = {
@@ -165,6 +166,26 @@ export class EventLog {
     return this.ask({ method: 'verify' });
   }
 
+  /** Sends a range of the log to one of its sinks again. Rejects as Replays.start. */
+  startReplay(wish: ReplayWish): Promise<ReplayView> {
+    return this.ask({ method: 'startReplay', wish });
+  }
+
+  /** The newest first. */
+  replays(): Promise<ReplayView[]> {
+    return this.ask({ method: 'replays' });
+  }
+
+  /** Rejects with not_found. */
+  replay(id: string): Promise<ReplayView> {
+    return this.ask({ method: 'replay', id });
+  }
+
+  /** Rejects with not_found. */
+  cancelReplay(id: string): Promise<ReplayView> {
+    return this.ask({ method: 'cancelReplay', id });
+  }
+
   /** What is counted of requests from now on, and who is told. A log thread that is started anew begins with it. */
   monitor(plans: MonitorPlan[], listener: MonitorListener): void {
     this.plans = plans;
@@ -236,7 +257,13 @@ export class EventLog {
         this.calls.delete(event.call);
         break;
       case 'refusal':
-        this.calls.get(event.call)?.reject(new SwitchyardError('internal', `the event log: ${event.message}`));
+        this.calls
+          .get(event.call)
+          ?.reject(
+            event.code === undefined
+              ? new SwitchyardError('internal', `the event log: ${event.message}`)
+              : new SwitchyardError(event.code, event.message),
+          );
         this.calls.delete(event.call);
         break;
       case 'stopped':

@@ -6,10 +6,12 @@ import type { Lag } from '../kafka/lag.ts';
 import type { MonitorPlan } from '../monitoring/stream.ts';
 import type { MonitorEvent } from '../monitoring/types.ts';
 import type { WebhookPolicy } from '../registry/webhooks/guard.ts';
+import type { ErrorCode } from '../shared/errors.ts';
 import type { LogSettings } from '../telemetry/log-settings.ts';
 import type { LogCounts } from './counts.ts';
 import type { RingMemory } from './handover/memory.ts';
 import type { FeedbackRecord } from './record.ts';
+import type { ReplayWish } from './replay/replay.ts';
 import type { SinkFigures } from './sinks/runner.ts';
 
 /** What the log thread starts with. */
@@ -35,6 +37,10 @@ export type LogCall =
   /** The last `count` records, or those from number `from` on, as JSON texts. */
   | { method: 'tail'; count: number; from: number }
   | { method: 'verify' }
+  | { method: 'startReplay'; wish: ReplayWish }
+  | { method: 'replays' }
+  | { method: 'replay'; id: string }
+  | { method: 'cancelReplay'; id: string }
   /** How many labelled rows of a monitor there are of requests since a time. */
   | { method: 'labelled'; monitor: string; since: number }
   /** The same as a CSV file. */
@@ -57,7 +63,8 @@ export type LogEvent =
   /** `number`: see MonitorStream's Emit. */
   | { kind: 'monitor'; event: MonitorEvent; number: number; again: boolean }
   | { kind: 'reply'; call: number; value: unknown }
-  | { kind: 'refusal'; call: number; message: string }
+  /** `code`: of an error that the caller is told as it is. */
+  | { kind: 'refusal'; call: number; message: string; code: ErrorCode | undefined }
   | { kind: 'stopped' };
 
 /** Counts since the start. served + feedback = sampledOut + dropped… + waiting + spooled. */

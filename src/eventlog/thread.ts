@@ -6,6 +6,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { FilesSinkConfig, SinkConfig } from '../config/event-log-schema.ts';
 import { KafkaSource } from '../monitoring/kafka-source.ts';
 import { type MonitorStores, MonitorStream, openStores } from '../monitoring/stream.ts';
+import { SwitchyardError } from '../shared/errors.ts';
 import { createLogger } from '../telemetry/logging.ts';
 import { beginCounting, DROPPED_DISK, DROPPED_ENCODING, FEEDBACK, SPOOLED, UNWRITTEN } from './counts.ts';
 import { containerOf } from './encode/container.ts';
@@ -20,7 +21,8 @@ import { MonitorFeed } from './monitor-feed.ts';
 import { PayloadStore } from './payloads.ts';
 import { LogPipeline } from './pipeline.ts';
 import { Rate } from './rate.ts';
-import { CutFile } from './sinks/cuts.ts';
+import { Replays } from './replay/replays.ts';
+import { CutFile, NO_CUTS } from './sinks/cuts.ts';
 import { JsonLinesSink } from './sinks/files.ts';
 import { ParquetSink } from './sinks/parquet.ts';
 import { SinkRunner } from './sinks/runner.ts';
@@ -43,7 +45,7 @@ const STATUS_MS = 250;
 const RELEASE_MS = 1000;
 const MONITOR_MS = 250;
 /** Of the spool's limit. */
-const FOR_MONITORS = 0.25;
+const FOR_OTHERS = 0.25;
 
 function post(event: LogEvent): void {
   control.postMessage(event);
@@ -68,8 +70,15 @@ function readSalt(): string {
   return salt;
 }
 
-async function filesSink(sink: FilesSinkConfig, cursor: CursorFile): Promise<Sink> {
-  const folder = sink.dir ?? join(dir, 'files', sink.name);
+const filesFolder = (sink: FilesSinkConfig): string => sink.dir ?? join(dir, 'files', sink.name);
+
+/** @param mark of a replay; '': the live sink */
+async function filesSink(sink: FilesSinkConfig, cursor: CursorFile, mark: string): Promise<Sink> {
+  const folder = filesFolder(sink);
+  if (mark !== '') {
+    const store = await storeOf({ ...sink, keepFiles: Number.POSITIVE_INFINITY }, folder);
+    return new TableSink({ config: sink, store, cuts: NO_CUTS, replayed: mark });
+  }
   if (sink.s3 === undefined && sink.partitionBy.length === 0)
     return sink.format === 'parquet' ? new ParquetSink(sink, folder) : new JsonLinesSink(sink, folder);
   const cuts = new CutFile(join(dir, `${sink.name}.cuts`), () => cursor.load()?.position.record ?? 0);
@@ -122,17 +131,18 @@ async function run(): Promise<void> {
   const total = (which: number): number => counters.reduce((sum, own) => sum + own[which], 0);
   const arriving = new Rate();
 
-  async function sinkOf(sink: SinkConfig, cursor: CursorFile): Promise<Sink> {
-    if (sink.kind === 'files') return filesSink(sink, cursor);
+  /** @param mark of a replay; '': the live sink */
+  async function sinkOf(sink: SinkConfig, cursor: CursorFile, mark = ''): Promise<Sink> {
+    if (sink.kind === 'files') return filesSink(sink, cursor, mark);
     if (sink.kind === 'webhook') {
       const { WebhookSink } = await import('./sinks/webhook.ts');
-      return new WebhookSink(sink, data.webhooks);
+      return new WebhookSink(sink, data.webhooks, mark);
     }
     const [{ KafkaSink }, { kafkaClients }] = await Promise.all([
       import('./sinks/kafka.ts'),
       import('../kafka/client.ts'),
     ]);
-    return new KafkaSink(sink, await kafkaClients(data.kafka, logger), (bytes) => payloads.put(bytes), logger);
+    return new KafkaSink(sink, await kafkaClients(data.kafka, logger), (bytes) => payloads.put(bytes), logger, mark);
   }
   const wanted = config.sinks;
   const runners: SinkRunner[] = [];
@@ -149,6 +159,23 @@ async function run(): Promise<void> {
     };
     runners.push(new SinkRunner(sink.name, sink.kind, await sinkOf(sink, cursor), parts));
   }
+
+  const replays = new Replays({
+    spool,
+    sinks: wanted.map(({ name }) => name),
+    linesFor(target) {
+      const kept = wanted.flatMap((sink, i) =>
+        sink.kind === 'files' && sink.format === 'jsonl' && sink.s3 === undefined
+          ? [{ name: sink.name, folder: filesFolder(sink), arrived: runners[i].arrived }]
+          : [],
+      );
+      return kept.find(({ name }) => name !== target) ?? kept[0];
+    },
+    open(target, mark) {
+      const sink = wanted.find(({ name }) => name === target) as SinkConfig;
+      return sinkOf(sink, new CursorFile(join(dir, `${target}.cursor`)), mark);
+    },
+  });
 
   function status(): LogStatus {
     const { first, next } = { first: spool.oldest.record, next: spool.end.record };
@@ -195,14 +222,16 @@ async function run(): Promise<void> {
     else setTimeout(pump, count > 0 ? BUSY_MS : IDLE_MS);
   }
 
-  /** Deletes what nobody needs any more. Monitors may ask for a part of the spool: they must never fill it. */
+  /** Deletes what nobody needs any more. Monitors and replays may ask for a part of the spool: they must never fill it. */
   function release(): void {
     for (const runner of runners) runner.save();
     const needed = runners.map(({ released }) => released);
-    if (feed?.released !== undefined && spool.bytes < FOR_MONITORS * config.spool.maxBytes) needed.push(feed.released);
+    if (spool.bytes < FOR_OTHERS * config.spool.maxBytes)
+      for (const other of [feed?.released, replays.released]) if (other !== undefined) needed.push(other);
     spool.release(needed);
   }
 
+  /** May be a promise. */
   function answer(what: LogCall): unknown {
     switch (what.method) {
       case 'status':
@@ -216,6 +245,14 @@ async function run(): Promise<void> {
         return tail(spool, what.count, what.from);
       case 'verify':
         return verify(spool);
+      case 'startReplay':
+        return replays.start(what.wish);
+      case 'replays':
+        return replays.list();
+      case 'replay':
+        return replays.get(what.id);
+      case 'cancelReplay':
+        return replays.cancel(what.id);
       case 'labelled':
         return monitors.labelled(what.monitor, what.since);
       case 'exportLabels':
@@ -223,9 +260,20 @@ async function run(): Promise<void> {
     }
   }
 
+  async function reply({ call, what }: Extract<LogCommand, { kind: 'call' }>): Promise<void> {
+    try {
+      const value = answer(what);
+      post({ kind: 'reply', call, value: value instanceof Promise ? await value : value });
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      post({ kind: 'refusal', call, message, code: error instanceof SwitchyardError ? error.code : undefined });
+    }
+  }
+
   /** Everything that was handed over is spooled, then sent as far as time allows. */
   async function stop(ms: number): Promise<void> {
     pumping = false;
+    await replays.stop();
     await topics?.close();
     while (pipeline.pump() > 0);
     spool.flush();
@@ -252,12 +300,7 @@ async function run(): Promise<void> {
         monitors.heard(command.number);
         break;
       case 'call':
-        try {
-          post({ kind: 'reply', call: command.call, value: answer(command.what) });
-        } catch (error) {
-          const message = error instanceof Error ? error.message : String(error);
-          post({ kind: 'refusal', call: command.call, message });
-        }
+        void reply(command);
         break;
       case 'stop':
         void stop(command.ms);

@@ -1,6 +1,7 @@
 import type { AdminServices } from '../admin/services.ts';
 import { configSchema } from '../config/schema.ts';
 import { emptyStatus } from '../eventlog/metrics.ts';
+import type { ReplayView } from '../eventlog/replay/replay.ts';
 import type { FeatureDocument } from '../features/documents/schema.ts';
 import type { MonitorView } from '../monitoring/view.ts';
 import type { ServingTable, ServingVersion, VersionStatus } from '../pipeline/types.ts';
@@ -154,6 +155,15 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
     fire: async (name: string) => ({ name }),
     webhook: async (name: string) => ({ name }),
   };
+  const replay = {
+    id: '1',
+    mark: 'aa',
+    sink: 'files',
+    status: 'succeeded',
+    sent: 1,
+    error: '',
+    started_at: 1,
+  } as ReplayView;
   const monitor = { name: 'digits', model: 'digits', level: 'ok' } as unknown as MonitorView;
   const services: AdminServices = {
     config: () => config,
@@ -201,6 +211,10 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       tail: async () => ({ records: ['{"id":"one"}'], next: 1 }),
       payload: async () => '{}',
       verify: async () => ({ segments: 1, records: 1, bytes: 10, damaged: [] }),
+      startReplay: async () => replay,
+      replays: async () => [replay],
+      replay: async (id: string) => ({ ...replay, id }),
+      cancelReplay: async (id: string) => ({ ...replay, id }),
     },
     reloader: { status: reload, reload: () => reload },
     pool: {

@@ -6,7 +6,7 @@ const COUNT = { type: 'integer', minimum: 0 };
 const FREE = { type: 'object', additionalProperties: true };
 const MAX_TAIL = 10_000;
 
-function logOf({ eventLog }: AdminServices): NonNullable<AdminServices['eventLog']> {
+export function logOf({ eventLog }: AdminServices): NonNullable<AdminServices['eventLog']> {
   if (eventLog !== undefined) return eventLog;
   throw new SwitchyardError('failed_precondition', 'nothing is logged; set eventLog.enabled: true and restart');
 }

@@ -3,6 +3,7 @@ import { nextBytesElement } from '../../tensor/bytes.ts';
 import { bf16ToNumber, fp16ToNumber } from '../../tensor/half.ts';
 import { DATA_TYPES, type DataType } from '../../tensor/tensor.ts';
 import { typedView } from '../../tensor/views.ts';
+import { type Column, isWithheld } from '../record.ts';
 import type { AvroWriter } from './avro-writer.ts';
 import { type Action, type Hash, redactText, truncateNumber } from './redact.ts';
 
@@ -54,6 +55,28 @@ export function writeNoValues(writer: AvroWriter): void {
   writer.reserve(ARRAYS);
   for (let i = 0; i < ARRAYS; i++) writer.u8[writer.at++] = 0;
 }
+
+/** Of a column that was read as JSON. */
+export function writeColumnValues(writer: AvroWriter, column: Column): void {
+  const { datatype, values } = column;
+  if (isWithheld(column)) writeNoValues(writer);
+  else if (FLOAT_TYPES.has(datatype)) writeFloats(writer, Array.from(values, Number));
+  else {
+    const which =
+      datatype === 'FP64' ? DOUBLES : datatype === 'BOOL' ? BOOLEANS : datatype === 'BYTES' ? STRINGS : LONGS;
+    openArray(writer, which, values.length);
+    for (const value of values) {
+      if (which === DOUBLES) writer.double(Number(value));
+      else if (which === BOOLEANS) writer.byte(value === true ? 1 : 0);
+      else if (which === STRINGS) writer.string(String(value ?? ''));
+      else if (typeof value === 'bigint') writer.bigLong(BigInt.asIntN(64, value));
+      else writer.long(Number(value));
+    }
+    closeArray(writer, which);
+  }
+}
+
+const FLOAT_TYPES: ReadonlySet<DataType> = new Set<DataType>(['FP16', 'BF16', 'FP32']);
 
 function openArray(writer: AvroWriter, which: number, count: number): void {
   writer.reserve(ARRAYS + 10);

@@ -54,6 +54,9 @@ export class CutFile {
   }
 }
 
+/** Of files that nobody comes back to. */
+export const NO_CUTS: Pick<CutFile, 'log' | 'endOf' | 'begin'> = { log: '', endOf: () => undefined, begin() {} };
+
 function newState(): CutsState {
   return { log: randomBytes(4).toString('hex'), next: 0, cuts: [] };
 }

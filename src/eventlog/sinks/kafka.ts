@@ -44,14 +44,22 @@ export class KafkaSink implements Sink {
   private readonly keep: KeepPayload;
   private readonly compression: number;
   private readonly registry: SchemaRegistry | undefined;
+  private readonly replayed: string;
   private producer: Producer | undefined;
   /** Schema ids by subject. */
   private readonly schemas = new Map<string, Promise<number>>();
   private readonly topics = new Set<string>();
   private readonly missing: MissingTopics;
 
-  /** @param keep keeps what is too large for the broker */
-  constructor(config: KafkaSinkConfig, clients: KafkaClients, keep: KeepPayload, log: Pick<Logger, 'error'>) {
+  /** @param keep keeps what is too large for the broker @param replayed a header for records that come again; '': none */
+  constructor(
+    config: KafkaSinkConfig,
+    clients: KafkaClients,
+    keep: KeepPayload,
+    log: Pick<Logger, 'error'>,
+    replayed = '',
+  ) {
+    this.replayed = replayed;
     this.missing = new MissingTopics({
       list: () => this.topicsThere(),
       tell: (topic) =>
@@ -198,7 +206,12 @@ export class KafkaSink implements Sink {
   }
 
   private async messages(topic: string, group: RecordGroup): Promise<{ list: Sized[]; refused: number }> {
-    if (this.config.layout === 'block') return { list: blocks(group, MAX_MESSAGE_BYTES, SOURCE), refused: 0 };
+    const mark: Record<string, string> = this.replayed === '' ? {} : { ce_replayed: this.replayed };
+    if (this.config.layout === 'block') {
+      const list = blocks(group, MAX_MESSAGE_BYTES, SOURCE);
+      for (const { message } of list) message.headers = { ...message.headers, ...mark };
+      return { list, refused: 0 };
+    }
     const { kind, records } = group;
     const { format } = this.config;
     const schemaId = format === 'avro' ? await this.schemaId(topic, kind) : 0;
@@ -215,7 +228,7 @@ export class KafkaSink implements Sink {
         key: head.entity === '' ? head.id : head.entity,
         value,
         timestamp: String(head.time),
-        headers: headersOf(head, kind, format),
+        headers: { ...headersOf(head, kind, format), ...mark },
       };
       list.push({ message, records: [record] });
     }

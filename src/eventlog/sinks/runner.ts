@@ -103,6 +103,11 @@ export class SinkRunner {
     return this.saved;
   }
 
+  /** Number of the first record that has not arrived. */
+  get arrived(): number {
+    return this.settled.record;
+  }
+
   /** Makes the cursor durable where it moved. */
   save(): void {
     if (this.saved.record === this.settled.record && this.saved.segment === this.settled.segment) return;

@@ -16,11 +16,14 @@ export class WebhookSink implements Sink {
   readonly maxRecords: number;
   private readonly config: WebhookSinkConfig;
   private readonly policy: WebhookPolicy;
+  private readonly replayed: string;
   private waiting: string[] = [];
   private from: Position | undefined;
   private begunAt = 0;
 
-  constructor(config: WebhookSinkConfig, policy: WebhookPolicy) {
+  /** @param replayed a field for records that come again; '': none */
+  constructor(config: WebhookSinkConfig, policy: WebhookPolicy, replayed = '') {
+    this.replayed = replayed;
     this.config = config;
     this.policy = policy;
     this.maxRecords = config.batchRecords;
@@ -58,13 +61,14 @@ export class WebhookSink implements Sink {
 
   /** How many records the receiver refused. Rejects when trying again may help. */
   private async post(): Promise<number> {
-    const { url, secret } = this.config;
-    const lines = this.waiting;
-    const id = `${this.config.name}-${this.from?.record ?? 0}`;
+    const { name, url, secret } = this.config;
+    const { waiting: lines, replayed } = this;
+    const id = `${replayed === '' ? name : `${name}-replay-${replayed}`}-${this.from?.record ?? 0}`;
     this.waiting = [];
     this.from = undefined;
     if (lines.length === 0) return 0;
-    const body = `{"records":[${lines.join(',')}]}`;
+    const mark = replayed === '' ? '' : `"replayed":"${replayed}",`;
+    const body = `{${mark}"records":[${lines.join(',')}]}`;
     const result = await deliver({ id, url, secret: secret ?? '', body }, this.policy, Date.now());
     if (result.error === '' && result.status >= 200 && result.status < 300) return 0;
     const what = result.error === '' ? `${url} answered ${result.status}` : result.error;

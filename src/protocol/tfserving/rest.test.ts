@@ -12,9 +12,11 @@ import {
   decodePredict,
   encodeClassify,
   encodePredict,
+  encodePredictInSlices,
   encodeRegress,
   modelMetadataBody,
   modelStatusBody,
+  predictNeedsSlices,
 } from './rest.ts';
 
 function signature(...inputs: [string, DataType, number[]][]): ModelSignature {
@@ -208,6 +210,55 @@ test('status and metadata', () => {
       name: 'x:0',
     },
   });
+});
+
+/** The values 0, 1, 2, … as nested lists. */
+function nestedLists(shape: readonly number[], from = 0): unknown {
+  const [length, ...inner] = shape;
+  if (length === undefined) return from;
+  const step = inner.reduce((product, dim) => product * dim, 1);
+  return Array.from({ length }, (_, i) => nestedLists(inner, from + i * step));
+}
+
+test('large answers are printed in slices, of which none is large', () => {
+  const tensor = (name: string, ...shape: number[]): Tensor => {
+    const count = shape.reduce((product, dim) => product * dim, 1);
+    return {
+      name,
+      datatype: 'INT32',
+      shape,
+      data: new Uint8Array(Int32Array.from({ length: count }, (_, i) => i).buffer),
+    };
+  };
+  const sliced = (response: InferResponse, format: 'row' | 'column') => {
+    const slices = encodePredictInSlices(response, format);
+    let count = 1;
+    for (let slice = slices.next(); ; slice = slices.next()) {
+      if (slice.done) return { count, told: JSON.parse(text(slice.value)) };
+      encodePredict(answer(tensor('other', 1, 1)), 'row');
+      count++;
+    }
+  };
+  for (const [shape, slices] of [
+    [[1, 100_000], 8],
+    [[3, 20_000], 9],
+    [[50_000, 1], 4],
+    [[40_000], 3],
+    [[2, 2, 5, 4000], 4],
+    [[16385, 0], 1],
+  ] as const) {
+    const large = answer(tensor('y', ...shape));
+    assert.equal(predictNeedsSlices(large), shape[1] !== 0);
+    const row = sliced(large, 'row');
+    assert.deepEqual(row.told, { predictions: nestedLists(shape) }, String(shape));
+    assert.ok(row.count >= slices, `${row.count} slices of [${shape}]`);
+    assert.deepEqual(sliced(large, 'column').told, { outputs: nestedLists(shape) }, String(shape));
+    assert.deepEqual(JSON.parse(text(encodePredict(large, 'row'))), row.told);
+  }
+  const two = answer(tensor('a', 3, 20_000), tensor('b', 3));
+  const [a, b] = [nestedLists([3, 20_000]), nestedLists([3])] as unknown[][];
+  assert.deepEqual(sliced(two, 'row').told, { predictions: a.map((value, i) => ({ a: value, b: b[i] })) });
+  assert.deepEqual(sliced(two, 'column').told, { outputs: { a, b } });
 });
 
 test('whatever the bytes, only SwitchyardError is thrown', () => {

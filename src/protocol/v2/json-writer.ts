@@ -4,7 +4,8 @@ import { native } from '../../tensor/native.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { elementCount } from '../../tensor/tensor.ts';
 import { NO_HEAD, printNatively, printsNatively, TYPICAL_BYTES } from '../json/native-printer.ts';
-import { JsonOutput, threadOutput } from '../json/output.ts';
+import { type JsonOutput, threadOutput } from '../json/output.ts';
+import { keepOutput, SLICE, sliceOutput } from '../json/slices.ts';
 import { elementPrinter } from '../json/tensor-print.ts';
 import { answerStart, modelHead, tensorHead } from './answer-heads.ts';
 import { binaryByDefault } from './parameters.ts';
@@ -48,12 +49,6 @@ export function encodeInferResponse(response: InferResponse, request: InferReque
   return finish(out, outputs, anyBinary ? binary : undefined);
 }
 
-/** Elements printed in one turn of the loop: about half a millisecond of work, three times that without the addon. */
-const SLICE = 16384;
-
-/** The bytes of the last answer in slices, for the next one: fresh memory costs a large answer a quarter more. */
-let spare: JsonOutput | undefined;
-
 /** Whether an answer has so many elements of JSON that printing them would hold the loop for long. */
 export function needsSlices(response: InferResponse, request: InferRequest): boolean {
   const { outputs } = response;
@@ -70,8 +65,7 @@ export function* encodeInSlices(
   response: InferResponse,
   request: InferRequest,
 ): Generator<undefined, EncodedResponse, undefined> {
-  const out = spare ?? new JsonOutput();
-  spare = undefined;
+  const out = sliceOutput();
   const outputs = response.outputs;
   const binary = binaryOutputs(response, request);
   let anyBinary = false;
@@ -96,7 +90,7 @@ export function* encodeInSlices(
     out.byte(0x5d);
     out.byte(0x7d);
   }
-  spare = out;
+  keepOutput(out);
   return finish(out, outputs, anyBinary ? binary : undefined);
 }
 

@@ -338,6 +338,16 @@ for (const library of SOCKET_LIBRARIES) {
       assert.equal(services.dataPlane.requests.length, 0);
     });
 
+    it('answers large predict bodies as small ones', async () => {
+      const rows = Array.from({ length: 2 }, (_, row) => Array.from({ length: 50_000 }, (_, i) => row + i / 8));
+      const answer = await call('POST', '/v1/models/echo:predict', JSON.stringify({ instances: rows }));
+      assert.equal(answer.status, 200);
+      assert.deepEqual(answer.json.predictions, rows);
+      const ragged = await call('POST', '/v1/models/echo:predict', JSON.stringify({ instances: [...rows, [1]] }));
+      assert.equal(ragged.status, 400);
+      assert.match(ragged.json.error, /instance 2 has shape/);
+    });
+
     it('lets others through while it prints a large answer, and stops when its client leaves', async () => {
       services.admission.enabled = true;
       services.dataPlane.held = [];

@@ -186,6 +186,18 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     }
   }
 
+  /** Runs the next slice of an answer, and the others in turns of the loop to come, unless the client goes away. */
+  protected inTurns<T>(slices: Generator<undefined, T, undefined>, complete: (result: T) => void): void {
+    if (this.isDone()) return;
+    try {
+      const { done, value } = slices.next();
+      if (done) complete(value);
+      else setImmediate(() => this.inTurns(slices, complete));
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
   /** Gives the decoded request to the data plane. */
   protected handOver(request: InferRequest): void {
     try {

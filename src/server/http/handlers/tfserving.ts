@@ -5,9 +5,11 @@ import {
   decodePredict,
   encodeClassify,
   encodePredict,
+  encodePredictInSlices,
   encodeRegress,
   modelMetadataBody,
   modelStatusBody,
+  predictNeedsSlices,
 } from '../../../protocol/tfserving/rest.ts';
 import { SwitchyardError } from '../../../shared/errors.ts';
 import type { HttpExchange, RequestHead } from '../socket.ts';
@@ -51,7 +53,14 @@ export class TfServingCall extends InferenceCall {
     if (!final) {
       throw new SwitchyardError('unsupported', `model '${this.model}' gives several responses per request`);
     }
-    const body = this.encode(response);
+    if (this.kind === 'tfs-predict' && predictNeedsSlices(response)) {
+      this.inTurns(encodePredictInSlices(response, this.format), (body) => this.complete(body, response));
+      return;
+    }
+    this.complete(this.encode(response), response);
+  }
+
+  private complete(body: Uint8Array, response: InferResponse): void {
     this.finish();
     this.exchange.respond(200, JSON_HEADERS + this.answerLines(response), body);
   }

@@ -81,20 +81,11 @@ export class V2InferCall extends InferenceCall implements DecodeListener {
     }
     const request = this.request!;
     const told = this.classified(whole, request);
-    if (needsSlices(told, request)) this.encodeOn(encodeInSlices(told, request), whole);
-    else this.complete(encodeInferResponse(told, request), whole);
-  }
-
-  /** The next slice of a large answer, and the others in turns of the loop to come, unless the client goes away. */
-  private encodeOn(slices: ReturnType<typeof encodeInSlices>, response: InferResponse): void {
-    if (this.isDone()) return;
-    try {
-      const { done, value } = slices.next();
-      if (done) this.complete(value, response);
-      else setImmediate(() => this.encodeOn(slices, response));
-    } catch (error) {
-      this.fail(error);
+    if (needsSlices(told, request)) {
+      this.inTurns(encodeInSlices(told, request), (encoded) => this.complete(encoded, whole));
+      return;
     }
+    this.complete(encodeInferResponse(told, request), whole);
   }
 
   private complete(encoded: EncodedResponse, response: InferResponse): void {

@@ -2,7 +2,7 @@ import type { EventLogConfig } from '../../config/event-log-schema.ts';
 import type { LogRule } from '../../config/log-rule-schema.ts';
 import type { DecisionRecord, FinishedRequest, RequestLog } from '../../pipeline/routed/record.ts';
 import type { InferRequest, ServingTable } from '../../pipeline/types.ts';
-import { bytesOf, PlacedTensor } from '../../tensor/placed.ts';
+import { bytesOf } from '../../tensor/placed.ts';
 import { DATA_TYPES, type DataType, type Tensor } from '../../tensor/tensor.ts';
 import {
   countersOf,
@@ -28,7 +28,8 @@ import {
 } from './memory.ts';
 import { RingWriter } from './ring-writer.ts';
 import { STATUSES } from './statuses.ts';
-import { type NameMemo, type Origin, type Target, Targets } from './targets.ts';
+import { type Origin, type Target, Targets, type TensorMemo } from './targets.ts';
+import { TensorBytes } from './tensor-bytes.ts';
 import { writeText } from './text.ts';
 
 export interface TapDependencies {
@@ -46,8 +47,6 @@ const typeCode = new Map<DataType, number>(DATA_TYPES.map((type, code) => [type,
 const MAX_TEXTS = 16_384;
 const MAX_ORIGINS = 4096;
 const NOTHING: readonly number[] = [];
-/** Up to here a loop copies faster than a call. */
-const FEW_BYTES = 96;
 
 /**
  * A gateway thread's end of the event log: writes each finished request into the ring as the bytes it has anyway. What
@@ -60,6 +59,8 @@ export class LogTap implements RequestLog {
   private readonly words: Int32Array;
   private readonly counters: Float64Array;
   private readonly dependencies: TapDependencies;
+  private readonly inputBytes = new TensorBytes();
+  private readonly outputBytes = new TensorBytes();
   private texts = new Map<string, number>();
   private targetCount = 0;
   private originCount = 0;
@@ -111,10 +112,10 @@ export class LogTap implements RequestLog {
     }
     const joined = context.served?.joined;
     const inputs = joined === undefined ? request.inputs : [...request.inputs, ...joined];
-    if (!this.nameAll(inputs, target.inputs, target.inputNames)) return false;
+    if (!this.nameAll(inputs, target.inputs, target.inputMemo)) return false;
     bytes += tensorBytes(inputs, target.inputs);
     if (response !== undefined) {
-      if (!this.nameAll(response.outputs, target.outputs, target.outputNames)) return false;
+      if (!this.nameAll(response.outputs, target.outputs, target.outputMemo)) return false;
       bytes += tensorBytes(response.outputs, target.outputs);
     }
     const { writer } = this;
@@ -124,7 +125,7 @@ export class LogTap implements RequestLog {
     let at = base >> 2;
     const { timings } = response ?? {};
     const flags = (timings === undefined ? 0 : HAS_TIMINGS) | (decision === undefined ? 0 : HAS_DECISION);
-    u32[at + 1] = REQUEST | ((statusCode.get(finished.status) as number) << 8) | (flags << 16);
+    u32[at + 1] = REQUEST | (codeOf(finished.status) << 8) | (flags << 16);
     u32[at + 2] = origin.index;
     at = base >> 3;
     f64[at + 2] = finished.time;
@@ -155,14 +156,14 @@ export class LogTap implements RequestLog {
     let count = 0;
     for (let i = 0; i < inputs.length; i++) {
       if (target.inputs !== undefined && !target.inputs.has(inputs[i].name)) continue;
-      byte = this.writeTensor(byte, inputs[i], target.inputNames.indexes[i]);
+      byte = this.writeTensor(byte, inputs[i], target.inputMemo, i, this.inputBytes);
       count++;
     }
     if (response !== undefined) {
       const { outputs } = response;
       for (let i = 0; i < outputs.length; i++) {
         if (target.outputs !== undefined && !target.outputs.has(outputs[i].name)) continue;
-        byte = this.writeTensor(byte, outputs[i], target.outputNames.indexes[i]);
+        byte = this.writeTensor(byte, outputs[i], target.outputMemo, i, this.outputBytes);
         count += 0x10000;
       }
     }
@@ -210,24 +211,20 @@ export class LogTap implements RequestLog {
   }
 
   /** [name, type | rank << 8, bytes, 0], dims as floats, the bytes. Returns where the next one goes. */
-  private writeTensor(byte: number, tensor: Tensor, name: number): number {
-    const { u8, u32, f64 } = this.writer.views;
-    const { datatype, shape } = tensor;
+  private writeTensor(byte: number, tensor: Tensor, memo: TensorMemo, i: number, payload: TensorBytes): number {
+    const { views } = this.writer;
+    const { u32, f64 } = views;
+    const { shape } = tensor;
     const at = byte >> 2;
     const rank = shape.length;
     const bytes = bytesOf(tensor);
-    u32[at] = name;
-    u32[at + 1] = (typeCode.get(datatype) as number) | (rank << 8);
+    u32[at] = memo.indexes[i];
+    u32[at + 1] = memo.types[i] | (rank << 8);
     u32[at + 2] = bytes;
     const dims = (byte >> 3) + 2;
-    for (let i = 0; i < rank; i++) f64[dims + i] = shape[i];
+    for (let k = 0; k < rank; k++) f64[dims + k] = shape[k];
     const start = (dims + rank) << 3;
-    // A view of a few bytes costs more than they do.
-    const placed = tensor instanceof PlacedTensor && bytes <= FEW_BYTES;
-    const source = placed ? tensor.source : tensor.data;
-    const from = placed ? tensor.offset : 0;
-    if (bytes <= FEW_BYTES) for (let i = 0; i < bytes; i++) u8[start + i] = source[from + i];
-    else u8.set(source, start);
+    payload.copy(tensor, bytes, views, start);
     return (start + bytes + 7) & ~7;
   }
 
@@ -349,10 +346,14 @@ export class LogTap implements RequestLog {
     return index;
   }
 
-  /** Knows the number of each name by its position afterwards. False: no room. */
-  private nameAll(tensors: readonly Tensor[], wanted: ReadonlySet<string> | undefined, memo: NameMemo): boolean {
+  /** Knows the numbers of each name and datatype by their position afterwards. False: no room. */
+  private nameAll(tensors: readonly Tensor[], wanted: ReadonlySet<string> | undefined, memo: TensorMemo): boolean {
     for (let i = 0; i < tensors.length; i++) {
-      const { name } = tensors[i];
+      const { name, datatype } = tensors[i];
+      if (memo.datatypes[i] !== datatype) {
+        memo.datatypes[i] = datatype;
+        memo.types[i] = typeCode.get(datatype) as number;
+      }
       if (memo.names[i] === name) continue;
       if (wanted !== undefined && !wanted.has(name)) continue;
       const index = this.textOf(name);
@@ -362,6 +363,10 @@ export class LogTap implements RequestLog {
     }
     return true;
   }
+}
+
+function codeOf(status: FinishedRequest['status']): number {
+  return status === 'ok' ? 0 : (statusCode.get(status) as number);
 }
 
 function sameOrigin(a: Omit<Origin, 'index'>, b: Omit<Origin, 'index'>): boolean {

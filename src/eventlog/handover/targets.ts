@@ -1,5 +1,6 @@
 import type { EventLogConfig } from '../../config/event-log-schema.ts';
 import type { EntitySource, LogRule, Redaction } from '../../config/log-rule-schema.ts';
+import type { DataType } from '../../tensor/tensor.ts';
 import { strictestByField } from './stricter.ts';
 
 /** A rule with nothing left open. */
@@ -58,14 +59,16 @@ export interface Target {
   /** Of what was defined; see the tap. */
   origins: Origin[];
   last: Origin | undefined;
-  /** Names of tensors by position, the last seen, with their numbers. */
-  inputNames: NameMemo;
-  outputNames: NameMemo;
+  inputMemo: TensorMemo;
+  outputMemo: TensorMemo;
 }
 
-export interface NameMemo {
+/** Names and datatypes of tensors by position, the last seen, with their numbers. */
+export interface TensorMemo {
   names: string[];
   indexes: number[];
+  datatypes: DataType[];
+  types: number[];
 }
 
 /** Everything about a request that many share. */
@@ -95,9 +98,13 @@ export function newTarget(rule: CompleteRule): Target {
     index: -1,
     origins: [],
     last: undefined,
-    inputNames: { names: [], indexes: [] },
-    outputNames: { names: [], indexes: [] },
+    inputMemo: newMemo(),
+    outputMemo: newMemo(),
   };
+}
+
+function newMemo(): TensorMemo {
+  return { names: [], indexes: [], datatypes: [], types: [] };
 }
 
 /** The targets of a gateway thread: by route and by the model that was asked for. */
@@ -141,8 +148,8 @@ export class Targets {
       target.index = -1;
       target.origins = [];
       target.last = undefined;
-      target.inputNames = { names: [], indexes: [] };
-      target.outputNames = { names: [], indexes: [] };
+      target.inputMemo = newMemo();
+      target.outputMemo = newMemo();
     }
   }
 }

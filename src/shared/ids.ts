@@ -58,3 +58,27 @@ export class RequestIds implements IdSource {
     this.joined = this.bytes.toString('latin1');
   }
 }
+
+const LARGEST_SMALL = 2 ** 31 - 1;
+const ZERO = 0x30;
+/** Less than the letter "a" by the ten digits before it. */
+const LETTER = 0x57;
+
+/** Prints the number of an id, as its text has it, to u8[start…], where eleven bytes have room; returns where it ends. */
+export function printIdNumber(u8: Uint8Array, start: number, number: number): number {
+  if (number > LARGEST_SMALL) {
+    const text = number.toString(BLOCK);
+    for (let i = 0; i < text.length; i++) u8[start + i] = text.charCodeAt(i);
+    return start + text.length;
+  }
+  let end = start + 1;
+  for (let bound = BLOCK; bound <= number; bound *= BLOCK) end++;
+  let left = number | 0;
+  for (let at = end - 1; at >= start; at--) {
+    const rest = (left / BLOCK) | 0;
+    const digit = left - rest * BLOCK;
+    u8[at] = digit < 10 ? ZERO + digit : LETTER + digit;
+    left = rest;
+  }
+  return end;
+}

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { DecisionRecord } from '../../pipeline/routed/record.ts';
+import { RequestIds } from '../../shared/ids.ts';
 import { finishedRequest, LogLoop } from '../../testing/log-records.ts';
 import { fp32 } from '../../testing/loopback.ts';
 import { decodeRecord } from '../encode/record-decoder.ts';
@@ -47,6 +48,19 @@ test('what was handed over arrives once and in order; what found no room is coun
       },
     ),
     { numRuns: 60 },
+  );
+});
+
+test('an id by its number arrives as the text that the client is told, whatever source it is from', () => {
+  const loop = new LogLoop();
+  const sources = [new RequestIds(), new RequestIds()];
+  const number = fc.oneof(fc.nat(1300), fc.maxSafeNat());
+  fc.assert(
+    fc.property(fc.nat(1), number, (source, each) => {
+      const ids = sources[source];
+      loop.tap.finished(finishedRequest({ id: 'not read', ids, number: each }));
+      assert.equal(decodeRecord(loop.take()[0]).id, ids.text(each));
+    }),
   );
 });
 

@@ -2,6 +2,7 @@ import type { EventLogConfig } from '../../config/event-log-schema.ts';
 import type { LogRule } from '../../config/log-rule-schema.ts';
 import type { DecisionRecord, FinishedRequest, RequestLog } from '../../pipeline/routed/record.ts';
 import type { InferRequest, ServingTable } from '../../pipeline/types.ts';
+import { printIdNumber } from '../../shared/ids.ts';
 import { bytesOf } from '../../tensor/placed.ts';
 import { DATA_TYPES, type DataType, type Tensor } from '../../tensor/tensor.ts';
 import {
@@ -46,6 +47,8 @@ const typeCode = new Map<DataType, number>(DATA_TYPES.map((type, code) => [type,
 /** Names come from clients: beyond so many, everything is defined anew. */
 const MAX_TEXTS = 16_384;
 const MAX_ORIGINS = 4096;
+/** Of the number of an id: 2 ** 53 to base 36. */
+const MAX_ID_DIGITS = 11;
 const NOTHING: readonly number[] = [];
 
 /**
@@ -59,6 +62,8 @@ export class LogTap implements RequestLog {
   private readonly words: Int32Array;
   private readonly counters: Float64Array;
   private readonly dependencies: TapDependencies;
+  private prefix = '';
+  private prefixBytes = new Uint8Array(0);
   private readonly inputBytes = new TensorBytes();
   private readonly outputBytes = new TensorBytes();
   private texts = new Map<string, number>();
@@ -104,7 +109,7 @@ export class LogTap implements RequestLog {
     const { parameter } = target.rule.entity ?? {};
     const entity = parameter === undefined ? '' : parameterText(request, parameter);
     let bytes =
-      FIXED_BYTES + 48 + 3 * (finished.id.length + request.id.length + context.traceparent.length + entity.length);
+      FIXED_BYTES + 48 + 3 * (idLength(finished) + request.id.length + context.traceparent.length + entity.length);
     if (decision !== undefined) {
       const words = this.sizeDecision(decision);
       if (words < 0) return false;
@@ -141,7 +146,7 @@ export class LogTap implements RequestLog {
     if (decision !== undefined) at = this.writeDecision(f64, at, decision);
     let byte = at << 3;
     const lengths = (base >> 2) + 8;
-    let end = writeText(u8, byte, finished.id);
+    let end = this.writeId(u8, byte, finished);
     u32[lengths] = end - byte;
     byte = end;
     end = writeText(u8, byte, request.id);
@@ -170,6 +175,20 @@ export class LogTap implements RequestLog {
     u32[(base >> 2) + 3] = count;
     writer.commit(byte - base);
     return true;
+  }
+
+  /** By its number where it has one: a text of it would be made for this alone. Returns where it ends. */
+  private writeId(u8: Uint8Array, start: number, finished: FinishedRequest): number {
+    const { ids, number } = finished;
+    if (ids === undefined || number === undefined) return writeText(u8, start, finished.id);
+    if (ids.prefix !== this.prefix) {
+      this.prefix = ids.prefix;
+      this.prefixBytes = Buffer.from(ids.prefix);
+    }
+    const { prefixBytes } = this;
+    const { length } = prefixBytes;
+    for (let i = 0; i < length; i++) u8[start + i] = prefixBytes[i];
+    return printIdNumber(u8, start + length, number);
   }
 
   /** Words that a decision takes, with its texts defined. −1: no room for them. */
@@ -363,6 +382,12 @@ export class LogTap implements RequestLog {
     }
     return true;
   }
+}
+
+/** An upper bound, in characters. */
+function idLength(finished: FinishedRequest): number {
+  const { ids } = finished;
+  return ids === undefined ? finished.id.length : ids.prefix.length + MAX_ID_DIGITS;
 }
 
 function codeOf(status: FinishedRequest['status']): number {

@@ -1,15 +1,22 @@
 import { monotonicMs } from '../../shared/clock.ts';
 import type { SwitchyardError } from '../../shared/errors.ts';
+import type { IdSource } from '../../shared/ids.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
 import type { GatewayDataPlane } from '../data-plane.ts';
-import type { InferRequest, InferResponse, RequestContext, ResponseObserver, Submission } from '../types.ts';
+import type { InferRequest, InferResponse, RequestContext, ResponseObserver, Served, Submission } from '../types.ts';
 import type { DecisionRecord, FinishedRequest, RequestLog } from './record.ts';
 
 /**
  * A request that no route decides and that is logged. It is the inner data plane's observer, the transport's submission
- * and what the log reads, so that a log costs one object.
+ * and what the log and the answer's head read, so that a log costs one object.
  */
-export class DirectCall implements ResponseObserver, Submission, FinishedRequest {
-  readonly id: string;
+export class DirectCall implements ResponseObserver, Submission, FinishedRequest, Served {
+  readonly ids: IdSource;
+  readonly number: number;
+  readonly variant = '';
+  readonly version = '';
+  joined: Tensor[] | undefined;
+  anomalies: string | undefined;
   readonly time: number;
   readonly request: InferRequest;
   readonly context: RequestContext;
@@ -26,19 +33,24 @@ export class DirectCall implements ResponseObserver, Submission, FinishedRequest
 
   constructor(
     log: RequestLog,
-    id: string,
+    ids: IdSource,
     time: number,
     request: InferRequest,
     context: RequestContext,
     observer: ResponseObserver,
   ) {
     this.log = log;
-    this.id = id;
+    this.ids = ids;
+    this.number = ids.next();
     this.time = time;
     this.request = request;
     this.context = context;
     this.observer = observer;
-    context.served = { id, variant: '', version: '' };
+    context.served = this;
+  }
+
+  get id(): string {
+    return this.ids.text(this.number);
   }
 
   start(plane: GatewayDataPlane): this {

@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../../shared/errors.ts';
+import type { IdSource } from '../../shared/ids.ts';
 import type { InferRequest, InferResponse, RequestContext } from '../types.ts';
 
 /**
@@ -80,6 +81,9 @@ export interface ShadowOutcome {
 /** A request that is over, whether a route decided it or not: what the event log writes down. */
 export interface FinishedRequest {
   readonly id: string;
+  /** As those of {@link RequestContext.served}: who prints the id needs no text. */
+  readonly ids?: IdSource;
+  readonly number?: number;
   /** Of its beginning: milliseconds since 1970. */
   readonly time: number;
   /** The tensors are here still. Read them during the call only. */

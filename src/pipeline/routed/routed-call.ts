@@ -97,8 +97,6 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     this.assignedIndex = decision.assigned;
     this.servedIndex = decision.served;
     const logged = plane.logs(route.name, request.model);
-    // Texts of ids cost least in their order.
-    if (logged) this.text = ids.text(this.number);
     this.keepInputs = logged || decision.shadow >= 0 || route.fallbacks[decision.assigned].length > 0;
     context.served = this;
   }

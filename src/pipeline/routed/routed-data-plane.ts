@@ -143,7 +143,7 @@ export class RoutedDataPlane implements DataPlane {
     const { log, ids } = this.dependencies;
     if (log === undefined || !log.wants('', request.model)) return this.inner.infer(request, context, observer);
     const time = this.wallTime(context.receivedAt);
-    return new DirectCall(log, ids.text(ids.next()), time, request, context, observer).start(this.inner);
+    return new DirectCall(log, ids, time, request, context, observer).start(this.inner);
   }
 
   refused(model: string, version: string, context: FinishedContext, error: SwitchyardError): Served | undefined {

@@ -1,12 +1,10 @@
 import type { Served, Timings } from '../../pipeline/types.ts';
 import { MAX_NUMBER_BYTES, printAscii, printInteger } from '../../protocol/json/number-print.ts';
+import { printIdNumber } from '../../shared/ids.ts';
 import { JSON_HEADERS, statusLine } from './status.ts';
 
 const FIRST_BYTES = 1024;
 const ZERO = 0x30;
-/** Of the digits from 10 on: 'a' - 10. */
-const LETTER = 0x57;
-const MAX_SMALL = 0x7fffffff;
 const ID = 'X-Switchyard-Id: ';
 /** Places for the lines of variants and versions: a power of two, above those that share the traffic at a time. */
 const KNOWN = 64;
@@ -70,18 +68,8 @@ export class AnswerHead {
 
   /** A natural number, to base 36. */
   base36(number: number): this {
-    if (number > MAX_SMALL) return this.text(number.toString(36));
     this.reserve(MAX_NUMBER_BYTES);
-    let digits = 1;
-    for (let bound = 36; bound <= number; bound *= 36) digits++;
-    this.pos += digits;
-    let left = number | 0;
-    for (let at = this.pos - 1; digits > 0; at--, digits--) {
-      const rest = (left / 36) | 0;
-      const digit = left - rest * 36;
-      this.buf[at] = digit < 10 ? ZERO + digit : LETTER + digit;
-      left = rest;
-    }
+    this.pos = printIdNumber(this.buf, this.pos, number);
     return this;
   }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { logFigures, total } from '../../src/testing/log-figures.ts';
 import { ServerProcess } from '../../src/testing/server-process.ts';
+import { measureRecord } from '../eventlog/record-cost.ts';
 import type { GeneratorResult } from '../generators/measurement.ts';
 import { oha } from '../generators/oha.ts';
 import { wrk } from '../generators/wrk.ts';
@@ -16,6 +17,7 @@ import { nicedThreads, threadCpu, usedBetween } from '../thread-cpu.ts';
 const CONNECTIONS = 64;
 const OFFERED = 20_000;
 const WARM_SECONDS = 4;
+const RECORD_BLOCKS = 120;
 /** In which a backlog is to be sent once no requests come. */
 const DRAIN_MS = 120_000;
 
@@ -69,8 +71,12 @@ export const logCost: Scenario = {
     const record = broker === undefined ? undefined : { ...kafka, layout: 'record' };
     const lines = { name: 'lines', kind: 'files' };
     const panels: Panel[] = [];
-    const notes: string[] = [];
-    const figures: Record<string, unknown> = {};
+    const alone = await measureRecord(RECORD_BLOCKS);
+    const notes: string[] = [
+      `in one process, without requests: ${alone.spooled.toFixed(2)} µs of CPU a record from the ring to the spool, ` +
+        `${alone.sent.toFixed(2)} µs from there to its JSON line`,
+    ];
+    const figures: Record<string, unknown> = { record: alone };
     for (const [load, name, sink] of [
       [full, block === undefined ? 'lines' : 'block', block ?? lines],
       [offered, record === undefined ? 'lines' : 'record', record ?? lines],

@@ -1,11 +1,13 @@
 // A libFuzzer target for all of native/src but the binding:  .ci/fuzz.sh SECONDS
 // The first byte of an input chooses what is done with the rest. Every buffer is exactly as long as the codecs are told,
 // so that the address sanitizer sees any step beyond it.
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "decode.h"
@@ -134,12 +136,30 @@ void print(Type type, const uint8_t* data, size_t size, size_t room) {
   }
 }
 
+std::string lineOf(RecordPrinter& printer, const uint8_t* data, size_t size, uint8_t* out) {
+  const int64_t room = recordLineRoom(static_cast<int64_t>(size));
+  const uint8_t* const end = printer.print(data, data + size, out);
+  require(end == nullptr || (end > out && end <= out + room && end[-1] == '\n'));
+  return end == nullptr ? "" : std::string(reinterpret_cast<char*>(out), end - out);
+}
+
+/** Also behind another one that is nearly the same: the lines must be those that each of them has alone. */
 void record(const uint8_t* data, size_t size) {
   const auto bytes = exactCopy(data, size);
+  const auto other = exactCopy(data, size);
   const auto room = static_cast<size_t>(recordLineRoom(static_cast<int64_t>(size)));
   const std::unique_ptr<uint8_t[]> out(new uint8_t[room]);
-  const uint8_t* const end = printRecord(bytes.get(), bytes.get() + size, out.get());
-  require(end == nullptr || (end > out.get() && end <= out.get() + room && end[-1] == '\n'));
+  const std::unique_ptr<uint8_t[]> next(new uint8_t[room]);
+  for (size_t i = 0; i < std::min<size_t>(size, 8); i++) {
+    const size_t changed = (i * 7919 + size / 2) % size;
+    other[changed] ^= static_cast<uint8_t>(1 + i);
+    RecordPrinter both;
+    lineOf(both, bytes.get(), size, out.get());
+    const std::string second = lineOf(both, other.get(), size, next.get());
+    RecordPrinter alone;
+    require(lineOf(alone, other.get(), size, next.get()) == second);
+    other[changed] = bytes[changed];
+  }
 }
 
 }  // namespace

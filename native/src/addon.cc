@@ -82,7 +82,7 @@ napi_value decode(napi_env env, napi_callback_info info) {
   return buffers.array;
 }
 
-// Words of `meta` for print and recordLines.
+// Words of `meta` for print, recordLines and sealRecords.
 enum PrintWord { kPosition, kType, kFirst, kNext, kEnd, kOffset, kLimit };
 
 /**
@@ -146,17 +146,60 @@ napi_value recordLines(napi_env env, napi_callback_info info) {
       meta[kEnd] > static_cast<int64_t>(words / 2))
     return nullptr;
   uint8_t* at = out.at + meta[kPosition];
+  RecordPrinter printer;
   for (; meta[kNext] < meta[kEnd]; meta[kNext]++) {
     const int64_t from = places[2 * meta[kNext]];
     const int64_t to = places[2 * meta[kNext] + 1];
     if (from < 0 || to < from || to > static_cast<int64_t>(records.length)) break;
     if (recordLineRoom(to - from) > out.at + out.length - at) break;
-    uint8_t* const end = printRecord(records.at + from, records.at + to, at);
+    uint8_t* const end = printer.print(records.at + from, records.at + to, at);
     if (end == nullptr) break;
     at = end;
   }
   meta[kPosition] = static_cast<int32_t>(at - out.at);
   return nullptr;
+}
+
+// Before each record of the event log's spool, as src/eventlog/spool/format.ts has it.
+constexpr int64_t kRecordHeader = 12;
+constexpr uint32_t kRecordMark = 0x31525953;
+
+/**
+ * sealRecords(records: Uint8Array, ends: Int32Array): boolean: completes `end` records of the event log, of which the first
+ * one begins at `position` and each ends at ends[n], where the next one begins. False: they do not lie so. Exported where
+ * crc32c is.
+ */
+napi_value sealRecords(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  const int32_t* const meta = metaOf(env);
+  Bytes records;
+  napi_typedarray_type type;
+  size_t words = 0;
+  void* data = nullptr;
+  if (count < 2 || !bytesOf(env, arguments[0], records) ||
+      napi_get_typedarray_info(env, arguments[1], &type, &words, &data, nullptr, nullptr) != napi_ok ||
+      type != napi_int32_array) {
+    napi_throw_type_error(env, nullptr, "sealRecords takes a Uint8Array and an Int32Array");
+    return nullptr;
+  }
+  const int32_t* const ends = static_cast<const int32_t*>(data);
+  int64_t start = meta[kPosition];
+  bool good = start >= 0 && meta[kEnd] <= static_cast<int64_t>(words);
+  for (int32_t i = 0; good && i < meta[kEnd]; i++) {
+    good = ends[i] <= static_cast<int64_t>(records.length) && ends[i] - start > kRecordHeader;
+    if (!good) break;
+    const uint8_t* const body = records.at + start + kRecordHeader;
+    const uint32_t head[3] = {kRecordMark, static_cast<uint32_t>(ends[i] - start - kRecordHeader),
+                              crc32c(body, ends[i] - start - kRecordHeader)};
+    static_assert(sizeof(head) == kRecordHeader);
+    std::memcpy(records.at + start, head, sizeof(head));
+    start = ends[i];
+  }
+  napi_value result = nullptr;
+  napi_get_boolean(env, good, &result);
+  return result;
 }
 
 /** crc32c(bytes: Uint8Array, start: number, end: number): number. Exported where the processor has instructions for it. */
@@ -189,7 +232,7 @@ bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
 }
 
 /** Of what is exported: src/tensor/native.ts names the one that it was written for. Raise both with every change. */
-constexpr int32_t kInterface = 12;
+constexpr int32_t kInterface = 13;
 
 bool exportInterface(napi_env env, napi_value exports) {
   napi_value number;
@@ -211,7 +254,8 @@ NAPI_MODULE_INIT() {
                         exportFunction(env, exports, "decode", decode) && exportDecodeAside(env, exports) &&
                         exportFunction(env, exports, "print", print) &&
                         exportFunction(env, exports, "recordLines", recordLines) &&
-                        (!hasCrc32c() || exportFunction(env, exports, "crc32c", checksum)) &&
+                        (!hasCrc32c() || (exportFunction(env, exports, "crc32c", checksum) &&
+                                          exportFunction(env, exports, "sealRecords", sealRecords))) &&
                         grpc::exportServer(env, exports) && http::exportServer(env, exports) &&
                         ort::exportSessions(env, exports) && ort::exportAside(env, exports) &&
                         stage::exportStager(env, exports);

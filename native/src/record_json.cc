@@ -1,5 +1,6 @@
 #include "record_json.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -31,10 +32,56 @@ int64_t characterBytes(const uint8_t* at, const uint8_t* end) {
   return bytes;
 }
 
+/** Of eight bytes, whether JSON shows all of them as they are: ASCII that is no control character, quote or backslash. */
+inline bool isPlain(uint64_t bytes) {
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  constexpr uint64_t kHighest = 0x8080808080808080;
+  const uint64_t quote = bytes ^ kOnes * '"';
+  const uint64_t backslash = bytes ^ kOnes * '\\';
+  return (((bytes - kOnes * 0x20) | (quote - kOnes) | (backslash - kOnes) | bytes) & kHighest) == 0;
+}
+
+template <typename T>
+bool areFinite(const uint8_t* data, int64_t count) {
+  bool all = true;
+  for (int64_t i = 0; i < count; i++) {
+    T value;
+    std::memcpy(&value, data + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
+    all &= std::isfinite(value);
+  }
+  return all;
+}
+
+}  // namespace
+
 /** A record on its way to a line: reads from `in`, writes to `out`. */
 struct Line {
+  using Passage = RecordPrinter::Passage;
+  using ColumnHead = RecordPrinter::ColumnHead;
+
   AvroCursor in;
   uint8_t* out;
+  RecordPrinter& printer;
+  int columns = 0;
+
+  /**
+   * Copies fields that are encoded as they were the last time, else prints them. An encoding tells where it ends, so the
+   * same bytes are the same fields.
+   */
+  template <typename Print>
+  void repeated(Passage& last, Print print) {
+    if (last.encoded != nullptr && last.encodedBytes <= in.left() &&
+        std::memcmp(in.at, last.encoded, last.encodedBytes) == 0) {
+      std::memcpy(out, last.printed, last.printedBytes);
+      out += last.printedBytes;
+      in.at += last.encodedBytes;
+      return;
+    }
+    const uint8_t* const encoded = in.at;
+    const uint8_t* const printed = out;
+    print();
+    if (in.good) last = {encoded, in.at - encoded, printed, out - printed};
+  }
 
   template <int N>
   void put(const char (&text)[N]) {
@@ -75,6 +122,16 @@ struct Line {
     *out++ = '"';
     const uint8_t* const end = text.at + text.length;
     for (const uint8_t* at = text.at; at < end;) {
+      uint64_t eight;
+      if (end - at >= static_cast<int64_t>(sizeof(eight))) {
+        std::memcpy(&eight, at, sizeof(eight));
+        if (isPlain(eight)) {
+          std::memcpy(out, &eight, sizeof(eight));
+          out += sizeof(eight);
+          at += sizeof(eight);
+          continue;
+        }
+      }
       const uint8_t c = *at;
       if (c >= 0x80) {
         const int64_t bytes = characterBytes(at, end);
@@ -142,9 +199,13 @@ struct Line {
   }
 
   void head();
+  void origin();
   void timings();
+  void decision();
   void rest();
+  void reasons();
   void column();
+  void head(ColumnHead& head);
   void longs(AvroText datatype);
   template <typename T>
   void floats(Type type);
@@ -164,18 +225,8 @@ void Line::timings() {
   *out++ = '}';
 }
 
-/** What is before the columns. */
-void Line::head() {
-  put("{\"id\":");
-  text();
-  put(",\"time\":");
-  exact();
-  put(",\"entity\":");
-  text();
-  put(",\"requestId\":");
-  text();
-  put(",\"traceparent\":");
-  text();
+/** What records of one origin have in common. */
+void Line::origin() {
   put(",\"route\":");
   text();
   put(",\"variant\":");
@@ -208,11 +259,10 @@ void Line::head() {
   const int64_t version = in.number();
   if (version < kLeastVersion) in.refuse();
   integer(version);
-  put(",\"status\":");
-  text();
-  put(",\"latencyMs\":");
-  real();
-  optional([this] { timings(); });
+}
+
+/** How a route decided, but for the bucket, and where what is kept apart is. */
+void Line::decision() {
   put(",\"propensity\":");
   real();
   put(",\"stateVersion\":");
@@ -233,6 +283,27 @@ void Line::head() {
   });
 }
 
+/** What is before the columns. */
+void Line::head() {
+  put("{\"id\":");
+  text();
+  put(",\"time\":");
+  exact();
+  put(",\"entity\":");
+  text();
+  put(",\"requestId\":");
+  text();
+  put(",\"traceparent\":");
+  text();
+  repeated(printer.origin_, [this] { origin(); });
+  put(",\"status\":");
+  text();
+  put(",\"latencyMs\":");
+  real();
+  optional([this] { timings(); });
+  repeated(printer.decision_, [this] { decision(); });
+}
+
 /** From the columns on. */
 void Line::rest() {
   put(",\"features\":");
@@ -245,6 +316,11 @@ void Line::rest() {
   exact();
   put(",\"bucket\":");
   exact();
+  repeated(printer.reasons_, [this] { reasons(); });
+}
+
+/** What else led to the decision. */
+void Line::reasons() {
   put(",\"fallbacks\":");
   list(2, [this] {
     put("{\"variant\":");
@@ -267,13 +343,24 @@ void Line::rest() {
 /** As answers show them, but for what JSON has no number for. */
 template <typename T>
 void Line::floats(Type type) {
-  list(sizeof(T), [&] {
-    const uint8_t* const data = in.at;
-    const T value = in.fixed<T>();
-    if (!std::isfinite(value)) *out++ = '"';
-    out = printElements(type, data, 0, 0, 1, out, out + 2 * kElementRoom).end;
-    if (!std::isfinite(value)) *out++ = '"';
-  });
+  const int64_t count = in.items(sizeof(T));
+  const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
+  const uint8_t* const data = in.at;
+  in.at += bytes;
+  *out++ = '[';
+  if (areFinite<T>(data, count)) {
+    out = printElements(type, data, 0, 0, count, out, out + (count + 1) * kElementRoom).end;
+  } else {
+    for (int64_t i = 0; i < count; i++) {
+      const bool isText = !areFinite<T>(data + i * static_cast<int64_t>(sizeof(T)), 1);
+      if (i > 0) *out++ = ',';
+      if (isText) *out++ = '"';
+      out = printElements(type, data, i, i, i + 1, out, out + 2 * kElementRoom).end;
+      if (isText) *out++ = '"';
+    }
+  }
+  *out++ = ']';
+  in.close(count);
 }
 
 /** Integers as their datatype has them. */
@@ -292,21 +379,26 @@ void Line::longs(AvroText datatype) {
   });
 }
 
-void Line::column() {
+void Line::head(ColumnHead& head) {
   put("{\"name\":");
   text();
   put(",\"datatype\":");
-  const AvroText datatype = in.text();
-  quoted(datatype);
+  head.datatype = in.text();
+  quoted(head.datatype);
   put(",\"shape\":");
-  bool isEmpty = false;
+  head.isEmpty = false;
   list(1, [&] {
     const int64_t dim = in.number();
     if (dim < 0 || dim > kMostExact) in.refuse();
-    if (dim == 0) isEmpty = true;
+    if (dim == 0) head.isEmpty = true;
     integer(dim);
   });
   put(",\"data\":");
+}
+
+void Line::column() {
+  ColumnHead& head = printer.columns_[std::min(columns++, RecordPrinter::kColumns - 1)];
+  repeated(head, [&] { this->head(head); });
   uint8_t* const data = out;
   int arrays = 0;
   const auto array = [&](auto print) {
@@ -316,7 +408,7 @@ void Line::column() {
   };
   array([&] { floats<float>(kFp32); });
   array([&] { floats<double>(kFp64); });
-  array([&] { longs(datatype); });
+  array([&] { longs(head.datatype); });
   array([&] { list(1, [&] { truth(); }); });
   array([&] { texts(); });
   // Bytes that are no text.
@@ -324,7 +416,7 @@ void Line::column() {
   // No values though the shape tells of some: they were taken out, or lie apart.
   if (out - data <= 2) {
     out = data;
-    if (isEmpty) {
+    if (head.isEmpty) {
       put("[]");
     } else {
       put("null");
@@ -333,13 +425,15 @@ void Line::column() {
   *out++ = '}';
 }
 
-}  // namespace
-
-uint8_t* printRecord(const uint8_t* at, const uint8_t* end, uint8_t* out) {
-  Line line{{at, end}, out};
+uint8_t* RecordPrinter::print(const uint8_t* at, const uint8_t* end, uint8_t* out) {
+  Line line{{at, end}, out, *this};
   line.head();
   line.rest();
-  if (!line.in.good || line.in.left() > 0) return nullptr;
+  if (!line.in.good || line.in.left() > 0) {
+    // The line is no more.
+    *this = RecordPrinter();
+    return nullptr;
+  }
   line.put("}\n");
   return line.out;
 }

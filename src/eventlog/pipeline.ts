@@ -7,11 +7,12 @@ import type { Hash } from './encode/redact.ts';
 import { redactFeedback } from './encode/redact-feedback.ts';
 import type { RingReader, RingRequest } from './handover/ring-reader.ts';
 import type { FeedbackRecord } from './record.ts';
-import { FEEDBACK, HEADER_BYTES, INFERENCE, sealRecord } from './spool/format.ts';
+import { FEEDBACK, HEADER_BYTES, INFERENCE, sealRecords } from './spool/format.ts';
 import type { Spool } from './spool/spool.ts';
 
 /** Taken from a ring in one go: what sinks wait while it is encoded. */
 const ROUND_BYTES = 512 * 1024;
+const FIRST_RECORDS = 1024;
 
 /** The log thread's main line: rings → encoded and redacted records → spool. */
 export class LogPipeline {
@@ -21,7 +22,9 @@ export class LogPipeline {
   private readonly counts: Float64Array;
   private readonly hash: Hash;
   private readonly out = new AvroWriter();
-  private readonly ends: number[] = [];
+  /** Of the records in `out`. */
+  private ends = new Int32Array(FIRST_RECORDS);
+  private count = 0;
   private readonly take = (request: RingRequest): void => this.encode(request);
 
   /** @param counts see counts.ts */
@@ -51,9 +54,9 @@ export class LogPipeline {
     const records = given.map((record, i) => redactFeedback(record, redactions[i], this.hash));
     this.commit();
     for (const record of records) {
-      const start = this.begin(FEEDBACK);
+      this.begin(FEEDBACK);
       writeFeedback(record, this.out);
-      this.end(start);
+      this.end();
     }
     counts[FEEDBACK_CAME] += records.length;
     const before = counts[DROPPED_DISK];
@@ -65,7 +68,7 @@ export class LogPipeline {
     const start = this.begin(INFERENCE);
     try {
       this.encoder.encode(request, this.out);
-      this.end(start);
+      this.end();
     } catch {
       this.out.at = start;
       this.counts[DROPPED_ENCODING]++;
@@ -81,20 +84,26 @@ export class LogPipeline {
     return start;
   }
 
-  private end(start: number): void {
-    const { out } = this;
-    sealRecord(out.u8, start, out.at);
-    this.ends.push(out.at);
+  private end(): void {
+    if (this.count === this.ends.length) {
+      const grown = new Int32Array(2 * this.count);
+      grown.set(this.ends);
+      this.ends = grown;
+    }
+    this.ends[this.count++] = this.out.at;
   }
 
   /** What was encoded since the last time goes into the spool. */
   private commit(): number {
-    const { out, ends } = this;
-    const count = ends.length;
+    const { out, count } = this;
     if (count === 0) return 0;
-    this.counts[this.spool.append(out.u8.slice(0, out.at), count) ? SPOOLED : DROPPED_DISK] += count;
+    sealRecords(out.u8, this.ends, count);
+    // All of it is written: no zeros are needed.
+    const chunk = new Uint8Array(Buffer.allocUnsafeSlow(out.at).buffer);
+    chunk.set(out.u8.subarray(0, out.at));
+    this.counts[this.spool.append(chunk, count) ? SPOOLED : DROPPED_DISK] += count;
     out.at = 0;
-    ends.length = 0;
+    this.count = 0;
     return count;
   }
 }

@@ -176,11 +176,13 @@ export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeSessions, Na
   print(out: Uint8Array, head: Uint8Array, data: Uint8Array): void;
   /** Of `bytes[start]` up to `bytes[end - 1]`. Absent where the processor has no instructions for it. */
   crc32c?(bytes: Uint8Array, start: number, end: number): number;
+  /** Absent where that one is. */
+  sealRecords?(records: Uint8Array, ends: Int32Array): boolean;
   recordLines(out: Uint8Array, records: Uint8Array, places: Int32Array): void;
 }
 
 /** The addon's kInterface that this file describes. */
-const INTERFACE = 12;
+const INTERFACE = 13;
 
 /** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
 function candidates(): string[] {

@@ -8,7 +8,7 @@ import { FEEDBACK, parseRecords } from '../eventlog/spool/format.ts';
 export function spooledIds(dir: string): string[] {
   return readdirSync(dir)
     .filter((name) => name.endsWith('.spool'))
-    .flatMap((name) => parseRecords(readFileSync(join(dir, name)), 0, Number.POSITIVE_INFINITY).records)
+    .flatMap((name) => parseRecords(readFileSync(join(dir, name)), 0, Number.POSITIVE_INFINITY).run.records)
     .map(({ kind, body }) => readHead(body, kind === FEEDBACK).id);
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Batch, Sink } from '../sinks/sink.ts';
-import type { SpoolRecord } from '../spool/format.ts';
+import { runsOf, type SpoolRecord } from '../spool/format.ts';
 import type { Position } from '../spool/spool.ts';
 import type { ReplayRange, ReplaySource } from './source.ts';
 
@@ -139,5 +139,5 @@ export async function replay(
 
 function batchOf(records: readonly SpoolRecord[], number: number): Batch {
   const at = (record: number): Position => ({ segment: 0, offset: 0, record });
-  return { records, from: at(number), next: at(number + records.length) };
+  return { runs: runsOf(records), records, from: at(number), next: at(number + records.length) };
 }

@@ -9,7 +9,7 @@ import { eventLogSchema, type FilesSinkConfig } from '../../config/event-log-sch
 import { finishedRequest, LogLoop } from '../../testing/log-records.ts';
 import { AvroWriter } from '../encode/avro-writer.ts';
 import { writeFeedback } from '../encode/feedback-encoder.ts';
-import { FEEDBACK, INFERENCE, SpoolRecord } from '../spool/format.ts';
+import { FEEDBACK, INFERENCE, runsOf, SpoolRecord } from '../spool/format.ts';
 import { JsonLinesSink } from './files.ts';
 import { ParquetSink } from './parquet.ts';
 import type { Batch, Sink } from './sink.ts';
@@ -48,7 +48,7 @@ function batch(first: number, kinds: readonly (typeof INFERENCE | typeof FEEDBAC
     const body = bodies[kind](`r${first + i}`);
     return new SpoolRecord(kind, body, 0, body.length);
   });
-  return { records, from: at(first), next: at(first + kinds.length) };
+  return { records, runs: runsOf(records), from: at(first), next: at(first + kinds.length) };
 }
 
 function idsIn(dir: string, kind: string): string[] {

@@ -16,7 +16,7 @@ import type { RecordKind } from '../encode/container.ts';
 import { sagemakerLine } from '../encode/json.ts';
 import type { CursorState } from '../spool/cursor.ts';
 import { syncFolder } from '../spool/folder.ts';
-import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
+import type { SpoolRun } from '../spool/format.ts';
 import { decodeSpooled } from './decode.ts';
 import { RecordLines } from './record-lines.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
@@ -74,15 +74,17 @@ export class JsonLinesSink implements Sink {
     }
   }
 
-  async send({ records, from }: Batch): Promise<Taken> {
+  async send({ runs, from }: Batch): Promise<Taken> {
     let refused = 0;
     const parts: { file: OpenFile; bytes: Buffer }[] = [];
     for (const kind of KINDS) {
-      const mine = records.filter((record) => (record.kind === FEEDBACK) === (kind === 'feedback'));
-      if (mine.length === 0) continue;
       const lines = this.lines[kind];
       lines.clear();
-      refused += this.config.format === 'sagemaker' ? addCaptures(mine, lines) : lines.add(mine);
+      for (const run of runs)
+        run.eachRange(kind === 'feedback', (first, end) => {
+          refused +=
+            this.config.format === 'sagemaker' ? addCaptures(run, first, end, lines) : lines.add(run, first, end);
+        });
       if (lines.bytes.length === 0) continue;
       const file = this.open.get(kind) ?? this.begin(kind, from.record);
       parts.push({ file, bytes: lines.bytes });
@@ -152,10 +154,10 @@ export class JsonLinesSink implements Sink {
 }
 
 /** SageMaker's lines; it has none for feedback. Returns how many records cannot be read. */
-function addCaptures(records: readonly SpoolRecord[], lines: RecordLines): number {
+function addCaptures(run: SpoolRun, from: number, to: number, lines: RecordLines): number {
   let refused = 0;
-  for (const spooled of records) {
-    const record = decodeSpooled(spooled);
+  for (let i = from; i < to; i++) {
+    const record = decodeSpooled(run.record(i));
     if (record === undefined) refused++;
     else if ('features' in record) lines.line(sagemakerLine(record));
   }

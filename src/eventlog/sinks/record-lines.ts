@@ -1,6 +1,6 @@
 import { native as loaded, type NativeCodecs } from '../../tensor/native.ts';
 import { recordJson } from '../encode/json.ts';
-import { INFERENCE, type SpoolRecord } from '../spool/format.ts';
+import { FEEDBACK, type SpoolRun } from '../spool/format.ts';
 import { decodeSpooled } from './decode.ts';
 
 // Words of `meta`, as in native/src/addon.cc.
@@ -15,8 +15,8 @@ const TYPICAL_GROWTH = 3;
 const MAX_NATIVE_BYTES = 1024 * 1024;
 
 /** As recordLineRoom in native/src/record_json.h. */
-function roomOf({ start, end }: SpoolRecord): number {
-  return 1024 + 16 * (end - start);
+function roomOf(bytes: number): number {
+  return 1024 + 16 * bytes;
 }
 
 /**
@@ -27,7 +27,6 @@ export class RecordLines {
   private readonly native: NativeCodecs | undefined;
   private out = Buffer.allocUnsafeSlow(FIRST_BYTES);
   private at = 0;
-  private places = new Int32Array(2048);
 
   constructor(native: NativeCodecs | undefined = loaded) {
     this.native = native;
@@ -42,14 +41,14 @@ export class RecordLines {
     this.at = 0;
   }
 
-  /** Appends a line for each record that can be read; returns how many cannot. */
-  add(records: readonly SpoolRecord[]): number {
+  /** Appends a line for each record of a range that can be read; returns how many cannot. */
+  add(run: SpoolRun, from = 0, to: number = run.count): number {
     let refused = 0;
-    for (let i = 0; i < records.length; ) {
-      const printed = this.native === undefined ? 0 : this.printNatively(this.native, records, i);
+    for (let i = from; i < to; ) {
+      const printed = this.native === undefined ? 0 : this.printNatively(this.native, run, i, to);
       i += printed;
       if (printed > 0) continue;
-      const record = decodeSpooled(records[i++]);
+      const record = decodeSpooled(run.record(i++));
       if (record === undefined) refused++;
       else this.line(recordJson(record));
     }
@@ -63,30 +62,21 @@ export class RecordLines {
     this.out[this.at++] = 0x0a;
   }
 
-  /** How many from `from` on were printed: neighbours in one chunk, up to one that is left to the twin. */
-  private printNatively(native: NativeCodecs, records: readonly SpoolRecord[], from: number): number {
-    const { u8 } = records[from];
-    if (this.places.length < 2 * records.length) this.places = new Int32Array(2 * records.length);
-    const { places } = this;
-    let count = 0;
+  /** How many from `from` on were printed: up to one that is left to the twin. */
+  private printNatively(native: NativeCodecs, { u8, places, kinds }: SpoolRun, from: number, to: number): number {
+    let end = from;
+    while (end < to && kinds[end] !== FEEDBACK && places[2 * end + 1] - places[2 * end] <= MAX_NATIVE_BYTES) end++;
+    if (end === from) return 0;
     let bytes = 0;
-    for (let i = from; i < records.length; i++) {
-      const record = records[i];
-      if (record.u8 !== u8 || record.kind !== INFERENCE || record.end - record.start > MAX_NATIVE_BYTES) break;
-      places[2 * count] = record.start;
-      places[2 * count + 1] = record.end;
-      bytes += record.end - record.start;
-      count++;
-    }
-    if (count === 0) return 0;
-    this.reserve(TYPICAL_GROWTH * bytes + roomOf(records[from]));
+    for (let i = from; i < end; i++) bytes += places[2 * i + 1] - places[2 * i];
+    this.reserve(TYPICAL_GROWTH * bytes + roomOf(places[2 * from + 1] - places[2 * from]));
     const { meta } = native;
     meta[POSITION] = this.at;
-    meta[NEXT] = 0;
-    meta[END] = count;
+    meta[NEXT] = from;
+    meta[END] = end;
     native.recordLines(this.out, u8, places);
     this.at = meta[POSITION];
-    return meta[NEXT];
+    return meta[NEXT] - from;
   }
 
   private reserve(bytes: number): void {

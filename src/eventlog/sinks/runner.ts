@@ -176,10 +176,19 @@ export class SinkRunner {
     const { lingerMs = 0 } = sink;
     if (lingerMs > 0 && this.fewAt(at)) await this.pause(lingerMs, () => !this.fewAt(at));
     const begun = Date.now();
-    const { records, next, lost } = this.spool.read(at, sink.maxRecords);
-    if (records.length > 0 || lost > 0) {
-      const { settled, refused } = await sink.send({ records, from: at, next });
-      this.open.sent += records.length - refused;
+    const read = this.spool.read(at, sink.maxRecords);
+    const { runs, count, next, lost } = read;
+    if (count > 0 || lost > 0) {
+      const batch = {
+        runs,
+        from: at,
+        next,
+        get records() {
+          return read.records;
+        },
+      };
+      const { settled, refused } = await sink.send(batch);
+      this.open.sent += count - refused;
       this.open.refused += refused;
       this.open.lost += lost;
       if (settled) this.settle(next);
@@ -199,7 +208,7 @@ export class SinkRunner {
     } else {
       this.waitingSince = begun;
       const rate = drainRate(backlog, this.arriving());
-      const due = rate === Number.POSITIVE_INFINITY ? 0 : (records.length / rate) * 1000 - (Date.now() - begun);
+      const due = rate === Number.POSITIVE_INFINITY ? 0 : (count / rate) * 1000 - (Date.now() - begun);
       if (due > 0) await this.pause(due);
       // The ring is emptied between two batches, however much waits.
       else await new Promise((resolve) => setImmediate(resolve));

@@ -1,9 +1,12 @@
 import type { CursorState } from '../spool/cursor.ts';
-import type { SpoolRecord } from '../spool/format.ts';
+import type { SpoolRecord, SpoolRun } from '../spool/format.ts';
 import type { Position } from '../spool/spool.ts';
 
 export interface Batch {
-  records: readonly SpoolRecord[];
+  /** The records as they lie in the spool. */
+  readonly runs: readonly SpoolRun[];
+  /** The same one by one: an object for each is made when they are asked for. */
+  readonly records: readonly SpoolRecord[];
   from: Position;
   next: Position;
 }

@@ -2,7 +2,7 @@ import type { FilesSinkConfig } from '../../config/event-log-schema.ts';
 import type { RecordKind } from '../encode/container.ts';
 import { recordJson, sagemakerLine } from '../encode/json.ts';
 import type { FeedbackRecord, LogRecord } from '../record.ts';
-import type { SpoolRecord } from '../spool/format.ts';
+import { runsOf, type SpoolRecord } from '../spool/format.ts';
 import { decodeSpooled } from './decode.ts';
 import { feedbackParquet, inferenceParquet } from './parquet-rows.ts';
 import { RecordLines } from './record-lines.ts';
@@ -52,7 +52,8 @@ class LineRows implements TableRows {
   }
 
   add(records: readonly SpoolRecord[]): number {
-    if (this.format === 'jsonl' && this.replayed === '') return this.lines.add(records);
+    if (this.format === 'jsonl' && this.replayed === '')
+      return runsOf(records).reduce((refused, run) => refused + this.lines.add(run), 0);
     let refused = 0;
     for (const spooled of records) {
       const record = decodeSpooled(spooled);

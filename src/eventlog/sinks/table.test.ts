@@ -12,7 +12,7 @@ import { AvroWriter } from '../encode/avro-writer.ts';
 import { writeFeedback } from '../encode/feedback-encoder.ts';
 import { MESSAGES } from '../encode/message-reader.ts';
 import { RecordFinder } from '../find.ts';
-import { FEEDBACK, INFERENCE, SpoolRecord } from '../spool/format.ts';
+import { FEEDBACK, INFERENCE, runsOf, SpoolRecord } from '../spool/format.ts';
 import { CutFile } from './cuts.ts';
 import { NO_VALUE, partitionOf, placeOf } from './partitions.ts';
 import { FolderStore, type ObjectStore } from './store.ts';
@@ -50,6 +50,7 @@ function record(number: number): SpoolRecord {
 }
 
 const RECORDS = Array.from({ length: 60 }, (_, i) => record(i));
+const both = (records: readonly SpoolRecord[]) => ({ records, runs: runsOf(records) });
 const at = (number: number) => ({ segment: 1, offset: number, record: number });
 
 class MemoryStore implements ObjectStore {
@@ -118,7 +119,7 @@ class Runs {
       const from = this.position;
       const next = Math.min(this.end, from + Math.min(most, this.sink.maxRecords));
       if (next > from) {
-        const batch = { records: RECORDS.slice(from, next), from: at(from), next: at(next) };
+        const batch = { ...both(RECORDS.slice(from, next)), from: at(from), next: at(next) };
         if ((await this.sink.send(batch)).settled) this.settled = next;
       }
       this.position = next;
@@ -206,7 +207,7 @@ test('numbers that begin anew, as those of a spool that was deleted, replace not
   const send = async (from: number, to: number) => {
     const sink = new TableSink({ config: config(), store, cuts: new CutFile(path, () => saved), replayed: '' });
     sink.restore(undefined, from);
-    await sink.send({ records: RECORDS.slice(from, to), from: at(from), next: at(to) });
+    await sink.send({ ...both(RECORDS.slice(from, to)), from: at(from), next: at(to) });
     await sink.tick(Date.now(), true);
     saved = Math.max(saved, to);
   };
@@ -230,7 +231,7 @@ test('files of partitions are replaced whole, and the oldest beyond keepFiles go
   };
   const sink = new TableSink({ ...parts, store: new FolderStore(dir, 2) });
   for (const from of [0, 10, 20]) {
-    await sink.send({ records: RECORDS.slice(from, from + 10), from: at(from), next: at(from + 10) });
+    await sink.send({ ...both(RECORDS.slice(from, from + 10)), from: at(from), next: at(from + 10) });
     await sink.tick(Date.now(), true);
   }
   const names = files().map(({ name }) => name.slice(0, -17));

@@ -18,7 +18,7 @@ import fc from 'fast-check';
 import { crc32c } from '../../shared/crc32c.ts';
 import { native } from '../../tensor/native.ts';
 import { CursorFile } from './cursor.ts';
-import { HEADER_BYTES, parseRecords, sealRecord } from './format.ts';
+import { HEADER_BYTES, parseRecords, sealRecord, sealRecords } from './format.ts';
 import { type Position, Spool, type SpoolOptions } from './spool.ts';
 
 const folders: string[] = [];
@@ -293,6 +293,28 @@ test('a cursor is replaced whole; a broken one counts as none', () => {
   assert.throws(() => new CursorFile(unreadable).load(), /EISDIR/, 'one that cannot be read is not taken for none');
 });
 
+test('records sealed together are those sealed one by one', () => {
+  fc.assert(
+    fc.property(fc.array(fc.uint8Array({ minLength: 1, maxLength: 40 }), { maxLength: 6 }), (bodies) => {
+      const parts = bodies.map((body) => Buffer.concat([new Uint8Array(HEADER_BYTES), body]));
+      let at = 0;
+      const ends = Int32Array.from(parts, ({ length }) => (at += length));
+      const [one, other] = [Buffer.concat(parts), Buffer.concat(parts)];
+      sealRecords(one, ends, parts.length);
+      parts.forEach(({ length }, i) => {
+        sealRecord(other, ends[i] - length, ends[i]);
+      });
+      assert.deepEqual(one, other);
+      assert.equal(parseRecords(one, 0, Number.POSITIVE_INFINITY).count, parts.length);
+    }),
+  );
+});
+
+test('ends that are not those of records are refused', { skip: native?.sealRecords === undefined }, () => {
+  for (const ends of [[12], [31], [20, 25], [-1]])
+    assert.throws(() => sealRecords(new Uint8Array(30), Int32Array.from(ends), ends.length), RangeError);
+});
+
 test('no bytes at all make the reader fail', () => {
   fc.assert(
     fc.property(
@@ -302,8 +324,8 @@ test('no bytes at all make the reader fail', () => {
       (noise, texts, at) => {
         const good = chunkOf(texts);
         const mixed = Buffer.concat([good.subarray(0, at), noise, good.subarray(at)]);
-        const { records, end } = parseRecords(mixed, 0, Number.POSITIVE_INFINITY);
-        assert.ok(records.length <= texts.length + 1 && end <= mixed.length);
+        const { run, end } = parseRecords(mixed, 0, Number.POSITIVE_INFINITY);
+        assert.ok(run.count <= texts.length + 1 && end <= mixed.length);
       },
     ),
   );

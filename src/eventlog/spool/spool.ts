@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { syncFolder } from './folder.ts';
-import { type Parsed, parseRecords, type SpoolRecord } from './format.ts';
+import { type Parsed, parseRecords, type SpoolRecord, type SpoolRun } from './format.ts';
 
 /** A place in the spool: before the record with number `record`. */
 export interface Position {
@@ -33,11 +33,28 @@ export interface SpoolOptions {
   fsync: number | 'never' | 'always';
 }
 
-export interface SpoolRead {
-  records: readonly SpoolRecord[];
-  next: Position;
+export class SpoolRead {
+  readonly runs: readonly SpoolRun[];
+  readonly next: Position;
   /** Records that were damaged, or deleted before they were read. */
-  lost: number;
+  readonly lost: number;
+  private made: readonly SpoolRecord[] | undefined;
+
+  constructor(runs: readonly SpoolRun[], next: Position, lost: number) {
+    this.runs = runs;
+    this.next = next;
+    this.lost = lost;
+  }
+
+  get count(): number {
+    return this.runs.reduce((sum, { count }) => sum + count, 0);
+  }
+
+  /** One by one: made when they are asked for. */
+  get records(): readonly SpoolRecord[] {
+    this.made ??= this.runs.flatMap((run) => run.records);
+    return this.made;
+  }
 }
 
 interface Segment {
@@ -126,24 +143,26 @@ export class Spool {
   read(from: Position, maxRecords: number): SpoolRead {
     let at = this.clamp(from);
     let lost = at.record - from.record;
-    const records: SpoolRecord[] = [];
+    const runs: SpoolRun[] = [];
+    let count = 0;
     let bytes = 0;
-    while (records.length < maxRecords && bytes < BATCH_BYTES) {
+    while (count < maxRecords && bytes < BATCH_BYTES) {
       const index = this.segments.findIndex(({ number }) => number === at.segment);
       const segment = this.segments[index];
       let unreadable = 0;
       if (at.offset < segment.bytes) {
         let found: ReturnType<Spool['parse']>;
         try {
-          found = this.parse(segment, at, maxRecords - records.length);
+          found = this.parse(segment, at, maxRecords - count);
         } catch (error) {
           // What was read before goes on; the next call begins here.
-          if (records.length > 0) break;
+          if (count > 0) break;
           throw error;
         }
         const { parsed, base } = found;
         if (parsed.count > 0) {
-          for (const record of parsed.records) records.push(record);
+          runs.push(parsed.run);
+          count += parsed.run.count;
           lost += parsed.bad.length;
           bytes += base + parsed.end - at.offset;
           at = { segment: at.segment, offset: base + parsed.end, record: at.record + parsed.count };
@@ -157,7 +176,7 @@ export class Spool {
       lost += unreadable;
       at = { segment: following.number, offset: 0, record: following.first };
     }
-    return { records, next: at, lost };
+    return new SpoolRead(runs, at, lost);
   }
 
   /** A place at or before the record with a number, in its segment. */
@@ -175,9 +194,9 @@ export class Spool {
   *check(): Iterable<{ segment: number; records: number; bytes: number; bad: Parsed['bad'] }> {
     for (const segment of [...this.segments]) {
       const bytes = this.readBytes(segment, 0, segment.bytes);
-      const { records, bad, end } = parseRecords(bytes, 0, Number.POSITIVE_INFINITY);
+      const { run, bad, end } = parseRecords(bytes, 0, Number.POSITIVE_INFINITY);
       const rest = end < segment.bytes ? [{ start: end, end: segment.bytes }] : [];
-      yield { segment: segment.number, records: records.length, bytes: segment.bytes, bad: [...bad, ...rest] };
+      yield { segment: segment.number, records: run.count, bytes: segment.bytes, bad: [...bad, ...rest] };
     }
   }
 

@@ -7,6 +7,7 @@
 #include "crc32c.h"
 #include "decode.h"
 #include "decode_aside.h"
+#include "give_way.h"
 #include "grpc_addon.h"
 #include "http_addon.h"
 #include "ort_addon.h"
@@ -220,6 +221,20 @@ napi_value checksum(napi_env env, napi_callback_info info) {
   return sum;
 }
 
+/** giveWay(by: number): the calling thread gives way to those that answer; see give_way.h. */
+napi_value giveWayTo(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument;
+  int32_t by = 0;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
+  if (count < 1 || napi_get_value_int32(env, argument, &by) != napi_ok || by < 0) {
+    napi_throw_type_error(env, nullptr, "giveWay takes a number that is not negative");
+    return nullptr;
+  }
+  giveWay(by);
+  return nullptr;
+}
+
 bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
   napi_value buffer;
   napi_value view;
@@ -256,6 +271,7 @@ NAPI_MODULE_INIT() {
                         exportFunction(env, exports, "recordLines", recordLines) &&
                         (!hasCrc32c() || (exportFunction(env, exports, "crc32c", checksum) &&
                                           exportFunction(env, exports, "sealRecords", sealRecords))) &&
+                        exportFunction(env, exports, "giveWay", giveWayTo) &&
                         grpc::exportServer(env, exports) && http::exportServer(env, exports) &&
                         ort::exportSessions(env, exports) && ort::exportAside(env, exports) &&
                         stage::exportStager(env, exports);

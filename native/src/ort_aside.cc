@@ -8,10 +8,7 @@
 #include <utility>
 #include <vector>
 
-#ifdef __linux__
-#include <unistd.h>
-#endif
-
+#include "give_way.h"
 #include "ort_sessions.h"
 #include "ort_values.h"
 #include "values.h"
@@ -20,16 +17,8 @@ namespace switchyard::ort {
 
 namespace {
 
-/**
- * Gives way to the threads that serve, as NICER_BY of src/models/preflight/launcher.ts does. For good: without privileges, no
- * thread can raise its priority again.
- */
-void giveWay() {
-#ifdef __linux__
-  // Of this thread only, as Linux takes it; elsewhere it would be the whole process's. Where it fails, it is no nicer.
-  [[maybe_unused]] const int now = nice(10);
-#endif
-}
+/** As NICER_BY of src/models/preflight/launcher.ts. */
+constexpr int kNicerBy = 10;
 
 /**
  * Work on a thread of its own, and the promise that hears how it ended. Made and ended on JavaScript's thread; what the work
@@ -132,7 +121,7 @@ napi_value loadAside(napi_env env, napi_callback_info info) {
   Load wanted;
   if (!readLoad(env, info, "ortLoadAside", wanted)) return nullptr;
   return Errand::start(env, {}, [wanted = std::move(wanted)](Errand& errand) {
-    if (wanted.options.sharedThreads) giveWay();
+    if (wanted.options.sharedThreads) giveWay(kNicerBy);
     errand.session = openSession(wanted.key, wanted.path, wanted.options, errand.problem, errand.fresh);
   });
 }
@@ -148,7 +137,7 @@ napi_value rehearse(napi_env env, napi_callback_info info) {
   Call call;
   if (count < 3 || !readRun(env, arguments, call)) return nullptr;
   return Errand::start(env, {arguments[1], arguments[2]}, [call = std::move(call)](Errand& errand) {
-    giveWay();
+    giveWay(kNicerBy);
     Discarded outputs;
     errand.problem = call.session->run(call.inputs, call.wanted, {&outputs, Discarded::allocate, Discarded::restart});
   });

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { constants, getPriority, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { FilesSinkConfig, SinkConfig } from '../config/event-log-schema.ts';
@@ -8,6 +8,7 @@ import { KafkaSource } from '../monitoring/kafka-source.ts';
 import { type MonitorStores, MonitorStream, openStores } from '../monitoring/stream.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { createLogger } from '../telemetry/logging.ts';
+import { native } from '../tensor/native.ts';
 import { beginCounting, DROPPED_DISK, DROPPED_ENCODING, FEEDBACK, SPOOLED, UNWRITTEN } from './counts.ts';
 import { containerOf } from './encode/container.ts';
 import { MESSAGES } from './encode/message-reader.ts';
@@ -51,11 +52,15 @@ function post(event: LogEvent): void {
   control.postMessage(event);
 }
 
-/** The thread's own priority: Linux schedules threads one by one. Elsewhere there is no such thing. */
+/** Linux schedules threads one by one. Elsewhere there is no such thing. */
 function giveWay(): void {
   if (config.nice === 0 || process.platform !== 'linux') return;
+  if (native !== undefined) {
+    native.giveWay(config.nice);
+    return;
+  }
   const thread = Number(readlinkSync('/proc/thread-self').split('/').at(-1));
-  setPriority(thread, config.nice);
+  setPriority(thread, Math.min(getPriority(thread) + config.nice, constants.priority.PRIORITY_LOW));
 }
 
 /** Drawn once and kept, so that a hashed value stays the same over restarts. */

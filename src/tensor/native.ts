@@ -178,6 +178,8 @@ export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeSessions, Na
   crc32c?(bytes: Uint8Array, start: number, end: number): number;
   /** Absent where that one is. */
   sealRecords?(records: Uint8Array, ends: Int32Array): boolean;
+  /** Of the calling thread, by so much niceness. */
+  giveWay(by: number): void;
   recordLines(out: Uint8Array, records: Uint8Array, places: Int32Array): void;
 }
 

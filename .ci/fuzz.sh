@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the fuzzers of native/ with the address and undefined-behaviour sanitizers:  .ci/fuzz.sh SECONDS
-# The codecs once as they are built for this processor and once without its vector instructions, then the gRPC server, the
-# HTTP server, the TLS of both, then the shared sessions of ONNX Runtime, then the stager of GPUs over a fake device, and what
-# it has beneath it, CUDA and ONNX Runtime, over fakes of theirs.
+# The codecs once as they are built for this processor, eight floats at a time and one by one, and once without its vector
+# instructions, then the gRPC server, the HTTP server, the TLS of both, then the shared sessions of ONNX Runtime, then the
+# stager of GPUs over a fake device, and what it has beneath it, CUDA and ONNX Runtime, over fakes of theirs.
 # Each for SECONDS. Finds are left in native/build/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -26,7 +26,7 @@ fuzz() {
     -artifact_prefix="$work/" "$work/corpus" "$corpus"
 }
 
-codecs=(native/fuzz/codecs.cc native/src/{decode,elements,print,record_json,text}.cc)
+codecs=(native/fuzz/codecs.cc native/src/{decode,elements,print,print_wide,read_wide,record_json,text}.cc)
 fuzz vector corpus "${codecs[@]}" -- -- -dict=native/fuzz/json.dict
 fuzz portable corpus "${codecs[@]}" -- -DSWITCHYARD_PORTABLE -- -dict=native/fuzz/json.dict
 # nghttp2 and OpenSSL are node's own in the addon: here they come from the system, whole, since they are looked up by name.

@@ -13,6 +13,7 @@
 #include "decode.h"
 #include "print.h"
 #include "record_json.h"
+#include "wide.h"
 
 namespace {
 
@@ -40,7 +41,7 @@ struct Buffers {
   }
 };
 
-/** In steps the same comes out as in one: words, slab and buffers. */
+/** In steps, and with each number read by itself, the same comes out: words, slab and buffers. */
 void decodeInSteps(Body body, int32_t jsonLength, const int32_t* meta, Slab slab, const Buffers& buffers, int words) {
   const std::unique_ptr<uint8_t[]> ownSlab(new uint8_t[slab.length]);
   int32_t ownMeta[kMetaWords];
@@ -48,8 +49,10 @@ void decodeInSteps(Body body, int32_t jsonLength, const int32_t* meta, Slab slab
   ownMeta[kSlab] = 0;
   Buffers given;
   SteppedDecode decode(body, {ownSlab.get(), slab.length}, ownMeta);
+  wide::enabled = false;
   SteppedDecode::Step step = decode.run();
   while (step == SteppedDecode::Step::kWantsBuffer) step = decode.run(Buffers::allocate(&given, decode.wanted()));
+  wide::enabled = wide::supported();
   require((step == SteppedDecode::Step::kDone) == (meta[kInputs] >= 0));
   require((ownMeta[kInputs] >= 0) == (meta[kInputs] >= 0));
   if (step != SteppedDecode::Step::kDone) return;
@@ -118,10 +121,25 @@ void readBack(const uint8_t* data, int64_t count, const uint8_t* text, const uin
   }
 }
 
+/** One by one the same is printed as eight at a time. */
+void printNarrowly(Type type, const uint8_t* data, int64_t count) {
+  std::vector<uint8_t> texts[2];
+  for (std::vector<uint8_t>& text : texts) {
+    text.resize(count * kElementRoom);
+    const Printed printed = printElements(type, data, 0, 0, count, text.data(), text.data() + text.size());
+    require(printed.next == count);
+    text.resize(printed.end - text.data());
+    wide::enabled = !wide::enabled && wide::supported();
+  }
+  wide::enabled = wide::supported();
+  require(texts[0] == texts[1]);
+}
+
 void print(Type type, const uint8_t* data, size_t size, size_t room) {
   const int bytes = kElementBytes[type];
   const int64_t count = bytes == 0 ? 0 : static_cast<int64_t>(size / bytes);
   const auto elements = exactCopy(data, size);
+  if (type == kFp32) printNarrowly(type, elements.get(), count);
   int64_t next = 0;
   for (;;) {
     const std::unique_ptr<uint8_t[]> out(new uint8_t[room]);

@@ -80,6 +80,10 @@ constexpr Doubles kDoubles = makeDoubles();
 
 }  // namespace powers
 
+// Of doubles' bits: the least normal float's, and how far it is to those that are beyond the normal floats.
+constexpr uint64_t kLeastNormal = uint64_t{1023 - 126} << 52;
+constexpr uint64_t kNormals = uint64_t{253} << 52;
+
 /**
  * The nearest float, under the same conditions; mantissas from 2^63 on are not decided. Of the double computed here,
  * mantissa, power and product were rounded: it is off by less than four of its last bits, of which a float drops 29.
@@ -93,8 +97,6 @@ __attribute__((always_inline)) inline bool toNearest(const Decimal& decimal, flo
   constexpr uint64_t kMiddle = 1 << 28;
   constexpr uint64_t kError = 4;
   const uint64_t dropped = bits & (2 * kMiddle - 1);
-  constexpr uint64_t kLeastNormal = uint64_t{1023 - 126} << 52;
-  constexpr uint64_t kNormals = uint64_t{253} << 52;
   // A mantissa that is negative as an integer is beyond the normal floats, too.
   if (dropped - (kMiddle - kError) <= 2 * kError || (bits - kLeastNormal >= kNormals && bits != 0)) return false;
   const float single = static_cast<float>(value);

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "float_text.h"
+#include "print_wide.h"
 #include "shortest_single.h"
 
 namespace switchyard {
@@ -34,9 +35,6 @@ inline uint8_t* printNonFinite(uint8_t* out, bool isNaN, bool negative) {
   return negative ? printText(out, "-Infinity", 9) : printText(out, "Infinity", 8);
 }
 
-/** The one float whose shortest decimal, 7.038531e-26, becomes its neighbour for those who read it as a double first. */
-constexpr uint32_t kReadTwice = 0x15ae43fd;
-
 /** Elements that go through each step below before the next step: so the processor works at several at a time. */
 constexpr int kBatch = 32;
 
@@ -49,7 +47,7 @@ void shorten(const uint8_t* data, int count, ShortDecimal<Bits>* out) {
   for (int i = 0; i < count; i++) {
     const Bits magnitude = elementAt<Bits>(data, i) & kMagnitude<Bits>;
     ShortDecimal<Bits> decimal = shortestDecimal(magnitude + (magnitude == 0));
-    if (sizeof(Bits) == 4 && magnitude == kReadTwice) decimal = {70385307, -33};
+    if (sizeof(Bits) == 4 && magnitude == kReadTwice) decimal = {kReadTwiceDecimal.digits, kReadTwiceDecimal.exponent};
     out[i] = {decimal.digits & (Bits{0} - (magnitude != 0)), decimal.exponent};
   }
 }
@@ -79,8 +77,18 @@ template <typename Bits>
 Printed printFloats(const uint8_t* data, int64_t first, int64_t from, int64_t to, uint8_t* out, const uint8_t* end,
                     const Layout& layout) {
   int64_t i = from;
+  int64_t most = kBatch;
   while (i < to && end - out >= kElementRoom) {
-    const int count = static_cast<int>(std::min({int64_t{kBatch}, to - i, (end - out) / int64_t{kElementRoom}}));
+#ifdef SWITCHYARD_WIDE
+    if (sizeof(Bits) == 4 && wide::enabled) {
+      const Printed printed = wide::printSingles(data, first, i, to, out, end);
+      i = printed.next;
+      out = printed.end;
+      most = wide::kLanes;
+      if (i == to || end - out < kElementRoom) break;
+    }
+#endif
+    const int count = static_cast<int>(std::min({most, to - i, (end - out) / int64_t{kElementRoom}}));
     const uint8_t* const batch = data + i * static_cast<int64_t>(sizeof(Bits));
     ShortDecimal<Bits> decimals[kBatch];
     DigitText texts[kBatch];

@@ -55,6 +55,10 @@ constexpr uint64_t kSlack = 8;
 
 }  // namespace single
 
+/** The one float whose shortest decimal, 7.038531e-26, becomes its neighbour for those who read it as a double first. */
+constexpr uint32_t kReadTwice = 0x15ae43fd;
+constexpr ShortDecimal<uint32_t> kReadTwiceDecimal{70385307, -33};
+
 /** Of the positive finite float with these bits. */
 __attribute__((always_inline)) inline ShortDecimal<uint32_t> shortestDecimal(uint32_t bits) {
   constexpr uint64_t kOne = 1ull << single::kPoint;

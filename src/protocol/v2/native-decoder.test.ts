@@ -141,6 +141,33 @@ test('a sweep of floats and doubles, in the texts that clients send', () => {
   }
 });
 
+test('plain decimals of many rows, with one here and there that is not', () => {
+  let word = 7;
+  const values = Float32Array.from({ length: 40_000 }, () => {
+    word = Math.imul(word, 0x915f77f5) + 1;
+    return ((word ^ (word >>> 15)) / 2 ** 31) * 10 ** (word & 7);
+  });
+  const texts: ((value: number, i: number) => string)[] = [
+    (value) => `${value}`,
+    (value) => `${Number(value.toPrecision(8))}`,
+    (value) => value.toFixed(6),
+    (value) => `${Math.round(value)}`,
+    (value, i) => (i % 97 === 0 ? '1e-7' : `${value}`),
+    (value, i) => (i % 50 === 0 ? '16777217.00000000000000000000001' : value.toFixed(i % 13)),
+    (value, i) => (i % 9 === 0 ? '-0.0' : `${-value}`),
+  ];
+  for (const text of texts) {
+    const printed = [...values].map(text);
+    for (const row of [1, 7, 8, 9, 50, 40_000]) {
+      for (const comma of [',', ', ', ' ,\n']) {
+        const count = Math.floor(printed.length / row);
+        const rows = Array.from({ length: count }, (_, r) => `[${printed.slice(r * row, r * row + row).join(comma)}]`);
+        takes(body('FP32', [count, row], `[${rows.join(comma)}]`));
+      }
+    }
+  }
+});
+
 test('damaged requests are left to the twin, or read as it reads them', () => {
   const edit = fc.record({
     at: fc.nat(),

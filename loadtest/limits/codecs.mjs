@@ -16,6 +16,7 @@ async function measure(way, seconds) {
   const { decodeInferRequest, decodeAside, isForAside, encodeInferResponse, encodeInSlices, needsSlices } = await sources(
     'protocol/v2/infer-decoder',
     'protocol/v2/aside-decoder',
+    'protocol/json/aside',
     'protocol/v2/json-writer',
   );
   const results = [];

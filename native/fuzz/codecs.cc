@@ -42,9 +42,10 @@ struct Buffers {
 };
 
 /** In steps, and with each number read by itself, the same comes out: words, slab and buffers. */
-void decodeInSteps(Body body, int32_t jsonLength, const int32_t* meta, Slab slab, const Buffers& buffers, int words) {
+void decodeInSteps(Body body, int32_t nested, int32_t jsonLength, const int32_t* meta, Slab slab, const Buffers& buffers, int words) {
   const std::unique_ptr<uint8_t[]> ownSlab(new uint8_t[slab.length]);
   int32_t ownMeta[kMetaWords];
+  ownMeta[kNested] = nested;
   ownMeta[kInputs] = jsonLength;
   ownMeta[kSlab] = 0;
   Buffers given;
@@ -73,11 +74,12 @@ void decodeInSteps(Body body, int32_t jsonLength, const int32_t* meta, Slab slab
   }
 }
 
-void decode(const uint8_t* data, size_t size, int32_t jsonLength, size_t slabBytes) {
+void decode(const uint8_t* data, size_t size, int32_t nested, int32_t jsonLength, size_t slabBytes) {
   const auto body = exactCopy(data, size);
   // Slabs begin at a multiple of eight, as new[] gives it.
   const std::unique_ptr<uint8_t[]> slab(new uint8_t[slabBytes]);
   int32_t meta[kMetaWords];
+  meta[kNested] = nested;
   meta[kInputs] = jsonLength;
   meta[kSlab] = 0;
   Buffers buffers;
@@ -86,7 +88,7 @@ void decode(const uint8_t* data, size_t size, int32_t jsonLength, size_t slabByt
   require(size == 0 || std::memcmp(body.get(), data, size) == 0);
   require(taken == (meta[kInputs] >= 0));
   const Slab whole{slab.get(), slabBytes};
-  if (!taken) return decodeInSteps({body.get(), size}, jsonLength, meta, whole, buffers, 0);
+  if (!taken) return decodeInSteps({body.get(), size}, nested, jsonLength, meta, whole, buffers, 0);
   const int32_t* input = meta + kHeadWords;
   for (int32_t i = 0; i < meta[kInputs]; i++) {
     require(input[kName] >= 0 && static_cast<size_t>(input[kName] + input[kNameLength]) <= size);
@@ -100,7 +102,7 @@ void decode(const uint8_t* data, size_t size, int32_t jsonLength, size_t slabByt
     if (kElementBytes[input[kType]] > 0) require(count * kElementBytes[input[kType]] == input[kByteLength]);
     input += kInputWords + input[kRank];
   }
-  decodeInSteps({body.get(), size}, jsonLength, meta, whole, buffers, static_cast<int>(input - meta));
+  decodeInSteps({body.get(), size}, nested, jsonLength, meta, whole, buffers, static_cast<int>(input - meta));
 }
 
 /** Every float that was printed reads back as itself. */
@@ -192,9 +194,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } else if (choice == 'r') {
     record(rest, length);
   } else {
-    // '0' to '3': all of it JSON, with much or little room; else the text ends before the body does.
+    // '`' and letters: a predict request, of each type. '0' to '3': all of it JSON, with much or little room; else the text ends before the body does.
     const int32_t jsonLength = choice < 0x34 ? -1 : static_cast<int32_t>(length * (0x80 - choice) / 0x4c);
-    decode(rest, length, jsonLength, choice % 2 == 0 ? 65536 : 32);
+    const int32_t nested = choice >= '`' && choice < '`' + kTypes ? choice - '`' : -1;
+    decode(rest, length, nested, nested < 0 ? jsonLength : -1, choice % 2 == 0 ? 65536 : 32);
   }
   return 0;
 }

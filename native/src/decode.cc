@@ -1,6 +1,7 @@
 #include "decode.h"
 
 #include "elements.h"
+#include "nested.h"
 
 namespace switchyard {
 namespace {
@@ -10,7 +11,6 @@ constexpr size_t kSmallText = 4096;
 constexpr size_t kPadding = 64;
 /** Larger tensors get a buffer of their own (SHARED_LIMIT in src/protocol/json/block.ts). */
 constexpr int64_t kSlabTensor = 4096;
-constexpr int kMaxRank = 32;
 constexpr int64_t kMaxCount = (1ll << 53) - 1;
 constexpr int kComparedNames = 64;
 
@@ -66,6 +66,7 @@ class Decoder {
   bool resume() {
     bool open;
     cursor_.at = inputAt_;
+    if (nested_ >= 0) return readNested() && cursor_.more('}', open) && readNestedMembers(open) && finish();
     return readEachInput() && cursor_.more('}', open) && readMembers(open) && finish();
   }
 
@@ -74,6 +75,8 @@ class Decoder {
     const int64_t jsonLength = meta_[kInputs] < 0 ? static_cast<int64_t>(body_.length) : meta_[kInputs];
     if (body_.length > INT32_MAX || jsonLength > static_cast<int64_t>(body_.length)) return false;
     binaryAt_ = meta_[kInputs] < 0 ? -1 : jsonLength;
+    nested_ = meta_[kNested];
+    if (nested_ >= kTypes || nested_ == kBytes) return false;
     size_t end = jsonLength;
     while (end > 0 && isSpace(body_.bytes[end - 1])) end--;
     if (end == 0 || (body_.bytes[end - 1] != '}' && body_.bytes[end - 1] != ']')) return false;
@@ -102,7 +105,45 @@ class Decoder {
     bool open;
     if (!cursor_.expect('{')) return false;
     cursor_.enter('}', open);
-    return readMembers(open);
+    return nested_ >= 0 ? readNestedMembers(open) : readMembers(open);
+  }
+
+  bool readNestedMembers(bool open) {
+    while (open) {
+      Text key;
+      Text signature;
+      if (!cursor_.key(key)) return false;
+      const bool columns = key.is("inputs", 6);
+      if (columns || key.is("instances", 9)) {
+        if (inputs_ >= 0) return false;
+        meta_[kNested] = columns;
+        cursor_.peek();
+        inputAt_ = cursor_.at;
+        if (!readNested()) return false;
+      } else if (key.is("signature_name", 14) ? !cursor_.plainString(signature) : !cursor_.skipValue()) {
+        return false;
+      }
+      if (!cursor_.more('}', open)) return false;
+    }
+    return inputs_ >= 0 && cursor_.peek() == 0 && cursor_.at == cursor_.end;
+  }
+
+  /** The only tensor. Measured once: it is read again when there was no buffer. */
+  bool readNested() {
+    if (shape_.rank == 0) {
+      Cursor ahead = cursor_;
+      if (!measureNested(ahead, shape_)) return false;
+    }
+    Input input;
+    input.name = {cursor_.begin, 0};
+    input.type = nested_;
+    input.rank = shape_.rank;
+    input.count = shape_.count;
+    std::memcpy(input.dims, shape_.dims, shape_.rank * sizeof(int32_t));
+    inputs_ = 0;
+    if (!readData(input) || !note(input)) return false;
+    inputs_ = 1;
+    return true;
   }
 
   bool readMembers(bool open) {
@@ -352,6 +393,8 @@ class Decoder {
   Cursor cursor_{};
   const uint8_t* inputAt_ = nullptr;
   Strings measured_{};
+  int nested_ = -1;
+  Shape shape_;
   const uint8_t* readable_ = nullptr;
   int64_t binaryAt_ = -1;
   size_t slabUsed_ = 0;

@@ -1,5 +1,6 @@
 // Decodes the body of a v2 infer request (src/protocol/v2/json-scanner.ts is its twin and decides whatever is refused
-// here). Plain C++: knows nothing of Node-API, keeps nothing after it returned.
+// here), or of a predict request of TensorFlow Serving (src/protocol/tfserving/predict-request.ts) with one tensor that it does
+// not name. Plain C++: knows nothing of Node-API, keeps nothing after it returned.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +9,9 @@
 
 namespace switchyard {
 
-// Words of the result. src/protocol/v2/native-decoder.ts reads them by the same names.
+// Words of the result. src/protocol/json/native-words.ts has them by the same names.
 enum Word {
+  kNested,      // in: of a predict request, the type of its tensor, -1: a v2 request; out: 1 for "inputs", 0 for "instances"
   kInputs,      // in: bytes of JSON before binary tensors, -1: all of it; out: number of inputs, -1: not decoded
   kSlab,        // in: first free byte of the slab; out: the first one still free
   kId,          // offset of the id's characters, -1: none

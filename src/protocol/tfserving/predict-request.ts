@@ -54,7 +54,7 @@ export class StackedInput {
  * datatypes from the signature; strings may be {"b64": "…"}, 64-bit integers may stand in quotes. `signature_name` is
  * accepted and means nothing here. Throws invalid_argument.
  */
-export function decodePredict(
+export function scanPredict(
   model: string,
   version: string,
   body: Uint8Array,

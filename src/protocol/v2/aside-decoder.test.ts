@@ -5,7 +5,8 @@ import type { InferRequest } from '../../pipeline/types.ts';
 import { native, nativeProblem } from '../../tensor/native.ts';
 import { inferText } from '../../testing/infer-texts.ts';
 import { plainTensors } from '../../testing/plain-tensors.ts';
-import { decodeAside, isForAside } from './aside-decoder.ts';
+import { isForAside } from '../json/aside.ts';
+import { decodeAside } from './aside-decoder.ts';
 import { decodeInferRequest } from './infer-decoder.ts';
 
 const encoder = new TextEncoder();

@@ -1,36 +1,27 @@
 import type { InferRequest } from '../../pipeline/types.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
-import type { NativeCodecs, NativeJob } from '../../tensor/native.ts';
-import { PlacedTensor } from '../../tensor/placed.ts';
-import { DATA_TYPES, type Tensor } from '../../tensor/tensor.ts';
+import type { NativeCodecs } from '../../tensor/native.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
 import { sharedBlock, sharedOffset, takeShared } from '../json/block.ts';
 import { JsonCursor } from '../json/cursor.ts';
+import {
+  HEAD_WORDS,
+  ID,
+  ID_LENGTH,
+  INPUTS,
+  inputAt,
+  NAME,
+  NAME_LENGTH,
+  NESTED,
+  nextInput,
+  OUTPUTS,
+  PARAMETERS,
+  SLAB,
+} from '../json/decoded-words.ts';
 import { internName } from '../json/names.ts';
 import { latin1 } from '../json/text.ts';
 import { finishOutputs, type OutputList, scanOutputs } from './output-scanner.ts';
 import { readParameters } from './parameters.ts';
-
-// Words of `meta`, as in native/src/decode.h.
-const INPUTS = 0;
-const SLAB = 1;
-const ID = 2;
-const ID_LENGTH = 3;
-const PARAMETERS = 4;
-const OUTPUTS = 5;
-const HEAD_WORDS = 6;
-// Words of one input.
-const NAME = 0;
-const NAME_LENGTH = 1;
-const TYPE = 2;
-const RANK = 3;
-const PLACE = 4;
-const OFFSET = 5;
-const BYTES = 6;
-const DIMS = 7;
-
-const IN_SLAB = 0;
-const IN_BODY = 1;
-const OWN = 2;
 
 /**
  * decodeInferRequest by the addon: one call for the whole body. Undefined where the addon does not take the body, be it
@@ -47,6 +38,7 @@ export function decodeNatively(
   const meta = native.meta;
   const block = sharedBlock();
   const slabFrom = sharedOffset();
+  meta[NESTED] = -1;
   meta[INPUTS] = jsonLength;
   meta[SLAB] = slabFrom;
   const own = native.decode(body, block.u8);
@@ -60,7 +52,7 @@ export function decodeNatively(
  *
  * @param own the buffers of tensors that do not lie in `slab`
  */
-function readDecoded(
+export function readDecoded(
   meta: Int32Array,
   model: string,
   version: string,
@@ -76,18 +68,18 @@ function readDecoded(
   if ((meta[PARAMETERS] >= 0 || meta[OUTPUTS] >= 0) && !readSections(request, meta, body, jsonLength)) return undefined;
   if (count === 1) {
     // An array that grows by `push` has room for 17.
-    request.inputs = [inputAt(meta, HEAD_WORDS, body, slab, own)];
+    request.inputs = [namedInput(meta, HEAD_WORDS, body, slab, own)];
     return request;
   }
   let at = HEAD_WORDS;
   for (let i = 0; i < count; i++) {
-    request.inputs.push(inputAt(meta, at, body, slab, own));
-    at += DIMS + meta[at + RANK];
+    request.inputs.push(namedInput(meta, at, body, slab, own));
+    at = nextInput(meta, at);
   }
   return request;
 }
 
-function inputAt(
+function namedInput(
   meta: Int32Array,
   at: number,
   body: Uint8Array,
@@ -97,28 +89,7 @@ function inputAt(
   const nameAt = meta[at + NAME];
   const nameEnd = nameAt + meta[at + NAME_LENGTH];
   const name = internName(body, nameAt, nameEnd + 1) ?? latin1(body, nameAt, nameEnd);
-  const shape = shapeAt(meta, at);
-  const datatype = DATA_TYPES[meta[at + TYPE]];
-  const place = meta[at + PLACE];
-  const offset = meta[at + OFFSET];
-  const bytes = meta[at + BYTES];
-  if (place === IN_SLAB) return new PlacedTensor(name, datatype, shape, slab, offset, bytes);
-  if (place === IN_BODY) return new PlacedTensor(name, datatype, shape, body, offset, bytes);
-  return { name, datatype, shape, data: new Uint8Array(own![place - OWN], offset, bytes) };
-}
-
-/** Requests of one shape that follow one another share it; nobody changes a decoded shape. */
-let lastShape: number[] = [];
-
-function shapeAt(meta: Int32Array, at: number): number[] {
-  const rank = meta[at + RANK];
-  let same = rank === lastShape.length;
-  for (let i = 0; same && i < rank; i++) same = meta[at + DIMS + i] === lastShape[i];
-  if (same) return lastShape;
-  const shape: number[] = [];
-  for (let i = 0; i < rank; i++) shape.push(meta[at + DIMS + i]);
-  lastShape = shape;
-  return shape;
+  return inputAt(meta, at, name, body, slab, own);
 }
 
 /** Reads the members that the addon only looked over. False where one is not as it should be. */
@@ -139,32 +110,5 @@ function readSections(request: InferRequest, meta: Int32Array, body: Uint8Array,
   } catch (error) {
     if (error instanceof SwitchyardError) return false;
     throw error;
-  }
-}
-
-/** kMetaWords of decode.h. */
-const WORDS = 2048;
-const JOB_SLAB_BYTES = 16384;
-
-/** A body that the addon decodes on a thread of its own. */
-export class AsideJob implements NativeJob {
-  readonly body: Uint8Array;
-  /** Not the thread's: requests that come meanwhile are written into that. */
-  readonly slab = new Uint8Array(JOB_SLAB_BYTES);
-  readonly words = new Int32Array(WORDS);
-  readonly buffers: ArrayBuffer[] = [];
-  readonly done: () => void;
-  private readonly jsonLength: number;
-
-  constructor(body: Uint8Array, jsonLength: number, done: () => void) {
-    this.body = body;
-    this.jsonLength = jsonLength;
-    this.done = done;
-    this.words[INPUTS] = jsonLength;
-  }
-
-  /** After `done`: the request, or undefined where the addon does not take the body. */
-  read(model: string, version: string): InferRequest | undefined {
-    return readDecoded(this.words, model, version, this.body, this.jsonLength, this.slab, this.buffers);
   }
 }

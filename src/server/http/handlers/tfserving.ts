@@ -1,12 +1,16 @@
 import type { ModelSignature } from '../../../config/model-config.ts';
 import type { InferRequest, InferResponse, VersionStatus } from '../../../pipeline/types.ts';
+import type { DecodeListener } from '../../../protocol/json/aside.ts';
+import type { PredictRequest } from '../../../protocol/tfserving/predict-request.ts';
 import {
   decodeExamples,
   decodePredict,
+  decodePredictAside,
   encodeClassify,
   encodePredict,
   encodePredictInSlices,
   encodeRegress,
+  isPredictForAside,
   modelMetadataBody,
   modelStatusBody,
   predictNeedsSlices,
@@ -20,7 +24,7 @@ import type { Route } from './routes.ts';
 import type { HttpGateway } from './settings.ts';
 
 /** TF Serving's `:predict`, `:classify` and `:regress`. */
-export class TfServingCall extends InferenceCall {
+export class TfServingCall extends InferenceCall implements DecodeListener<PredictRequest> {
   protected override readonly protocol = 'tfs-http';
   protected override readonly needsSignature = true;
   private readonly kind: Route['kind'];
@@ -38,15 +42,32 @@ export class TfServingCall extends InferenceCall {
     return true;
   }
 
-  protected override decode(body: Uint8Array): InferRequest {
+  protected override decode(body: Uint8Array): InferRequest | undefined {
     const table = this.gateway.services.table();
     const version = this.label === '' ? this.version : findLabel(table, this.model, this.label);
     const { signature } = findVersion(table, this.model, version).config;
     this.signature = signature;
     if (this.kind !== 'tfs-predict') return decodeExamples(this.model, version, body, signature);
+    if (isPredictForAside(body, signature)) {
+      decodePredictAside(this.model, version, body, signature, this);
+      return undefined;
+    }
     const { request, format } = decodePredict(this.model, version, body, signature);
     this.format = format;
     return request;
+  }
+
+  wanted(): boolean {
+    return !this.isDone();
+  }
+
+  onDecoded({ request, format }: PredictRequest): void {
+    this.format = format;
+    this.handOver(request);
+  }
+
+  onRefused(error: unknown): void {
+    this.fail(error);
   }
 
   protected override answer(response: InferResponse, final: boolean): void {

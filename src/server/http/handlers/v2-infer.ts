@@ -1,5 +1,6 @@
 import type { InferRequest, InferResponse, Served, Timings } from '../../../pipeline/types.ts';
-import { type DecodeListener, decodeAside, isForAside } from '../../../protocol/v2/aside-decoder.ts';
+import { type DecodeListener, isForAside } from '../../../protocol/json/aside.ts';
+import { decodeAside } from '../../../protocol/v2/aside-decoder.ts';
 import { applyClassification } from '../../../protocol/v2/classification.ts';
 import { decodeInferRequest } from '../../../protocol/v2/infer-decoder.ts';
 import {
@@ -23,7 +24,7 @@ import type { HttpGateway } from './settings.ts';
 const heads = new InferenceHeads();
 
 /** `POST /v2/models/{m}[/versions/{v}]/infer`: JSON, JSON followed by binary tensors, or one raw tensor. */
-export class V2InferCall extends InferenceCall implements DecodeListener {
+export class V2InferCall extends InferenceCall implements DecodeListener<InferRequest> {
   protected override readonly protocol = 'http';
   protected override readonly needsSignature: boolean;
   /** Bytes of JSON before the binary tensors; -1: the body is JSON; 0: the body is one raw tensor. */

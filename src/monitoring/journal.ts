@@ -29,8 +29,14 @@ export class Journal {
     // Loaded with the first monitor: no log thread starts with it.
     const Library = require('libsql') as typeof Database;
     this.db = new Library(file);
+    // First: the next one waits for a process that was killed and has not quite gone.
     // A commit outlives the process at once, and a power cut once the system has written it.
-    for (const pragma of ['journal_mode = WAL', 'synchronous = NORMAL', 'wal_autocheckpoint = 4000'])
+    for (const pragma of [
+      'busy_timeout = 5000',
+      'journal_mode = WAL',
+      'synchronous = NORMAL',
+      'wal_autocheckpoint = 4000',
+    ])
       this.db.exec(`PRAGMA ${pragma}`);
   }
 

@@ -13,11 +13,12 @@ import type { Tables } from './tables.ts';
 type Connection = InstanceType<typeof Database>;
 
 const PRAGMAS = [
+  // First: the next one waits for whoever has the file, such as a process that was killed and has not quite gone.
+  'busy_timeout = 5000',
   'journal_mode = WAL',
   // A commit returns when it is on disk, not when the system has it.
   'synchronous = FULL',
   'foreign_keys = ON',
-  'busy_timeout = 5000',
   'temp_store = MEMORY',
   'cache_size = -65536',
   // A checkpoint writes every page once, however many commits changed it.

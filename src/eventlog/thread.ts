@@ -18,7 +18,6 @@ import { payloadFolder } from './folders.ts';
 import { countersOf, DROPPED, HANDED, LOST, SAMPLED_OUT, SERVED, TAKEN } from './handover/memory.ts';
 import { RingReader } from './handover/ring-reader.ts';
 import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData } from './messages.ts';
-import { MonitorFeed } from './monitor-feed.ts';
 import { PayloadStore } from './payloads.ts';
 import { LogPipeline } from './pipeline.ts';
 import { Rate } from './rate.ts';
@@ -33,6 +32,7 @@ import { TableSink } from './sinks/table.ts';
 import { CursorFile } from './spool/cursor.ts';
 import { Spool } from './spool/spool.ts';
 import { tail, verify } from './spool/tail.ts';
+import { SpoolSource } from './spool-source.ts';
 
 /** Entry of the log thread: takes records out of the gateway threads' rings, and carries them to the spool and the sinks. */
 const control = parentPort as MessagePort;
@@ -131,7 +131,7 @@ async function run(): Promise<void> {
     data.monitoring.source === 'kafka'
       ? new KafkaSource(data.kafka, data.monitoring, monitors, MESSAGES, logger)
       : undefined;
-  const feed = topics === undefined ? new MonitorFeed(spool, monitors, existsSync(file)) : undefined;
+  const feed = topics === undefined ? new SpoolSource(spool, monitors, existsSync(file)) : undefined;
   const counters = data.rings.map(countersOf);
   const total = (which: number): number => counters.reduce((sum, own) => sum + own[which], 0);
   const arriving = new Rate();

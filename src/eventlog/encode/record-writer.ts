@@ -1,3 +1,4 @@
+import { ORIGIN_TEXTS } from '../handover/memory.ts';
 import type { Column, LogRecord } from '../record.ts';
 import type { AvroWriter } from './avro-writer.ts';
 import { writeColumnValues } from './column-writer.ts';
@@ -6,23 +7,7 @@ import { writeColumnValues } from './column-writer.ts';
 export function writeRecord(record: LogRecord, out: AvroWriter): void {
   out.string(record.id);
   out.long(record.time);
-  for (const name of [
-    'entity',
-    'requestId',
-    'traceparent',
-    'route',
-    'variant',
-    'assigned',
-    'model',
-    'version',
-    'digest',
-    'requestedModel',
-    'tenant',
-    'protocol',
-    'role',
-    'detour',
-  ] as const)
-    out.string(record[name] ?? '');
+  for (const name of ['entity', 'requestId', 'traceparent', ...ORIGIN_TEXTS] as const) out.string(record[name] ?? '');
   out.byte(record.shadow ? 1 : 0);
   out.byte(record.analysed ? 1 : 0);
   out.double(record.sampleRate);

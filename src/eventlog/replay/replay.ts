@@ -73,10 +73,10 @@ export async function replay(
   const begun = Date.now();
   const send = async (batch: Batch): Promise<void> => {
     open.push(batch);
-    let todo = [batch];
+    let unsent = [batch];
     for (let wait = FIRST_WAIT_MS; ; wait = Math.min(2 * wait, LAST_WAIT_MS)) {
       try {
-        for (const one of todo) {
+        for (const one of unsent) {
           const taken = await sink.send(one);
           refused += taken.refused;
           if (taken.settled) settle(one);
@@ -86,7 +86,7 @@ export async function replay(
         view.errors++;
         view.last_error = (error as Error).message;
         refused = 0;
-        todo = [...open];
+        unsent = [...open];
         await sleep(wait, undefined, { signal });
       }
     }

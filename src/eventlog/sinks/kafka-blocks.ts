@@ -3,6 +3,7 @@ import { containerOf, type RecordKind } from '../encode/container.ts';
 import { completeFeedback, type RecordHead, readHead } from '../encode/record-decoder.ts';
 import { findModel, type ModelPlace } from '../encode/record-scan.ts';
 import { FEEDBACK, SpoolRecord } from '../spool/format.ts';
+import { kindOf } from './decode.ts';
 
 /** Records of one kind about one model, in their order. */
 export interface RecordGroup {
@@ -33,7 +34,7 @@ export function groupRecords(records: readonly SpoolRecord[]): { groups: RecordG
       continue;
     }
     if (last === undefined || kind !== lastKind || !isSame(lastBytes, u8, place)) {
-      const name = kind === FEEDBACK ? 'feedback' : 'inference';
+      const name = kindOf(record);
       const model = headOf(record)?.model;
       if (model === undefined) {
         refused++;

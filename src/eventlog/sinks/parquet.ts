@@ -1,10 +1,10 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FilesSinkConfig } from '../../config/event-log-schema.ts';
 import type { RecordKind } from '../encode/container.ts';
 import type { FeedbackRecord, LogRecord } from '../record.ts';
 import type { CursorState } from '../spool/cursor.ts';
-import { syncFolder } from '../spool/folder.ts';
+import { replaceFile } from '../spool/folder.ts';
 import type { Position } from '../spool/spool.ts';
 import { decodeSpooled } from './decode.ts';
 import { feedbackParquet, inferenceParquet } from './parquet-rows.ts';
@@ -94,15 +94,7 @@ export class ParquetSink implements Sink {
 
   private writeFile(kind: RecordKind, record: number, bytes: Uint8Array): void {
     const path = join(this.dir, `${kind}-${String(record).padStart(15, '0')}.parquet`);
-    const fd = openSync(`${path}.next`, 'w', 0o600);
-    try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(`${path}.next`, path);
-    syncFolder(this.dir);
+    replaceFile(path, bytes);
     const files = this.filesOf(kind);
     for (const old of files.slice(0, Math.max(0, files.length - this.config.keepFiles))) rmSync(join(this.dir, old));
   }

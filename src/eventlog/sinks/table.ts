@@ -1,7 +1,8 @@
 import type { FilesSinkConfig } from '../../config/event-log-schema.ts';
 import type { RecordKind } from '../encode/container.ts';
-import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
+import type { SpoolRecord } from '../spool/format.ts';
 import type { CutFile } from './cuts.ts';
+import { kindOf } from './decode.ts';
 import { partitionOf, placeOf } from './partitions.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 import type { ObjectStore } from './store.ts';
@@ -133,7 +134,7 @@ export class TableSink implements Sink {
     let refused = 0;
     const folders = new Map<string, SpoolRecord[]>();
     for (const record of records) {
-      const kind = record.kind === FEEDBACK ? 'feedback' : 'inference';
+      const kind = kindOf(record);
       const folder = this.folderOf(record, kind);
       if (folder === undefined) refused++;
       else {
@@ -144,7 +145,7 @@ export class TableSink implements Sink {
     }
     const { format } = this.parts.config;
     for (const [folder, own] of folders) {
-      const kind = own[0].kind === FEEDBACK ? 'feedback' : 'inference';
+      const kind = kindOf(own[0]);
       let table = gathered.rows.get(folder);
       if (table === undefined) {
         table = { kind, rows: rowsOf(kind, format, this.parts.replayed) };

@@ -7,11 +7,11 @@ import { monitorSchema } from '../monitoring/document.ts';
 import { MonitorStream, openStores } from '../monitoring/stream.ts';
 import type { MonitorEvent } from '../monitoring/types.ts';
 import { finishedRequest, LogLoop } from '../testing/log-records.ts';
-import { MonitorFeed } from './monitor-feed.ts';
 import { HEADER_BYTES, INFERENCE, sealRecord } from './spool/format.ts';
 import { Spool } from './spool/spool.ts';
+import { SpoolSource } from './spool-source.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'monitor-feed-'));
+const folder = mkdtempSync(join(tmpdir(), 'spool-source-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 const { spec } = monitorSchema.parse({
@@ -49,7 +49,7 @@ function open(name: string, kept: boolean, file = join(folder, `${name}.db`)) {
         throw error;
       }),
   );
-  const feed = new MonitorFeed(spool, stream, kept);
+  const feed = new SpoolSource(spool, stream, kept);
   const windows = () => events.flatMap((event) => (event.kind === 'window' ? [event.window] : []));
   return { spool, stream, feed, windows };
 }

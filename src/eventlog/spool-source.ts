@@ -11,7 +11,7 @@ const STEP_RECORDS = 1000;
  * Shows monitors what the spool has, in its order and each record once, and knows where it stands. What they have not kept
  * yet is shown again after a restart, so its segments are asked for until then.
  */
-export class MonitorFeed implements MonitorSource {
+export class SpoolSource implements MonitorSource {
   readonly name = 'log';
   private readonly spool: Spool;
   private readonly stream: MonitorStream;

@@ -26,7 +26,7 @@ fuzz() {
     -artifact_prefix="$work/" "$work/corpus" "$corpus"
 }
 
-codecs=(native/fuzz/codecs.cc native/src/{decode,elements,nested,print,print_wide,read_wide,record_json,text}.cc)
+codecs=(native/fuzz/codecs.cc native/src/{decode,elements,nested,predict,print,print_wide,read_wide,record_json,text}.cc)
 fuzz vector corpus "${codecs[@]}" -- -- -dict=native/fuzz/json.dict
 fuzz portable corpus "${codecs[@]}" -- -DSWITCHYARD_PORTABLE -- -dict=native/fuzz/json.dict
 # nghttp2 and OpenSSL are node's own in the addon: here they come from the system, whole, since they are looked up by name.

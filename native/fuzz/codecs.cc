@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "body_decoder.h"
 #include "decode.h"
 #include "print.h"
 #include "record_json.h"
@@ -41,18 +42,30 @@ struct Buffers {
   }
 };
 
+/** What is asked for. */
+struct Given {
+  Body body;
+  Body expected;
+  Form form;
+  int32_t jsonLength;
+
+  void tell(int32_t* meta) const {
+    meta[kForm] = form;
+    meta[kInputs] = jsonLength;
+    meta[kSlab] = 0;
+  }
+};
+
 /** In steps, and with each number read by itself, the same comes out: words, slab and buffers. */
-void decodeInSteps(Body body, int32_t nested, int32_t jsonLength, const int32_t* meta, Slab slab, const Buffers& buffers, int words) {
+void decodeInSteps(const Given& given, const int32_t* meta, Slab slab, const Buffers& buffers, int words) {
   const std::unique_ptr<uint8_t[]> ownSlab(new uint8_t[slab.length]);
   int32_t ownMeta[kMetaWords];
-  ownMeta[kNested] = nested;
-  ownMeta[kInputs] = jsonLength;
-  ownMeta[kSlab] = 0;
-  Buffers given;
-  SteppedDecode decode(body, {ownSlab.get(), slab.length}, ownMeta);
+  given.tell(ownMeta);
+  Buffers own;
+  SteppedDecode decode(given.body, given.expected, {ownSlab.get(), slab.length}, ownMeta);
   wide::enabled = false;
   SteppedDecode::Step step = decode.run();
-  while (step == SteppedDecode::Step::kWantsBuffer) step = decode.run(Buffers::allocate(&given, decode.wanted()));
+  while (step == SteppedDecode::Step::kWantsBuffer) step = decode.run(Buffers::allocate(&own, decode.wanted()));
   wide::enabled = wide::supported();
   require((step == SteppedDecode::Step::kDone) == (meta[kInputs] >= 0));
   require((ownMeta[kInputs] >= 0) == (meta[kInputs] >= 0));
@@ -68,30 +81,31 @@ void decodeInSteps(Body body, int32_t nested, int32_t jsonLength, const int32_t*
     }
     input += kInputWords + input[kRank];
   }
-  require(given.lengths == buffers.lengths);
-  for (size_t i = 0; i < given.list.size(); i++) {
-    require(std::memcmp(given.list[i].get(), buffers.list[i].get(), given.lengths[i]) == 0);
+  require(own.lengths == buffers.lengths);
+  for (size_t i = 0; i < own.list.size(); i++) {
+    require(std::memcmp(own.list[i].get(), buffers.list[i].get(), own.lengths[i]) == 0);
   }
 }
 
-void decode(const uint8_t* data, size_t size, int32_t nested, int32_t jsonLength, size_t slabBytes) {
+void decode(const uint8_t* data, size_t size, const std::string& list, Form form, int32_t jsonLength, size_t slabBytes) {
   const auto body = exactCopy(data, size);
+  const auto expected = exactCopy(reinterpret_cast<const uint8_t*>(list.data()), list.size());
+  const Given given{{body.get(), size}, {expected.get(), list.size()}, form, jsonLength};
   // Slabs begin at a multiple of eight, as new[] gives it.
   const std::unique_ptr<uint8_t[]> slab(new uint8_t[slabBytes]);
   int32_t meta[kMetaWords];
-  meta[kNested] = nested;
-  meta[kInputs] = jsonLength;
-  meta[kSlab] = 0;
+  given.tell(meta);
   Buffers buffers;
   const bool taken =
-      decodeInferRequest({body.get(), size}, {slab.get(), slabBytes}, meta, {&buffers, Buffers::allocate});
+      decodeBody(given.body, given.expected, {slab.get(), slabBytes}, meta, {&buffers, Buffers::allocate});
   require(size == 0 || std::memcmp(body.get(), data, size) == 0);
   require(taken == (meta[kInputs] >= 0));
   const Slab whole{slab.get(), slabBytes};
-  if (!taken) return decodeInSteps({body.get(), size}, nested, jsonLength, meta, whole, buffers, 0);
+  if (!taken) return decodeInSteps(given, meta, whole, buffers, 0);
   const int32_t* input = meta + kHeadWords;
   for (int32_t i = 0; i < meta[kInputs]; i++) {
-    require(input[kName] >= 0 && static_cast<size_t>(input[kName] + input[kNameLength]) <= size);
+    if (form == kInfer) require(input[kName] >= 0 && static_cast<size_t>(input[kName] + input[kNameLength]) <= size);
+    else require(input[kName] >= 0 && input[kName] < kMaxInputs && static_cast<size_t>(input[kName]) < list.size());
     require(input[kType] >= 0 && input[kType] < kTypes && input[kRank] >= 0 && input[kRank] <= 32);
     const auto end = static_cast<size_t>(input[kOffset]) + static_cast<size_t>(input[kByteLength]);
     if (input[kPlace] == kInSlab) require(end <= slabBytes && input[kOffset] % 8 == 0);
@@ -102,7 +116,12 @@ void decode(const uint8_t* data, size_t size, int32_t nested, int32_t jsonLength
     if (kElementBytes[input[kType]] > 0) require(count * kElementBytes[input[kType]] == input[kByteLength]);
     input += kInputWords + input[kRank];
   }
-  decodeInSteps({body.get(), size}, nested, jsonLength, meta, whole, buffers, static_cast<int>(input - meta));
+  decodeInSteps(given, meta, whole, buffers, static_cast<int>(input - meta));
+}
+
+std::string expectedInput(int type, bool scalar, const std::string& name) {
+  const char head[] = {static_cast<char>(type), static_cast<char>(scalar), static_cast<char>(name.size()), 0};
+  return std::string(head, sizeof head) + name;
 }
 
 /** Every float that was printed reads back as itself. */
@@ -194,10 +213,23 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } else if (choice == 'r') {
     record(rest, length);
   } else {
-    // '`' and letters: a predict request, of each type. '0' to '3': all of it JSON, with much or little room; else the text ends before the body does.
+    // '0' to '3': all of it JSON, with much or little room; else the text ends before the body does.
     const int32_t jsonLength = choice < 0x34 ? -1 : static_cast<int32_t>(length * (0x80 - choice) / 0x4c);
-    const int32_t nested = choice >= '`' && choice < '`' + kTypes ? choice - '`' : -1;
-    decode(rest, length, nested, nested < 0 ? jsonLength : -1, choice % 2 == 0 ? 65536 : 32);
+    const size_t room = choice % 2 == 0 ? 65536 : 32;
+    // '`' and letters: a predict request of one input, of each type; further ones: of several, or a list that is in the input.
+    if (choice >= '`' && choice < '`' + kTypes) {
+      decode(rest, length, expectedInput(choice - '`', false, "x"), kPredict, -1, room);
+    } else if (choice >= 'n' && choice < 'r') {
+      const std::string list = expectedInput(kFp32, true, "a") + expectedInput(kInt64, false, "b") +
+                               expectedInput(kUint8, false, "c") + expectedInput(kFp64, true, "b64");
+      decode(rest, length, list, choice < 'p' ? kPredict : kExamples, -1, room);
+    } else if (choice == 's' && length > 0) {
+      const size_t listed = std::min<size_t>(rest[0], length - 1);
+      const std::string list(reinterpret_cast<const char*>(rest + 1), listed);
+      decode(rest + 1 + listed, length - 1 - listed, list, kPredict, -1, room);
+    } else {
+      decode(rest, length, "", kInfer, jsonLength, room);
+    }
   }
   return 0;
 }

@@ -65,21 +65,24 @@ struct OwnBuffers {
 };
 
 /**
- * decode(body: Uint8Array, slab: Uint8Array): ArrayBuffer[] | undefined. Reads and writes `meta`, see decode.h; the
- * result holds the buffers of tensors that do not fit the slab.
+ * decode(body: Uint8Array, slab: Uint8Array, expected?: Uint8Array): ArrayBuffer[] | undefined. Reads and writes `meta`, see
+ * decode.h; the result holds the buffers of tensors that do not fit the slab.
  */
 napi_value decode(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value arguments[2];
+  size_t count = 3;
+  napi_value arguments[3];
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
   Bytes body;
   Bytes slab;
-  if (count < 2 || !bytesOf(env, arguments[0], body) || !bytesOf(env, arguments[1], slab)) {
-    napi_throw_type_error(env, nullptr, "decode takes two Uint8Arrays");
+  Bytes expected;
+  if (count < 2 || !bytesOf(env, arguments[0], body) || !bytesOf(env, arguments[1], slab) ||
+      (count > 2 && !bytesOf(env, arguments[2], expected))) {
+    napi_throw_type_error(env, nullptr, "decode takes Uint8Arrays");
     return nullptr;
   }
   OwnBuffers buffers{env};
-  decodeInferRequest({body.at, body.length}, {slab.at, slab.length}, metaOf(env), {&buffers, OwnBuffers::allocate});
+  decodeBody({body.at, body.length}, {expected.at, expected.length}, {slab.at, slab.length}, metaOf(env),
+             {&buffers, OwnBuffers::allocate});
   return buffers.array;
 }
 
@@ -247,7 +250,7 @@ bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
 }
 
 /** Of what is exported: src/tensor/native.ts names the one that it was written for. Raise both with every change. */
-constexpr int32_t kInterface = 13;
+constexpr int32_t kInterface = 14;
 
 bool exportInterface(napi_env env, napi_value exports) {
   napi_value number;

@@ -1,18 +1,16 @@
 #include "decode.h"
 
+#include <optional>
+
+#include "body_decoder.h"
 #include "elements.h"
 #include "nested.h"
+#include "predict.h"
 
 namespace switchyard {
 namespace {
 
-/** Texts up to this length are copied next to readable memory, so that the fast loop reads them to their end. */
-constexpr size_t kSmallText = 4096;
-constexpr size_t kPadding = 64;
-/** Larger tensors get a buffer of their own (SHARED_LIMIT in src/protocol/json/block.ts). */
-constexpr int64_t kSlabTensor = 4096;
 constexpr int64_t kMaxCount = (1ll << 53) - 1;
-constexpr int kComparedNames = 64;
 
 struct TypeName {
   const char* name;
@@ -54,95 +52,31 @@ struct Strings {
   int64_t bytes;
 };
 
-class Decoder {
+class InferDecoder final : public BodyDecoder {
  public:
-  Decoder(Body body, Slab slab, int32_t* meta, BufferSource buffers)
-      : body_(body), slab_(slab), meta_(meta), buffers_(buffers) {}
+  using BodyDecoder::BodyDecoder;
 
-  /** `copy`: memory for a small text, kSmallText + kPadding bytes. */
-  bool run(uint8_t* copy) { return begin(copy) && readRequest() && finish(); }
+  bool run(uint8_t* copy) override {
+    const int64_t jsonLength = meta_[kInputs] < 0 ? static_cast<int64_t>(body_.length) : meta_[kInputs];
+    if (jsonLength > static_cast<int64_t>(body_.length)) return false;
+    binaryAt_ = meta_[kInputs] < 0 ? -1 : jsonLength;
+    bool open;
+    if (!begin(copy, jsonLength) || !cursor_.expect('{')) return false;
+    cursor_.enter('}', open);
+    return readMembers(open) && end();
+  }
 
   /** Goes on with the input for which there was no buffer, from its beginning. */
-  bool resume() {
+  bool resume() override {
     bool open;
     cursor_.at = inputAt_;
-    if (nested_ >= 0) return readNested() && cursor_.more('}', open) && readNestedMembers(open) && finish();
-    return readEachInput() && cursor_.more('}', open) && readMembers(open) && finish();
+    return readEachInput() && cursor_.more('}', open) && readMembers(open) && end();
   }
 
  private:
-  bool begin(uint8_t* copy) {
-    const int64_t jsonLength = meta_[kInputs] < 0 ? static_cast<int64_t>(body_.length) : meta_[kInputs];
-    if (body_.length > INT32_MAX || jsonLength > static_cast<int64_t>(body_.length)) return false;
-    binaryAt_ = meta_[kInputs] < 0 ? -1 : jsonLength;
-    nested_ = meta_[kNested];
-    if (nested_ >= kTypes || nested_ == kBytes) return false;
-    size_t end = jsonLength;
-    while (end > 0 && isSpace(body_.bytes[end - 1])) end--;
-    if (end == 0 || (body_.bytes[end - 1] != '}' && body_.bytes[end - 1] != ']')) return false;
-    const uint8_t* text = body_.bytes;
-    readable_ = text + body_.length;
-    if (end <= kSmallText) {
-      std::memcpy(copy, text, end);
-      std::memset(copy + end, 0, kPadding);
-      text = copy;
-      readable_ = copy + end + kPadding;
-    }
-    cursor_ = {text, text, text + end};
-    slabUsed_ = meta_[kSlab];
-    meta_[kId] = meta_[kParameters] = meta_[kOutputs] = -1;
-    return true;
-  }
-
-  bool finish() {
-    if (!cutBinary()) return false;
-    meta_[kInputs] = inputs_;
-    meta_[kSlab] = static_cast<int32_t>(slabUsed_);
-    return true;
-  }
-
-  bool readRequest() {
-    bool open;
-    if (!cursor_.expect('{')) return false;
-    cursor_.enter('}', open);
-    return nested_ >= 0 ? readNestedMembers(open) : readMembers(open);
-  }
-
-  bool readNestedMembers(bool open) {
-    while (open) {
-      Text key;
-      Text signature;
-      if (!cursor_.key(key)) return false;
-      const bool columns = key.is("inputs", 6);
-      if (columns || key.is("instances", 9)) {
-        if (inputs_ >= 0) return false;
-        meta_[kNested] = columns;
-        cursor_.peek();
-        inputAt_ = cursor_.at;
-        if (!readNested()) return false;
-      } else if (key.is("signature_name", 14) ? !cursor_.plainString(signature) : !cursor_.skipValue()) {
-        return false;
-      }
-      if (!cursor_.more('}', open)) return false;
-    }
-    return inputs_ >= 0 && cursor_.peek() == 0 && cursor_.at == cursor_.end;
-  }
-
-  /** The only tensor. Measured once: it is read again when there was no buffer. */
-  bool readNested() {
-    if (shape_.rank == 0) {
-      Cursor ahead = cursor_;
-      if (!measureNested(ahead, shape_)) return false;
-    }
-    Input input;
-    input.name = {cursor_.begin, 0};
-    input.type = nested_;
-    input.rank = shape_.rank;
-    input.count = shape_.count;
-    std::memcpy(input.dims, shape_.dims, shape_.rank * sizeof(int32_t));
-    inputs_ = 0;
-    if (!readData(input) || !note(input)) return false;
-    inputs_ = 1;
+  bool end() {
+    if (binaryAt_ >= 0 && binaryAt_ != static_cast<int64_t>(body_.length)) return false;
+    finish(inputs_);
     return true;
   }
 
@@ -294,7 +228,6 @@ class Decoder {
     int64_t bytes = input.count * kElementBytes[input.type];
     Cursor start = cursor_;
     if (input.type == kBytes && !measure(input.count, bytes)) return false;
-    if (bytes > INT32_MAX) return false;
     uint8_t* out = place(bytes);
     if (out == nullptr) return false;
     if (input.type == kBytes) {
@@ -317,25 +250,8 @@ class Decoder {
     return true;
   }
 
-  /** Room for the tensor read next. */
-  uint8_t* place(int64_t bytes) {
-    placedBytes_ = static_cast<int32_t>(bytes);
-    if (bytes <= kSlabTensor && slabUsed_ + static_cast<size_t>(bytes) <= slab_.length) {
-      place_ = kInSlab;
-      placedAt_ = static_cast<int32_t>(slabUsed_);
-      slabUsed_ += (bytes + 7) & ~7ll;
-      return slab_.bytes + placedAt_;
-    }
-    uint8_t* const own = buffers_.allocate(buffers_.context, bytes);
-    if (own == nullptr) return nullptr;
-    place_ = kOwn + buffersUsed_++;
-    placedAt_ = 0;
-    return own;
-  }
-
-  /** Names of the inputs before are compared one by one; with many inputs that is left to the twin. */
   bool nameIsNew(const Text& name) {
-    if (inputs_ == kComparedNames) return false;
+    if (inputs_ == kMaxInputs) return false;
     for (int i = 0; i < inputs_; i++) {
       if (names_[i].length == name.length && std::memcmp(names_[i].at, name.at, name.length) == 0) return false;
     }
@@ -344,20 +260,9 @@ class Decoder {
   }
 
   bool note(const Input& input) {
-    if (words_ + kInputWords + input.rank > kMetaWords) return false;
-    int32_t* out = meta_ + words_;
-    out[kName] = offset(input.name.at);
-    out[kNameLength] = input.name.length;
-    out[kType] = input.type;
-    out[kRank] = input.rank;
-    for (int i = 0; i < input.rank; i++) out[kInputWords + i] = input.dims[i];
-    words_ += kInputWords + input.rank;
-    if (input.binaryBytes < 0) {
-      out[kPlace] = place_;
-      out[kOffset] = placedAt_;
-      out[kByteLength] = placedBytes_;
-      return true;
-    }
+    int32_t* const out = BodyDecoder::note(offset(input.name.at), input.name.length, input.type, input.rank, input.dims);
+    if (out == nullptr) return false;
+    if (input.binaryBytes < 0) return true;
     if (binaryAt_ < 0 || binaryAt_ + input.binaryBytes > static_cast<int64_t>(body_.length)) return false;
     out[kPlace] = kInBody;
     out[kOffset] = static_cast<int32_t>(binaryAt_);
@@ -384,49 +289,52 @@ class Decoder {
     return count;
   }
 
-  bool cutBinary() const { return binaryAt_ < 0 || binaryAt_ == static_cast<int64_t>(body_.length); }
-
-  const Body body_;
-  const Slab slab_;
-  int32_t* const meta_;
-  const BufferSource buffers_;
-  Cursor cursor_{};
   const uint8_t* inputAt_ = nullptr;
   Strings measured_{};
-  int nested_ = -1;
-  Shape shape_;
-  const uint8_t* readable_ = nullptr;
   int64_t binaryAt_ = -1;
-  size_t slabUsed_ = 0;
-  int buffersUsed_ = 0;
   int inputs_ = -1;
-  int words_ = kHeadWords;
-  int place_ = 0;
-  int32_t placedAt_ = 0;
-  int32_t placedBytes_ = 0;
-  Text names_[kComparedNames];
+  Text names_[kMaxInputs];
+};
+
+/** The decoder of the form that `meta` tells. */
+class AnyDecoder {
+ public:
+  AnyDecoder(Body body, Body expected, Slab slab, int32_t* meta, BufferSource buffers) {
+    if (meta[kForm] == kInfer) infer_.emplace(body, slab, meta, buffers);
+    else predict_.emplace(body, expected, slab, meta, buffers);
+  }
+
+  BodyDecoder& get() {
+    if (infer_.has_value()) return *infer_;
+    return *predict_;
+  }
+
+ private:
+  std::optional<InferDecoder> infer_;
+  std::optional<PredictDecoder> predict_;
 };
 
 }  // namespace
 
-bool decodeInferRequest(Body body, Slab slab, int32_t* meta, BufferSource buffers) {
+bool decodeBody(Body body, Body expected, Slab slab, int32_t* meta, BufferSource buffers) {
   uint8_t copy[kSmallText + kPadding];
-  if (Decoder(body, slab, meta, buffers).run(copy)) return true;
+  if (AnyDecoder(body, expected, slab, meta, buffers).get().run(copy)) return true;
   meta[kInputs] = -1;
   return false;
 }
 
 struct SteppedDecode::State {
-  State(Body body, Slab slab, int32_t* words, BufferSource buffers) : decoder(body, slab, words, buffers), meta(words) {}
+  State(Body body, Body expected, Slab slab, int32_t* words, BufferSource buffers)
+      : decoder(body, expected, slab, words, buffers), meta(words) {}
 
-  Decoder decoder;
+  AnyDecoder decoder;
   int32_t* const meta;
   bool begun = false;
   uint8_t copy[kSmallText + kPadding];
 };
 
-SteppedDecode::SteppedDecode(Body body, Slab slab, int32_t* meta)
-    : state_(new State(body, slab, meta, {this, SteppedDecode::allocate})) {}
+SteppedDecode::SteppedDecode(Body body, Body expected, Slab slab, int32_t* meta)
+    : state_(new State(body, expected, slab, meta, {this, SteppedDecode::allocate})) {}
 
 SteppedDecode::~SteppedDecode() = default;
 
@@ -445,7 +353,8 @@ SteppedDecode::Step SteppedDecode::run(uint8_t* buffer) {
   state_->begun = true;
   given_ = buffer;
   wants_ = false;
-  if (resumes ? state_->decoder.resume() : state_->decoder.run(state_->copy)) return Step::kDone;
+  BodyDecoder& decoder = state_->decoder.get();
+  if (resumes ? decoder.resume() : decoder.run(state_->copy)) return Step::kDone;
   // Without what was asked for there is no going on.
   if (wants_ && (!resumes || buffer != nullptr)) return Step::kWantsBuffer;
   state_->meta[kInputs] = -1;

@@ -18,6 +18,7 @@ struct Given {
   napi_ref job;
   napi_ref done;
   Body body;
+  Body expected;
   Slab slab;
   int32_t* words;
 };
@@ -35,7 +36,7 @@ class Aside {
   /** False where there is no thread or memory to be had; `given` stays the caller's then. */
   bool start(const Given& given) {
     if (!started_ && !begin()) return false;
-    decode_.reset(new (std::nothrow) SteppedDecode(given.body, given.slab, given.words));
+    decode_.reset(new (std::nothrow) SteppedDecode(given.body, given.expected, given.slab, given.words));
     if (decode_ == nullptr) return false;
     given_ = given;
     buffer_ = nullptr;
@@ -157,8 +158,8 @@ bool arrayIn(napi_env env, napi_value job, const char* name, napi_typedarray_typ
 }
 
 /**
- * decodeAside(job): boolean. Decodes `job.body` as `decode` does, on a thread of its own, with `job.slab` and `job.words` for
- * the slab and `meta`; buffers are added to `job.buffers`. Calls `job.done` in a later turn of the loop. Until then nobody may
+ * decodeAside(job): boolean. Decodes `job.body` as `decode` does, on a thread of its own, with `job.expected`, and `job.slab` and
+ * `job.words` for the slab and `meta`; buffers are added to `job.buffers`. Calls `job.done` in a later turn of the loop. Until then nobody may
  * change any of them, or start with another body. False: there is no thread to be had, and `done` is not called.
  */
 napi_value decodeAside(napi_env env, napi_callback_info info) {
@@ -168,6 +169,7 @@ napi_value decodeAside(napi_env env, napi_callback_info info) {
   napi_get_cb_info(env, info, &count, &job, nullptr, &aside);
   auto& it = *static_cast<Aside*>(aside);
   void* body = nullptr;
+  void* expected = nullptr;
   void* slab = nullptr;
   void* words = nullptr;
   size_t wordCount = 0;
@@ -177,6 +179,7 @@ napi_value decodeAside(napi_env env, napi_callback_info info) {
   bool listed = false;
   Given given{};
   if (count < 1 || !arrayIn(env, job, "body", napi_uint8_array, body, given.body.length) ||
+      !arrayIn(env, job, "expected", napi_uint8_array, expected, given.expected.length) ||
       !arrayIn(env, job, "slab", napi_uint8_array, slab, given.slab.length) ||
       !arrayIn(env, job, "words", napi_int32_array, words, wordCount) || wordCount < kMetaWords ||
       napi_get_named_property(env, job, "buffers", &buffers) != napi_ok ||
@@ -187,6 +190,7 @@ napi_value decodeAside(napi_env env, napi_callback_info info) {
     return nullptr;
   }
   given.body.bytes = static_cast<uint8_t*>(body);
+  given.expected.bytes = static_cast<uint8_t*>(expected);
   given.slab.bytes = static_cast<uint8_t*>(slab);
   given.words = static_cast<int32_t*>(words);
   bool begun = napi_create_reference(env, job, 1, &given.job) == napi_ok;

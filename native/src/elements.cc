@@ -248,35 +248,48 @@ bool readInto(Cursor& cursor, const uint8_t* readable, int64_t count, uint8_t* o
   return whole && sink.next == sink.last;
 }
 
-}  // namespace
-
-bool readNumbers(Cursor& cursor, const uint8_t* readable, Type type, int64_t count, uint8_t* out) {
+/** Calls `read` with a null pointer of the type's elements. */
+template <typename Read>
+bool byType(Type type, Read read) {
   switch (type) {
     case kBool:
-      return readInto<bool>(cursor, readable, count, out);
+      return read(static_cast<bool*>(nullptr));
     case kUint8:
-      return readInto<uint8_t>(cursor, readable, count, out);
+      return read(static_cast<uint8_t*>(nullptr));
     case kUint16:
-      return readInto<uint16_t>(cursor, readable, count, out);
+      return read(static_cast<uint16_t*>(nullptr));
     case kUint32:
-      return readInto<uint32_t>(cursor, readable, count, out);
+      return read(static_cast<uint32_t*>(nullptr));
     case kInt8:
-      return readInto<int8_t>(cursor, readable, count, out);
+      return read(static_cast<int8_t*>(nullptr));
     case kInt16:
-      return readInto<int16_t>(cursor, readable, count, out);
+      return read(static_cast<int16_t*>(nullptr));
     case kInt32:
-      return readInto<int32_t>(cursor, readable, count, out);
+      return read(static_cast<int32_t*>(nullptr));
     case kUint64:
-      return readInto<uint64_t>(cursor, readable, count, out);
+      return read(static_cast<uint64_t*>(nullptr));
     case kInt64:
-      return readInto<int64_t>(cursor, readable, count, out);
+      return read(static_cast<int64_t*>(nullptr));
     case kFp32:
-      return readInto<float>(cursor, readable, count, out);
+      return read(static_cast<float*>(nullptr));
     case kFp64:
-      return readInto<double>(cursor, readable, count, out);
+      return read(static_cast<double*>(nullptr));
     default:
       return false;
   }
+}
+
+}  // namespace
+
+bool readNumbers(Cursor& cursor, const uint8_t* readable, Type type, int64_t count, uint8_t* out) {
+  return byType(type, [&](auto* element) {
+    return readInto<std::remove_pointer_t<decltype(element)>>(cursor, readable, count, out);
+  });
+}
+
+bool readNumber(Cursor& cursor, Type type, uint8_t* out) {
+  if (cursor.peek() == 0) return false;
+  return byType(type, [&](auto* element) { return readElement(cursor, reinterpret_cast<decltype(element)>(out)); });
 }
 
 bool measureStrings(Cursor& cursor, int64_t count, int64_t& bytes) {

@@ -14,6 +14,9 @@ namespace switchyard {
  */
 bool readNumbers(Cursor& cursor, const uint8_t* readable, Type type, int64_t count, uint8_t* out);
 
+/** Reads the single element at the cursor, not for those either. */
+bool readNumber(Cursor& cursor, Type type, uint8_t* out);
+
 /** Measures arrays of plain strings and moves past them: `bytes` is their size as BYTES elements. */
 bool measureStrings(Cursor& cursor, int64_t count, int64_t& bytes);
 

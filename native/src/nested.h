@@ -13,6 +13,10 @@ struct Shape {
   int rank = 0;
   int32_t dims[kMaxRank];
   int64_t count = 1;
+
+  bool is(const Shape& other) const {
+    return rank == other.rank && std::memcmp(dims, other.dims, rank * sizeof(int32_t)) == 0;
+  }
 };
 
 /**

@@ -157,6 +157,8 @@ export interface NativeStager {
 /** A body for `decodeAside`. The thread beside reads and writes its memory until `done` is called. */
 export interface NativeJob {
   readonly body: Uint8Array;
+  /** Of a request of TensorFlow Serving: the inputs that it may name; else empty. */
+  readonly expected: Uint8Array;
   readonly slab: Uint8Array;
   /** As `meta` is for `decode`. */
   readonly words: Int32Array;
@@ -170,7 +172,7 @@ export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeSessions, Na
   readonly interface: number;
   /** Words that both sides read and write during a call. Never give its memory away. */
   readonly meta: Int32Array;
-  decode(body: Uint8Array, slab: Uint8Array): ArrayBuffer[] | undefined;
+  decode(body: Uint8Array, slab: Uint8Array, expected?: Uint8Array): ArrayBuffer[] | undefined;
   /** One job at a time: src/decode_aside.cc documents it. */
   decodeAside(job: NativeJob): boolean;
   print(out: Uint8Array, head: Uint8Array, data: Uint8Array): void;
@@ -184,7 +186,7 @@ export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeSessions, Na
 }
 
 /** The addon's kInterface that this file describes. */
-const INTERFACE = 13;
+const INTERFACE = 14;
 
 /** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
 function candidates(): string[] {

@@ -1,5 +1,5 @@
 import { type NativeJob, native } from '../../tensor/native.ts';
-import { INPUTS, NESTED, WORDS } from './decoded-words.ts';
+import { FORM, INPUTS, WORDS } from './decoded-words.ts';
 
 /** Who waits for a body. */
 export interface DecodeListener<T> {
@@ -14,8 +14,9 @@ export interface BodyDecoder<T> {
   readonly body: Uint8Array;
   /** For the addon: bytes of JSON, -1: all of it. */
   readonly jsonLength: number;
-  /** For the addon: of a predict request, the type of its tensor; -1: a v2 request. */
-  readonly nested: number;
+  /** For the addon: what the body is, of decoded-words.ts, and which inputs it may name. */
+  readonly form: number;
+  readonly expected: Uint8Array;
   /** What the addon has left in the job; undefined where it does not take the body. */
   read(job: AsideJob): T | undefined;
   /** All of it by the TypeScript twin. */
@@ -46,16 +47,18 @@ export function isForAside(bodyLength: number, jsonLength: number): boolean {
 /** A body that the addon decodes on a thread of its own. */
 export class AsideJob implements NativeJob {
   readonly body: Uint8Array;
+  readonly expected: Uint8Array;
   /** Not the thread's: requests that come meanwhile are written into that. */
   readonly slab = new Uint8Array(JOB_SLAB_BYTES);
   readonly words = new Int32Array(WORDS);
   readonly buffers: ArrayBuffer[] = [];
   readonly done: () => void;
 
-  constructor({ body, jsonLength, nested }: BodyDecoder<unknown>, done: () => void) {
+  constructor({ body, jsonLength, form, expected }: BodyDecoder<unknown>, done: () => void) {
     this.body = body;
+    this.expected = expected;
     this.done = done;
-    this.words[NESTED] = nested;
+    this.words[FORM] = form;
     this.words[INPUTS] = jsonLength;
   }
 }

@@ -2,7 +2,7 @@ import { PlacedTensor } from '../../tensor/placed.ts';
 import { DATA_TYPES, type Tensor } from '../../tensor/tensor.ts';
 
 // Words that the addon's decoder reads and writes, as in native/src/decode.h.
-export const NESTED = 0;
+export const FORM = 0;
 export const INPUTS = 1;
 export const SLAB = 2;
 export const ID = 3;
@@ -10,6 +10,10 @@ export const ID_LENGTH = 4;
 export const PARAMETERS = 5;
 export const OUTPUTS = 6;
 export const HEAD_WORDS = 7;
+// What a body is.
+export const INFER = 0;
+export const PREDICT = 1;
+export const EXAMPLES = 2;
 // Words of one input, behind the head or the input before.
 export const NAME = 0;
 export const NAME_LENGTH = 1;

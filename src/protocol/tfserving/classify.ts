@@ -17,7 +17,7 @@ const CONTEXT_LIMIT = 64 * 1024 * 1024;
  * `context` whose features go to every example that does not have them. Each feature is an input of the model; a scalar
  * counts as a list of one, which an input declared without dims takes as a scalar. Throws invalid_argument.
  */
-export function decodeExamples(
+export function scanExamples(
   model: string,
   version: string,
   body: Uint8Array,

@@ -8,8 +8,6 @@ import { encodeBytes } from '../../tensor/bytes.ts';
 import type { DataType, Tensor } from '../../tensor/tensor.ts';
 import { typedView } from '../../tensor/views.ts';
 import {
-  decodeExamples,
-  decodePredict,
   encodeClassify,
   encodePredict,
   encodePredictInSlices,
@@ -17,6 +15,7 @@ import {
   modelMetadataBody,
   modelStatusBody,
   predictNeedsSlices,
+  TfServingBody,
 } from './rest.ts';
 
 function signature(...inputs: [string, DataType, number[]][]): ModelSignature {
@@ -30,7 +29,11 @@ const float32 = (...values: number[]) => new Uint8Array(Float32Array.from(values
 const text = (data: Uint8Array) => Buffer.from(data).toString();
 
 function predict(json: string, model = one) {
-  return decodePredict('m', '1', Buffer.from(json), model);
+  return new TfServingBody('m', '1', Buffer.from(json), model, false).decode();
+}
+
+function examples(json: string, model: ModelSignature) {
+  return new TfServingBody('m', '', Buffer.from(json), model, true).decode().request;
 }
 
 function refuses(json: string, message: RegExp, model = one): void {
@@ -130,13 +133,13 @@ test('predictions by row and outputs by column', () => {
 test('examples: scalars are lists of one, the context fills in', () => {
   const model = signature(['x', 'FP32', [1]], ['n', 'INT64', []]);
   const body = '{"context":{"n":7},"examples":[{"x":0.5},{"x":[1.5],"n":[8]},{"x":2}]}';
-  const { inputs } = decodeExamples('m', '', Buffer.from(body), model);
+  const { inputs } = examples(body, model);
   assert.deepEqual(inputs[0].shape, [3, 1]);
   assert.deepEqual([...typedView('FP32', inputs[0].data)], [0.5, 1.5, 2]);
   assert.deepEqual(inputs[1].shape, [3]);
   assert.deepEqual([...typedView('INT64', inputs[1].data)], [7n, 8n, 7n]);
   const refused = (json: string, message: RegExp) =>
-    assert.throws(() => decodeExamples('m', '', Buffer.from(json), model), { code: 'invalid_argument', message });
+    assert.throws(() => examples(json, model), { code: 'invalid_argument', message });
   refused('{"examples":[]}', /empty/);
   refused('{}', /no 'examples'/);
   refused('{"examples":[{"x":1},{}]}', /do not all have the input 'x'/);
@@ -149,7 +152,7 @@ test('examples: scalars are lists of one, the context fills in', () => {
 test('a large context is not multiplied by many small examples', () => {
   const model = signature(['s', 'BYTES', []], ['x', 'FP32', []]);
   const body = `{"context":{"s":"${'a'.repeat(1 << 20)}"},"examples":[${new Array(100).fill('{"x":1}')}]}`;
-  assert.throws(() => decodeExamples('m', '', Buffer.from(body), model), {
+  assert.throws(() => examples(body, model), {
     code: 'invalid_argument',
     message: /beyond/,
   });
@@ -275,9 +278,9 @@ test('whatever the bytes, only SwitchyardError is thrown', () => {
     fc.property(fc.constantFrom(...seeds), edits, (seed, changes) => {
       const bytes = Buffer.from(seed);
       for (const [at, byte] of changes) if (at < bytes.length) bytes[at] = byte;
-      for (const decode of [decodePredict, decodeExamples]) {
+      for (const given of [false, true]) {
         try {
-          decode('m', '', bytes, two);
+          new TfServingBody('m', '', bytes, two, given).decode();
         } catch (error) {
           assert.ok(error instanceof SwitchyardError, String(error));
           assert.notEqual(error.code, 'internal');

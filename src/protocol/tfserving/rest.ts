@@ -1,5 +1,5 @@
 /** TF Serving's REST protocol: pure codecs between its bodies and inference requests. */
-export { decodeExamples, encodeClassify, encodeRegress } from './classify.ts';
-export { decodePredict, decodePredictAside, isPredictForAside } from './native-predict.ts';
+export { encodeClassify, encodeRegress } from './classify.ts';
+export { TfServingBody } from './native-decoder.ts';
 export { encodePredict, encodePredictInSlices, predictNeedsSlices } from './predict-response.ts';
 export { modelMetadataBody, modelStatusBody } from './status.ts';

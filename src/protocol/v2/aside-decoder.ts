@@ -1,7 +1,10 @@
 import type { InferRequest } from '../../pipeline/types.ts';
 import { type BodyDecoder, type DecodeListener, decodeBeside } from '../json/aside.ts';
+import { INFER } from '../json/decoded-words.ts';
 import { scanInferRequest } from './json-scanner.ts';
 import { readDecoded } from './native-decoder.ts';
+
+const NO_INPUTS = new Uint8Array(0);
 
 /** decodeInferRequest beside the loop, see decodeBeside. */
 export function decodeAside(
@@ -14,7 +17,8 @@ export function decodeAside(
   const decoder: BodyDecoder<InferRequest> = {
     body,
     jsonLength,
-    nested: -1,
+    form: INFER,
+    expected: NO_INPUTS,
     read: ({ words, slab, buffers }) => readDecoded(words, model, version, body, jsonLength, slab, buffers),
     scan: () => scanInferRequest(model, version, body, jsonLength),
   };

@@ -5,14 +5,15 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import { sharedBlock, sharedOffset, takeShared } from '../json/block.ts';
 import { JsonCursor } from '../json/cursor.ts';
 import {
+  FORM,
   HEAD_WORDS,
   ID,
   ID_LENGTH,
+  INFER,
   INPUTS,
   inputAt,
   NAME,
   NAME_LENGTH,
-  NESTED,
   nextInput,
   OUTPUTS,
   PARAMETERS,
@@ -38,7 +39,7 @@ export function decodeNatively(
   const meta = native.meta;
   const block = sharedBlock();
   const slabFrom = sharedOffset();
-  meta[NESTED] = -1;
+  meta[FORM] = INFER;
   meta[INPUTS] = jsonLength;
   meta[SLAB] = slabFrom;
   const own = native.decode(body, block.u8);

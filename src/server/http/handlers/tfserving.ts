@@ -3,17 +3,14 @@ import type { InferRequest, InferResponse, VersionStatus } from '../../../pipeli
 import type { DecodeListener } from '../../../protocol/json/aside.ts';
 import type { PredictRequest } from '../../../protocol/tfserving/predict-request.ts';
 import {
-  decodeExamples,
-  decodePredict,
-  decodePredictAside,
   encodeClassify,
   encodePredict,
   encodePredictInSlices,
   encodeRegress,
-  isPredictForAside,
   modelMetadataBody,
   modelStatusBody,
   predictNeedsSlices,
+  TfServingBody,
 } from '../../../protocol/tfserving/rest.ts';
 import { SwitchyardError } from '../../../shared/errors.ts';
 import type { HttpExchange, RequestHead } from '../socket.ts';
@@ -47,14 +44,14 @@ export class TfServingCall extends InferenceCall implements DecodeListener<Predi
     const version = this.label === '' ? this.version : findLabel(table, this.model, this.label);
     const { signature } = findVersion(table, this.model, version).config;
     this.signature = signature;
-    if (this.kind !== 'tfs-predict') return decodeExamples(this.model, version, body, signature);
-    if (isPredictForAside(body, signature)) {
-      decodePredictAside(this.model, version, body, signature, this);
+    const request = new TfServingBody(this.model, version, body, signature, this.kind !== 'tfs-predict');
+    if (request.isForAside()) {
+      request.decodeAside(this);
       return undefined;
     }
-    const { request, format } = decodePredict(this.model, version, body, signature);
-    this.format = format;
-    return request;
+    const decoded = request.decode();
+    this.format = decoded.format;
+    return decoded.request;
   }
 
   wanted(): boolean {

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { invalidArgument } from '../../shared/errors.ts';
-import { decodeBytes } from '../../tensor/bytes.ts';
+import { nextBytesElement } from '../../tensor/bytes.ts';
 import { bf16ToNumber, fp16ToNumber } from '../../tensor/half.ts';
 import { native } from '../../tensor/native.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
@@ -66,7 +66,7 @@ export function scriptPrinter(tensor: Tensor, base64 = false): ElementPrinter {
     case 'UINT64':
       return new Integer64Printer(uint32View(data), false);
     case 'BYTES':
-      return new BytesPrinter(tensor.name, decodeBytes(data), base64);
+      return new BytesPrinter(tensor.name, data, base64);
   }
 }
 
@@ -137,21 +137,36 @@ class Integer64Printer implements ElementPrinter {
   }
 }
 
+/** Looks for elements as they are printed: of a large tensor that is printed in slices, no turn looks at all of them. */
 class BytesPrinter implements ElementPrinter {
   private readonly name: string;
-  private readonly elements: Uint8Array[];
+  private readonly data: Uint8Array;
   private readonly base64: boolean;
+  /** The element that begins at `offset`. */
+  private index = 0;
+  private offset = 0;
 
-  constructor(name: string, elements: Uint8Array[], base64: boolean) {
+  constructor(name: string, data: Uint8Array, base64: boolean) {
     this.name = name;
-    this.elements = elements;
+    this.data = data;
     this.base64 = base64;
   }
 
+  private next(): Uint8Array {
+    const from = this.offset + 4;
+    const to = nextBytesElement(this.data, this.offset);
+    if (to < 0) throw invalidArgument(`output '${this.name}': element ${this.index} is cut off`);
+    this.offset = to;
+    this.index++;
+    return this.data.subarray(from, to);
+  }
+
   print(out: JsonOutput, from: number, to: number): void {
+    if (from < this.index) this.index = this.offset = 0;
+    while (this.index < from) this.next();
     for (let i = from; i < to; i++) {
       if (i > from) out.byte(COMMA);
-      const element = this.elements[i];
+      const element = this.next();
       if (this.base64) {
         out.raw('{"b64":"');
         out.raw(Buffer.from(element.buffer, element.byteOffset, element.length).toString('base64'));

@@ -2,12 +2,16 @@ import type { ModelSignature } from '../../config/model-config.ts';
 import type { InferRequest, InferResponse } from '../../pipeline/types.ts';
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import { countBytesElements } from '../../tensor/bytes.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
+import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 import { JsonCursor } from '../json/cursor.ts';
-import { threadOutput } from '../json/output.ts';
+import { type JsonOutput, threadOutput } from '../json/output.ts';
 import { skipValue } from '../json/skip.ts';
+import { keepOutput, SLICE, sliceOutput } from '../json/slices.ts';
 import { elementPrinter } from '../json/tensor-print.ts';
 import { readNamedRow, requireRows, StackedInput } from './predict-request.ts';
+
+type Slices = Generator<undefined, void, undefined>;
+type InSlices = Generator<undefined, Uint8Array, undefined>;
 
 /** Bytes of context that may be read for all examples together: a few bytes of examples must not multiply a large one. */
 const CONTEXT_LIMIT = 64 * 1024 * 1024;
@@ -95,17 +99,39 @@ function takeExample(stack: StackedInput): Tensor {
   return tensor;
 }
 
+/** Classes printed in one turn of the loop: each has two texts, that are printed one by one. */
+const CLASSES_SLICE = SLICE / 16;
+
 /**
  * The `results` of classify: per example the list of [label, score]. Scores come from the output `scores`, or the first
  * float output; labels from the output `classes`, or the declared labels, or are left empty. Valid until the next
  * encoding on this thread.
  */
 export function encodeClassify(response: InferResponse, signature: ModelSignature): Uint8Array {
+  threadOutput.begin();
+  for (const slices = writeClasses(threadOutput, response, signature); !slices.next().done; );
+  return threadOutput.view();
+}
+
+/** Whether an answer has so many results that printing them would hold the loop for long. */
+export function classesNeedSlices({ outputs }: InferResponse): boolean {
+  return outputs.some(({ shape }) => elementCount(shape) > CLASSES_SLICE);
+}
+
+/** encodeClassify in slices, each of which ends with a `yield`: other bodies may be encoded in between. */
+export function* encodeClassifyInSlices(response: InferResponse, signature: ModelSignature): InSlices {
+  const out = sliceOutput();
+  yield* writeClasses(out, response, signature);
+  keepOutput(out);
+  return out.view();
+}
+
+function* writeClasses(out: JsonOutput, response: InferResponse, signature: ModelSignature): Slices {
   const scores = floatOutput(response, 'scores');
   const classes = response.outputs.find((output) => output.name === 'classes' && output.datatype === 'BYTES');
   const declared = signature.outputs.find((spec) => spec.name === scores.name)?.labels;
   const rows = scores.shape[0] ?? 1;
-  const each = scores.shape.slice(1).reduce((product, dim) => product * dim, 1);
+  const each = elementCount(scores.shape.slice(1));
   if (classes !== undefined && countBytesElements(classes.data) !== rows * each) {
     throw new SwitchyardError(
       'internal',
@@ -114,10 +140,8 @@ export function encodeClassify(response: InferResponse, signature: ModelSignatur
   }
   const scorePrinter = elementPrinter(scores);
   const labelPrinter = classes === undefined ? undefined : elementPrinter(classes);
-  const out = threadOutput;
-  out.begin();
   out.raw('{"results":[');
-  for (let row = 0; row < rows; row++) {
+  for (let row = 0, printed = 0; row < rows; row++) {
     out.raw(row === 0 ? '[' : ',[');
     for (let i = 0; i < each; i++) {
       out.raw(i === 0 ? '[' : ',[');
@@ -127,30 +151,46 @@ export function encodeClassify(response: InferResponse, signature: ModelSignatur
       out.byte(0x2c);
       scorePrinter.print(out, index, index + 1);
       out.byte(0x5d);
+      if (++printed % CLASSES_SLICE === 0) yield;
     }
     out.byte(0x5d);
   }
   out.raw(']}');
-  return out.view();
 }
 
 /** The `results` of regress: one value per example, from the output `outputs`, or the first float output. */
 export function encodeRegress(response: InferResponse): Uint8Array {
+  threadOutput.begin();
+  for (const slices = writeValues(threadOutput, response); !slices.next().done; );
+  return threadOutput.view();
+}
+
+/** encodeRegress in slices, where predictNeedsSlices. */
+export function* encodeRegressInSlices(response: InferResponse): InSlices {
+  const out = sliceOutput();
+  yield* writeValues(out, response);
+  keepOutput(out);
+  return out.view();
+}
+
+function* writeValues(out: JsonOutput, response: InferResponse): Slices {
   const values = floatOutput(response, 'outputs');
   const rows = values.shape[0] ?? 1;
-  const count = values.shape.reduce((product, dim) => product * dim, 1);
+  const count = elementCount(values.shape);
   if (count !== rows) {
     throw new SwitchyardError(
       'failed_precondition',
       `output '${values.name}' of shape [${values.shape}] holds more than one value per example; use :predict`,
     );
   }
-  const out = threadOutput;
-  out.begin();
+  const printer = elementPrinter(values);
   out.raw('{"results":[');
-  elementPrinter(values).print(out, 0, count);
+  for (let from = 0; from < count; from += SLICE) {
+    if (from > 0) out.byte(0x2c);
+    printer.print(out, from, Math.min(count, from + SLICE));
+    if (from + SLICE < count) yield;
+  }
   out.raw(']}');
-  return out.view();
 }
 
 function floatOutput(response: InferResponse, preferred: string): Tensor {

@@ -8,10 +8,13 @@ import { encodeBytes } from '../../tensor/bytes.ts';
 import type { DataType, Tensor } from '../../tensor/tensor.ts';
 import { typedView } from '../../tensor/views.ts';
 import {
+  classesNeedSlices,
   encodeClassify,
+  encodeClassifyInSlices,
   encodePredict,
   encodePredictInSlices,
   encodeRegress,
+  encodeRegressInSlices,
   modelMetadataBody,
   modelStatusBody,
   predictNeedsSlices,
@@ -184,6 +187,35 @@ test('classify and regress results', () => {
     code: 'failed_precondition',
     message: /no float output/,
   });
+});
+
+test('large results are printed in slices, of which none is large', () => {
+  const values = float32(...Array.from({ length: 40_000 }, (_, i) => i / 8));
+  const scores: Tensor = { name: 'scores', datatype: 'FP32', shape: [8, 5000], data: values };
+  const labels = Array.from({ length: 40_000 }, (_, i) => `label ${i}`);
+  const classes: Tensor = { name: 'classes', datatype: 'BYTES', shape: [8, 5000], data: encodeBytes(labels) };
+  const small = answer({ ...scores, shape: [1], data: float32(1) });
+  const sliced = (slices: Generator<undefined, Uint8Array, undefined>) => {
+    let count = 1;
+    for (let slice = slices.next(); ; slice = slices.next()) {
+      if (slice.done) return { count, told: text(slice.value) };
+      encodeRegress(small);
+      count++;
+    }
+  };
+  for (const outputs of [[scores], [classes, scores]]) {
+    assert.ok(classesNeedSlices(answer(...outputs)));
+    const { count, told } = sliced(encodeClassifyInSlices(answer(...outputs), one));
+    assert.ok(count > 30, `${count} slices`);
+    assert.equal(told, text(encodeClassify(answer(...outputs), one)));
+    assert.equal(JSON.parse(told).results[7][4999][1], 39_999 / 8);
+  }
+  const column = answer({ ...scores, shape: [40_000, 1] });
+  const { count, told } = sliced(encodeRegressInSlices(column));
+  assert.equal(count, 3);
+  assert.equal(told, text(encodeRegress(column)));
+  assert.equal(JSON.parse(told).results[39_999], 39_999 / 8);
+  assert.ok(!classesNeedSlices(small));
 });
 
 test('status and metadata', () => {

@@ -3,10 +3,13 @@ import type { InferRequest, InferResponse, VersionStatus } from '../../../pipeli
 import type { DecodeListener } from '../../../protocol/json/aside.ts';
 import type { PredictRequest } from '../../../protocol/tfserving/predict-request.ts';
 import {
+  classesNeedSlices,
   encodeClassify,
+  encodeClassifyInSlices,
   encodePredict,
   encodePredictInSlices,
   encodeRegress,
+  encodeRegressInSlices,
   modelMetadataBody,
   modelStatusBody,
   predictNeedsSlices,
@@ -71,11 +74,18 @@ export class TfServingCall extends InferenceCall implements DecodeListener<Predi
     if (!final) {
       throw new SwitchyardError('unsupported', `model '${this.model}' gives several responses per request`);
     }
-    if (this.kind === 'tfs-predict' && predictNeedsSlices(response)) {
-      this.inTurns(encodePredictInSlices(response, this.format), (body) => this.complete(body, response));
-      return;
+    const slices = this.slicesOf(response);
+    if (slices !== undefined) this.inTurns(slices, (body) => this.complete(body, response));
+    else this.complete(this.encode(response), response);
+  }
+
+  /** The answer in slices, where it is large. */
+  private slicesOf(response: InferResponse): Generator<undefined, Uint8Array, undefined> | undefined {
+    if (this.kind === 'tfs-classify') {
+      return classesNeedSlices(response) ? encodeClassifyInSlices(response, this.signature!) : undefined;
     }
-    this.complete(this.encode(response), response);
+    if (!predictNeedsSlices(response)) return undefined;
+    return this.kind === 'tfs-regress' ? encodeRegressInSlices(response) : encodePredictInSlices(response, this.format);
   }
 
   private complete(body: Uint8Array, response: InferResponse): void {

@@ -71,10 +71,11 @@ test('log replay sends a range to a sink again, marked, and the live sinks stand
   assert.ok(again.every(({ id }) => live.some((row) => row.id === id && row.replayed === '')));
   assert.deepEqual(await figures(), all, 'no cursor moved');
   const lines = await cli(['log', 'replay', '--sink', 'lines', '-o', 'json', ...admin]);
-  const { sent, status: how } = JSON.parse(lines.out) as { sent: number; status: string };
-  assert.deepEqual([sent, how], [6, 'succeeded']);
+  const { sent, source, status: how } = JSON.parse(lines.out) as { sent: number; source: string; status: string };
+  assert.deepEqual([sent, source, how], [6, 'table', 'succeeded']);
   const wrong = async (...args: string[]) => (await cli(['log', 'replay', ...args, ...admin])).err;
   assert.match(await wrong('--sink', 'none'), /there is no sink "none"; eventLog\.sinks has lines, table/);
+  assert.match(await wrong('--sink', 'lines', '--source', 'none'), /source: there is no sink "none".*lines, table/);
   assert.match(
     await wrong('--sink', 'table', '--from', 'noon'),
     /from: "noon" is no time; give milliseconds since 1970/,

@@ -12,6 +12,7 @@ const TELL_MS = 5000;
 
 interface ReplayFlags extends AdminFlags {
   sink: string;
+  source?: string;
   from?: string;
   to?: string;
   model?: string;
@@ -48,6 +49,7 @@ export function addLog(program: Command, output: Output): void {
     });
   withAdmin(log.command('replay').description('send a range of the log to one of its sinks again'))
     .requiredOption('--sink <name>', 'one of eventLog.sinks')
+    .option('--source <name>', 'the sink whose files are read; default: one is chosen')
     .option('--from <time>', 'such as 2026-11-30T13:00:00Z; default: the oldest record that is kept')
     .option('--to <time>', 'not included; default: now')
     .option('--model <name>', 'of this model only')
@@ -56,8 +58,8 @@ export function addLog(program: Command, output: Output): void {
     .option('--detach', 'do not wait for its end')
     .action(async (flags: ReplayFlags) => {
       const client = await connect(flags);
-      const { sink, from, to, model, route, rate } = flags;
-      let row = await client.startLogReplay({ sink, from, to, model, route, rate });
+      const { sink, source, from, to, model, route, rate } = flags;
+      let row = await client.startLogReplay({ sink, source, from, to, model, route, rate });
       let told = 0;
       while (row.status === 'running' && flags.detach !== true) {
         if (Date.now() - told >= TELL_MS) {

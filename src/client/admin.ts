@@ -127,6 +127,7 @@ export interface LogReplayRow {
   id: string;
   mark: string;
   sink: string;
+  source: string | null;
   status: 'running' | 'succeeded' | 'failed' | 'cancelled';
   sent: number;
   refused: number;

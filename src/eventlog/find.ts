@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { RecordSearch, RecordSource, RequestFacts, TimeRange } from '../monitoring/record-search.ts';
 import { firstLine, lineStarting } from '../shared/file-search.ts';
 import type { EventLog } from './event-log.ts';
+import { recordText } from './sinks/parquet-rows.ts';
 
 /** Of the spool's end: what is further behind waits for a sink that is away. */
 const SPOOL_RECORDS = 100_000;
@@ -139,13 +140,7 @@ async function inParquet(path: string, id: string): Promise<string | undefined> 
   const at = ids.findIndex((row) => row.id === id);
   if (at < 0) return undefined;
   const [row] = await parquetReadObjects({ file, rowStart: at, rowEnd: at + 1 });
-  const { time, features, predictions, timings, ...rest } = row as Record<string, unknown>;
-  const texts = { features: String(features), predictions: String(predictions) };
-  const plain = JSON.stringify({ ...rest, time: (time as Date).getTime() }, (_, value) =>
-    typeof value === 'bigint' ? Number(value) : value,
-  );
-  const parts = Object.entries({ ...texts, ...(timings === '' ? {} : { timings: String(timings) }) });
-  return `${plain.slice(0, -1)},${parts.map(([name, json]) => `"${name}":${json}`).join()}}`;
+  return recordText(row);
 }
 
 async function oldestOf(files: readonly LogFile[]): Promise<number | null> {

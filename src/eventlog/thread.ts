@@ -21,6 +21,9 @@ import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData } from './
 import { PayloadStore } from './payloads.ts';
 import { LogPipeline } from './pipeline.ts';
 import { Rate } from './rate.ts';
+import { chooseSource, type Readable } from './replay/choose.ts';
+import { FolderFiles } from './replay/folder-files.ts';
+import type { KeptFiles } from './replay/kept-files.ts';
 import { Replays } from './replay/replays.ts';
 import { CutFile, NO_CUTS } from './sinks/cuts.ts';
 import { JsonLinesSink } from './sinks/files.ts';
@@ -77,6 +80,9 @@ function readSalt(): string {
 
 const filesFolder = (sink: FilesSinkConfig): string => sink.dir ?? join(dir, 'files', sink.name);
 
+/** By the sinks that write tables. */
+const cuts = new Map<string, CutFile>();
+
 /** @param mark of a replay; '': the live sink */
 async function filesSink(sink: FilesSinkConfig, cursor: CursorFile, mark: string): Promise<Sink> {
   const folder = filesFolder(sink);
@@ -86,14 +92,21 @@ async function filesSink(sink: FilesSinkConfig, cursor: CursorFile, mark: string
   }
   if (sink.s3 === undefined && sink.partitionBy.length === 0)
     return sink.format === 'parquet' ? new ParquetSink(sink, folder) : new JsonLinesSink(sink, folder);
-  const cuts = new CutFile(join(dir, `${sink.name}.cuts`), () => cursor.load()?.position.record ?? 0);
-  return new TableSink({ config: sink, store: await storeOf(sink, folder), cuts, replayed: '' });
+  const own = new CutFile(join(dir, `${sink.name}.cuts`), () => cursor.load()?.position.record ?? 0);
+  cuts.set(sink.name, own);
+  return new TableSink({ config: sink, store: await storeOf(sink, folder), cuts: own, replayed: '' });
 }
 
 async function storeOf({ s3, keepFiles }: FilesSinkConfig, folder: string): Promise<ObjectStore> {
   if (s3 === undefined) return new FolderStore(folder, keepFiles);
   const { BucketStore } = await import('./sinks/bucket-store.ts');
   return new BucketStore(s3);
+}
+
+async function keptBy(sink: Readable): Promise<KeptFiles> {
+  if (sink.s3 === undefined) return new FolderFiles(filesFolder(sink), sink.format);
+  const { BucketFiles } = await import('./replay/bucket-files.ts');
+  return new BucketFiles(sink.s3, sink.format);
 }
 
 async function run(): Promise<void> {
@@ -168,13 +181,12 @@ async function run(): Promise<void> {
   const replays = new Replays({
     spool,
     sinks: wanted.map(({ name }) => name),
-    linesFor(target) {
-      const kept = wanted.flatMap((sink, i) =>
-        sink.kind === 'files' && sink.format === 'jsonl' && sink.s3 === undefined
-          ? [{ name: sink.name, folder: filesFolder(sink), arrived: runners[i].arrived }]
-          : [],
-      );
-      return kept.find(({ name }) => name !== target) ?? kept[0];
+    async origin(target, asked) {
+      const sink = chooseSource(wanted, target, asked);
+      if (sink === undefined) return undefined;
+      const files = await keptBy(sink);
+      const runner = runners[wanted.indexOf(sink)];
+      return { name: sink.name, files, arrived: () => runner.arrived, log: cuts.get(sink.name)?.log ?? '' };
     },
     open(target, mark) {
       const sink = wanted.find(({ name }) => name === target) as SinkConfig;

@@ -17,6 +17,10 @@ const REPLAY = {
     id: { type: 'string' },
     mark: { type: 'string', description: 'What its records are marked with' },
     sink: { type: 'string' },
+    source: {
+      ...MAYBE_TEXT,
+      description: 'The sink whose files are read, and behind them the spool; null: only the spool',
+    },
     status: { type: 'string', enum: ['running', 'succeeded', 'failed', 'cancelled'] },
     from: { type: ['integer', 'null'] },
     to: TIME,
@@ -35,7 +39,7 @@ const REPLAY = {
   },
 };
 const WHEN = { type: ['integer', 'string'], description: 'Milliseconds since 1970, or ISO 8601 with a time zone' };
-const FIELDS = ['sink', 'from', 'to', 'model', 'route', 'rate'];
+const FIELDS = ['sink', 'source', 'from', 'to', 'model', 'route', 'rate'];
 const ISO = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})$/;
 const DEFAULT_RATE = 1000;
 const MAX_RATE = 20_000;
@@ -55,6 +59,11 @@ export const logReplayRoutes: readonly AdminRoute[] = [
       required: ['sink'],
       properties: {
         sink: { type: 'string', description: 'Name of one of eventLog.sinks' },
+        source: {
+          type: 'string',
+          description:
+            'The sink whose files are read: of kind files, with format jsonl or parquet; absent: one is chosen',
+        },
         from: { ...WHEN, description: `${WHEN.description}; absent: the oldest record that is kept` },
         to: { ...WHEN, description: `${WHEN.description}, not included; absent: now` },
         model: { type: 'string' },
@@ -135,7 +144,7 @@ function wishOf(body: unknown, now: number): ReplayWish {
   const { rate = DEFAULT_RATE } = given;
   if (typeof rate !== 'number' || !(rate > 0 && rate <= MAX_RATE))
     throw invalidArgument(`rate: give records a second, above 0 and up to ${MAX_RATE}`);
-  return { sink, from, to, model: text('model'), route: text('route'), rate };
+  return { sink, source: text('source'), from, to, model: text('model'), route: text('route'), rate };
 }
 
 function timeOf(value: unknown, name: string): number | undefined {

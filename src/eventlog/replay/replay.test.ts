@@ -17,9 +17,10 @@ import { placeOf } from '../sinks/partitions.ts';
 import { type Batch, NOTHING, type Sink } from '../sinks/sink.ts';
 import { FEEDBACK, HEADER_BYTES, INFERENCE, sealRecord } from '../spool/format.ts';
 import { Spool } from '../spool/spool.ts';
+import { FolderFiles } from './folder-files.ts';
 import { markOf } from './replay.ts';
 import { Replays } from './replays.ts';
-import type { LinesOf } from './source.ts';
+import type { ReplayOrigin } from './source.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'replay-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -116,8 +117,9 @@ class Held implements Sink {
   }
 }
 
-function replaysOf(spool: Spool, sink: Sink, lines?: LinesOf): Replays {
-  return new Replays({ spool, sinks: ['s', 't'], linesFor: () => lines, open: async () => sink });
+function replaysOf(spool: Spool, sink: Sink, files?: ReplayOrigin): Replays {
+  const origin = async () => (files === undefined ? undefined : { name: 't', ...files });
+  return new Replays({ spool, sinks: ['s', 't'], origin, open: async () => sink });
 }
 
 const wish = { sink: 's', from: undefined, to: START + 1e9, model: undefined, route: undefined, rate: 1e6 };
@@ -161,7 +163,7 @@ test('files come before the spool, up to what the sink had; what is older than k
   const text = lines.slice(4, 7).join('\n');
   writeFileSync(join(folder, 'inference-000000000000005.jsonl'), `${text}\nno record\n`);
   const sink = new Held();
-  const replays = replaysOf(spool, sink, { folder, arrived: 10 });
+  const replays = replaysOf(spool, sink, { files: new FolderFiles(folder, 'jsonl'), arrived: () => 10, log: '' });
   await assert.rejects(
     replays.start({ ...wish, from: START }),
     /the log keeps records since 2026-11-30T00:00:06\.000Z, and older ones are asked for/,

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Sought } from '../sinks/partitions.ts';
 import type { Batch, Sink } from '../sinks/sink.ts';
 import { runsOf, type SpoolRecord } from '../spool/format.ts';
 import type { Position } from '../spool/spool.ts';
-import type { ReplayRange, ReplaySource } from './source.ts';
+import type { ReplaySource } from './source.ts';
 
-export interface ReplayWish extends ReplayRange {
+export interface ReplayWish extends Sought {
   sink: string;
+  /** The sink whose files are read; absent: the one that is best read. */
+  source?: string | undefined;
   /** Records a second, at most. */
   rate: number;
 }
@@ -16,6 +19,8 @@ export interface ReplayView {
   /** What its records are marked with: the same of a replay of the same records to the same sink. */
   mark: string;
   sink: string;
+  /** The sink whose files are read; null: there is only the spool. */
+  source: string | null;
   status: 'running' | 'succeeded' | 'failed' | 'cancelled';
   /** Milliseconds since 1970; null: from the oldest record that is kept. */
   from: number | null;
@@ -26,7 +31,7 @@ export interface ReplayView {
   sent: number;
   /** The sink's other side will never take them. */
   refused: number;
-  /** Lines that are no records, and records that went away before they were read. */
+  /** Lines and files that are no records, and records that went away before they were read. */
   unreadable: number;
   lost: number;
   /** Attempts that failed, and why the last one did. */
@@ -42,9 +47,9 @@ const FIRST_WAIT_MS = 100;
 const LAST_WAIT_MS = 10_000;
 
 /** The same for the same records and sink, so that a replay that is done again replaces what it can replace. */
-export function markOf({ sink, from, to, model, route }: Omit<ReplayWish, 'rate'>): string {
+export function markOf({ sink, source, from, to, model, route }: Omit<ReplayWish, 'rate'>): string {
   return createHash('sha256')
-    .update(JSON.stringify([sink, from, to, model, route]))
+    .update(JSON.stringify([sink, from, to, model, route, ...(source === undefined ? [] : [source])]))
     .digest('hex')
     .slice(0, 12);
 }
@@ -55,7 +60,7 @@ export function markOf({ sink, from, to, model, route }: Omit<ReplayWish, 'rate'
  */
 export async function replay(
   view: ReplayView,
-  range: ReplayRange,
+  range: Sought,
   source: ReplaySource,
   sink: Sink,
   signal: AbortSignal,
@@ -113,7 +118,7 @@ export async function replay(
   try {
     sink.restore(undefined, 0);
     for await (const page of source.pages(range)) {
-      Object.assign(view, { unreadable: source.unreadable, lost: source.lost });
+      tell(view, source);
       signal.throwIfAborted();
       for (let i = 0; i < page.length; ) {
         const some = page.slice(i, i + sink.maxRecords);
@@ -131,10 +136,16 @@ export async function replay(
     view.status = signal.aborted ? 'cancelled' : 'failed';
     if (!signal.aborted) view.error = (error as Error).message;
   } finally {
-    Object.assign(view, { unreadable: source.unreadable, lost: source.lost });
+    tell(view, source);
+    source.close();
     await sink.close().catch(() => {});
     view.ended_at = Date.now();
   }
+}
+
+function tell(view: ReplayView, { unreadable, lost, problem }: ReplaySource): void {
+  Object.assign(view, { unreadable, lost });
+  if (problem !== '') view.last_error = problem;
 }
 
 function batchOf(records: readonly SpoolRecord[], number: number): Batch {

@@ -3,22 +3,21 @@ import { SwitchyardError } from '../../shared/errors.ts';
 import type { Sink } from '../sinks/sink.ts';
 import type { Position, Spool } from '../spool/spool.ts';
 import { markOf, type ReplayView, type ReplayWish, replay } from './replay.ts';
-import { type LinesOf, ReplaySource } from './source.ts';
+import { type ReplayOrigin, ReplaySource } from './source.ts';
 
 const MAX_REMEMBERED = 100;
 
 export interface ReplaysParts {
   spool: Spool;
   sinks: readonly string[];
-  /** The files of JSON lines that are best read for a replay to a sink. */
-  linesFor(sink: string): LinesOf | undefined;
+  /** The files that are read for a replay to a sink. Rejects where those that are asked for cannot be. */
+  origin(sink: string, source: string | undefined): Promise<(ReplayOrigin & { name: string }) | undefined>;
   /** A sink beside the live one: what it sends is marked, and moves no cursor. */
   open(sink: string, mark: string): Promise<Sink>;
 }
 
 interface Running {
   view: ReplayView;
-  source: ReplaySource;
   abort: AbortController;
   ended: Promise<void>;
 }
@@ -29,6 +28,8 @@ export class Replays {
   private readonly views = new Map<string, ReplayView>();
   private running: Running | undefined;
   private starting = false;
+  /** Of the replay that is running, or starting. */
+  private source: ReplaySource | undefined;
 
   constructor(parts: ReplaysParts) {
     this.parts = parts;
@@ -36,12 +37,12 @@ export class Replays {
 
   /** From here on the spool is still needed. */
   get released(): Position | undefined {
-    return this.running?.source.position;
+    return this.source?.position;
   }
 
   /** Rejects with not_found for an unknown sink, conflict while another one runs, failed_precondition for what is not kept. */
   async start(wish: ReplayWish): Promise<ReplayView> {
-    const { sinks, spool, linesFor, open } = this.parts;
+    const { sinks, spool, origin: originOf, open } = this.parts;
     if (!sinks.includes(wish.sink))
       throw new SwitchyardError(
         'not_found',
@@ -51,26 +52,36 @@ export class Replays {
       throw new SwitchyardError('conflict', 'another replay is running; wait for its end, or cancel it');
     this.starting = true;
     try {
-      const source = new ReplaySource(spool, linesFor(wish.sink));
+      const origin = await originOf(wish.sink, wish.source);
+      const source = new ReplaySource(spool, origin);
+      this.source = source;
+      await source.open();
       const kept = await source.keptSince();
       if (wish.from !== undefined && kept !== undefined && wish.from < kept)
         throw new SwitchyardError(
           'failed_precondition',
-          `the log keeps records since ${new Date(kept).toISOString()}, and older ones are asked for; begin there, or leave "from" out`,
+          `the log keeps records since ${new Date(kept).toISOString()}, and older ones are asked for; begin there, or leave "from" out${
+            origin === undefined ? '; sinks of kind files with format jsonl or parquet keep them longer' : ''
+          }`,
         );
       const mark = markOf(wish);
       const sink = await open(wish.sink, mark);
-      const view = viewOf(wish, mark);
+      const view = viewOf(wish, mark, origin?.name);
       const abort = new AbortController();
       const ended = replay(view, wish, source, sink, abort.signal).then(() => {
         this.running = undefined;
+        this.source = undefined;
       });
-      this.running = { view, source, abort, ended };
+      this.running = { view, abort, ended };
       this.views.set(view.id, view);
       for (const id of this.views.keys()) if (this.views.size > MAX_REMEMBERED) this.views.delete(id);
       return { ...view };
     } finally {
       this.starting = false;
+      if (this.running === undefined) {
+        this.source?.close();
+        this.source = undefined;
+      }
     }
   }
 
@@ -102,11 +113,12 @@ export class Replays {
   }
 }
 
-function viewOf({ sink, from, to, model, route, rate }: ReplayWish, mark: string): ReplayView {
+function viewOf({ sink, from, to, model, route, rate }: ReplayWish, mark: string, source = ''): ReplayView {
   return {
     id: randomBytes(10).toString('hex'),
     mark,
     sink,
+    source: source === '' ? null : source,
     status: 'running',
     from: from ?? null,
     to,

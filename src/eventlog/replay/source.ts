@@ -1,105 +1,126 @@
-import { createReadStream, existsSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { firstLine } from '../../shared/file-search.ts';
 import { AvroWriter } from '../encode/avro-writer.ts';
 import type { RecordKind } from '../encode/container.ts';
 import { writeFeedback } from '../encode/feedback-encoder.ts';
 import { readFeedbackJson, readRecordJson } from '../encode/json-reader.ts';
 import { writeRecord } from '../encode/record-writer.ts';
-import { placeOf } from '../sinks/partitions.ts';
+import { mayHold, placeOf, type Sought } from '../sinks/partitions.ts';
 import { FEEDBACK, INFERENCE, SpoolRecord } from '../spool/format.ts';
 import type { Position, Spool } from '../spool/spool.ts';
+import { inOrder, type KeptFile, type KeptFiles } from './kept-files.ts';
+import { DamagedFile, PAGE, recordTexts } from './record-texts.ts';
 
-const KINDS: readonly RecordKind[] = ['inference', 'feedback'];
-const PAGE = 500;
 const TIME = /^\{"id":"(?:[^"\\]|\\.)*","time":(\d+),/;
+/** How far a place's clock may be behind ours. */
+const CLOCK_MS = 300_000;
+const ALL: Sought = { from: undefined, to: Number.POSITIVE_INFINITY, model: undefined, route: undefined };
 
-/** Which records are meant; `from` is in it, `to` is not. Absent: all. */
-export interface ReplayRange {
-  from: number | undefined;
-  to: number;
-  model: string | undefined;
-  route: string | undefined;
-}
-
-interface LineFile {
-  kind: RecordKind;
-  path: string;
-  /** What it held when the replay began: what is written later is in the spool, too. */
-  size: number;
-  /** Number of the first record of the round that it was begun with. */
-  first: number;
-}
-
-/** Files of JSON lines that a sink wrote, and up to which record of the log. */
-export interface LinesOf {
-  folder: string;
-  arrived: number;
+/** Where a sink keeps what it was sent, and up to which record of the log. */
+export interface ReplayOrigin {
+  files: KeptFiles;
+  arrived(): number;
+  /** As the names of its own files say it, where others' lie beside them. */
+  log: string;
 }
 
 /** What the log still keeps, from the oldest on: the files of a sink, and behind them the spool. */
 export class ReplaySource {
   /** Where it stands in the spool; undefined: nothing of it is needed any more. */
   position: Position | undefined;
-  /** Lines that are no records. */
+  /** Lines that are no records, and files that are none. */
   unreadable = 0;
   /** Records that the spool's limit took before they were read. */
   lost = 0;
+  /** What the last file was that could not be read. */
+  problem = '';
   private readonly spool: Spool;
-  private readonly files: LineFile[];
-  private readonly begin: number;
+  private readonly origin: ReplayOrigin | undefined;
+  private files: KeptFile[] = [];
+  private begin: number;
   private readonly end: number;
 
-  /** @param lines undefined: there is only the spool */
-  constructor(spool: Spool, lines: LinesOf | undefined) {
+  /** @param origin undefined: there is only the spool */
+  constructor(spool: Spool, origin: ReplayOrigin | undefined) {
     this.spool = spool;
-    this.files = lines === undefined ? [] : filesOf(lines.folder);
-    this.begin = lines === undefined || this.files.length === 0 ? spool.oldest.record : lines.arrived;
+    this.origin = origin;
+    this.begin = origin?.arrived() ?? spool.oldest.record;
     this.end = spool.end.record;
     this.position = spool.find(this.begin);
   }
 
-  /** The time of the oldest record that is kept; undefined: everything since the log began is. */
+  /** Looks up the files that there are: to be called at once. Rejects naming the place. */
+  async open(): Promise<void> {
+    if (this.origin === undefined) return;
+    const { files, log } = this.origin;
+    const arrived = this.begin;
+    // What arrived since is in the spool, too.
+    this.files = inOrder(await files.list()).filter((file) => file.log !== log || file.first < arrived);
+    if (this.files.length > 0) return;
+    this.begin = this.spool.oldest.record;
+    this.position = this.spool.find(this.begin);
+  }
+
+  /** The time since which all records are kept; undefined: since the log began. */
   async keptSince(): Promise<number | undefined> {
-    const [oldest] = this.files.filter(({ kind }) => kind === 'inference');
-    if (oldest !== undefined) return oldest.first === 0 ? undefined : timeOf(await firstLine(oldest.path));
+    const oldest = new Map<string, KeptFile>();
+    for (const file of this.files) if (file.kind === 'inference' && !oldest.has(file.log)) oldest.set(file.log, file);
+    let since: number | undefined;
+    for (const file of oldest.values())
+      if (file.first > 0) since = Math.max(since ?? 0, (await this.firstTime(file)) ?? file.writtenAt);
+    if (oldest.size > 0) return since;
     if (this.begin === 0) return undefined;
     const [record] = this.spool.read(this.spool.find(this.begin), 1).records;
     return record === undefined ? undefined : placeOf(record)?.time;
   }
 
   /** Pages of the records that are meant. What is returned may be empty: time has passed. */
-  async *pages(range: ReplayRange): AsyncGenerator<SpoolRecord[]> {
+  async *pages(range: Sought): AsyncGenerator<SpoolRecord[]> {
     for (const file of this.files) yield* this.ofFile(file, range);
     yield* this.ofSpool(range);
     this.position = undefined;
   }
 
-  private async *ofFile({ kind, path, size }: LineFile, range: ReplayRange): AsyncGenerator<SpoolRecord[]> {
-    const writtenAt = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
-    if (writtenAt === undefined || size === 0 || (range.from !== undefined && writtenAt < range.from)) return;
-    const input = createReadStream(path, { end: size - 1 });
-    let page: SpoolRecord[] = [];
-    let lines = 0;
-    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-      const time = timeOf(line);
-      if (time !== undefined && isWithin(time, range)) {
-        const record = this.read(line, kind);
-        if (record !== undefined && isMeant(record, range)) page.push(record);
-      } else if (time === undefined && line !== '') this.unreadable++;
-      if (page.length < PAGE && ++lines % PAGE > 0) continue;
-      yield page;
-      page = [];
-    }
-    yield page;
+  close(): void {
+    this.origin?.files.close();
   }
 
-  private read(line: string, kind: RecordKind): SpoolRecord | undefined {
+  private async firstTime(file: KeptFile): Promise<number | undefined> {
+    const { files } = this.origin as ReplayOrigin;
+    try {
+      for await (const [text] of recordTexts(files, file, ALL)) if (text !== undefined) return timeOf(text);
+    } catch (error) {
+      if (!(error instanceof DamagedFile)) throw error;
+    }
+    return undefined;
+  }
+
+  private async *ofFile(file: KeptFile, range: Sought): AsyncGenerator<SpoolRecord[]> {
+    const { files } = this.origin as ReplayOrigin;
+    if (range.from !== undefined && file.writtenAt + CLOCK_MS < range.from) return;
+    if (!mayHold(file.key, range)) return;
+    try {
+      for await (const texts of recordTexts(files, file, range)) {
+        const page: SpoolRecord[] = [];
+        for (const text of texts) {
+          const time = timeOf(text);
+          if (time !== undefined && isWithin(time, range)) {
+            const record = this.read(text, file.kind);
+            if (record !== undefined && isMeant(record, range)) page.push(record);
+          } else if (time === undefined && text !== '') this.unreadable++;
+        }
+        yield page;
+      }
+    } catch (error) {
+      if (!(error instanceof DamagedFile)) throw error;
+      this.unreadable++;
+      this.problem = error.message;
+    }
+  }
+
+  private read(text: string, kind: RecordKind): SpoolRecord | undefined {
     const out = new AvroWriter(4096);
     try {
-      if (kind === 'inference') writeRecord(readRecordJson(line), out);
-      else writeFeedback(readFeedbackJson(line), out);
+      if (kind === 'inference') writeRecord(readRecordJson(text), out);
+      else writeFeedback(readFeedbackJson(text), out);
     } catch {
       this.unreadable++;
       return undefined;
@@ -107,7 +128,7 @@ export class ReplaySource {
     return new SpoolRecord(kind === 'inference' ? INFERENCE : FEEDBACK, out.u8, 0, out.at);
   }
 
-  private *ofSpool(range: ReplayRange): Generator<SpoolRecord[]> {
+  private *ofSpool(range: Sought): Generator<SpoolRecord[]> {
     for (let at = this.position as Position; at.record < this.end; this.position = at) {
       const before = at.record < this.begin;
       const { records, next, lost } = this.spool.read(at, Math.min(PAGE, (before ? this.begin : this.end) - at.record));
@@ -120,37 +141,16 @@ export class ReplaySource {
   }
 }
 
-function filesOf(folder: string): LineFile[] {
-  const files: LineFile[] = [];
-  for (const kind of KINDS) {
-    const name = new RegExp(`^${kind}-(\\d+)(-\\w+)?\\.jsonl$`);
-    const below = join(folder, kind);
-    const entries = [
-      ...(existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : []),
-      ...(existsSync(below) ? readdirSync(below, { withFileTypes: true, recursive: true }) : []),
-    ];
-    const own: LineFile[] = [];
-    for (const entry of entries) {
-      const number = name.exec(entry.name)?.[1];
-      if (number === undefined) continue;
-      const path = join(entry.parentPath, entry.name);
-      own.push({ kind, path, size: statSync(path, { throwIfNoEntry: false })?.size ?? 0, first: Number(number) });
-    }
-    files.push(...own.sort((a, b) => a.first - b.first || (a.path < b.path ? -1 : 1)));
-  }
-  return files;
-}
-
-function timeOf(line: string): number | undefined {
-  const found = TIME.exec(line)?.[1];
+function timeOf(text: string): number | undefined {
+  const found = TIME.exec(text)?.[1];
   return found === undefined ? undefined : Number(found);
 }
 
-function isWithin(time: number, { from, to }: ReplayRange): boolean {
+function isWithin(time: number, { from, to }: Sought): boolean {
   return time < to && (from === undefined || time >= from);
 }
 
-function isMeant(record: SpoolRecord, range: ReplayRange): boolean {
+function isMeant(record: SpoolRecord, range: Sought): boolean {
   const place = placeOf(record);
   if (place === undefined || !isWithin(place.time, range)) return false;
   const { model, route } = range;

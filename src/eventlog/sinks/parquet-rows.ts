@@ -72,3 +72,30 @@ function fileOf(rows: number, replayed: string | undefined, columnData: ParquetC
     columnData.push({ name: 'replayed', data: Array(rows).fill(replayed), type: 'STRING', nullable: false });
   return new Uint8Array(parquetWriteBuffer({ columnData }));
 }
+
+/** Columns that hold JSON. */
+const NESTED: ReadonlySet<string> = new Set([
+  'timings',
+  'pmf',
+  'eligible',
+  'features',
+  'predictions',
+  'redactions',
+  'fallbacks',
+  'proposed',
+  'context',
+  'rewards',
+]);
+/** Columns whose empty text says that a record has no such field. */
+const OPTIONAL: ReadonlySet<string> = new Set(['payloadRef', 'payloadSha256', 'label', 'event', 'replayed', ...NESTED]);
+
+/** A row as hyparquet reads it, as the JSON text of the record that it was made of: `id` and `time` come first. */
+export function recordText({ id, time, ...row }: Record<string, unknown>): string {
+  const parts = [`"id":${JSON.stringify(id)},"time":${Number(time)}`];
+  for (const [name, value] of Object.entries(row)) {
+    if (value === '' && OPTIONAL.has(name)) continue;
+    const text = NESTED.has(name) ? value : JSON.stringify(typeof value === 'bigint' ? Number(value) : value);
+    parts.push(`"${name}":${text}`);
+  }
+  return `{${parts.join()}}`;
+}

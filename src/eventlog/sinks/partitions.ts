@@ -36,6 +36,30 @@ export function partitionOf(place: Place, keys: readonly PartitionKey[]): string
   return keys.map((key) => `${key}=${partitionValue(place, key)}/`).join('');
 }
 
+/** Which records somebody looks for; `from` is among them, `to` is not. Absent: all. */
+export interface Sought {
+  from: number | undefined;
+  to: number;
+  model: string | undefined;
+  route: string | undefined;
+}
+
+/** Whether a file may hold such records, as far as the folders on its way tell. */
+export function mayHold(key: string, { from = Number.NEGATIVE_INFINITY, to, model, route }: Sought): boolean {
+  const values = new Map<string, string>();
+  for (const folder of key.split('/').slice(0, -1)) {
+    const [, name, value] = /^(\w+)=(.*)$/.exec(folder) ?? [];
+    if (name !== undefined) values.set(name, value);
+  }
+  const date = values.get('date');
+  const hour = values.get('hour');
+  const begun = Date.parse(`${date}T${hour ?? '00'}:00:00Z`);
+  if (begun >= to || begun + (hour === undefined ? 24 : 1) * HOUR_MS <= from) return false;
+  const differs = (name: string, text: string | undefined) =>
+    text !== undefined && values.has(name) && values.get(name) !== textOf(text);
+  return !differs('model', model) && !differs('route', route);
+}
+
 function partitionValue({ time, route, model }: Place, key: PartitionKey): string {
   switch (key) {
     case 'date':

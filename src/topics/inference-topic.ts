@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import type { KafkaMessage, Message } from 'kafkajs';
 import type { Logger } from 'pino';
 import type { KafkaConfig, TopicInferenceConfig } from '../config/kafka-schema.ts';
@@ -7,8 +7,8 @@ import { type DeadLetter, deadLetterTopic, TopicWriter } from '../kafka/dead-let
 import { type FollowedBatch, TopicFollower } from '../kafka/follower.ts';
 import type { Lag } from '../kafka/lag.ts';
 import type { DataPlane, InferRequest, InferResponse, RequestContext } from '../pipeline/types.ts';
-import { decodeInferRequest } from '../protocol/v2/infer-decoder.ts';
-import { encodeInferResponse } from '../protocol/v2/json-writer.ts';
+import { decodeSoon } from '../protocol/v2/aside-decoder.ts';
+import { encodeInferResponse, encodeInSlices, needsSlices } from '../protocol/v2/json-writer.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { type ErrorCode, SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
 import { AvroRequests, answerOf } from './avro-requests.ts';
@@ -164,7 +164,7 @@ export class InferenceTopic {
       request =
         this.avro !== undefined && isFramed(value)
           ? await this.avro.request(model, version, value)
-          : decodeInferRequest(model, version, value, -1);
+          : await decodeSoon(model, version, value, -1);
     } catch (thrown) {
       const error = toSwitchyardError(thrown);
       // A schema registry that is away is no request's fault.
@@ -173,14 +173,14 @@ export class InferenceTopic {
     }
     if (this.avro !== undefined && this.settings.avro?.answers === 'avro')
       return this.avro.frame(await this.ask(request, context, answerOf));
-    return this.ask(request, context, (response) => Buffer.from(encodeInferResponse(response, request).body));
+    return this.ask(request, context, printed);
   }
 
-  /** @param form makes the answer of its tensors, at once */
+  /** @param form makes the answer of its tensors */
   private ask<T>(
     request: InferRequest,
     context: RequestContext,
-    form: (response: InferResponse, request: InferRequest) => T,
+    form: (response: InferResponse, request: InferRequest) => T | Promise<T>,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
       let kept: InferResponse | undefined;
@@ -214,6 +214,21 @@ export class InferenceTopic {
         ...(traceparent === undefined ? {} : { traceparent }),
       },
     };
+  }
+}
+
+/** A copy of the answer's JSON. A large one is printed in slices, one in each turn of the loop. */
+function printed(response: InferResponse, request: InferRequest): Buffer | Promise<Buffer> {
+  if (needsSlices(response, request)) return printedInSlices(response, request);
+  return Buffer.from(encodeInferResponse(response, request).body);
+}
+
+async function printedInSlices(response: InferResponse, request: InferRequest): Promise<Buffer> {
+  const slices = encodeInSlices(response, request);
+  for (;;) {
+    const { done, value } = slices.next();
+    if (done) return Buffer.from(value.body);
+    await immediate();
   }
 }
 

@@ -6,7 +6,7 @@ import { native, nativeProblem } from '../../tensor/native.ts';
 import { inferText } from '../../testing/infer-texts.ts';
 import { plainTensors } from '../../testing/plain-tensors.ts';
 import { isForAside } from '../json/aside.ts';
-import { decodeAside } from './aside-decoder.ts';
+import { decodeAside, decodeSoon } from './aside-decoder.ts';
 import { decodeInferRequest } from './infer-decoder.ts';
 
 const encoder = new TextEncoder();
@@ -165,4 +165,13 @@ test('small bodies, and what is no length, stay on the loop', async () => {
   assert.equal(isForAside(10_000_000, -1), true);
   assert.equal(isForAside(10_000_000, 9_000_000), true);
   assert.equal(isForAside(10_000_000, 10_000_001), false);
+});
+
+test('a body is decoded beside the loop where it is large, and at once where it is small', async () => {
+  const soon = (body: Uint8Array) => decodeSoon('m', '1', body, -1);
+  assert.ok(!(soon(floats(10)) instanceof Promise));
+  const large = soon(floats(100_000));
+  assert.ok(large instanceof Promise);
+  assert.deepEqual(shown(await large), onLoop(floats(100_000)));
+  await assert.rejects(async () => soon(floats(100_000).subarray(0, -1)), { code: 'invalid_argument' });
 });

@@ -1,6 +1,7 @@
 import type { InferRequest } from '../../pipeline/types.ts';
-import { type BodyDecoder, type DecodeListener, decodeBeside } from '../json/aside.ts';
+import { type BodyDecoder, type DecodeListener, decodeBeside, isForAside } from '../json/aside.ts';
 import { INFER } from '../json/decoded-words.ts';
+import { decodeInferRequest } from './infer-decoder.ts';
 import { scanInferRequest } from './json-scanner.ts';
 import { readDecoded } from './native-decoder.ts';
 
@@ -23,4 +24,17 @@ export function decodeAside(
     scan: () => scanInferRequest(model, version, body, jsonLength),
   };
   decodeBeside(decoder, listener);
+}
+
+/** decodeInferRequest, beside the loop where it would hold the loop for long. */
+export function decodeSoon(
+  model: string,
+  version: string,
+  body: Uint8Array,
+  jsonLength: number,
+): InferRequest | Promise<InferRequest> {
+  if (!isForAside(body.length, jsonLength)) return decodeInferRequest(model, version, body, jsonLength);
+  return new Promise((onDecoded, onRefused) => {
+    decodeAside(model, version, body, jsonLength, { wanted: () => true, onDecoded, onRefused });
+  });
 }

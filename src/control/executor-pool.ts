@@ -106,6 +106,8 @@ export class ExecutorPool {
   private nextExecutor = 0;
   private nextCall = 0;
   private stopping = false;
+  /** Of hung threads, until it is known whether they end: `losses` then counts them. */
+  private readonly ending = new Set<Promise<void>>();
   private looking: NodeJS.Timeout | undefined;
   /** For the metrics. */
   readonly losses: ExecutorLosses = { ended: 0, hung: 0, abandoned: 0 };
@@ -206,7 +208,7 @@ export class ExecutorPool {
   async stop(): Promise<void> {
     this.stopping = true;
     clearInterval(this.looking);
-    await Promise.all([...this.executors.values()].map((executor) => this.terminate(executor)));
+    await Promise.all([...[...this.executors.values()].map((executor) => this.terminate(executor)), ...this.ending]);
     this.executors.clear();
   }
 
@@ -330,11 +332,13 @@ export class ExecutorPool {
         `${what} computed for ${hungMs} ms without an end; its executor is replaced`,
         hungMs,
       );
-      void this.terminate(executor).then((ended) => {
+      const end = this.terminate(executor).then((ended) => {
+        this.ending.delete(end);
         if (ended || this.stopping) return;
         const message = `${what} does not return from native code: its thread is left behind until the process ends`;
         this.events.onAbandoned(executor.id, message);
       });
+      this.ending.add(end);
     }
   }
 

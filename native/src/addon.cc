@@ -3,7 +3,9 @@
 
 #include <cstring>
 #include <new>
+#include <vector>
 
+#include "cores.h"
 #include "crc32c.h"
 #include "decode.h"
 #include "decode_aside.h"
@@ -38,6 +40,12 @@ struct Bytes {
   uint8_t* at = nullptr;
   size_t length = 0;
 };
+
+napi_value boolOf(napi_env env, bool value) {
+  napi_value result = nullptr;
+  napi_get_boolean(env, value, &result);
+  return result;
+}
 
 bool bytesOf(napi_env env, napi_value value, Bytes& out) {
   napi_typedarray_type type;
@@ -201,9 +209,7 @@ napi_value sealRecords(napi_env env, napi_callback_info info) {
     std::memcpy(records.at + start, head, sizeof(head));
     start = ends[i];
   }
-  napi_value result = nullptr;
-  napi_get_boolean(env, good, &result);
-  return result;
+  return boolOf(env, good);
 }
 
 /** crc32c(bytes: Uint8Array, start: number, end: number): number. Exported where the processor has instructions for it. */
@@ -236,6 +242,52 @@ napi_value giveWayTo(napi_env env, napi_callback_info info) {
   }
   giveWay(by);
   return nullptr;
+}
+
+bool coresOf(napi_env env, napi_value value, std::vector<int>& out) {
+  napi_typedarray_type type;
+  size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok || type != napi_int32_array)
+    return false;
+  out.assign(static_cast<const int32_t*>(data), static_cast<const int32_t*>(data) + length);
+  return true;
+}
+
+/** usableCores(): number[]; see cores.h, as for the two below. */
+napi_value listCores(napi_env env, napi_callback_info) {
+  napi_value list = nullptr;
+  napi_create_array(env, &list);
+  uint32_t count = 0;
+  for (const int core : usableCores()) napi_set_element(env, list, count++, numberOf(env, core));
+  return list;
+}
+
+/** useCores(thread: number, cores: Int32Array): boolean. */
+napi_value bindToCores(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  int32_t thread = 0;
+  std::vector<int> cores;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  if (count < 2 || napi_get_value_int32(env, arguments[0], &thread) != napi_ok || !coresOf(env, arguments[1], cores)) {
+    napi_throw_type_error(env, nullptr, "useCores takes a number and an Int32Array");
+    return nullptr;
+  }
+  return boolOf(env, useCores(thread, cores));
+}
+
+/** giveChildrenCores(cores: Int32Array): boolean. */
+napi_value giveCoresToChildren(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument;
+  std::vector<int> cores;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
+  if (count < 1 || !coresOf(env, argument, cores)) {
+    napi_throw_type_error(env, nullptr, "giveChildrenCores takes an Int32Array");
+    return nullptr;
+  }
+  return boolOf(env, giveChildrenCores(cores));
 }
 
 bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
@@ -274,7 +326,11 @@ NAPI_MODULE_INIT() {
                         exportFunction(env, exports, "recordLines", recordLines) &&
                         (!hasCrc32c() || (exportFunction(env, exports, "crc32c", checksum) &&
                                           exportFunction(env, exports, "sealRecords", sealRecords))) &&
-                        exportFunction(env, exports, "giveWay", giveWayTo) &&
+                        exportFunctions(env, exports,
+                                        {{"giveWay", giveWayTo},
+                                         {"usableCores", listCores},
+                                         {"useCores", bindToCores},
+                                         {"giveChildrenCores", giveCoresToChildren}}) &&
                         grpc::exportServer(env, exports) && http::exportServer(env, exports) &&
                         ort::exportSessions(env, exports) && ort::exportAside(env, exports) &&
                         stage::exportStager(env, exports);

@@ -1,5 +1,5 @@
-import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { USABLE_CORES } from '../shared/usable-cores.ts';
 import { adminBindingProblem } from './admin-binding.ts';
 import { admissionSchema } from './admission-schema.ts';
 import { artifactsSchema } from './artifacts-schema.ts';
@@ -39,7 +39,7 @@ const remote = z.strictObject({
   refreshSeconds: positive.max(86_400).default(10).describe('How often the models are looked up again'),
 });
 
-const cores = availableParallelism();
+const quarter = Math.max(1, Math.floor(USABLE_CORES / 4));
 
 const settings = z.strictObject({
   server: z
@@ -73,8 +73,14 @@ const settings = z.strictObject({
     .prefault({}),
   threads: z
     .strictObject({
-      gateways: count.default(Math.max(1, Math.floor(cores / 4))),
-      executors: count.default(Math.max(1, cores - Math.max(1, Math.floor(cores / 4)))),
+      gateways: count.default(quarter),
+      executors: count.default(Math.max(1, USABLE_CORES - quarter)),
+      affinity: z
+        .enum(['none', 'executors'])
+        .default('none')
+        .describe(
+          "'executors': each has a core of its own, and all other threads share the rest; Linux, with the addon",
+        ),
     })
     .prefault({}),
   limits: z

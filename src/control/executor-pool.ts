@@ -23,6 +23,10 @@ export interface ExecutorPoolEvents {
   onVersionCrash(handle: number, message: string, hungMs: number): void;
   /** A hung thread that even `terminate` does not end: it is left behind, with its memory, until the process ends. */
   onAbandoned(id: number, message: string): void;
+  /** Of a compute executor by its seat, of an I/O executor without; undefined: it runs on any. */
+  cores(seat: number | undefined): ExecutorThreadData['cores'];
+  /** Sends a hung thread, by the kernel's number, away from the core that its successor gets. */
+  freeCore(thread: number): void;
 }
 
 /** Where a version can be run. */
@@ -66,7 +70,8 @@ export interface PoolDescription {
 
 class Executor {
   readonly id: number;
-  readonly compute: boolean;
+  /** Which of the compute executors it is; its successor takes the same. Undefined: an I/O executor. */
+  readonly seat: number | undefined;
   readonly worker: Worker;
   readonly ready: Promise<void>;
   readonly handles = new Set<number>();
@@ -78,13 +83,19 @@ class Executor {
   readonly calls = new Map<number, { resolve(event: ExecutorEvent): void; reject(error: Error): void }>();
   /** Versions on their way to it. */
   coming = 0;
+  /** The kernel's number of the thread, if it has cores of its own. */
+  thread: number | undefined;
 
-  constructor(id: number, compute: boolean, worker: Worker, mark: RunMark, ready: Promise<void>) {
+  constructor(id: number, seat: number | undefined, worker: Worker, mark: RunMark, ready: Promise<void>) {
     this.id = id;
-    this.compute = compute;
+    this.seat = seat;
     this.worker = worker;
     this.mark = mark;
     this.ready = ready;
+  }
+
+  get compute(): boolean {
+    return this.seat !== undefined;
   }
 
   get load(): number {
@@ -119,7 +130,7 @@ export class ExecutorPool {
 
   /** Starts the compute threads; they come up while models are being scanned. */
   start(): void {
-    for (let i = 0; i < this.sizes.compute; i++) this.spawn(true);
+    for (let i = 0; i < this.sizes.compute; i++) this.spawn(i);
     this.looking = setInterval(() => this.lookForHung(monotonicMs()), LOOK_MS).unref();
   }
 
@@ -216,7 +227,8 @@ export class ExecutorPool {
     const { compute, count } = placementOf(spec.config, this.sizes);
     const kind = [...this.executors.values()].filter((executor) => executor.compute === compute);
     // One without a model yet is as good as a new one.
-    while (!compute && kind.length < this.sizes.io && kind.filter(isFree).length < count) kind.push(this.spawn(false));
+    while (!compute && kind.length < this.sizes.io && kind.filter(isFree).length < count)
+      kind.push(this.spawn(undefined));
     return leastLoaded(kind, count);
   }
 
@@ -250,21 +262,27 @@ export class ExecutorPool {
     executor.worker.postMessage(command, transfer);
   }
 
-  private spawn(compute: boolean): Executor {
+  private spawn(seat: number | undefined): Executor {
     const id = this.nextExecutor++;
     const mark = RunMark.allocate();
     const worker = new Worker(programFile('executor/thread'), {
-      workerData: { metrics: this.events.threadMetrics(`executor-${id}`), mark } satisfies ExecutorThreadData,
+      workerData: {
+        metrics: this.events.threadMetrics(`executor-${id}`),
+        mark,
+        cores: this.events.cores(seat),
+      } satisfies ExecutorThreadData,
       name: `executor-${id}`,
     });
     let markReady: () => void = () => {};
     const ready = new Promise<void>((resolve) => {
       markReady = resolve;
     });
-    const executor = new Executor(id, compute, worker, new RunMark(mark), ready);
+    const executor = new Executor(id, seat, worker, new RunMark(mark), ready);
     worker.on('message', (event: ExecutorEvent) => {
-      if (event.kind === 'ready') markReady();
-      else if (event.kind === 'crashed') this.events.onVersionCrash(event.handle, event.message, 0);
+      if (event.kind === 'ready') {
+        executor.thread = event.thread;
+        markReady();
+      } else if (event.kind === 'crashed') this.events.onVersionCrash(event.handle, event.message, 0);
       else if (event.kind === 'absence') this.absent(executor, event.handle, event.absence);
       else if (event.kind === 'memory') this.holds(executor, event.handle, event.bytes);
       else this.settle(executor, event);
@@ -326,6 +344,7 @@ export class ExecutorPool {
       const spec = this.placed.get(run.handle)?.spec;
       const what = `model "${spec?.model}" version ${spec?.version}`;
       this.losses.hung++;
+      if (executor.thread !== undefined) this.events.freeCore(executor.thread);
       this.lost(executor);
       this.events.onVersionCrash(
         run.handle,
@@ -363,7 +382,7 @@ export class ExecutorPool {
     this.executors.delete(executor.id);
     for (const waiter of executor.calls.values()) waiter.reject(new ExecutorLost());
     this.events.onLost(executor.id);
-    const successor = this.spawn(executor.compute);
+    const successor = this.spawn(executor.seat);
     for (const [handle, placed] of this.placed) {
       const at = placed.executors.indexOf(executor.id);
       if (at < 0) continue;

@@ -45,7 +45,8 @@ export type ExecutorCommand =
 
 /** Executor → control thread. */
 export type ExecutorEvent =
-  | { kind: 'ready' }
+  /** `thread`: its number as the kernel has it, if it was given cores. */
+  | { kind: 'ready'; thread: number | undefined }
   | { kind: 'loaded'; call: number; signature: RuntimeSignature; memoryBytes: number }
   | { kind: 'done'; call: number }
   | { kind: 'failed'; call: number; code: ErrorCode; message: string }

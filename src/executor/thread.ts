@@ -7,6 +7,7 @@ import { warmUpAside } from '../models/preflight-check.ts';
 import { toSwitchyardError } from '../shared/errors.ts';
 import { MetricsBlock } from '../telemetry/metrics-block.ts';
 import type { ThreadMetrics } from '../telemetry/thread-metrics.ts';
+import { type ExecutorCores, takeCores } from '../tensor/cores.ts';
 import { ExecutorCore } from './core.ts';
 import type { Frame } from './frame.ts';
 import type { ExecutorCommand, ExecutorEvent } from './messages.ts';
@@ -17,6 +18,7 @@ export interface ExecutorThreadData {
   metrics: ThreadMetrics;
   /** Memory of its RunMark. */
   mark: SharedArrayBuffer;
+  cores: ExecutorCores | undefined;
 }
 
 const control = parentPort as MessagePort;
@@ -108,4 +110,4 @@ control.on('message', (command: ExecutorCommand) => {
   }
 });
 
-event({ kind: 'ready' });
+event({ kind: 'ready', thread: data.cores && takeCores(data.cores) });

@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { availableParallelism, hostname, totalmem } from 'node:os';
+import { hostname, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { PullConfig } from '../config/pull-schema.ts';
 import { readJsonFile, writeJsonFile } from '../models/repository/digest.ts';
 import { trustedKey } from '../registry/manifest/signature.ts';
 import type { ServingFacts } from '../registry/serving/requirements.ts';
 import type { Serving } from '../registry/serving/serving.ts';
+import { USABLE_CORES } from '../shared/usable-cores.ts';
 import { EmbeddedSource } from './embedded-source.ts';
 import { type FollowerParts, RegistryFollower } from './follower.ts';
 import { RemoteSource } from './remote-source.ts';
@@ -68,7 +69,7 @@ function factsOf({ runtimes, providers, gpus, memoryBudgetBytes, hasModel }: Pul
     providers,
     memoryBytes: memoryBudgetBytes > 0 ? memoryBudgetBytes : totalmem(),
     architecture: process.arch,
-    cpus: availableParallelism(),
+    cpus: USABLE_CORES,
     gpus,
     hasModel,
   };

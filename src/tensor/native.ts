@@ -182,6 +182,12 @@ export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeSessions, Na
   sealRecords?(records: Uint8Array, ends: Int32Array): boolean;
   /** Of the calling thread, by so much niceness. */
   giveWay(by: number): void;
+  /** Of the calling thread, by the kernel's numbers; none but on Linux. */
+  usableCores(): number[];
+  /** `thread`: 0 for the calling one. False where the kernel refuses. Threads that it starts inherit them. */
+  useCores(thread: number, cores: Int32Array): boolean;
+  /** Child processes of any thread start with these cores, and do not inherit those of the thread. */
+  giveChildrenCores(cores: Int32Array): boolean;
   recordLines(out: Uint8Array, records: Uint8Array, places: Int32Array): void;
 }
 

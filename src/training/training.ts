@@ -11,11 +11,12 @@
  */
 import { randomUUID } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, totalmem } from 'node:os';
+import { totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { TrainingConfig } from '../config/training-schema.ts';
 import type { Registry } from '../registry/registry.ts';
 import { signRunToken } from '../shared/run-token.ts';
+import { USABLE_CORES } from '../shared/usable-cores.ts';
 import { Environments } from './environments/environments.ts';
 import { JobGates } from './gates/job-gate.ts';
 import type { DataSources } from './inputs/data-source.ts';
@@ -72,7 +73,7 @@ export async function openTraining(
   mkdirSync(attempts, { recursive: true, mode: 0o700 });
   const serverId = persistentId(folder);
   const capacity = {
-    cpu: config.process.cpu ?? availableParallelism(),
+    cpu: config.process.cpu ?? USABLE_CORES,
     memory: config.process.memoryBytes ?? Math.floor(totalmem() * 0.8),
     gpus: config.process.gpus,
   };

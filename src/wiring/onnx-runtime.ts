@@ -10,6 +10,8 @@ export interface OnnxRuntime {
   version: string;
   /** Changes when the same model may answer otherwise: verdicts of preflights hold for one. */
   id: string;
+  /** Of one run, its executor counted in; all models share the others. */
+  threads: number;
   /** What is wrong with the CUDA provider that the configuration names, or ''. */
   cudaProblem: string;
   /** The provider that is named and can be used, absolute; '' for the runtime's own. */
@@ -32,6 +34,7 @@ export function prepareOnnxRuntime({ models }: Config, baseDir: string, dataDir:
   return {
     version,
     id: `onnxruntime ${version}${onnxRuntimeWay() === 'node' ? '' : ' shared'}`,
+    threads: onnxRuntimeWay() === 'node' ? 1 : Number(process.env.SWITCHYARD_ONNX_THREADS),
     cudaProblem,
     cudaProvider: cudaProblem === '' ? named : '',
     gpus: () => gpusForAuto(named !== '', cudaProblem),

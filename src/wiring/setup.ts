@@ -4,11 +4,13 @@ import type { AdmissionConfig } from '../admission/admission-config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { readAdmissionConfig } from '../control/admission-config.ts';
+import type { CorePlan } from '../control/core-plan.ts';
 import { MAX_HEADER_BYTES } from '../server/http/head.ts';
 import { chooseLibrary, httpLibrary } from '../server/http/open.ts';
 import { PACKAGE_FOLDER } from '../shared/program-files.ts';
 import { DEFAULT_LOG_SETTINGS, type LogSettings } from '../telemetry/log-settings.ts';
 import { createLogger, type Logger } from '../telemetry/logging.ts';
+import { divideCores } from './cores.ts';
 import { type OnnxRuntime, prepareOnnxRuntime } from './onnx-runtime.ts';
 import { resolvePaths } from './relative-paths.ts';
 
@@ -36,6 +38,8 @@ export interface Setup {
   dataDir: string;
   admission: AdmissionConfig;
   onnxRuntime: OnnxRuntime;
+  /** Of the threads that are started; undefined: they go where they like. */
+  cores: CorePlan | undefined;
   logger: Logger;
   log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
   applyLogSettings(settings: LogSettings): void;
@@ -70,6 +74,7 @@ export async function readSetup(options: ServeOptions): Promise<Setup> {
     dataDir,
     admission: readAdmissionConfig(config.admission, baseDir, configFile),
     onnxRuntime,
+    cores: await divideCores(config.threads, onnxRuntime.threads, logger),
     logger,
     log: (level, message, fields) => logger[level](fields, message),
     applyLogSettings: apply,

@@ -8,6 +8,7 @@ import { EventLog, type EventLogDependencies } from '../eventlog/event-log.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from '../telemetry/log-settings.ts';
 import { TraceSettingsStore } from '../telemetry/trace-settings.ts';
+import { native } from '../tensor/native.ts';
 import type { TopicFigures } from '../topics/inference-topic.ts';
 import type { Setup } from './setup.ts';
 
@@ -39,7 +40,7 @@ export interface Threads {
 
 /** Starts executor, gateway and log threads: they load their modules while the rest of the program is built. */
 export function startThreads(setup: Setup, events: ThreadEvents): Threads {
-  const { config, logger } = setup;
+  const { config, cores, logger } = setup;
   const lastUsed = new Map<string, number>();
   let topicFigures: Record<string, TopicFigures> = {};
   const hub = new MetricsHub((chunk) => {
@@ -60,6 +61,13 @@ export function startThreads(setup: Setup, events: ThreadEvents): Threads {
     },
     onAbandoned: (id, message) => logger.error({ executor: id, reason: message }, 'an executor thread does not end'),
     threadMetrics,
+    cores: (seat) =>
+      cores && {
+        own: seat === undefined ? cores.shared : [cores.executors[seat]],
+        runs: cores.runs,
+        shared: cores.shared,
+      },
+    freeCore: (thread) => native?.useCores(thread, Int32Array.from(cores?.shared ?? [])),
   });
   const fleet: GatewayFleet = new GatewayFleet({
     ...events,

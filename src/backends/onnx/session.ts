@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import type { InferenceSession } from 'onnxruntime-node';
+import { startOn } from '../../tensor/cores.ts';
 
 const require = createRequire(import.meta.url);
 
@@ -48,6 +49,6 @@ export function openSession(path: string, options: InferenceSession.SessionOptio
     require('onnxruntime-node/dist/binding.js') as typeof import('onnxruntime-node/dist/binding.js');
   initOrt();
   const session = new binding.InferenceSession() as unknown as NativeSession;
-  session.loadModel(path, options);
+  startOn('shared', () => session.loadModel(path, options));
   return session;
 }

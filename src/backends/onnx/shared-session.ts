@@ -1,4 +1,5 @@
 import type { InferenceSession } from 'onnxruntime-node';
+import { startOn } from '../../tensor/cores.ts';
 import { type NativeSessions, native, nativeProblem, type OrtValueInfo } from '../../tensor/native.ts';
 import { carriedRuntime, runtimeLibrary } from './cuda-provider.ts';
 import type { ProviderPlan } from './gpu-options.ts';
@@ -35,7 +36,8 @@ function openLibrary(): string {
     // The very file that onnxruntime-node loads, or a link to it beside the GPU providers: the process has one runtime.
     const library = process.env.SWITCHYARD_ONNX_LIBRARY || runtimeLibrary(runtime);
     const threads = Number(process.env.SWITCHYARD_ONNX_THREADS || 1);
-    const failed = native.ortOpen(library, runtime.version, threads, threads);
+    const open = () => native!.ortOpen(library, runtime.version, threads, threads);
+    const failed = startOn(threads > 1 ? 'runs' : 'shared', open);
     return failed === '' ? '' : `ONNX Runtime's library cannot be used: ${failed}`;
   } catch (error) {
     return (error as Error).message;
@@ -82,13 +84,15 @@ export async function openShared(
   const { numbers, entries } = nativeOptions(options, ownThreads ? 'own' : 'shared');
   const key = JSON.stringify([path, identity, [...numbers], entries, providers]);
   const load = providers.length === 0 ? addon.ortLoadAside : addon.ortLoad;
-  const { session, fresh, inputs, outputs } = await load(key, path, numbers, entries, providers);
+  const { session, fresh, inputs, outputs } = await startOn('shared', () =>
+    load(key, path, numbers, entries, providers),
+  );
   return {
     inputs,
     outputs,
     fresh,
     run: (plan, tensors) => addon.ortRun(session, plan, tensors),
-    rehearse: (plan, tensors) => addon.ortRehearse(session, plan, tensors),
+    rehearse: (plan, tensors) => startOn('shared', () => addon.ortRehearse(session, plan, tensors)),
     close: () => addon.ortClose(session),
   };
 }

@@ -17,6 +17,8 @@ const PANELS = [
 const BEST_BATCH = 256;
 /** The p99 the model's configuration asks the batcher for, milliseconds. */
 const LATENCY_TARGET_MS = 50;
+/** As a server for such a model alone on a machine would be set up. */
+const CONFIG = { threads: { affinity: 'executors' } };
 
 export const midBinary = midModel('mid-binary', 'binary', 'in binary', 0.98);
 export const midJson = midModel('mid-json', 'json', 'of 784 floats in JSON', 0.9);
@@ -27,14 +29,14 @@ function midModel(name: string, wire: 'json' | 'binary', rows: string, atLeast: 
     description: `Closed loop: a 784-2048-2048-10 MLP on one execution thread, one row a request ${rows}, latency target ${LATENCY_TARGET_MS} ms; rows per second beside ONNX Runtime alone at its best static batch.`,
     async run(settings) {
       const panels: Panel[] = [];
-      const notes: string[] = [];
+      const notes = ['Switchyard runs with `threads.affinity: executors`: its executor has a core of its own.'];
       for (const { connections, maxBatch } of settings.quick ? PANELS.slice(-1) : PANELS) {
         settings.say(`${name}, ${connections} in flight`);
         const workload = await makeWorkload(join(settings.scratch, `${name}-${connections}`), MID_MLP, maxBatch);
         const extraConfig = `parameters { key: "switchyard.latency_target_ms" value: { string_value: "${LATENCY_TARGET_MS}" } }\n`;
         const limit = new InProcessContestant(workload, settings.timing);
         const peers = settings.peers.map((peer) => PEERS[peer]()).filter((peer) => peer.wires.includes(wire));
-        const servers = [switchyard({ extraConfig }), ...peers].map((target) => {
+        const servers = [switchyard({ extraConfig, config: CONFIG }), ...peers].map((target) => {
           const drive = driveHttp(target, workload, wire, connections);
           return new ServerContestant(new SharedServer(target, workload), wire, drive, settings.timing);
         });

@@ -56,9 +56,15 @@ void act(Connection& connection, Calls& calls, const Queued& told, uint8_t choic
   Call* call = calls.find(told.slot, told.generation);
   if (call == nullptr) return;
   static const uint8_t kBytes[70000] = {};
+  static const char kMetadata[] = {'x', '-', 'v', 0, '1', 0, 'x', '-', 's', 'w', 'i', 't', 'c', 'h', 'y', 'a',
+                                   'r', 'd', '-', 'i', 'd', 0, 'a', '-', '7', 0};
+  const char* value = "";
+  const int count = headerOf(*call, ":path", &value);
+  require(count <= 2 && (count == 0 || value <= call->headers.data() + call->headers.size()));
   switch (choice % 9) {
     case 0:
-      connection.answer(*call, kBytes, choice * 100u);
+      // Cut off anywhere, also within a name.
+      connection.answer(*call, kMetadata, choice % (sizeof kMetadata + 1), kBytes, choice * 100u);
       break;
     case 1:
       connection.respond(*call, std::string(":status\000" "200\0grpc-status\0" "3\0", 26), true);

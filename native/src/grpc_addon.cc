@@ -11,8 +11,8 @@
 namespace switchyard::grpc {
 namespace {
 
-/** Of each answer: slot, generation, offset and length. */
-constexpr int kAnswerWords = 4;
+/** Of each answer: slot, generation, offset, length of the frame, and of the metadata before it. */
+constexpr int kAnswerWords = 5;
 constexpr size_t kAnswerBytes = 256 * 1024;
 /** A call with more unsent bytes lags: its writer is told when they have left. */
 constexpr size_t kLag = 64 * 1024;
@@ -27,9 +27,13 @@ struct Bound final : ServerBinding<Server, Delivery> {
   void collect() override {
     answers.collect([this](const int32_t* word) {
       Call* call = find(static_cast<uint32_t>(word[0]), static_cast<uint32_t>(word[1]));
-      if (call == nullptr || word[2] < 0 || word[3] < 0) return;
-      if (static_cast<size_t>(word[2]) + static_cast<size_t>(word[3]) > answers.size()) return;
-      call->connection->answer(*call, answers.bytes() + word[2], static_cast<size_t>(word[3]));
+      if (call == nullptr || word[2] < 0 || word[3] < 0 || word[4] < 0) return;
+      const auto at = static_cast<size_t>(word[2]);
+      const auto frame = static_cast<size_t>(word[3]);
+      const auto metadata = static_cast<size_t>(word[4]);
+      if (at + metadata + frame > answers.size()) return;
+      const uint8_t* const bytes = answers.bytes() + at;
+      call->connection->answer(*call, reinterpret_cast<const char*>(bytes), metadata, bytes + metadata, frame);
       server->touch(*call->connection);
     });
   }
@@ -207,6 +211,15 @@ napi_value headers(napi_env env, napi_callback_info info) {
   return textOf(env, call == nullptr ? std::string() : call->headers);
 }
 
+/** grpcHeader(server, slot, generation, name): its value, '' for none; undefined where it came more than once. */
+napi_value header(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  const Call* call = arguments.target();
+  const char* value = "";
+  if (call != nullptr && headerOf(*call, arguments.text(3), &value) > 1) return nullptr;
+  return textOf(env, value);
+}
+
 /** grpcPeer(server, slot, generation): the client's address. */
 napi_value peer(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
@@ -248,7 +261,7 @@ bool exportServer(napi_env env, napi_value exports) {
   return exportFunctions(env, exports,
                          {{"grpcProblem", problem}, {"grpcServer", create}, {"grpcMethod", method}, {"grpcListen", listen},
                           {"grpcRespond", respond}, {"grpcWrite", write}, {"grpcEnd", end}, {"grpcReset", reset},
-                          {"grpcConsume", consume}, {"grpcHeaders", headers}, {"grpcPeer", peer}, {"grpcFlush", flush},
+                          {"grpcConsume", consume}, {"grpcHeaders", headers}, {"grpcHeader", header}, {"grpcPeer", peer}, {"grpcFlush", flush},
                           {"grpcDrain", drain}, {"grpcClose", close}, {"grpcTlsProblem", tlsProblem}, {"grpcSecure", secure},
                           {"grpcCertificateName", certificateName}});
 }

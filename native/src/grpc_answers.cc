@@ -9,8 +9,13 @@ namespace {
 
 const uint8_t* bytesOf(const char* text) { return reinterpret_cast<const uint8_t*>(text); }
 
+/** Never comes again: the client's table of headers is not to fill with it. */
+constexpr char kId[] = "x-switchyard-id";
+
 NameValue pair(const char* name, size_t nameLength, const char* value, size_t valueLength) {
-  return {bytesOf(name), bytesOf(value), nameLength, valueLength, kPlainHeader};
+  const bool once = nameLength == sizeof kId - 1 && std::memcmp(name, kId, nameLength) == 0;
+  const uint8_t flags = once ? kNeverIndexed : kPlainHeader;
+  return {bytesOf(name), bytesOf(value), nameLength, valueLength, flags};
 }
 
 const NameValue kAnswerHeaders[] = {pair(":status", 7, "200", 3),
@@ -18,18 +23,26 @@ const NameValue kAnswerHeaders[] = {pair(":status", 7, "200", 3),
 const NameValue kOkTrailers[] = {pair("grpc-status", 11, "0", 1)};
 
 /** Cuts name NUL value NUL … into pairs that alias it. */
+void cut(const char* texts, size_t length, std::vector<NameValue>& out) {
+  const char* const end = texts + length;
+  const auto lengthAt = [end](const char* text) {
+    const void* nul = std::memchr(text, 0, static_cast<size_t>(end - text));
+    return static_cast<size_t>((nul == nullptr ? end : static_cast<const char*>(nul)) - text);
+  };
+  for (const char* at = texts; at < end;) {
+    const size_t name = lengthAt(at);
+    if (name + 1 >= static_cast<size_t>(end - at)) break;
+    const char* const value = at + name + 1;
+    const size_t bytes = lengthAt(value);
+    out.push_back(pair(at, name, value, bytes));
+    if (bytes == static_cast<size_t>(end - value)) break;
+    at = value + bytes + 1;
+  }
+}
+
 std::vector<NameValue> cut(const std::string& texts) {
   std::vector<NameValue> out;
-  const char* at = texts.data();
-  const char* const end = at + texts.size();
-  while (at < end) {
-    const size_t name = std::strlen(at);
-    const char* value = at + name + 1;
-    if (value >= end) break;
-    const size_t length = std::strlen(value);
-    out.push_back(pair(at, name, value, length));
-    at = value + length + 1;
-  }
+  cut(texts.data(), texts.size(), out);
   return out;
 }
 
@@ -87,7 +100,7 @@ void Connection::settle(Call& call) {
   if (!call.ended) calls_.lingering.push_back({Notice::kEnd, call.slot, call.generation});
 }
 
-void Connection::answer(Call& call, const uint8_t* frame, size_t length) {
+void Connection::answer(Call& call, const char* metadata, size_t metadataLength, const uint8_t* frame, size_t length) {
   if (call.stage == Stage::kAnswered) return;
   call.stage = Stage::kAnswered;
   call.out.append(reinterpret_cast<const char*>(frame), length);
@@ -102,7 +115,15 @@ void Connection::answer(Call& call, const uint8_t* frame, size_t length) {
   DataProvider provider{};
   provider.source.pointer = &call;
   provider.read = readCall;
-  host.nghttp2_submit_response(session_, call.stream, kAnswerHeaders, 2, &provider);
+  if (metadataLength == 0) {
+    host.nghttp2_submit_response(session_, call.stream, kAnswerHeaders, 2, &provider);
+    return;
+  }
+  std::vector<NameValue> headers;
+  headers.reserve(8);
+  headers.insert(headers.end(), std::begin(kAnswerHeaders), std::end(kAnswerHeaders));
+  cut(metadata, metadataLength, headers);
+  host.nghttp2_submit_response(session_, call.stream, headers.data(), headers.size(), &provider);
 }
 
 void Connection::respond(Call& call, std::string&& headers, bool end) {

@@ -1,5 +1,7 @@
 #include "grpc_calls.h"
 
+#include <cstring>
+
 namespace switchyard::grpc {
 namespace {
 
@@ -12,6 +14,19 @@ void clear(std::string& text) {
 }
 
 }  // namespace
+
+int headerOf(const Call& call, const std::string& name, const char** value) {
+  int count = 0;
+  const char* at = call.headers.data();
+  const char* const end = at + call.headers.size();
+  while (at < end && count < 2) {
+    const char* const own = at + std::strlen(at) + 1;
+    if (own >= end) break;
+    if (name == at && count++ == 0) *value = own;
+    at = own + std::strlen(own) + 1;
+  }
+  return count;
+}
 
 Call* Calls::open(Connection* connection, int32_t stream) {
   Call* call;

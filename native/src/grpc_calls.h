@@ -87,6 +87,9 @@ struct Call {
   Call* next = nullptr;
 };
 
+/** How often a call's headers have a name (lower case), counted to two; `value` is the first one's, NUL behind it. */
+int headerOf(const Call& call, const std::string& name, const char** value);
+
 /** What JavaScript is to hear, in order. */
 enum class Notice : uint8_t { kReady, kOpen, kData, kEnd, kClosed, kExtra, kDrained };
 

@@ -42,8 +42,8 @@ class Connection final : public net::Connection {
   /** The client is gone: its calls end. */
   void abandon() override;
 
-  /** Answers a unary call with one frame and status OK. */
-  void answer(Call& call, const uint8_t* frame, size_t length);
+  /** Answers a unary call with one frame and status OK. `metadata`: more headers, name NUL value NUL … */
+  void answer(Call& call, const char* metadata, size_t metadataLength, const uint8_t* frame, size_t length);
   /** Sends the answer's headers; with `end`, they are all of it. Texts are name NUL value NUL … */
   void respond(Call& call, std::string&& headers, bool end);
   void write(Call& call, const uint8_t* bytes, size_t length);

@@ -55,6 +55,7 @@ export interface NativeGrpc {
   grpcReset(server: object, slot: number, generation: number, code: number): void;
   grpcConsume(server: object, slot: number, generation: number, bytes: number): void;
   grpcHeaders(server: object, slot: number, generation: number): string;
+  grpcHeader(server: object, slot: number, generation: number, name: string): string | undefined;
   grpcPeer(server: object, slot: number, generation: number): string;
   grpcCertificateName(server: object, slot: number, generation: number): string;
   grpcFlush(server: object): void;
@@ -192,7 +193,7 @@ export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeSessions, Na
 }
 
 /** The addon's kInterface that this file describes. */
-const INTERFACE = 14;
+const INTERFACE = 15;
 
 /** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
 function candidates(): string[] {

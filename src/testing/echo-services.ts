@@ -70,6 +70,9 @@ export class EchoPlane implements DataPlane {
     return this.refusal;
   }
 
+  /** Who is said to have answered. */
+  serve: ((request: InferRequest, context: RequestContext) => Served | undefined) | undefined;
+  routed: RoutedHeaders = { names: [], units: [] };
   contexts: RequestContext[] = [];
   requests: InferRequest[] = [];
   cancelled = 0;
@@ -80,7 +83,7 @@ export class EchoPlane implements DataPlane {
   demand: (model: string) => Promise<void> = () => Promise.resolve();
 
   headersOf(): RoutedHeaders {
-    return { names: [], units: [] };
+    return this.routed;
   }
 
   awaitModel(model: string, _version: string, _context: RequestContext, waiter: ModelWaiter): Submission {
@@ -96,6 +99,7 @@ export class EchoPlane implements DataPlane {
       this.contexts.push(context);
       this.requests.push(request);
     }
+    context.served = this.serve?.(request, context);
     switch (request.model) {
       case 'echo':
         observer.onResponse(echo(request), true);

@@ -1,4 +1,5 @@
 import type { InferResponse, Parameters, ParameterValue } from '../../pipeline/types.ts';
+import { bytesOf } from '../../tensor/placed.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import {
   allocateFrame,
@@ -52,7 +53,7 @@ function messageSize(response: InferResponse): number {
   if (parameters !== undefined) size += parametersSize(parameters);
   const outputs = response.outputs;
   for (let i = 0; i < outputs.length; i++) {
-    size += fieldSize(outputSize(outputs[i])) + fieldSize(outputs[i].data.length);
+    size += fieldSize(outputSize(outputs[i])) + fieldSize(bytesOf(outputs[i]));
   }
   return size;
 }
@@ -76,8 +77,8 @@ function writeMessage(writer: WireWriter, response: InferResponse): void {
     }
   }
   for (let i = 0; i < outputs.length; i++) {
-    writer.header(0x32, outputs[i].data.length);
-    writer.raw(outputs[i].data);
+    writer.header(0x32, bytesOf(outputs[i]));
+    writer.tensor(outputs[i]);
   }
 }
 

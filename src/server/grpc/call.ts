@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
-import type { InferRequest } from '../../pipeline/types.ts';
+import type { InferRequest, Served } from '../../pipeline/types.ts';
 import type { SwitchyardError } from '../../shared/errors.ts';
 
 /** Who gets the events of a call. After `cancelled` nothing more may be sent. */
@@ -33,8 +33,8 @@ export interface Call {
   receiver: CallReceiver | undefined;
   /** A request header's first value, or ''. */
   header(name: string): string;
-  /** Adds initial metadata to the answer, as long as none has left. */
-  describe(metadata: OutgoingHttpHeaders): void;
+  /** Tells the client in the answer's initial metadata who gave it, as long as none has left. */
+  describe(served: Served): void;
   /** Answers a unary call with one frame and status OK. The call owns the frame from then on. */
   reply(frame: Buffer): void;
   /** Ends the call with status OK, or with the given trailers. */

@@ -1,5 +1,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
+import type { Served } from '../../pipeline/types.ts';
 import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
+import { metadataOf } from './answer-metadata.ts';
 import type { CallReceiver, Method, StreamingCall } from './call.ts';
 import type { CallStream } from './call-stream.ts';
 import { compressFrame, decompress, type Encoding, parseEncoding } from './compression.ts';
@@ -92,8 +94,8 @@ export class GrpcCall implements StreamingCall {
     return typeof value === 'string' ? value : value === undefined ? '' : (value[0] ?? '');
   }
 
-  describe(metadata: OutgoingHttpHeaders): void {
-    this.metadata = metadata;
+  describe(served: Served): void {
+    this.metadata = metadataOf(served);
   }
 
   reply(frame: Buffer): void {

@@ -66,13 +66,7 @@ export abstract class InferenceTask implements ResponseObserver {
   /** Tells the client of a unary call who answered. */
   protected describeAnswer(): void {
     const served = this.served;
-    if (served === undefined) return;
-    const metadata: Record<string, string> = {};
-    if (served.id !== '') metadata['x-switchyard-id'] = served.id;
-    if (served.variant !== '') metadata['x-switchyard-variant'] = served.variant;
-    if (served.version !== '') metadata['x-switchyard-version'] = served.version;
-    if (served.anomalies !== undefined) metadata['x-switchyard-anomalies'] = served.anomalies;
-    this.call.describe(metadata);
+    if (served !== undefined) this.call.describe(served);
   }
 
   start(): void {

@@ -1,5 +1,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
+import type { Served } from '../../pipeline/types.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
+import { metadataOf } from './answer-metadata.ts';
 import type { Call, CallReceiver } from './call.ts';
 import { SLICE } from './call-stream.ts';
 import type { NativeEndpoint, NativeServerHandle } from './native-endpoint.ts';
@@ -17,8 +19,10 @@ export class NativeUnaryCall implements Call, NativeEndpoint {
   readonly deadline: number;
   receiver: CallReceiver | undefined;
   private readonly handle: NativeServerHandle;
+  /** Whether there is a header `traceparent`. */
+  private readonly traced: boolean;
   private finished = false;
-  private metadata: OutgoingHttpHeaders | undefined;
+  private served: Served | undefined;
   private known: IncomingHttpHeaders | undefined;
   private timer: NodeJS.Timeout | undefined;
 
@@ -30,6 +34,7 @@ export class NativeUnaryCall implements Call, NativeEndpoint {
     path: string,
     receivedAt: number,
     timeoutMs: number,
+    traced: boolean,
   ) {
     this.handle = handle;
     this.slot = slot;
@@ -37,6 +42,7 @@ export class NativeUnaryCall implements Call, NativeEndpoint {
     this.path = path;
     this.receivedAt = receivedAt;
     this.deadline = receivedAt + timeoutMs;
+    this.traced = traced;
   }
 
   /** Ends the call at its deadline, unless it has ended before. */
@@ -61,24 +67,31 @@ export class NativeUnaryCall implements Call, NativeEndpoint {
   }
 
   header(name: string): string {
+    if (this.known === undefined) {
+      if (name === 'traceparent' && !this.traced) return '';
+      // Few are asked for: all of them as an object cost as much as the rest of a small request.
+      const { native, server } = this.handle;
+      const only = native.grpcHeader(server, this.slot, this.generation, name);
+      if (only !== undefined) return only;
+    }
     const value = this.headers[name];
     return typeof value === 'string' ? value : value === undefined ? '' : (value[0] ?? '');
   }
 
-  describe(metadata: OutgoingHttpHeaders): void {
-    this.metadata = metadata;
+  describe(served: Served): void {
+    this.served = served;
   }
 
   reply(frame: Buffer): void {
     if (this.finished) return;
     this.finish();
-    if (this.metadata === undefined && frame.length <= SLICE) {
-      this.handle.answer(this.slot, this.generation, frame);
+    if (frame.length <= SLICE) {
+      this.handle.answer(this.slot, this.generation, this.served, frame);
       return;
     }
     const { native, server } = this.handle;
     const { slot, generation } = this;
-    native.grpcRespond(server, slot, generation, writeHeaders({ ...RESPONSE_HEADERS, ...this.metadata }), false);
+    native.grpcRespond(server, slot, generation, writeHeaders({ ...RESPONSE_HEADERS, ...this.metadata() }), false);
     native.grpcWrite(server, slot, generation, frame);
     native.grpcEnd(server, slot, generation, '', false);
   }
@@ -86,7 +99,7 @@ export class NativeUnaryCall implements Call, NativeEndpoint {
   end(trailers: OutgoingHttpHeaders = OK_TRAILERS): void {
     if (this.finished) return;
     this.finish();
-    const headers = writeHeaders({ ...RESPONSE_HEADERS, ...this.metadata, ...trailers });
+    const headers = writeHeaders({ ...RESPONSE_HEADERS, ...this.metadata(), ...trailers });
     this.handle.native.grpcRespond(this.handle.server, this.slot, this.generation, headers, true);
   }
 
@@ -114,6 +127,10 @@ export class NativeUnaryCall implements Call, NativeEndpoint {
   onBytes(): void {}
   onEnded(): void {}
   onFlushed(): void {}
+
+  private metadata(): OutgoingHttpHeaders | undefined {
+    return this.served === undefined ? undefined : metadataOf(this.served);
+  }
 
   private finish(): void {
     this.finished = true;

@@ -1,3 +1,4 @@
+import type { Served } from '../../pipeline/types.ts';
 import type { NativeGrpc } from '../../tensor/native.ts';
 import type { Dispatcher } from './dispatcher.ts';
 
@@ -24,6 +25,6 @@ export interface NativeServerHandle {
   readonly asksClients: boolean;
   /** Nothing more is to be told of the endpoint. */
   forget(endpoint: NativeEndpoint): void;
-  /** Answers a unary call with a frame of at most SLICE bytes, which is copied, and status OK. */
-  answer(slot: number, generation: number, frame: Buffer): void;
+  /** Answers a unary call with a frame of at most SLICE bytes, which is copied, and status OK; `served` gave it. */
+  answer(slot: number, generation: number, served: Served | undefined, frame: Buffer): void;
 }

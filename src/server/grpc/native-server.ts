@@ -1,11 +1,13 @@
 import { getSystemErrorName } from 'node:util';
-import type { InferRequest, RequestedOutput } from '../../pipeline/types.ts';
+import type { InferRequest, RequestedOutput, Served } from '../../pipeline/types.ts';
 import { monotonicMs } from '../../shared/clock.ts';
 import { toSwitchyardError } from '../../shared/errors.ts';
 import { AnswerBoard } from '../../tensor/answer-board.ts';
 import type { NativeGrpc, NativeServer } from '../../tensor/native.ts';
 import { nativeTls } from '../../tensor/native-tls.ts';
+import { PlacedTensor } from '../../tensor/placed.ts';
 import { DATA_TYPES, type Tensor } from '../../tensor/tensor.ts';
+import { AnswerMetadata } from './answer-metadata.ts';
 import type { Method } from './call.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { GrpcTransport, TransportOptions } from './http2-server.ts';
@@ -26,7 +28,7 @@ const GONE = 7;
 const SURPLUS = 8;
 const FLUSHED = 9;
 
-const ANSWER_WORDS = 4;
+const ANSWER_WORDS = 5;
 /** Longer messages, and those that arrive slowly, are assembled here rather than in the addon. */
 const MAX_COLLECTED = 256 << 10;
 const SWEEP_MS = 1000;
@@ -51,10 +53,11 @@ export class NativeGrpcServer implements GrpcTransport, NativeServerHandle {
   private readonly shared: boolean;
   private readonly words: Int32Array;
   private readonly answers: AnswerBoard;
+  private readonly metadata = new AnswerMetadata();
   private readonly methods: NativeMethod[] = [];
   private readonly live: (NativeEndpoint | undefined)[] = [];
   private readonly names: string[] = new Array(NAMES).fill('');
-  private block = new ArrayBuffer(0);
+  private blockBytes = new Uint8Array(0);
   private objects: (string | ArrayBuffer)[] = [];
   private sweeper: NodeJS.Timeout | undefined;
   private onDrained: (() => void) | undefined;
@@ -128,15 +131,19 @@ export class NativeGrpcServer implements GrpcTransport, NativeServerHandle {
     if (this.live[endpoint.slot] === endpoint) this.live[endpoint.slot] = undefined;
   }
 
-  answer(slot: number, generation: number, frame: Buffer): void {
-    const { words, bytes } = this.answers;
-    const at = this.answers.add(slot, generation, frame.length);
+  answer(slot: number, generation: number, served: Served | undefined, frame: Buffer): void {
+    const { answers, metadata } = this;
+    const { words, bytes } = answers;
+    const at = answers.add(slot, generation, metadata.begin(served) + frame.length);
+    const start = words[at + 2];
+    const end = metadata.print(bytes, start);
     words[at + 3] = frame.length;
-    bytes.set(frame, words[at + 2]);
+    words[at + 4] = end - start;
+    bytes.set(frame, end);
   }
 
   private onTurn(count: number, block: ArrayBuffer | undefined, objects: (string | ArrayBuffer)[] | undefined): void {
-    if (block !== undefined) this.block = block;
+    if (block !== undefined) this.blockBytes = new Uint8Array(block);
     if (objects !== undefined) this.objects = objects;
     const { words } = this;
     const now = monotonicMs();
@@ -227,12 +234,7 @@ export class NativeGrpcServer implements GrpcTransport, NativeServerHandle {
       const shape: number[] = [];
       const rank = words[next + 5];
       for (let d = 0; d < rank; d++) shape.push(words[next + 6 + d]);
-      inputs.push({
-        name: names[words[next]],
-        datatype: DATA_TYPES[words[next + 1]],
-        shape,
-        data: this.bytesAt(next + 2),
-      });
+      inputs.push(this.tensorAt(next, shape));
       next += 6 + rank;
     }
     for (let i = 0; i < outputCount; i++) {
@@ -251,16 +253,33 @@ export class NativeGrpcServer implements GrpcTransport, NativeServerHandle {
     const slot = words[at + 1];
     const digits = words[at + 5];
     const timeout = digits < 0 ? Number.POSITIVE_INFINITY : digits * UNIT_MS[String.fromCharCode(words[at + 6])];
-    const call = new NativeUnaryCall(this, slot, words[at + 2], path, now - words[at + 7], timeout);
+    const call = new NativeUnaryCall(
+      this,
+      slot,
+      words[at + 2],
+      path,
+      now - words[at + 7],
+      timeout,
+      words[at + 4] === 1,
+    );
     if (digits >= 0) call.watchDeadline(now);
     this.live[slot] = call;
     return call;
   }
 
+  /** Small ones stay where they lie in the block, which is never used again. */
+  private tensorAt(at: number, shape: number[]): Tensor {
+    const { words } = this;
+    const name = this.names[words[at]];
+    const datatype = DATA_TYPES[words[at + 1]];
+    if (words[at + 2] >= 0) return { name, datatype, shape, data: this.bytesAt(at + 2) };
+    return new PlacedTensor(name, datatype, shape, this.blockBytes, words[at + 3], words[at + 4]);
+  }
+
   /** The bytes named by three words: which object or the block (-1), offset, length. */
   private bytesAt(at: number): Uint8Array {
     const object = this.words[at];
-    const buffer = object < 0 ? this.block : (this.objects[object] as ArrayBuffer);
+    const buffer = object < 0 ? this.blockBytes.buffer : (this.objects[object] as ArrayBuffer);
     return new Uint8Array(buffer, this.words[at + 1], this.words[at + 2]);
   }
 

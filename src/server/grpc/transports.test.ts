@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from 'node:http2';
+import { type ClientHttp2Session, connect, type IncomingHttpHeaders, sensitiveHeaders } from 'node:http2';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
+import type { Served } from '../../pipeline/types.ts';
 import { INFERENCE_SERVICE, serviceDefinition } from '../../protocol/grpc/schema.ts';
 import { frameMessage } from '../../protocol/grpc/wire-writer.ts';
 import { native, nativeProblem } from '../../tensor/native.ts';
@@ -60,6 +61,8 @@ function ask({ session }: Side, pieces: readonly Buffer[], extra: Record<string,
     stream.on('error', () => undefined);
     stream.on('response', (headers) => {
       delete headers.date;
+      // The addon keeps ids out of the client's table of headers.
+      Reflect.deleteProperty(headers, sensitiveHeaders);
       answer.headers = headers;
     });
     stream.on('trailers', (trailers) => {
@@ -224,6 +227,52 @@ for (const secure of [false, true])
       ];
       for (const extra of cases) {
         await alike([frame], extra);
+      }
+    });
+
+    it('who answered', async () => {
+      const planes = sides.map(({ services }) => services.dataPlane);
+      const ids = { prefix: 'random-', next: () => 0, text: (number: number) => `random-${number.toString(36)}` };
+      const cases: Served[] = [0, 1, 35, 36, 1e6, 2 ** 31, 2 ** 52].flatMap((number) => {
+        const id = ids.text(number);
+        return ['', 'stable', 'next'].map((variant) => ({ id, ids, number, variant, version: variant && '7' }));
+      });
+      cases.push({ id: 'a', variant: 'stable', version: '8' }, { id: '', variant: '', version: '' });
+      cases.push({ ...cases[1], anomalies: 'x:RANGE, y:TYPE' });
+      for (const plane of planes) plane.serve = ({ id }) => cases[Number(id)];
+      for (const model_name of ['echo', 'shed']) {
+        for (const [i, { id, variant, version, anomalies }] of cases.entries()) {
+          const { headers } = await alike([frameMessage(ModelInfer.requestSerialize({ model_name, id: String(i) }))]);
+          const told = ['id', 'variant', 'version', 'anomalies'].map((name) => headers[`x-switchyard-${name}`]);
+          assert.deepEqual(told, [id || undefined, variant || undefined, version || undefined, anomalies]);
+        }
+      }
+      for (const plane of planes) plane.serve = undefined;
+    });
+
+    it('what the metadata of a request say', async () => {
+      const planes = sides.map(({ services }) => services.dataPlane);
+      const frame = frameMessage(ModelInfer.requestSerialize({ model_name: 'echo' }));
+      const names = ['x-user', 'none', 'te', 'cookie'];
+      const read: unknown[][] = planes.map(() => []);
+      for (const [i, plane] of planes.entries()) {
+        plane.routed = { names, units: [] };
+        // During the call: its metadata go with it.
+        plane.serve = (_, { traceparent, headers }) => {
+          read[i].push([traceparent, ...names.map((name) => headers?.header(name))]);
+          return undefined;
+        };
+      }
+      const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+      const user = (value: string | string[]) => ({ 'x-user': value as string });
+      for (const extra of [{}, { traceparent }, user('a'), user(['a', 'b']), { ...user('ü'), traceparent }, user('')])
+        await alike([frame], extra as Record<string, string>);
+      assert.deepEqual(read[0], read[1]);
+      assert.deepEqual(read[0][2], ['', 'a', undefined, 'trailers', undefined]);
+      assert.deepEqual(read[0][3], ['', 'a, b', undefined, 'trailers', undefined]);
+      for (const plane of planes) {
+        plane.serve = undefined;
+        plane.routed = { names: [], units: [] };
       }
     });
 

@@ -19,6 +19,7 @@ export function createRoutes(
     fleet,
     table: () => manager.table(),
     models: async () => new Set((await manager.repositoryIndex(false)).map(({ name }) => name)),
+    embedded: config.registry.database === 'sqlite',
     storage: async () => {
       const { routes: store, events } = await registry.get();
       return { store, aliases: store.aliases, subscribe: (listener) => events.subscribe(({ type }) => listener(type)) };

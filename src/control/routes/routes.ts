@@ -39,6 +39,8 @@ export interface RoutesParts {
   table(): ServingTable;
   /** Names of all models, loaded or not. */
   models(): Promise<ReadonlySet<string>>;
+  /** The storage is a file of this process: a start waits for it as long as nothing fails, however slow the machine is. */
+  embedded: boolean;
   /** Of the registry; rejects while it cannot be opened. */
   storage(): Promise<{ store: RouteStore; aliases: AliasSource; subscribe(listener: (type: string) => void): void }>;
   /** Writes feedback of topics to the event log. Rejects when it is not kept. */
@@ -126,8 +128,8 @@ export class Routes {
   async start(): Promise<void> {
     await this.learnModels();
     const expected = this.book.set.routes.length > 0 || existsSync(this.marker);
-    const restored = this.restore();
-    if (expected) await Promise.race([restored, new Promise((resolve) => setTimeout(resolve, START_MS).unref())]);
+    if (expected) await this.restoreInTime();
+    else void this.restore();
     if (this.runtime.routes.size === 0) this.runtime.replace(this.book.set);
     // Versions are still being loaded: those are told by the status.
     this.warn(this.warnings().filter(({ model }) => !this.modelNames.has(model)));
@@ -341,8 +343,21 @@ export class Routes {
     return this.storage;
   }
 
-  /** What the database knows, now or when it can be opened. Never rejects. */
-  private async restore(): Promise<void> {
+  /** Resolves when what the database knows is here, or has been waited for long enough. */
+  private restoreInTime(): Promise<void> {
+    return new Promise((resolve) => {
+      const hurry = (): void => void setTimeout(resolve, START_MS).unref();
+      if (!this.parts.embedded) hurry();
+      void this.restore(hurry).then(resolve);
+    });
+  }
+
+  /**
+   * What the database knows, now or when it can be opened. Never rejects.
+   *
+   * @param failed called for each time it could not be read
+   */
+  private async restore(failed = (): void => {}): Promise<void> {
     for (let wait = 500; ; wait = Math.min(wait * 2, 10_000)) {
       try {
         const { store } = await this.opened();
@@ -354,6 +369,7 @@ export class Routes {
         return;
       } catch (error) {
         this.parts.log.warn({ err: error }, 'where routes stood cannot be read; it is tried again');
+        failed();
         await new Promise((resolve) => setTimeout(resolve, wait).unref());
       }
     }

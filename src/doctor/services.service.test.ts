@@ -4,7 +4,7 @@ import { configSchema } from '../config/schema.ts';
 import { freshBucket } from '../testing/artifact-storage.ts';
 import { checkServices } from './services.ts';
 
-test('services that run answer with what they are', { timeout: 90_000 }, async () => {
+test('services that run answer with what they are', { timeout: 600_000 }, async () => {
   const { SWITCHYARD_TEST_REDIS_URL: redisUrl, SWITCHYARD_TEST_KAFKA_URL: broker } = process.env;
   assert.ok(redisUrl, 'SWITCHYARD_TEST_REDIS_URL names a server; see .ci/services/redis.sh');
   assert.ok(broker, 'SWITCHYARD_TEST_KAFKA_URL names a broker; see .ci/services/kafka.sh');

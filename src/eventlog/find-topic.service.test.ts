@@ -22,7 +22,7 @@ after(async () => {
 
 const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
 const registry = service('SWITCHYARD_TEST_SCHEMA_REGISTRY_URL', '.ci/services/schema-registry.sh');
-const WAIT_MS = 120_000;
+const WAIT_MS = 240_000;
 const { logger } = createLogger({ thread: 'test' });
 logger.level = 'silent';
 

@@ -103,7 +103,7 @@ test('no record is too large, and a topic that is not there holds no other up', 
     const answer = await infer(server, 'scale', [{ name: 'x', shape: [size, 1], datatype: 'FP32', data }]);
     assert.equal(answer.status, 200);
   }
-  await until('all have arrived', () => received.length >= sizes.length, 120_000);
+  await until('all have arrived', () => received.length >= sizes.length);
   assert.deepEqual(
     received.map(({ features: [{ data }], payloadRef }) => data?.length ?? payloadRef?.slice(0, 7)),
     [60_000, 60_000, 60_000, 'sha256:'],
@@ -118,7 +118,7 @@ test('no record is too large, and a topic that is not there holds no other up', 
     assert.equal((await infer(server, 'other', x(i))).status, 200);
     assert.equal((await infer(server, 'scale', x(i))).status, 200);
   }
-  await until('the other records go on', () => received.length >= sizes.length + 5, 120_000);
+  await until('the other records go on', () => received.length >= sizes.length + 5);
   const told = () => server.log.filter(({ msg }) => String(msg).startsWith('a topic is not there'));
   assert.deepEqual(
     told().map(({ topic }) => topic),
@@ -131,8 +131,8 @@ test('no record is too large, and a topic that is not there holds no other up', 
   await makeTopics(clients, 'other.inference');
   const late = await receive(clients, ['other.inference']);
   t.after(late.close);
-  await until('they arrive when it has been made', () => late.received.length >= 5, 120_000);
-  await until('nothing waits', async () => total(await logFigures(server), 'sink_backlog_records') === 0, 120_000);
+  await until('they arrive when it has been made', () => late.received.length >= 5);
+  await until('nothing waits', async () => total(await logFigures(server), 'sink_backlog_records') === 0);
   const end = await logFigures(server);
   assert.equal(total(end, 'sink_refused_total'), 0);
   assert.equal(total(end, 'sink_lost_total'), 0);
@@ -168,9 +168,9 @@ test('a topic that is not there keeps a follower from no other, and is read when
   t.after(() => producer.disconnect());
   await producer.connect();
   const send = (topic: string, value: string) => producer.send({ topic: clients.topic(topic), messages: [{ value }] });
-  const reads = (record: string) => until(`${record} is read`, async () => seen.includes(record), 120_000);
+  const reads = (record: string) => until(`${record} is read`, async () => seen.includes(record));
   follower.follow(['first', 'second', 'third']);
-  await until('all are told to be missing', async () => told.length === 1, 120_000);
+  await until('all are told to be missing', async () => told.length === 1);
   await makeTopics(clients, 'second');
   await send('second', 'a');
   await reads('second a');
@@ -191,7 +191,7 @@ test('a topic that is not there keeps a follower from no other, and is read when
   await admin.connect();
   await admin.deleteTopics({ topics: [clients.topic('first')] });
   await admin.disconnect();
-  await until('it is missed', async () => follower.problem.includes('"first", "third"'), 120_000);
+  await until('it is missed', async () => follower.problem.includes('"first", "third"'));
   await send('second', 'd');
   await reads('second d');
 });

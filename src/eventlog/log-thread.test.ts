@@ -33,7 +33,7 @@ function left(status: LogStatus): number[] {
 }
 
 test('figures add up at every moment, also when the log thread ends again and again', {
-  timeout: 300_000,
+  timeout: 600_000,
 }, async (t) => {
   const { EventLog: Built } = (await import(built)) as { EventLog: typeof EventLog };
   const config = configSchema.parse({ eventLog: { enabled: true, nice: 0 }, threads: { gateways: 1 } });

@@ -59,7 +59,7 @@ async function read(
 }
 
 test('features are pushed, read by every gateway thread, materialised and kept over a restart', {
-  timeout: 180_000,
+  timeout: 600_000,
 }, async () => {
   let server = await start();
   assert.equal((await fetch(server.url('/health'))).status, 200);
@@ -75,17 +75,13 @@ test('features are pushed, read by every gateway thread, materialised and kept o
   assert.deepEqual(push, { status: 200, text: '' });
   // Connections are spread over the threads.
   for (let i = 0; i < 16; i++) {
-    await until(
-      'this thread has them',
-      async () => {
-        const { results } = await read(server, ['driver_stats:conv_rate', 'driver_stats:trips'], [1, 2, 3]);
-        return (
-          JSON.stringify(results[1].values) === '[0.5,0.25,null]' &&
-          results[2].statuses.join() === 'PRESENT,NULL_VALUE,NOT_FOUND'
-        );
-      },
-      60_000,
-    );
+    await until('this thread has them', async () => {
+      const { results } = await read(server, ['driver_stats:conv_rate', 'driver_stats:trips'], [1, 2, 3]);
+      return (
+        JSON.stringify(results[1].values) === '[0.5,0.25,null]' &&
+        results[2].statuses.join() === 'PRESENT,NULL_VALUE,NOT_FOUND'
+      );
+    });
   }
   const unknown = await feast(server, '/push', { push_source_name: 'nothing', df });
   assert.equal(unknown.status, 422);
@@ -101,22 +97,14 @@ test('features are pushed, read by every gateway thread, materialised and kept o
   const nobody = await infer(server, 'joined', []);
   assert.equal(nobody.status, 400);
   assert.match(nobody.body.error ?? '', /input 'driver' is missing/);
-  await until(
-    'the log has what the model was given',
-    async () => {
-      const { out } = await cli(['log', 'tail', '-o', 'json', '--admin', admin]);
-      return out.includes('"name":"x"') && out.includes('"name":"driver"');
-    },
-    60_000,
-  );
-  await until(
-    'joins are counted',
-    async () => {
-      const metrics = await (await fetch(`http://127.0.0.1:${server.ports.metrics}/metrics`)).text();
-      return metrics.includes('switchyard_feature_joins_total{result="joined"} 1\n');
-    },
-    60_000,
-  );
+  await until('the log has what the model was given', async () => {
+    const { out } = await cli(['log', 'tail', '-o', 'json', '--admin', admin]);
+    return out.includes('"name":"x"') && out.includes('"name":"driver"');
+  });
+  await until('joins are counted', async () => {
+    const metrics = await (await fetch(`http://127.0.0.1:${server.ports.metrics}/metrics`)).text();
+    return metrics.includes('switchyard_feature_joins_total{result="joined"} 1\n');
+  });
   const view = document('FeatureView', 'scores', {
     entities: ['driver'],
     source: { file: 'rows.csv' },
@@ -219,7 +207,7 @@ test('features are pushed, read by every gateway thread, materialised and kept o
     return JSON.stringify(results.slice(1).map(({ values, statuses }) => [values[0], statuses[0]]));
   };
   const wanted = '[[2,"PRESENT"],[0.30000000000000004,"PRESENT"]]';
-  for (let i = 0; i < 8; i++) await until('this thread has the windows', async () => (await paid()) === wanted, 60_000);
+  for (let i = 0; i < 8; i++) await until('this thread has the windows', async () => (await paid()) === wanted);
   const asked = {
     features: ['rides:count', 'rides:paid'],
     entities: { driver_id: [1, 2], event_timestamp: [Date.now(), Date.now()] },
@@ -237,27 +225,19 @@ test('features are pushed, read by every gateway thread, materialised and kept o
   await server.stop();
   running.delete(server);
   server = await start();
-  await until(
-    'documents of the database are back',
-    async () => {
-      const { status } = await feast(server, '/get-online-features', {
-        features: ['scores:score'],
-        entities: { driver_id: [1] },
-      });
-      return status === 200;
-    },
-    60_000,
-  );
+  await until('documents of the database are back', async () => {
+    const { status } = await feast(server, '/get-online-features', {
+      features: ['scores:score'],
+      entities: { driver_id: [1] },
+    });
+    return status === 200;
+  });
   assert.deepEqual((await read(server, ['driver_stats:trips'], [1])).results[1].statuses, ['NOT_FOUND']);
   const again = await feast(server, '/materialize-incremental', { end_ts: new Date(Date.now() + 1000).toISOString() });
   assert.deepEqual(again, { status: 200, text: 'null' });
-  await until(
-    'what was pushed for training is online again',
-    async () => {
-      const { results } = await read(server, ['driver_stats:home'], [1]);
-      return results[1].values[0] === 'Köln';
-    },
-    60_000,
-  );
-  await until('the windows are made anew', async () => (await paid()) === wanted, 60_000);
+  await until('what was pushed for training is online again', async () => {
+    const { results } = await read(server, ['driver_stats:home'], [1]);
+    return results[1].values[0] === 'Köln';
+  });
+  await until('the windows are made anew', async () => (await paid()) === wanted);
 });

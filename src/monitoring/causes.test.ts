@@ -11,7 +11,7 @@ import type { RetrainingRow } from './store.ts';
 /**
  * Every cause of a retraining from its event to the registry's job, with what holds it back. Jobs are real processes.
  */
-const WAIT_MS = 120_000;
+const WAIT_MS = 240_000;
 /** Jobs of `again` wait for the file, then fail: retraining is in vain. `strict` has data that does not pass. */
 const PIPELINES = `apiVersion: switchyard/v1
 kind: Pipeline
@@ -185,7 +185,7 @@ for (const [cause, { on, almost, event, reason }] of Object.entries(CAUSES))
   test(`${cause} starts a job: not before it is enough, one at a time, after its cooldown, and not for ever`, async () => {
     const go = join(open.under.folder, `go-${cause}`);
     const model = `m-${cause}`;
-    await watched(model, { on, parameters: { go }, cooldown: '1s', breaker: { after: 2 } });
+    await watched(model, { on, parameters: { go }, cooldown: '4s', breaker: { after: 2 } });
     // The reference, without labels: these are not a reason yet.
     send(model, 120, { labels: false });
     almost(model);
@@ -252,7 +252,7 @@ for (const [cause, { on, almost, event, reason }] of Object.entries(CAUSES))
       assert.deepEqual([job?.status, job?.exitCode], ['failed', 3]);
     }
     assert.ok(
-      Number(rows[0].created_at) >= Number(rows[1].ended_at) + 1000,
+      Number(rows[0].created_at) >= Number(rows[1].ended_at) + 4000,
       'the second began when the cooldown of the first was over',
     );
     await monitors.change([{ name: model, body: undefined }], false);

@@ -20,7 +20,7 @@ import type { Reference } from './types.ts';
 
 const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
 
-test('monitors read every form of the topics, and a wrong message costs no other', { timeout: 300_000 }, async (t) => {
+test('monitors read every form of the topics, and a wrong message costs no other', { timeout: 600_000 }, async (t) => {
   const topicPrefix = `monitors-${randomUUID().slice(0, 8)}.`;
   const log = pino({ level: 'silent' });
   const config = kafkaSchema.parse({ brokers: [broker], topicPrefix, clientId: topicPrefix });
@@ -87,9 +87,9 @@ test('monitors read every form of the topics, and a wrong message costs no other
       ...Array.from({ length: 50 }, () => avro(next())),
       block(Array.from({ length: 101 }, next)),
     );
-  await until('the reference is frozen from all of them', () => references.length === 1, 120_000);
-  await until('what is wrong is counted', () => source.counts.unreadable >= before + 5 * wrong.length, 120_000);
-  await until('all are read', () => source.counts.read >= 5 * (50 + 50 + 1), 120_000);
+  await until('the reference is frozen from all of them', () => references.length === 1);
+  await until('what is wrong is counted', () => source.counts.unreadable >= before + 5 * wrong.length);
+  await until('all are read', () => source.counts.read >= 5 * (50 + 50 + 1));
   assert.equal(source.counts.read, 5 * (50 + 50 + 1));
   assert.equal(source.counts.tombstone, 5);
   assert.equal(references[0].slices[''].rows, 1000);
@@ -100,11 +100,11 @@ test('monitors read every form of the topics, and a wrong message costs no other
   await admin.createTopics({ topics: [{ topic, numPartitions: 2 }], waitForLeaders: true });
   const { read } = source.counts;
   await send(...Array.from({ length: 4 }, () => json(next())));
-  await until('the new ones are read', () => source.counts.read >= read + 4, 120_000);
+  await until('the new ones are read', () => source.counts.read >= read + 4);
 });
 
 test('what comes while no monitor reads is read later, also where nothing had come before', {
-  timeout: 300_000,
+  timeout: 600_000,
 }, async (t) => {
   const topicPrefix = `monitors-${randomUUID().slice(0, 8)}.`;
   const log = pino({ level: 'silent' });
@@ -129,18 +129,14 @@ test('what comes while no monitor reads is read later, also where nothing had co
   await send('before all');
   const first = open();
   const groupId = `${config.clientId}.monitors`;
-  await until(
-    'it has a place in each partition',
-    async () => {
-      const places = await admin.fetchOffsets({ groupId, topics: topics.map((one) => one.topic) });
-      return places.every(({ partitions }) => partitions.every(({ offset }) => Number(offset) >= 0));
-    },
-    120_000,
-  );
+  await until('it has a place in each partition', async () => {
+    const places = await admin.fetchOffsets({ groupId, topics: topics.map((one) => one.topic) });
+    return places.every(({ partitions }) => partitions.every(({ offset }) => Number(offset) >= 0));
+  });
   await first.close();
   assert.equal(first.counts.read, 0, 'it begins with what comes');
   await send('meanwhile');
   const second = open();
   t.after(() => second.close());
-  await until('that is read', () => second.counts.read === 1, 120_000);
+  await until('that is read', () => second.counts.read === 1);
 });

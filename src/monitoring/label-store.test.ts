@@ -161,7 +161,7 @@ test('a disk that refuses costs nothing in memory, and is told once', () => {
 });
 
 test('what is kept of requests that wait, and of labels, outlives a process that is killed', {
-  timeout: 300_000,
+  timeout: 600_000,
 }, async () => {
   const file = join(folder, 'killed.db');
   const spec = JSON.stringify(specOf({ retrain: { pipeline: 'p', data: { rows: 100_000 } } }));

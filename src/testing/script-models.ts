@@ -46,7 +46,8 @@ export function x(value: number): { name: string; shape: number[]; datatype: str
   return [{ name: 'x', shape: [1, 1], datatype: 'FP32', data: [value] }];
 }
 
-export async function until(what: string, check: () => boolean | Promise<boolean>, ms = 60_000): Promise<void> {
+/** Waits for what must come to pass. The time is for a machine that has much else to do: nobody waits so long otherwise. */
+export async function until(what: string, check: () => boolean | Promise<boolean>, ms = 240_000): Promise<void> {
   const end = performance.now() + ms;
   while (performance.now() < end) {
     if (await check()) return;

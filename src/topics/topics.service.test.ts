@@ -130,9 +130,8 @@ test('features, requests and labels come from topics, through a killed broker an
     'rows are online',
     async () =>
       (await metric(server, 'switchyard_feature_topic_records_total{view="driver_stats",result="kept"}')) === 2,
-    120_000,
   );
-  await until('poison is set aside', async () => poisoned.messages.length === 3, 120_000);
+  await until('poison is set aside', async () => poisoned.messages.length === 3);
   const reason = (message: KafkaMessage, name: string) => String(message.headers?.[name]);
   assert.deepEqual(
     poisoned.messages.map((message) => reason(message, 'switchyard-reason').replace(/:? .*/, '')).sort(),
@@ -153,8 +152,8 @@ test('features, requests and labels come from topics, through a killed broker an
     ...asks.slice(30),
   ]);
   const ids = () => answers.messages.map((message) => (JSON.parse(String(message.value)) as { id: string }).id);
-  await until('all are answered', async () => new Set(ids()).size === 60, 120_000);
-  await until('poison is set aside', async () => letters.messages.length === 3, 120_000);
+  await until('all are answered', async () => new Set(ids()).size === 60);
+  await until('poison is set aside', async () => letters.messages.length === 3);
   for (const key of ['k0', 'k1', 'k2']) {
     const own = answers.messages.filter((message) => String(message.key) === key);
     const numbers = own.map((message) => Number((JSON.parse(String(message.value)) as { id: string }).id.slice(6)));
@@ -182,19 +181,15 @@ test('features, requests and labels come from topics, through a killed broker an
   await broker('kill');
   await broker('start');
   const again = Array.from({ length: 30 }, (_, i) => ({ key: `k${i % 3}`, value: ask(1, `again-${i}`) }));
-  await until(
-    'the producer is back',
-    () =>
-      send('asks', again).then(
-        () => true,
-        () => false,
-      ),
-    120_000,
+  await until('the producer is back', () =>
+    send('asks', again).then(
+      () => true,
+      () => false,
+    ),
   );
   await until(
     'all are answered after the broker came back',
     async () => ids().filter((id) => id.startsWith('again')).length >= 30,
-    120_000,
   );
 
   // A second server takes partitions over, then the first one goes.
@@ -207,7 +202,6 @@ test('features, requests and labels come from topics, through a killed broker an
   await until(
     'all are answered by whoever is there',
     async () => new Set(ids().filter((id) => id.startsWith('moved'))).size === 60,
-    120_000,
   );
 
   await send('labels', [
@@ -217,11 +211,9 @@ test('features, requests and labels come from topics, through a killed broker an
   await until(
     'the label is taken',
     async () => (await metric(other, 'switchyard_topic_labels_total{result="taken"}')) === 1,
-    120_000,
   );
   await until(
     'the other record is set aside',
     async () => (await metric(other, 'switchyard_topic_labels_total{result="dead_letter"}')) === 1,
-    120_000,
   );
 });

@@ -19,7 +19,7 @@ const body = JSON.stringify({
 });
 
 for (const way of native === undefined ? ['auto'] : ['native', 'auto']) {
-  test(`a server with models.onnxRuntime ${way} answers, reloads and drains`, { timeout: 180_000 }, async () => {
+  test(`a server with models.onnxRuntime ${way} answers, reloads and drains`, { timeout: 600_000 }, async () => {
     const server = await ServerProcess.start(['--model-repository', repository, '--no-supervise'], {
       env: { SWITCHYARD_ONNX_RUNTIME: way, SWITCHYARD_ONNX_THREADS: '2' },
     });
@@ -52,7 +52,7 @@ for (const way of native === undefined ? ['auto'] : ['native', 'auto']) {
 }
 
 test('a model that wants a GPU where none is says so in the index, and the others are served', {
-  timeout: 180_000,
+  timeout: 600_000,
 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'switchyard-gpu-'));
   for (const name of ['simple', 'on_gpu'])

@@ -27,7 +27,7 @@ async function running(pid: number): Promise<boolean> {
 }
 
 async function untilReady(model: IsolatedModel): Promise<void> {
-  for (let i = 0; i < 1000 && model.absence() !== ''; i++) await sleep(10);
+  for (let i = 0; i < 6000 && model.absence() !== ''; i++) await sleep(10);
   assert.equal(model.absence(), '', 'the child came back');
 }
 
@@ -140,7 +140,7 @@ test('children can be started from a worker thread and end with it', async () =>
   assert.ok(await running(pid));
   await worker.terminate();
   let alive = true;
-  for (let i = 0; i < 500 && alive; i++) {
+  for (let i = 0; i < 6000 && alive; i++) {
     await sleep(10);
     alive = await running(pid);
   }

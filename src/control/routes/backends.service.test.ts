@@ -53,7 +53,7 @@ test('one route has a variant on ONNX Runtime here and one on Triton there, stic
   server = await ServerProcess.start(['--config', config, '--no-supervise']);
   const ready = (model: string) => async () =>
     (await fetch((server as ServerProcess).url(`/v2/models/${model}/ready`))).status === 200;
-  await until("Triton's model is served", ready('add_sub'), 60_000);
+  await until("Triton's model is served", ready('add_sub'));
   const counts: Record<string, number> = { here: 0, there: 0 };
   for (let user = 0; user < 40; user++) {
     const variant = await ask({ 'x-user': `u${user}` });

@@ -103,11 +103,7 @@ spec: {metrics: [{name: errors, test: errorRate, margin: 1%}]}
   for (let i = 0; i < 3; i++) servers.push(await ServerProcess.start(['--config', config, '--no-supervise']));
   for (const server of servers) running.add(server);
   const everywhere = (next: number, what: string): Promise<void> =>
-    until(
-      what,
-      async () => (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === next),
-      30_000,
-    );
+    until(what, async () => (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === next));
 
   await until('one of them decides', async () => (await leaderOf(servers)) !== undefined);
   await everywhere(0.2, 'all have the first step');
@@ -126,17 +122,17 @@ spec: {metrics: [{name: errors, test: errorRate, margin: 1%}]}
   await leader.kill();
   running.delete(leader);
   servers = servers.filter((server) => server !== leader);
-  await until('another one decides', async () => (await leaderOf(servers)) !== undefined, 30_000);
+  await until('another one decides', async () => (await leaderOf(servers)) !== undefined);
   await everywhere(0.4, 'the rollout stands where it stood');
 
   execFileSync(REDIS, ['stop', String(PORT)]);
-  await until('nobody decides', async () => (await leaderOf(servers)) === undefined, 30_000);
+  await until('nobody decides', async () => (await leaderOf(servers)) === undefined);
   for (const server of servers) {
     assert.equal(await ask(server), 200);
     assert.equal((await view(server)).weights.next, 0.4);
   }
   execFileSync(REDIS, ['start', String(PORT)]);
-  await until('one decides again', async () => (await leaderOf(servers)) !== undefined, 30_000);
+  await until('one decides again', async () => (await leaderOf(servers)) !== undefined);
   const now = (await leaderOf(servers)) as ServerProcess;
   await admin(servers.find((server) => server !== now) as ServerProcess, '/routes/m/promote', 'POST');
   await everywhere(1, 'all have the end');
@@ -240,13 +236,10 @@ test('three gateways learn as one, and go on when Redis fails over to its replic
   for (const server of servers) running.add(server);
   const arms = async (server: ServerProcess) => (await admin<BanditView>(server, '/routes/b')).bandit.arms;
   const learnt = (count: number): Promise<void> =>
-    until(
-      `all know ${count} rewards`,
-      async () =>
-        (await Promise.all(servers.map(arms))).every(
-          (list) => list.reduce((sum, { rewards }) => sum + rewards, 0) === count,
-        ),
-      60_000,
+    until(`all know ${count} rewards`, async () =>
+      (await Promise.all(servers.map(arms))).every(
+        (list) => list.reduce((sum, { rewards }) => sum + rewards, 0) === count,
+      ),
     );
   /** Asks every gateway, and gives all rewards to one of them. */
   const reward = async (each: number): Promise<void> => {
@@ -267,7 +260,7 @@ test('three gateways learn as one, and go on when Redis fails over to its replic
     assert.equal(((await sent.json()) as { accepted: number }).accepted, 3 * each);
   };
 
-  await until('one of them decides', async () => (await leaderOf(servers)) !== undefined, 30_000);
+  await until('one of them decides', async () => (await leaderOf(servers)) !== undefined);
   await until('all are at the gate', async () =>
     (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === 0.2),
   );
@@ -288,21 +281,19 @@ test('three gateways learn as one, and go on when Redis fails over to its replic
     (await admin<{ gateway: { token: number } }>(server, '/routes-status')).gateway.token;
   const before = await token(leader);
   execFileSync(REDIS, ['stop', String(PRIMARY)]);
-  await until('nobody decides', async () => (await leaderOf(servers)) === undefined, 30_000);
+  await until('nobody decides', async () => (await leaderOf(servers)) === undefined);
   for (const server of servers) assert.equal(await ask(server), 200);
   redis(REPLICA, 'replicaof', 'no', 'one');
   address.moveTo(REPLICA);
-  await until('one decides over the replica', async () => (await leaderOf(servers)) !== undefined, 30_000);
+  await until('one decides over the replica', async () => (await leaderOf(servers)) !== undefined);
   const after = (await leaderOf(servers)) as ServerProcess;
   assert.ok((await token(after)) >= before, 'tokens never go back');
   for (const server of servers) assert.equal((await view(server)).weights.next, 0.2);
   await reward(10);
   await learnt(150);
   await admin(servers.find((server) => server !== after) as ServerProcess, '/routes/m/promote', 'POST');
-  await until(
-    'all have the end',
-    async () => (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === 1),
-    30_000,
+  await until('all have the end', async () =>
+    (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === 1),
   );
 });
 
@@ -371,20 +362,16 @@ test('reloaded weights stay: other routes move on, the leader is killed, a gatew
     for (const one of seen) assert.equal(one, seen[0], `the same user gets the same variant everywhere, ${when}`);
   };
   const step = (next: number): Promise<void> =>
-    until(
-      `the canary is at ${next} everywhere`,
-      async () => (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === next),
-      60_000,
+    until(`the canary is at ${next} everywhere`, async () =>
+      (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === next),
     );
 
-  await until('one of them decides', async () => (await leaderOf(servers)) !== undefined, 60_000);
+  await until('one of them decides', async () => (await leaderOf(servers)) !== undefined);
   await step(0.2);
   await agree(0.1, 0.5, 'at the start');
   writeFileSync(routes, shares(40, 0.2));
-  await until(
-    'all have read the file',
-    async () => (await Promise.all(servers.map(weighted))).every(({ weights }) => weights.next === 0.4),
-    60_000,
+  await until('all have read the file', async () =>
+    (await Promise.all(servers.map(weighted))).every(({ weights }) => weights.next === 0.4),
   );
   // What the leader publishes of another route makes everybody read again where all of them stand.
   await admin(servers[0], '/routes/m/promote', 'POST');
@@ -395,7 +382,7 @@ test('reloaded weights stay: other routes move on, the leader is killed, a gatew
   await leader.kill();
   running.delete(leader);
   servers = servers.filter((server) => server !== leader);
-  await until('another one decides', async () => (await leaderOf(servers)) !== undefined, 60_000);
+  await until('another one decides', async () => (await leaderOf(servers)) !== undefined);
   await admin(servers[0], '/routes/m/promote', 'POST');
   await step(0.6);
   await agree(0.4, 0.2, 'under another leader');
@@ -633,7 +620,7 @@ test('a promotion by alias shows nobody the old version again, on whichever of t
     const views = await Promise.all(servers.map((server) => admin<PromotedView>(server, '/routes/m')));
     return views.every(({ rollout, variants }) => rollout?.phase === phase && variants[0].version === version);
   };
-  await until('all are at the gate', () => all('gated', '1'), 60_000);
+  await until('all are at the gate', () => all('gated', '1'));
 
   const [one] = servers;
   const found = new Map<number, string>();
@@ -647,14 +634,10 @@ test('a promotion by alias shows nobody the old version again, on whichever of t
       seen[i].first.push(await versionFor(server, first));
     }
   };
-  await until(
-    'all have the end, and all aliases',
-    async () => {
-      await look();
-      return all('succeeded', '2');
-    },
-    60_000,
-  );
+  await until('all have the end, and all aliases', async () => {
+    await look();
+    return all('succeeded', '2');
+  });
   await look();
   for (const { first, second } of seen) {
     assert.deepEqual([...new Set(second)], [2], 'who had the new version keeps it');

@@ -152,5 +152,5 @@ test('contextual bandits learn by the input over gRPC and its streams', async ()
     return events.filter(({ reward }) => reward === 1).length;
   };
   for (const route of ['unary', 'stream'])
-    await until(`${route} finds what is right`, async () => (await round(route)) >= 20, 120_000);
+    await until(`${route} finds what is right`, async () => (await round(route)) >= 20);
 });

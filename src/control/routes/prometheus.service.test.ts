@@ -46,7 +46,6 @@ async function startPrometheus(program: string, port: number, metricsPort: numbe
   await until(
     'Prometheus is ready',
     async () => (await fetch(`http://127.0.0.1:${port}/-/ready`).catch(() => undefined))?.ok === true,
-    60_000,
   );
   return child;
 }
@@ -105,14 +104,10 @@ async function ask(value: number): Promise<void> {
 }
 
 async function askUntil(value: number, phase: string): Promise<Rollout> {
-  await until(
-    `phase ${phase}`,
-    async () => {
-      await ask(value);
-      return (await rollout())?.phase === phase;
-    },
-    90_000,
-  );
+  await until(`phase ${phase}`, async () => {
+    await ask(value);
+    return (await rollout())?.phase === phase;
+  });
   return (await rollout()) as Rollout;
 }
 

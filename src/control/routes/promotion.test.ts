@@ -90,7 +90,7 @@ async function view(server: ServerProcess): Promise<View> {
 }
 
 const inPhase = (server: ServerProcess, phase: string): Promise<void> =>
-  until(`phase ${phase}`, async () => (await view(server)).rollout?.phase === phase, 30_000);
+  until(`phase ${phase}`, async () => (await view(server)).rollout?.phase === phase);
 
 async function factors(server: ServerProcess): Promise<Set<number>> {
   const seen = new Set<number>();
@@ -127,7 +127,7 @@ test('verbs steer a canary, exit codes follow its health, and its end moves the 
 
   assert.ok([3, 4].includes((await run(server, 'routes', 'retry', 'm')).code));
   await inPhase(server, 'gated');
-  const watching = run(server, 'routes', 'get', 'm', '-w', '--timeout', '30');
+  const watching = run(server, 'routes', 'get', 'm', '-w', '--timeout', '300');
   await run(server, 'routes', 'promote', 'm');
   assert.equal((await watching).code, 0, 'a watched rollout that succeeds ends with 0');
   const history = await run(server, 'registry', 'history', 'm', 'champion');

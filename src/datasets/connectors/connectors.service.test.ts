@@ -72,7 +72,7 @@ after(async () => {
 const write = (target: TargetSpec) => connectors.write(target, rows);
 const open = (spec: SourceSpec, options = {}) => connectors.open(spec, options);
 
-test('PostgreSQL: rows come back as they were written, and queries can only read', { timeout: 120_000 }, async () => {
+test('PostgreSQL: rows come back as they were written, and queries can only read', { timeout: 600_000 }, async () => {
   const table = `datasets_${randomUUID().replaceAll('-', '')}`;
   tables.push(table);
   const target = { kind: 'postgres', connection: 'db', table } as const;
@@ -94,7 +94,7 @@ test('PostgreSQL: rows come back as they were written, and queries can only read
   for await (const _ of early.batches()) break;
 });
 
-test('S3: every format is written and read, and errors say what is wrong', { timeout: 120_000 }, async () => {
+test('S3: every format is written and read, and errors say what is wrong', { timeout: 600_000 }, async () => {
   for (const format of ['csv', 'jsonl', 'parquet', 'arrow'] as const) {
     const key = `folder/rows.${format}`;
     await write({ kind: 's3', connection: 'lake', key });
@@ -122,7 +122,7 @@ test('S3: every format is written and read, and errors say what is wrong', { tim
 });
 
 test('Kafka: what is in a topic is read, up to where it was; other values are rejected', {
-  timeout: 240_000,
+  timeout: 600_000,
 }, async (t) => {
   const clients = await kafkaClients(kafka, logger);
   const topic = `${prefix}rows`;

@@ -20,7 +20,7 @@ import { Connectors } from './connectors.ts';
 const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
 
 test("the event log's topics become one training set, whether JSON, Avro or blocks", {
-  timeout: 240_000,
+  timeout: 600_000,
 }, async (t) => {
   const kafka = kafkaSchema.parse({ brokers: [broker] });
   const logger = pino({ level: 'silent' });

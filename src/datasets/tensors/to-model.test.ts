@@ -17,7 +17,7 @@ const script = (divisor: string) =>
     return { y: { datatype: 'FP32', shape: [rows, 1], data: Float32Array.from(y) } }; };\n`;
 
 test('files of pictures and texts become datasets, and their rows answers of models', {
-  timeout: 240_000,
+  timeout: 600_000,
 }, async (t) => {
   const repository = scriptRepository(scratch, {
     bright: { versions: { 1: script('width') } },
@@ -65,7 +65,7 @@ test('files of pictures and texts become datasets, and their rows answers of mod
   const imported = async (name: string, source: object) => {
     const { id } = await admin('dataset-imports', { name, source, max_rejects: 1 });
     const read = () => admin(`dataset-imports/${id}`);
-    await until(`${name} is read`, async () => (await read()).status !== 'running', 120_000);
+    await until(`${name} is read`, async () => (await read()).status !== 'running');
     return read();
   };
   const answers = async (name: string, model: string, input: object) => {

@@ -12,7 +12,7 @@ import { type Batch, NOTHING, type Sink } from './sink.ts';
 
 const HOUR_MS = 3_600_000;
 
-test('few records wait for more, and for the end at most', { timeout: 60_000 }, async () => {
+test('few records wait for more, and for the end at most', { timeout: 600_000 }, async () => {
   const dir = mkdtempSync(join(tmpdir(), 'runner-'));
   const spool = new Spool({ dir, segmentBytes: 1 << 20, maxBytes: 1 << 24, whenFull: 'drop-oldest', fsync: 'never' });
   const sizes: number[] = [];
@@ -66,7 +66,7 @@ test('few records wait for more, and for the end at most', { timeout: 60_000 }, 
   }
 });
 
-test('a segment that cannot be read holds its sink up until it can', { timeout: 120_000 }, async () => {
+test('a segment that cannot be read holds its sink up until it can', { timeout: 600_000 }, async () => {
   const dir = mkdtempSync(join(tmpdir(), 'runner-'));
   const options = { dir, segmentBytes: 40, maxBytes: 1 << 24, whenFull: 'drop-oldest', fsync: 'never' } as const;
   const before = new Spool(options);

@@ -115,7 +115,7 @@ const connectors = new Connectors({
 
 for (const format of ['jsonl', 'parquet'])
   test(`${format}: after a crash between upload and cursor every record is in the bucket once, in its partition`, {
-    timeout: 120_000,
+    timeout: 600_000,
   }, async () => {
     const prefix = `${format}/`;
     const s3 = { ...access, prefix };
@@ -165,7 +165,7 @@ for (const format of ['jsonl', 'parquet'])
   });
 
 test('a bucket that is away or not there: the log goes on, and all of it arrives afterwards', {
-  timeout: 120_000,
+  timeout: 600_000,
 }, async () => {
   const prefix = 'away/';
   const s3 = { ...access, prefix };

@@ -34,7 +34,7 @@ const DOCUMENTS = [
 const DRIVERS = 20;
 
 test('a Feast project that reads our topic serves what we serve, and writes and reads here', {
-  timeout: 400_000,
+  timeout: 600_000,
 }, async (t) => {
   const broker = service('SWITCHYARD_TEST_KAFKA_URL', '.ci/services/kafka.sh');
   const redis = service('SWITCHYARD_TEST_REDIS_URL', '.ci/services/redis.sh');
@@ -66,19 +66,15 @@ test('a Feast project that reads our topic serves what we serve, and writes and 
   await producer.send({ topic: clients.topic('drivers'), messages: values.map((value) => ({ value })) });
   const server = await ServerProcess.start(['--config', file, '--no-supervise']);
   running.add(server);
-  await until(
-    'all drivers are online',
-    async () => {
-      const body = {
-        features: ['driver_stats:f0'],
-        entities: { driver_id: Array.from({ length: DRIVERS }, (_, i) => i) },
-      };
-      const response = await fetch(server.url('/get-online-features'), { method: 'POST', body: JSON.stringify(body) });
-      const { results } = (await response.json()) as { results: { values: (number | null)[] }[] };
-      return results[1].values.every((value, i) => value === Math.fround(i / 3 + 0.1));
-    },
-    120_000,
-  );
+  await until('all drivers are online', async () => {
+    const body = {
+      features: ['driver_stats:f0'],
+      entities: { driver_id: Array.from({ length: DRIVERS }, (_, i) => i) },
+    };
+    const response = await fetch(server.url('/get-online-features'), { method: 'POST', body: JSON.stringify(body) });
+    const { results } = (await response.json()) as { results: { values: (number | null)[] }[] };
+    return results[1].values.every((value, i) => value === Math.fround(i / 3 + 0.1));
+  });
   const args = [
     '.ci/clients/feast/project.py',
     'compare',

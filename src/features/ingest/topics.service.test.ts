@@ -110,11 +110,7 @@ test('rows of a topic are served by every server and after every start, and are 
   await send(clients, START + DAY, (id) => id + 0.5);
   const [old, fresh] = [IDS.map((id) => id), IDS.map((id) => id + 0.5)];
   const serves = (server: ServerProcess, wanted: readonly number[], of?: string) =>
-    until(
-      'all rows are served',
-      async () => JSON.stringify(await online(server, of)) === JSON.stringify(wanted),
-      120_000,
-    );
+    until('all rows are served', async () => JSON.stringify(await online(server, of)) === JSON.stringify(wanted));
 
   const first = await start('first', prefix);
   await serves(first, fresh);
@@ -153,30 +149,23 @@ test('rows of a topic are served by every server and after every start, and are 
   const left = newest.map((score, id) => (id < 3 ? null : score));
   const metrics = async () => (await fetch(`http://127.0.0.1:${again.ports.metrics}/metrics`)).text();
   const counted = (result: string, count: number) =>
-    until(
-      `${count} ${result}`,
-      async () =>
-        (await metrics()).includes(`feature_topic_records_total{view="scores",result="${result}"} ${count}\n`),
-      120_000,
+    until(`${count} ${result}`, async () =>
+      (await metrics()).includes(`feature_topic_records_total{view="scores",result="${result}"} ${count}\n`),
     );
   await counted('tombstone', 3);
   await counted('dead_letter', 1);
   for (const server of [second, again])
-    await until(
-      'deleted ones are gone',
-      async () => JSON.stringify(await online(server)) === JSON.stringify(left),
-      120_000,
-    );
+    await until('deleted ones are gone', async () => JSON.stringify(await online(server)) === JSON.stringify(left));
   assert.deepEqual(await training(again, at - 1000), newest, 'they were there before');
   assert.deepEqual(await training(again, at + 1000), left);
 
   // A view that comes later reads what the topic has held since the beginning, too.
   await post(`http://127.0.0.1:${again.ports.admin}/api/v1/features`, { documents: [view('late_scores')] });
   const late = async () => JSON.stringify(await online(again, 'late_scores')) === JSON.stringify(left);
-  await until('the later view has what is left', late, 120_000);
+  await until('the later view has what is left', late);
 });
 
-test('poison is set aside once, however often its batch comes again', { timeout: 300_000 }, async (t) => {
+test('poison is set aside once, however often its batch comes again', { timeout: 600_000 }, async (t) => {
   const prefix = `poison-${randomUUID().slice(0, 8)}.`;
   const log = pino({ level: 'silent' });
   const kafka = kafkaSchema.parse({ brokers: [broker], topicPrefix: prefix, clientId: prefix });
@@ -220,7 +209,7 @@ test('poison is set aside once, however often its batch comes again', { timeout:
   rows.follow();
   windows.follow();
   const kept = (name: string) => parts.counts.get(name)?.get('kept') === 1;
-  await until('both were kept in the end', async () => kept('scores') && kept('counts'), 180_000);
+  await until('both were kept in the end', async () => kept('scores') && kept('counts'));
   for (const topic of [letters, deadLetterTopic('events')]) {
     const [{ high }] = await admin.fetchTopicOffsets(clients.topic(topic));
     assert.equal(high, '1', topic);

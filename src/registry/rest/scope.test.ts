@@ -15,7 +15,7 @@ import { jobScope } from './scope.ts';
 
 const TOKEN = 'correct-horse-battery-staple';
 
-describe("a job's token", { timeout: 60_000 }, () => {
+describe("a job's token", { timeout: 600_000 }, () => {
   let registry: RegistryUnderTest;
   let training: Training;
   let admin: HttpServer;

@@ -65,7 +65,7 @@ class TestHandler implements HttpHandler {
 }
 
 async function settle(condition: () => boolean): Promise<void> {
-  for (let i = 0; i < 400 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let i = 0; i < 12_000 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 5));
   assert.ok(condition(), 'the expected state was not reached');
 }
 

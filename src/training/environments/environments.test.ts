@@ -28,7 +28,7 @@ function environments(changes: Partial<EnvironmentSettings> = {}): Environments 
 
 const count = (): number => readdirSync(join(root, 'kept', '.builds')).length;
 
-describe('environments', { timeout: 180_000 }, () => {
+describe('environments', { timeout: 600_000 }, () => {
   tinyWheel(wheels);
   const shared = environments();
   let first = '';

@@ -12,7 +12,7 @@ import { JobStore } from './store.ts';
 
 const by = { actor: 'ada', reason: '' };
 
-describe('what drivers have read is kept together', { timeout: 300_000 }, () => {
+describe('what drivers have read is kept together', { timeout: 600_000 }, () => {
   let registry: RegistryUnderTest;
   let store: JobStore;
   let writes = 0;

@@ -37,7 +37,7 @@ with mlflow.start_run():
     mlflow.log_metric("accuracy", model.score(x_test, y_test))
 `;
 
-test('a sweep of 20 scikit-learn models, by a script that only knows MLflow', { timeout: 590_000 }, async () => {
+test('a sweep of 20 scikit-learn models, by a script that only knows MLflow', { timeout: 600_000 }, async () => {
   assert.ok(python, 'SWITCHYARD_TEST_SWEEP_PYTHON must name a Python with mlflow-skinny and scikit-learn');
   const registry = await RegistryUnderTest.open();
   const { training, errors } = await trainingUnderTest(registry, { process: { minFreeBytes: 0 } });

@@ -36,7 +36,7 @@ function sweep(script: string, spec: Record<string, unknown> = {}, name = 'demo'
   };
 }
 
-describe('sweeps on this machine', { timeout: 240_000 }, () => {
+describe('sweeps on this machine', { timeout: 600_000 }, () => {
   let registry: RegistryUnderTest;
   let training: Training;
   let sweeps: Sweeps;

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PipelinesUnderTest } from '../../testing/pipelines.ts';
 
-test('a query of Prometheus that crosses a value starts a run', { timeout: 180_000 }, async () => {
+test('a query of Prometheus that crosses a value starts a run', { timeout: 600_000 }, async () => {
   const program = process.env.SWITCHYARD_TEST_PROMETHEUS;
   assert.ok(program, 'SWITCHYARD_TEST_PROMETHEUS must name the program prometheus: apt-get install prometheus');
   const under = await PipelinesUnderTest.open();

@@ -82,7 +82,7 @@ for (const library of SOCKET_LIBRARIES) {
       return { status: response.status, headers: response.headers, bytes, json };
     };
     const settle = async (condition: () => boolean): Promise<void> => {
-      for (let i = 0; i < 400 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 5));
+      for (let i = 0; i < 12_000 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 5));
       assert.ok(condition(), 'the expected state was not reached');
     };
 

@@ -34,7 +34,7 @@ function open() {
     return made;
   };
   const settle = async (condition: () => boolean): Promise<void> => {
-    for (let i = 0; i < 2000 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 1));
+    for (let i = 0; i < 60_000 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 1));
     assert.ok(condition(), 'the expected state was not reached');
   };
   return { plane: services.dataPlane, answers, call, settle };

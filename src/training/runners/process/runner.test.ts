@@ -74,7 +74,7 @@ async function run(what: AttemptSpec): Promise<AttemptStatus> {
   return status;
 }
 
-describe('processes', { timeout: 120_000 }, () => {
+describe('processes', { timeout: 600_000 }, () => {
   test('one that succeeds: its output, its end, its niceness, a session of its own', async () => {
     const what = attempt('echo out; echo err >&2; nice; pwd');
     const status = await run(what);
@@ -114,7 +114,7 @@ describe('processes', { timeout: 120_000 }, () => {
     const polite = attempt('trap "echo bye; exit 0" TERM; echo up; while :; do sleep 0.1; done');
     await runner.start(polite);
     await shows(polite.name, 'up');
-    await runner.cancel(polite.name, 5000);
+    await runner.cancel(polite.name, 60_000);
     assert.equal((await ended(polite.name)).phase, 'cancelled');
     assert.match(await output(polite.name), /bye/);
     const deaf = attempt('trap "" TERM; (trap "" TERM; sleep 300) & echo up; while :; do sleep 0.1; done');
@@ -172,12 +172,13 @@ describe('processes', { timeout: 120_000 }, () => {
   });
 
   test('another server takes it up by its name, and starting it again starts nothing', async () => {
-    const what = attempt('echo begun; sleep 1; echo done');
+    const what = attempt('echo begun; while [ ! -e go ]; do sleep 0.1; done; echo done');
     await Promise.all([runner.start(what), new ProcessRunner(settings).start(what)]);
     const other = new ProcessRunner(settings);
     await other.start(what);
     await shows(what.name, 'begun');
     assert.equal((await other.status(what.name))?.phase, 'running');
+    writeFileSync(join(what.workDir, 'go'), '');
     assert.equal((await ended(what.name, other)).phase, 'succeeded');
     await other.start(what);
     assert.equal(await output(what.name), 'begun\ndone\n');

@@ -19,7 +19,7 @@ interface Ending {
   output: string;
 }
 
-describe('what runs around a command on a cluster', { timeout: 300_000 }, () => {
+describe('what runs around a command on a cluster', { timeout: 600_000 }, () => {
   const root = mkdtempSync(join(tmpdir(), 'agent-'));
   const wheels = join(root, 'wheels');
   let registry: RegistryUnderTest;

@@ -9,12 +9,14 @@ export class PreparedProcess {
   /** What it complained of. */
   stderr = '';
   protected stdout = '';
+  private readonly over: Promise<void>;
 
   protected constructor(script: string, env: Record<string, string> = {}) {
     this.child = spawn(process.execPath, [script], {
       env: { ...process.env, ...env },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
+    this.over = new Promise((resolve) => this.child.once('close', () => resolve()));
     this.child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
       this.stderr += chunk;
     });
@@ -47,9 +49,7 @@ export class PreparedProcess {
 
   /** Resolves when all that it wrote is here. */
   closed(): Promise<void> {
-    const { child } = this;
-    if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
-    return new Promise((resolve) => child.once('close', () => resolve()));
+    return this.over;
   }
 
   /** kill -9. Resolves when all that it wrote is here. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const STRAYS_MS = 30_000;
 export const FIXTURES = fileURLToPath(new URL('./fixtures', import.meta.url));
 
 export interface Ports {
@@ -27,6 +28,7 @@ export class ServerProcess {
     resolve(line: Record<string, unknown>): void;
   }[] = [];
   private readonly ownsData: boolean;
+  private readonly over: Promise<number | null>;
 
   private constructor(args: string[], dataDir: string | undefined, env: Record<string, string>) {
     this.ownsData = dataDir === undefined;
@@ -36,6 +38,17 @@ export class ServerProcess {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
     });
+    const { child } = this;
+    this.over = new Promise((resolve) =>
+      child.once('exit', (code) => {
+        // What it wrote last may still be in the pipes, which a process that it left behind may hold open.
+        const timer = setTimeout(() => resolve(code), STRAYS_MS).unref();
+        child.once('close', () => {
+          clearTimeout(timer);
+          resolve(code);
+        });
+      }),
+    );
     let rest = '';
     const take = (chunk: string): void => {
       rest += chunk;
@@ -104,9 +117,9 @@ export class ServerProcess {
     return `http://127.0.0.1:${this.ports.http}${path}`;
   }
 
+  /** Resolves with its exit code when all that it wrote is here. */
   exited(): Promise<number | null> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return Promise.resolve(this.child.exitCode);
-    return new Promise((resolve) => this.child.once('exit', (code) => resolve(code)));
+    return this.over;
   }
 
   async stop(): Promise<number | null> {

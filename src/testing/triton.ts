@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdir, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { steadyPorts } from './ports.ts';
 
 const SCRIPT = fileURLToPath(new URL('../../.ci/services/triton.sh', import.meta.url));
 
@@ -20,12 +20,8 @@ export async function sweepTriton(ports: TritonPorts): Promise<void> {
   }
 }
 
-/** Three loopback ports that were free a moment ago. */
 export async function freeTritonPorts(): Promise<TritonPorts> {
-  const servers = Array.from({ length: 3 }, () => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const [http, grpc, metrics] = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  const [http, grpc, metrics] = await steadyPorts(3);
   return { http, grpc, metrics };
 }
 

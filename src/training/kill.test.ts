@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { JobsApi } from '../client/jobs.ts';
 import { cli } from '../testing/cli.ts';
+import { steadyPorts } from '../testing/ports.ts';
 import { ServerProcess } from '../testing/server-process.ts';
 import { scriptJob } from '../testing/training.ts';
 import { marked } from './runners/process/proc.ts';
@@ -15,19 +15,10 @@ const TOKEN = 'correct-horse-battery-staple';
 const folder = mkdtempSync(join(tmpdir(), 'training-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Jobs keep the address they were given: the server comes back at the same one. */
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
-}
-
 describe('the built program, killed while a job runs', { timeout: 600_000 }, () => {
   test('the same job goes on, is taken up by the next server, and ends once', async () => {
-    const port = await freePort();
+    // Jobs keep the address they were given: the server comes back at the same one.
+    const [port] = await steadyPorts(1);
     const config = join(folder, 'switchyard.yaml');
     writeFileSync(config, `server: {adminToken: ${TOKEN}}\n`);
     const start = (): Promise<ServerProcess> =>

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { modelConfig } from '../../testing/load-spec.ts';
+import { steadyPorts } from '../../testing/ports.ts';
 import type { BackendModel } from '../backend.ts';
 import { V2GrpcBackend } from './backend.ts';
 import { discoverModels } from './discover.ts';
@@ -34,14 +34,6 @@ async function ended(child: ChildProcess): Promise<void> {
   const exit = new Promise((resolve) => child.once('exit', resolve));
   process.kill(-(child.pid as number), 'SIGKILL');
   await exit;
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => net.createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.once('listening', resolve))));
-  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 interface Peer {
@@ -78,7 +70,7 @@ async function ready(child: ChildProcess & { output: string }, http: number): Pr
 
 async function startMlserver(): Promise<Peer> {
   const python = lastLine('mlserver/setup.sh');
-  const [http, grpc, metrics] = await freePorts(3);
+  const [http, grpc, metrics] = await steadyPorts(3);
   const folder = join(scratch, 'mlserver');
   cpSync(join(CLIENTS, 'mlserver', 'model'), folder, { recursive: true });
   const settings = { host: '127.0.0.1', http_port: http, grpc_port: grpc, metrics_port: metrics, parallel_workers: 0 };
@@ -90,7 +82,7 @@ async function startMlserver(): Promise<Peer> {
 
 async function startKserve(): Promise<Peer> {
   const venv = lastLine('setup.sh');
-  const [http, grpc] = await freePorts(2);
+  const [http, grpc] = await steadyPorts(2);
   const child = launch(join(venv, 'bin', 'python'), [join(CLIENTS, 'kserve_server.py'), `${http}`, `${grpc}`], {});
   await ready(child, http);
   return { child, url: `127.0.0.1:${grpc}` };

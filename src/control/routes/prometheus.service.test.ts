@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { steadyPorts } from '../../testing/ports.ts';
 import { scriptRepository, times, until, x } from '../../testing/script-models.ts';
 import { ServerProcess } from '../../testing/server-process.ts';
 
@@ -18,15 +17,6 @@ after(async () => {
   await server?.stop();
   rmSync(scratch, { recursive: true, force: true });
 });
-
-/** A loopback port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as { port: number };
-  await once(probe.close(), 'close');
-  return port;
-}
 
 /** Prometheus itself, scraping the gateway every second. */
 async function startPrometheus(program: string, port: number, metricsPort: number): Promise<ChildProcess> {
@@ -114,7 +104,7 @@ async function askUntil(value: number, phase: string): Promise<Rollout> {
 test('queries of a real Prometheus pass an analysis, and in the background roll back; without it nothing is decided', async () => {
   const program = process.env.SWITCHYARD_TEST_PROMETHEUS;
   assert.ok(program, 'SWITCHYARD_TEST_PROMETHEUS names the program; Debian has it in the package prometheus');
-  const port = await freePort();
+  const [port] = await steadyPorts(1);
   const root = scriptRepository(scratch, {
     m: { versions: { 1: times(1), 2: FAILS }, config: 'version_policy: { all: {} }\n' },
   });

@@ -2,20 +2,17 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PipelinesUnderTest } from '../../testing/pipelines.ts';
+import { steadyPorts } from '../../testing/ports.ts';
 
 test('a query of Prometheus that crosses a value starts a run', { timeout: 600_000 }, async () => {
   const program = process.env.SWITCHYARD_TEST_PROMETHEUS;
   assert.ok(program, 'SWITCHYARD_TEST_PROMETHEUS must name the program prometheus: apt-get install prometheus');
   const under = await PipelinesUnderTest.open();
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as { port: number };
-  await once(probe.close(), 'close');
+  const [port] = await steadyPorts(1);
   const config = join(under.folder, 'prometheus.yml');
   writeFileSync(config, 'global: {}\n');
   const options = [`--config.file=${config}`, `--storage.tsdb.path=${under.folder}/tsdb`];

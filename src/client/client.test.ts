@@ -103,7 +103,7 @@ test('the load counts failures by kind, apart from answers', async () => {
     url: new URL(url),
     body: Buffer.from('{}'),
     concurrency: 1,
-    durationMs: 300,
+    durationMs: 3000,
   });
   assert.equal(result.succeeded + result.failed, count);
   assert.ok(result.errors['429'] > 0);

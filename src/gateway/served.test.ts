@@ -289,8 +289,10 @@ admission:
   await assert.rejects(nobody.unary('ModelInfer', inferRequest('scale', [4])), { code: 16 });
   alice.close();
   nobody.close();
-  const { body: figures } = await secure(metrics, '/metrics', true);
-  assert.match(figures, /switchyard_tenant_requests_total\{tenant="wonderland"\} 2\n/);
+  await until('both requests are counted for the tenant', async () => {
+    const { body: figures } = await secure(metrics, '/metrics', true);
+    return figures.includes('switchyard_tenant_requests_total{tenant="wonderland"} 2\n');
+  });
   assert.equal((await secure(admin, '/api/v1/usage', true)).status, 200);
   for (const port of [http, metrics, admin]) {
     await assert.rejects(fetch(`http://127.0.0.1:${port}/`), 'nothing is answered in the clear');

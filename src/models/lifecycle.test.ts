@@ -109,7 +109,7 @@ test('a slow run is followed by a rest, whose callers share the next run', async
   let runs = 0;
   const coalesced = new Coalesced(async () => {
     runs++;
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, 300));
   });
   await coalesced.request();
   const later: Promise<void>[] = [];

@@ -128,7 +128,7 @@ async function main(): Promise<number> {
   };
   const failed: string[] = [];
   // On exit rather than in a finally block: an interrupted run leaves nothing behind either.
-  process.once('exit', () => rmSync(scratch, { recursive: true, force: true }));
+  process.once('exit', () => rmSync(scratch, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }));
   for (const scenario of scenarios) {
     try {
       run.scenarios.push(await scenario.run(settings));

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { routeDocumentSchema } from '../config/route-schema.ts';
 import { configSchema } from '../config/schema.ts';
+import { onDemandFeatureViewSchema } from '../features/documents/on-demand-schema.ts';
 import { entitySchema, featureServiceSchema, featureViewSchema } from '../features/documents/schema.ts';
 import { monitorSchema } from '../monitoring/document.ts';
 import { jobDocumentSchema } from '../training/jobs/spec.ts';
@@ -55,7 +56,12 @@ export function pipelineSchemaText(): string {
 
 /** The JSON Schema of one document of a feature file, as the text of config/features.schema.json. */
 export function featuresSchemaText(): string {
-  return anyOfText('Switchyard feature file', [entitySchema, featureViewSchema, featureServiceSchema]);
+  return anyOfText('Switchyard feature file', [
+    entitySchema,
+    featureViewSchema,
+    onDemandFeatureViewSchema,
+    featureServiceSchema,
+  ]);
 }
 
 function anyOfText(title: string, kinds: readonly z.ZodType[]): string {

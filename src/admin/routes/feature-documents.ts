@@ -103,6 +103,7 @@ function documentsOf(kind: FeatureKind, path: string, key: string, noun: string)
 export const featureDocumentRoutes: readonly AdminRoute[] = [
   ...documentsOf('FeatureView', 'views', 'views', 'FeatureView'),
   ...documentsOf('Entity', 'entities', 'entities', 'FeatureEntity'),
+  ...documentsOf('OnDemandFeatureView', 'on-demand-views', 'on_demand_views', 'OnDemandFeatureView'),
   ...documentsOf('FeatureService', 'services', 'services', 'FeatureService'),
   {
     method: 'POST',

@@ -1,5 +1,6 @@
 import { invalidArgument, SwitchyardError } from '../../shared/errors.ts';
 import { planWindows, type WindowPlan } from '../windows/plan.ts';
+import { compileOnDemand, type OnDemandView } from './on-demand.ts';
 import type { EntityDocument, FeatureDocument, FeatureServiceDocument, FeatureViewDocument } from './schema.ts';
 import { type EntityType, type FeatureType, readKey } from './values.ts';
 
@@ -11,10 +12,9 @@ export interface Field {
   default: number | string | boolean;
 }
 
-/** A feature view as reading and writing need it. */
-export interface View {
+/** What a view of either kind answers. */
+export interface Columns {
   name: string;
-  joinKeys: readonly { name: string; type: EntityType }[];
   fields: readonly Field[];
   /** Names of `fields`, in order. */
   names: readonly string[];
@@ -22,6 +22,11 @@ export interface View {
   index: ReadonlyMap<string, number>;
   /** 0: values do not age. */
   ttlMs: number;
+}
+
+/** A feature view as reading and writing need it. */
+export interface View extends Columns {
+  joinKeys: readonly { name: string; type: EntityType }[];
   shared: boolean;
   timestamp: string;
   /** Of a view whose features are aggregates of events. */
@@ -32,6 +37,7 @@ export interface View {
 export interface FeatureSet {
   entities: ReadonlyMap<string, EntityDocument>;
   views: ReadonlyMap<string, View>;
+  onDemand: ReadonlyMap<string, OnDemandView>;
   services: ReadonlyMap<string, FeatureServiceDocument>;
 }
 
@@ -53,6 +59,7 @@ export function buildSet(documents: readonly FeatureDocument[]): { set: FeatureS
   const problems: DocumentProblem[] = [];
   const entities = new Map<string, EntityDocument>();
   const views = new Map<string, View>();
+  const onDemand = new Map<string, OnDemandView>();
   const services = new Map<string, FeatureServiceDocument>();
   const seen = new Set<string>();
   for (const [at, { kind, metadata }] of documents.entries()) {
@@ -68,15 +75,22 @@ export function buildSet(documents: readonly FeatureDocument[]): { set: FeatureS
     if (found.length === 0) views.set(document.metadata.name, compile(document, entities));
   }
   for (const [at, document] of documents.entries()) {
+    if (document.kind !== 'OnDemandFeatureView') continue;
+    const { view, problems: found } = compileOnDemand(document, views);
+    problems.push(...found.map((problem) => ({ at, ...problem })));
+    if (found.length === 0) onDemand.set(view.name, view);
+  }
+  const all = new Map<string, Columns>([...views, ...onDemand]);
+  for (const [at, document] of documents.entries()) {
     if (document.kind !== 'FeatureService') continue;
-    const found = serviceProblems(document, views);
+    const found = serviceProblems(document, all);
     problems.push(...found.map((problem) => ({ at, ...problem })));
     if (found.length === 0) services.set(document.metadata.name, document);
   }
-  return { set: { entities, views, services }, problems };
+  return { set: { entities, views, onDemand, services }, problems };
 }
 
-const EMPTY: FeatureSet = { entities: new Map(), views: new Map(), services: new Map() };
+const EMPTY: FeatureSet = { entities: new Map(), views: new Map(), onDemand: new Map(), services: new Map() };
 export const emptySet = (): FeatureSet => EMPTY;
 
 type Problem = Omit<DocumentProblem, 'at'>;
@@ -105,7 +119,7 @@ function viewProblems({ spec }: FeatureViewDocument, entities: ReadonlyMap<strin
   return problems;
 }
 
-function serviceProblems({ spec }: FeatureServiceDocument, views: ReadonlyMap<string, View>): Problem[] {
+function serviceProblems({ spec }: FeatureServiceDocument, views: ReadonlyMap<string, Columns>): Problem[] {
   const problems: Problem[] = [];
   for (const [i, part] of spec.features.entries()) {
     const view = views.get(part.view);
@@ -155,6 +169,11 @@ function compile(document: FeatureViewDocument, entities: ReadonlyMap<string, En
 export function viewOf(set: FeatureSet, name: string): View {
   const view = set.views.get(name);
   if (view !== undefined) return view;
+  if (set.onDemand.has(name))
+    throw new SwitchyardError(
+      'failed_precondition',
+      `feature view ${JSON.stringify(name)} is computed on demand: it has no rows of its own, and comes by get-online-features and historical only`,
+    );
   throw new SwitchyardError(
     'not_found',
     `Feature view ${JSON.stringify(name.slice(0, 100))} does not exist; there are ${[...set.views.keys()].slice(0, 20).join(', ') || 'none'}`,
@@ -182,22 +201,11 @@ export function selectRefs(set: FeatureSet, refs: readonly string[]): Selection[
   return [...groups].map(([view, fields]) => ({ view, fields }));
 }
 
-/** Throws not_found. */
-export function selectService(set: FeatureSet, name: string): Selection[] {
-  const service = set.services.get(name);
-  if (service === undefined)
-    throw new SwitchyardError(
-      'not_found',
-      `Feature service ${JSON.stringify(name.slice(0, 100))} does not exist; there are ${[...set.services.keys()].slice(0, 20).join(', ') || 'none'}`,
-    );
-  const refs = service.spec.features.flatMap(({ view, features }) =>
-    (features ?? viewOf(set, view).names).map((feature) => `${view}:${feature}`),
-  );
-  return selectRefs(set, refs);
-}
-
 /** Throws invalid_argument when two features would have the same name in an answer. */
-export function checkCollisions(selections: readonly Selection[], fullNames: boolean): void {
+export function checkCollisions(
+  selections: readonly { view: Columns; fields: readonly number[] }[],
+  fullNames: boolean,
+): void {
   const seen = new Map<string, string>();
   for (const { view, fields } of selections)
     for (const field of fields) {

@@ -7,8 +7,9 @@ import fc from 'fast-check';
 import { ConfigError } from '../../config/yaml-file.ts';
 import { parseExact } from '../../shared/exact-json.ts';
 import { DRIVER_DOCUMENTS, document, featureSet } from '../../testing/features.ts';
+import { askService } from './ask.ts';
 import { FeatureBook } from './book.ts';
-import { checkCollisions, entityKey, selectRefs, selectService, viewOf } from './catalog.ts';
+import { checkCollisions, entityKey, selectRefs, viewOf } from './catalog.ts';
 import { loadFeatureFiles, plainFeatureFiles } from './load.ts';
 import { readFeature, readTime, valueText } from './values.ts';
 
@@ -161,7 +162,7 @@ test('features are grouped by view; unknown and ambiguous names are refused', ()
     ],
   );
   assert.deepEqual(
-    selectService(set, 'ranking').map(({ fields }) => fields),
+    askService(set, 'ranking').asked.map(({ fields }) => fields),
     [[1, 0], [0]],
   );
   assert.throws(() => selectRefs(set, []), /No features/);

@@ -1,29 +1,10 @@
 import { z } from 'zod';
 import { duration } from '../../config/units.ts';
 import { AGGREGATES } from '../windows/plan.ts';
+import { described, documentName, head, nameOf as name } from './document-parts.ts';
+import { type OnDemandDocument, onDemandFeatureViewSchema } from './on-demand-schema.ts';
 import { ENTITY_TYPES, FEATURE_TYPES } from './values.ts';
 import { viewWindowProblems } from './window-rules.ts';
-
-const RESERVED = new Set(['__proto__', 'constructor', 'prototype', '@t']);
-const name = (most: number) =>
-  z
-    .string()
-    .regex(
-      new RegExp(`^[A-Za-z_][\\w-]{0,${most - 1}}$`),
-      `allowed: a letter or "_", then letters, digits, "_" and "-", at most ${most}`,
-    )
-    .refine((text) => !RESERVED.has(text), 'this name is reserved');
-
-const documentName = name(63);
-const described = {
-  description: z.string().max(2000).default(''),
-  owner: z.string().max(250).default(''),
-  tags: z.record(z.string().max(250), z.string().max(5000)).default({}),
-};
-const head = {
-  apiVersion: z.literal('switchyard/v1', "must be 'switchyard/v1'"),
-  metadata: z.strictObject({ name: documentName }),
-};
 
 const aggregate = z.strictObject({
   of: z.enum(AGGREGATES),
@@ -138,12 +119,17 @@ export const featureServiceSchema = z.strictObject({
 export type EntityDocument = z.infer<typeof entitySchema>;
 export type FeatureViewDocument = z.infer<typeof featureViewSchema>;
 export type FeatureServiceDocument = z.infer<typeof featureServiceSchema>;
-export type FeatureDocument = EntityDocument | FeatureViewDocument | FeatureServiceDocument;
+export type FeatureDocument = EntityDocument | FeatureViewDocument | OnDemandDocument | FeatureServiceDocument;
 
-export const FEATURE_KINDS = ['Entity', 'FeatureView', 'FeatureService'] as const;
+export const FEATURE_KINDS = ['Entity', 'FeatureView', 'OnDemandFeatureView', 'FeatureService'] as const;
 export type FeatureKind = (typeof FEATURE_KINDS)[number];
 
-const SCHEMAS = { Entity: entitySchema, FeatureView: featureViewSchema, FeatureService: featureServiceSchema };
+const SCHEMAS = {
+  Entity: entitySchema,
+  FeatureView: featureViewSchema,
+  OnDemandFeatureView: onDemandFeatureViewSchema,
+  FeatureService: featureServiceSchema,
+};
 
 export type DocumentResult =
   | { document: FeatureDocument; issues?: undefined }

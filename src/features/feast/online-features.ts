@@ -1,7 +1,9 @@
 import { invalidArgument } from '../../shared/errors.ts';
 import { parseExact } from '../../shared/exact-json.ts';
-import { checkCollisions, type FeatureSet, type Selection, selectRefs, selectService } from '../documents/catalog.ts';
+import { type AskedFeatures, askRefs, askService } from '../documents/ask.ts';
+import { type Columns, checkCollisions, type FeatureSet } from '../documents/catalog.ts';
 import { valueText } from '../documents/values.ts';
+import { checkRequestData, derive, isOnDemand } from '../online/derive.ts';
 import { type EntityColumns, readRows, rowCount, statusOf, type ViewRows } from '../online/read.ts';
 import type { OnlineStore } from '../store/online-store.ts';
 
@@ -40,7 +42,7 @@ export function readNames(value: unknown, what: string): string[] {
 }
 
 interface OnlineRequest {
-  selections: Selection[];
+  wanted: AskedFeatures;
   entities: EntityColumns;
   rows: number;
   fullNames: boolean;
@@ -55,18 +57,18 @@ function readRequest(set: FeatureSet, body: Record<string, unknown>, maxRows: nu
   };
   const service = body.feature_service ?? '';
   if (typeof service !== 'string') throw invalidArgument('feature_service must be a text');
-  const selections =
-    service === '' ? selectRefs(set, readNames(body.features ?? [], 'features')) : selectService(set, service);
+  const wanted = service === '' ? askRefs(set, readNames(body.features ?? [], 'features')) : askService(set, service);
   const fullNames = flag('full_feature_names');
-  checkCollisions(selections, fullNames);
+  checkCollisions(wanted.asked, fullNames);
   const entities = readColumns(body.entities, 'entities');
   const rows = rowCount(entities, maxRows);
-  return { selections, entities, rows, fullNames, versions: flag('include_feature_view_version_metadata') };
+  checkRequestData(wanted, entities);
+  return { wanted, entities, rows, fullNames, versions: flag('include_feature_view_version_metadata') };
 }
 
 /**
  * Feast's POST /get-online-features. Answers its JSON text: join keys first, then features by view; each with its
- * values, statuses and event times. Columns that no view joins by are left out. Throws or rejects with SwitchyardError.
+ * values, statuses and event times. Columns that no view joins by are left out, what is computed on demand of them is not. Throws or rejects with SwitchyardError.
  */
 export function getOnlineFeatures(
   store: OnlineStore,
@@ -76,18 +78,47 @@ export function getOnlineFeatures(
   maxRows: number,
 ): string | Promise<string> {
   const request = readRequest(set, readBody(body), maxRows);
-  const { selections, entities, rows } = request;
-  const read = readRows(store, tenant, selections, entities, rows);
-  if (read instanceof Promise) return read.then((views) => answerText(request, views, Date.now()));
-  return answerText(request, read, Date.now());
+  const { wanted, entities, rows } = request;
+  const read = readRows(store, tenant, wanted.selections, entities, rows);
+  const answer = (views: ViewRows[]): string => {
+    const now = Date.now();
+    return answerText(request, askedRows(request, views, now), now);
+  };
+  return read instanceof Promise ? read.then(answer) : answer(read);
 }
 
-function answerText(
-  { selections, entities, rows, fullNames, versions }: OnlineRequest,
-  views: ViewRows[],
-  now: number,
-) {
-  const types = new Map(selections.flatMap(({ view }) => view.joinKeys.map(({ name, type }) => [name, type] as const)));
+/** What was asked for, of what was read for it. */
+function askedRows({ wanted, entities, rows }: OnlineRequest, views: readonly ViewRows[], now: number): ViewRows[] {
+  const cells = ({ view, field }: { view: Columns; field: number }) => {
+    const of = views.find((one) => one.view === view) as ViewRows;
+    const at = of.fields.indexOf(field);
+    return (row: number) => {
+      const found = of.found[of.rows[row]];
+      const value = found?.values[at];
+      return value !== undefined && statusOf(view, found, value, now) === 'PRESENT' ? value : null;
+    };
+  };
+  return wanted.asked.map(({ view, fields }): ViewRows => {
+    if (isOnDemand(view)) {
+      const columns = fields.map((field) => derive(view, field, entities, rows, cells));
+      const found = Array.from({ length: rows }, (_, row) => ({
+        time: 0,
+        values: columns.map((values) => values[row]),
+      }));
+      return { view, fields, rows: found.map((_, row) => row), found };
+    }
+    const of = views.find((one) => one.view === view) as ViewRows;
+    if (of.fields.length === fields.length) return of;
+    const places = fields.map((field) => of.fields.indexOf(field));
+    const found = of.found.map((row) => row && { ...row, values: places.map((at) => row.values[at]) });
+    return { view, fields, rows: of.rows, found };
+  });
+}
+
+function answerText({ wanted, entities, rows, fullNames, versions }: OnlineRequest, views: ViewRows[], now: number) {
+  const types = new Map(
+    wanted.selections.flatMap(({ view }) => view.joinKeys.map(({ name, type }) => [name, type] as const)),
+  );
   const names: string[] = [];
   const results: string[] = [];
   for (const [name, column] of entities) {

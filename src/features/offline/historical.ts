@@ -1,6 +1,6 @@
 import { latestRows } from '../../datasets/point-in-time.ts';
 import { invalidArgument } from '../../shared/errors.ts';
-import { entityKey, type Selection, type View } from '../documents/catalog.ts';
+import { type Columns, entityKey, type Selection, type View } from '../documents/catalog.ts';
 import { type FeatureValue, readTime } from '../documents/values.ts';
 import type { EntityColumns } from '../online/read.ts';
 import type { Row } from '../store/online-store.ts';
@@ -12,7 +12,7 @@ import type { WindowEvent } from '../windows/state.ts';
 export const FRAME_TIME = 'event_timestamp';
 
 export interface FeatureColumn {
-  view: View;
+  view: Columns;
   field: number;
   name: string;
   /** One for each row of the frame; null: nothing was known, or only what was too old. */

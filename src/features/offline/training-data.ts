@@ -1,8 +1,10 @@
 import type { Source } from '../../datasets/batch.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
-import { type FeatureSet, selectRefs, selectService, type View } from '../documents/catalog.ts';
+import { askRefs, askService } from '../documents/ask.ts';
+import type { Columns, FeatureSet, View } from '../documents/catalog.ts';
 import { readColumns } from '../feast/online-features.ts';
+import { checkRequestData, derive, isOnDemand } from '../online/derive.ts';
 import { type EntityColumns, rowCount } from '../online/read.ts';
 import { hasWindows, type WindowView } from '../windows/events.ts';
 import { snapshotAt } from '../windows/replay.ts';
@@ -65,14 +67,27 @@ export class TrainingData {
     rowCount(frame, this.parts.maxRows);
     const times = frameTimes(frame);
     const set = this.parts.set();
-    const selections = typeof selection === 'string' ? selectService(set, selection) : selectRefs(set, selection);
+    const wanted = typeof selection === 'string' ? askService(set, selection) : askRefs(set, selection);
+    checkRequestData(wanted, frame);
     const span = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY, now: Date.now() };
-    const columns = await historicalFeatures(
-      selections,
+    const stored = await historicalFeatures(
+      wanted.selections,
       frame,
       times,
       async (view) => (await this.rows(tenant, view, span)).rows,
       async (view) => (await this.events(tenant, view)).events,
+    );
+    const columnOf = (view: Columns, field: number): FeatureColumn =>
+      stored.find((column) => column.view === view && column.field === field) as FeatureColumn;
+    const cells = ({ view, field }: { view: Columns; field: number }) => {
+      const { values } = columnOf(view, field);
+      return (row: number) => values[row];
+    };
+    const columns = wanted.asked.flatMap(({ view, fields }) =>
+      fields.map((field): FeatureColumn => {
+        if (!isOnDemand(view)) return columnOf(view, field);
+        return { view, field, name: view.names[field], values: derive(view, field, frame, times.length, cells) };
+      }),
     );
     return { frame, times, columns };
   }

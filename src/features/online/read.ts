@@ -1,5 +1,5 @@
 import { invalidArgument } from '../../shared/errors.ts';
-import { entityKey, type Selection, type View } from '../documents/catalog.ts';
+import { type Columns, entityKey, type Selection, type View } from '../documents/catalog.ts';
 import type { FeatureValue } from '../documents/values.ts';
 import type { Found, Lookup, OnlineStore } from '../store/online-store.ts';
 
@@ -10,7 +10,7 @@ export type EntityColumns = ReadonlyMap<string, readonly unknown[]>;
 
 /** The rows of one view: which distinct key each row of the request asks for, and what was found for it. */
 export interface ViewRows {
-  view: View;
+  view: Columns;
   fields: readonly number[];
   /** Row of the request → position in `found`. */
   rows: readonly number[];
@@ -38,6 +38,7 @@ export function readRows(
   entities: EntityColumns,
   rows: number,
 ): ViewRows[] | Promise<ViewRows[]> {
+  if (selections.length === 0) return [];
   const keyed = selections.map(({ view, fields }) => ({ view, fields, ...keysOf(view, entities, rows) }));
   const answers = store.read(tenant, keyed);
   const join = (found: Awaited<typeof answers>): ViewRows[] =>
@@ -68,7 +69,7 @@ function keysOf(view: View, entities: EntityColumns, rows: number): Pick<Lookup,
 
 /** @param now milliseconds since 1970 */
 export function statusOf(
-  view: View,
+  view: Pick<Columns, 'ttlMs'>,
   found: Found | undefined,
   value: FeatureValue | undefined,
   now: number,

@@ -2,8 +2,11 @@ import { createReadStream } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MessageReader } from '../../eventlog/record.ts';
+import { jsonOf } from '../../kafka/avro-json.ts';
+import { isFramed } from '../../kafka/avro-values.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
+import { readEvents, toldOf } from '../../shared/feedback-events.ts';
 import { decode } from '../formats/formats.ts';
 import { textLines } from '../formats/json-lines.ts';
 import type { RawRow } from '../reading.ts';
@@ -37,7 +40,7 @@ export function filesOrigin(folder: string, reader: MessageReader): LogOrigin {
   return { inference: () => rows('inference'), feedback: () => rows('feedback') };
 }
 
-/** The topics that a sink of kind `kafka` writes, in any of its forms. */
+/** The topics that a sink of kind `kafka` writes, in any of its forms; feedback also as others write it, as Avro of their own. */
 export function topicsOrigin(
   clients: KafkaClients,
   topics: Readonly<Record<Kind, string>>,
@@ -46,11 +49,37 @@ export function topicsOrigin(
   const rows = (kind: Kind): AsyncIterable<RawRow> => {
     const topic = topics[kind];
     const read = rowsIn(kind, reader);
-    const rowsOf: RowsOfMessage = (message, partition) =>
-      read(message, `${topic}/${partition}`, Number(message.offset));
+    const rowsOf: RowsOfMessage = async (message, partition) => {
+      const place = `${topic}/${partition}`;
+      const { value, headers } = message;
+      // The sink's own have a content type; without one they are events that others wrote by a schema of theirs.
+      const others =
+        kind === 'feedback' && value !== null && isFramed(value) && headers?.['content-type'] === undefined;
+      if (!others) return read(message, place, Number(message.offset));
+      return eventRows(clients, reader, { ...message, value }, place);
+    };
     return topicRecords(clients, { topic }, rowsOf);
   };
   return { inference: () => rows('inference'), feedback: () => rows('feedback') };
+}
+
+/** Rejects while the registry cannot be asked; what is no event is a row that says why. */
+async function eventRows(
+  clients: KafkaClients,
+  reader: MessageReader,
+  { value, offset, timestamp }: { value: Buffer; offset: string; timestamp: string },
+  source: string,
+): Promise<RawRow[]> {
+  const line = Number(offset);
+  try {
+    const events = readEvents(jsonOf(await clients.avro(value)));
+    const told = events.map((event) => (typeof event === 'object' && event !== null ? toldOf(event) : event));
+    return reader.events(told, Number(timestamp)).map((record) => ({ source, line, values: { ...record } }));
+  } catch (error) {
+    if (error instanceof SwitchyardError && error.code !== 'invalid_argument') throw error;
+    const problem = `no events: ${(error as Error).message.slice(0, 200)}`;
+    return [{ source, line, values: { raw: value.toString('base64', 0, 3072) }, problem }];
+  }
 }
 
 type Read = (message: Parameters<MessageReader['records']>[0], source: string, line: number) => RawRow[];

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
+import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
 import { pino } from 'pino';
 import { datasetsSchema } from '../../config/datasets-schema.ts';
 import { kafkaSchema } from '../../config/kafka-schema.ts';
@@ -89,4 +90,108 @@ test("the event log's topics become one training set, whether JSON, Avro or bloc
   const [{ feedback, inference }] = [topics];
   assert.deepEqual(places, [feedback, feedback, inference, inference]);
   await assert.rejects(connectors.open(spec, {}), /no record of the event log/);
+});
+
+const LABEL = {
+  type: 'record',
+  name: 'Outcome',
+  fields: [
+    { name: 'id', type: 'string' },
+    { name: 'label', type: ['null', 'string', 'double'], default: null },
+    { name: 'rewards', type: ['null', { type: 'map', values: 'double' }], default: null },
+    { name: 'model', type: ['null', 'string'], default: null },
+    { name: 'seen_by', type: 'string', default: '' },
+  ],
+} as const;
+
+test('labels that others write as Avro of their own, with a schema registry, join the requests', {
+  timeout: 240_000,
+}, async (t) => {
+  const schemaRegistry = service('SWITCHYARD_TEST_SCHEMA_REGISTRY_URL', '.ci/services/schema-registry.sh');
+  const clients = await kafkaClients(
+    kafkaSchema.parse({ brokers: [broker], schemaRegistry }),
+    pino({ level: 'silent' }),
+  );
+  const connectors = (own: typeof clients) =>
+    new Connectors({
+      config: datasetsSchema.parse({}),
+      logFolders: {},
+      messages: MESSAGES,
+      kafka: async () => own,
+    });
+  const prefix = `t${randomUUID()}.`;
+  const topics = { inference: `${prefix}churn.inference`, feedback: `${prefix}outcomes` };
+  const admin = clients.admin();
+  await admin.connect();
+  t.after(async () => {
+    await admin.deleteTopics({ topics: Object.values(topics) }).catch(() => {});
+    await admin.disconnect();
+  });
+  await admin.createTopics({
+    topics: Object.values(topics).map((topic) => ({ topic, numPartitions: 1 })),
+    waitForLeaders: true,
+  });
+  const loop = new LogLoop();
+  const ids = ['a', 'b', 'c', 'd'];
+  for (const id of ids) loop.tap.finished(finishedRequest({ id }));
+  const requests = loop.take().map((bytes) => decodeRecord(bytes));
+  const { model } = requests[0];
+  const registry = new SchemaRegistry({ host: schemaRegistry });
+  const type = SchemaType.AVRO;
+  const schema = JSON.stringify(LABEL);
+  const { id: schemaId } = await registry.register({ type, schema }, { subject: `${topics.feedback}-value` });
+  const written = (event: object) => registry.encode(schemaId, { label: null, rewards: null, model: null, ...event });
+  const values = await Promise.all([
+    written({ id: 'a', label: 'stayed', seen_by: 'crm' }),
+    written({ id: 'b', label: 'left', model: model }),
+    written({ id: 'c', rewards: { clicks: 2 }, label: 'stayed' }),
+    // Of another model, and poison: a frame alone, a schema that nobody knows, a record that ends early, no event.
+    written({ id: 'd', label: 'left', model: 'other' }),
+    Buffer.from([0, 1]),
+    Buffer.from([0, 0x7f, 0xff, 0xff, 0xff, 2, 0x61]),
+    (await written({ id: 'a', label: 'cut off' })).subarray(0, 9),
+    written({ id: 'd' }),
+  ]);
+  const producer = clients.producer();
+  t.after(() => producer.disconnect());
+  await producer.connect();
+  await producer.send({
+    topic: topics.inference,
+    messages: requests.map((record) => ({
+      value: recordJson(record),
+      headers: { 'content-type': 'application/json' },
+    })),
+  });
+  await producer.send({ topic: topics.feedback, messages: values.map((value) => ({ value })) });
+  const rejects: Reject[] = [];
+  const spec = { kind: 'log', model, labelled: true, topics } as const;
+  const read = { rejects: { add: (one: Reject) => void rejects.push(one) } };
+  const source = await connectors(clients).open(spec, read);
+  const { columns } = await collect(source);
+  const column = (name: string) => columns[source.schema.fields.findIndex((field) => field.name === name)];
+  const rows = column('id').map((id, i) => [id, column('label')[i], column('reward.clicks')[i]]);
+  assert.deepEqual(rows.sort(), [
+    ['a', 'stayed', null],
+    ['b', 'left', null],
+    ['c', 'stayed', 2],
+  ]);
+  const problems = rejects.map(({ reason }) => reason).sort();
+  assert.equal(problems.length, 4, problems.join('\n'));
+  for (const part of [
+    '2 bytes, and its frame alone 5',
+    'has no schema',
+    'does not fit its schema',
+    'event 0 needs an id',
+  ])
+    assert.ok(
+      problems.some((problem) => problem.startsWith('no events: ') && problem.includes(part)),
+      `${part}: ${problems}`,
+    );
+  // A registry that is away ends the reading: what is left out of a training set would not be missed.
+  const away = kafkaSchema.parse({ brokers: [broker], schemaRegistry: 'http://127.0.0.1:9' });
+  const others = connectors(await kafkaClients(away, pino({ level: 'silent' })));
+  await assert.rejects(async () => collect(await others.open(spec, {})), {
+    code: 'unavailable',
+    message: /the schema registry cannot be used/,
+  });
 });

@@ -1,12 +1,9 @@
 import { GetObjectCommand, NoSuchKey, paginateListObjectsV2, type S3Client } from '@aws-sdk/client-s3';
 import type { BucketConfig } from '../../config/event-log-schema.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
-import { s3Client } from '../../shared/s3-client.ts';
+import { bucketClient, bucketReason } from '../bucket.ts';
 import { type KeptFile, type KeptFiles, KINDS, keptFile } from './kept-files.ts';
 
-const CONNECT_MS = 5000;
-/** Without a byte moving. */
-const IDLE_MS = 30_000;
 /** With the SDK's pauses between them about a minute: a replay should outlive a store that is being restarted. */
 const ATTEMPTS = 8;
 
@@ -19,8 +16,7 @@ export class BucketFiles implements KeptFiles {
   constructor(config: BucketConfig, format: KeptFiles['format'], maxAttempts: number = ATTEMPTS) {
     this.config = config;
     this.format = format;
-    const requestHandler = { connectionTimeout: CONNECT_MS, socketTimeout: IDLE_MS };
-    this.client = s3Client(config, { maxAttempts, requestHandler });
+    this.client = bucketClient(config, maxAttempts);
   }
 
   async list(): Promise<KeptFile[]> {
@@ -58,10 +54,7 @@ export class BucketFiles implements KeptFiles {
   }
 
   private failure(key: string, error: unknown): SwitchyardError {
-    const { name, message } = error as Error;
-    const reason = message === '' || message === name ? name : `${name}: ${message}`;
-    return new SwitchyardError('unavailable', `s3://${this.config.bucket}/${key} cannot be read: ${reason}`, {
-      cause: error,
-    });
+    const text = `s3://${this.config.bucket}/${key} cannot be read: ${bucketReason(error)}`;
+    return new SwitchyardError('unavailable', text, { cause: error });
   }
 }

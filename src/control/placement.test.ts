@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { LoadSpec } from '../backends/backend.ts';
 import type { ModelConfig } from '../config/model-config.ts';
 import { modelConfig } from '../testing/load-spec.ts';
-import { leastLoaded, placementOf } from './placement.ts';
+import { instanceOf, leastLoaded, placementOf, standingOf } from './placement.ts';
 
 const sizes = { compute: 8, io: 4, defaultInstances: 2 };
 
@@ -38,5 +39,28 @@ test('many models spread evenly, whatever order they come in', () => {
         assert.ok(Math.max(...loads) - Math.min(...loads) <= 1, `loads ${loads}`);
       }
     }),
+  );
+});
+
+test('each instance of a model on a GPU is loaded on the device of its turn', () => {
+  const gpus = [{ kind: 'gpu', count: 1, gpus: [2, 5] }] as never;
+  const spec = { model: 'm', version: '1', config: config({ instanceGroups: gpus }), device: 2 } as unknown as LoadSpec;
+  assert.deepEqual(
+    [0, 1, 2].map((k) => instanceOf(spec, k).device),
+    [2, 5, 2],
+  );
+  assert.equal(instanceOf({ ...spec, device: -1 }, 1).device, -1);
+});
+
+test('a version is sent to the executors that can run it, and to all that hold it while none can, with the first reason', () => {
+  const reasons = new Map([[3, 'its process ended']]);
+  assert.deepEqual(
+    standingOf([1, 3], (id) => reasons.get(id)),
+    { executors: [1], absence: '' },
+  );
+  reasons.set(1, 'it is being loaded');
+  assert.deepEqual(
+    standingOf([1, 3], (id) => reasons.get(id)),
+    { executors: [1, 3], absence: 'it is being loaded' },
   );
 });

@@ -1,3 +1,4 @@
+import type { LoadSpec } from '../backends/backend.ts';
 import { instanceDevices } from '../backends/instances.ts';
 import { backendBlocks, modelBlocks } from '../backends/registry.ts';
 import type { ModelConfig } from '../config/model-config.ts';
@@ -33,4 +34,29 @@ export function placementOf(config: ModelConfig, sizes: PoolSizes): Placement {
 /** Of executors of one kind: the `count` with the fewest versions, first those that are there longest. */
 export function leastLoaded<T extends { load: number }>(executors: readonly T[], count: number): T[] {
   return executors.toSorted((a, b) => a.load - b.load).slice(0, count);
+}
+
+/** The version as its k-th executor loads it: on the device of that instance. */
+export function instanceOf(spec: LoadSpec, k: number): LoadSpec {
+  const devices = instanceDevices(spec.config.instanceGroups);
+  return spec.device < 0 || devices.length === 0 ? spec : { ...spec, device: devices[k % devices.length] };
+}
+
+/** Where a version can be run. */
+export interface Standing {
+  /** Those that can run it; all that hold it, while none can: what is sent there fails, or finds it back. */
+  executors: number[];
+  /** Why none can, '' = one can. */
+  absence: string;
+}
+
+/** @param absenceOn why an executor that holds the version cannot run it; undefined: it can */
+export function standingOf(holders: readonly number[], absenceOn: (id: number) => string | undefined): Standing {
+  let absence = '';
+  const able = holders.filter((id) => {
+    const problem = absenceOn(id);
+    absence ||= problem ?? '';
+    return problem === undefined;
+  });
+  return able.length > 0 ? { executors: able, absence: '' } : { executors: [...holders], absence };
 }

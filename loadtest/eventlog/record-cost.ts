@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
 import { configSchema } from '../../src/config/schema.ts';
 import { allocateCounts, beginCounting, SENT, SPOOLED } from '../../src/eventlog/counts.ts';
 import { containerOf } from '../../src/eventlog/encode/container.ts';
@@ -12,9 +13,12 @@ import { RingReader } from '../../src/eventlog/handover/ring-reader.ts';
 import { LogTap } from '../../src/eventlog/handover/tap.ts';
 import { LogPipeline } from '../../src/eventlog/pipeline.ts';
 import { JsonLinesSink } from '../../src/eventlog/sinks/files.ts';
+import { KafkaSink } from '../../src/eventlog/sinks/kafka.ts';
 import { SinkRunner } from '../../src/eventlog/sinks/runner.ts';
+import type { Sink } from '../../src/eventlog/sinks/sink.ts';
 import { CursorFile } from '../../src/eventlog/spool/cursor.ts';
 import { Spool } from '../../src/eventlog/spool/spool.ts';
+import { kafkaClients } from '../../src/kafka/client.ts';
 import type { FinishedRequest } from '../../src/pipeline/routed/record.ts';
 import { fp32 } from '../../src/testing/loopback.ts';
 
@@ -83,11 +87,19 @@ function finished(i: number): FinishedRequest {
   } as unknown as FinishedRequest;
 }
 
-/** Fills a ring and empties it again, as a log thread that is behind: into the spool, and from there into JSON lines. */
-export async function measureRecord(blocks: number): Promise<RecordCost> {
+/** Where records are sent: JSON lines in files, or a broker at `address`. */
+export type Target = { kind: 'files' } | { kind: 'kafka'; layout: 'record' | 'block'; address: string };
+
+/** Fills a ring and empties it again, as a log thread that is behind: into the spool, and from there to a sink. */
+export async function measureRecord(blocks: number, target: Target = { kind: 'files' }): Promise<RecordCost> {
   const dir = mkdtempSync(join(tmpdir(), 'record-cost-'));
-  const { eventLog: config } = configSchema.parse({
-    eventLog: { enabled: true, sinks: [{ name: 'lines', kind: 'files' }] },
+  const settings =
+    target.kind === 'files'
+      ? { kind: 'files' }
+      : { kind: 'kafka', layout: target.layout, compression: 'none', batchRecords: AT_ONCE };
+  const { eventLog: config, kafka } = configSchema.parse({
+    eventLog: { enabled: true, sinks: [{ name: 'sink', ...settings }] },
+    kafka: target.kind === 'files' ? {} : { brokers: [target.address], topicPrefix: `record-cost-${process.pid}.` },
   });
   const ring = allocateRing(RING_BYTES);
   const rings = [new RingReader(ring)];
@@ -107,11 +119,15 @@ export async function measureRecord(blocks: number): Promise<RecordCost> {
   const counts = beginCounting(allocated.memory, [ring], spool);
   const pipeline = new LogPipeline(rings, encoder, spool, counts, hash);
   const [sink] = config.sinks;
-  if (sink.kind !== 'files') throw new Error('the sink is one for files');
+  const log = pino({ level: 'warn' });
+  let made: Sink;
+  if (sink.kind === 'files') made = new JsonLinesSink(sink, join(dir, 'files'));
+  else if (sink.kind === 'kafka') made = new KafkaSink(sink, await kafkaClients(kafka, log), () => undefined, log);
+  else throw new Error('the sink is one of two kinds');
   const own = new Float64Array(allocated.sinks[0]);
-  const runner = new SinkRunner('lines', 'files', new JsonLinesSink(sink, join(dir, 'files')), {
+  const runner = new SinkRunner(sink.name, sink.kind, made, {
     spool,
-    cursor: new CursorFile(join(dir, 'lines.cursor')),
+    cursor: new CursorFile(join(dir, 'sink.cursor')),
     arriving: () => 0,
     counts: own,
     spooled: 0,
@@ -134,7 +150,8 @@ export async function measureRecord(blocks: number): Promise<RecordCost> {
       spooled.push(micros(begun));
       const read = process.cpuUsage();
       runner.notify();
-      while (own[SENT] < counts[SPOOLED]) await turn();
+      // A pause, not turns of the loop: while a broker answers they would be counted.
+      while (own[SENT] < counts[SPOOLED]) await sleep(1);
       sent.push(micros(read));
       runner.save();
       spool.release([runner.released]);
@@ -151,10 +168,15 @@ export async function measureRecord(blocks: number): Promise<RecordCost> {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const { spooled, sent } = await measureRecord(Number(process.argv[2] ?? 120));
-  const round = (value: number): string => value.toFixed(2);
-  process.stdout.write(
-    `µs of CPU a record: ${round(spooled)} from the ring to the spool, ${round(sent)} from there to its line, ` +
-      `${round(spooled + sent)} together\n`,
-  );
+  const { SWITCHYARD_TEST_KAFKA_URL: address } = process.env;
+  const targets: Target[] = [{ kind: 'files' }];
+  if (address !== undefined)
+    for (const layout of ['record', 'block'] as const) targets.push({ kind: 'kafka', layout, address });
+  for (const target of targets) {
+    const { spooled, sent } = await measureRecord(Number(process.argv[2] ?? 120), target);
+    const name = target.kind === 'files' ? 'JSON lines' : `Kafka, layout ${target.layout}`;
+    process.stdout.write(
+      `${name}: µs of CPU a record: ${spooled.toFixed(2)} from the ring to the spool, ${sent.toFixed(2)} from there on\n`,
+    );
+  }
 }

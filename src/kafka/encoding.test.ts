@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import kafkajs from 'kafkajs';
 import { crc32c } from '../shared/crc32c.ts';
 import { registerCodecs } from './compression/codecs.ts';
-import { encodeProduce, type ProduceRequest } from './encoding.ts';
+import { byPartition, encodeProduce, type ProduceRequest } from './encoding.ts';
 import { murmur2, partitionerOfKafka } from './partitioner.ts';
 
 const { CompressionCodecs, CompressionTypes } = kafkajs;
@@ -119,4 +119,15 @@ test('checksums and partitions are those of kafkajs', () => {
   assert.equal(choose({ topic: 't', partitionMetadata: more, message: kept } as never), before, 'a message stays');
   const turns = [0, 1, 2, 3].map(() => chosen({ key: null }));
   assert.deepEqual(new Set(turns), new Set([0, 2]));
+});
+
+test('messages are grouped as kafkajs does it', () => {
+  const theirs = load('kafkajs/src/producer/groupMessagesPerPartition') as typeof byPartition<string>;
+  fc.assert(
+    fc.property(fc.array(fc.string(), { maxLength: 50 }), fc.nat(5), (messages, partitions) => {
+      const partitioner = ({ message }: { message: string }): number => message.length % partitions;
+      const of = { topic: 't', partitionMetadata: Array.from({ length: partitions }), messages, partitioner };
+      assert.deepEqual(byPartition(of), theirs(of));
+    }),
+  );
 });

@@ -1,30 +1,38 @@
 /** A record of a batch in Kafka's format 2, as kafkajs hands it over. */
 export interface PlainRecord {
-  offsetDelta?: number;
-  timestampDelta?: number;
   key?: string | Buffer | null;
   value?: string | Buffer | null;
   headers?: Record<string, unknown>;
 }
 
+const NO_HEADERS: Record<string, unknown> = {};
+
 /** Bytes of a record behind its length; -1: it has parts that are left to kafkajs. */
-export function recordBytes(record: PlainRecord): number {
-  const { offsetDelta = 0, timestampDelta = 0, key = null, value = null, headers = {} } = record;
+export function recordBytes(record: PlainRecord, offsetDelta: number, timestampDelta: number): number {
+  const { key = null, value = null, headers = NO_HEADERS } = record;
   if (!isPlain(key) || !isPlain(value) || !Number.isSafeInteger(timestampDelta * 2)) return -1;
-  const names = Object.keys(headers);
   let size = 1 + varintBytes(timestampDelta) + varintBytes(offsetDelta) + partBytes(key) + partBytes(value);
-  size += varintBytes(names.length);
-  for (const name of names) {
+  let count = 0;
+  for (const name in headers) {
+    if (!Object.hasOwn(headers, name)) continue;
     const header = headers[name];
     if (header === null || !isPlain(header)) return -1;
     size += partBytes(name) + partBytes(header);
+    count++;
   }
-  return size;
+  return size + varintBytes(count);
 }
 
 /** Writes a record of `size` = `recordBytes` with its length; returns where it ends. */
-export function writeRecord(buf: Buffer, start: number, record: PlainRecord, size: number): number {
-  const { offsetDelta = 0, timestampDelta = 0, key = null, value = null, headers = {} } = record;
+export function writeRecord(
+  buf: Buffer,
+  start: number,
+  record: PlainRecord,
+  offsetDelta: number,
+  timestampDelta: number,
+  size: number,
+): number {
+  const { key = null, value = null, headers = NO_HEADERS } = record;
   let at = writeVarint(buf, start, size);
   // No attribute of a record is in use.
   buf[at++] = 0;

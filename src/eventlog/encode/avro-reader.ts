@@ -47,7 +47,15 @@ export class AvroReader {
       low |= (byte & 127) << shift;
       if (byte < 128) return (low >>> 1) ^ -(low & 1);
     }
-    this.at -= 4;
+    let high = 0;
+    for (let shift = 0; shift < 21; shift += 7) {
+      const byte = this.byte();
+      high |= (byte & 127) << shift;
+      if (byte > 127) continue;
+      const zigzag = high * 2 ** 28 + low;
+      return (low & 1) === 0 ? zigzag / 2 : -(zigzag + 1) / 2;
+    }
+    this.at -= 7;
     return Number(this.bigLong());
   }
 

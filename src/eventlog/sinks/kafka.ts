@@ -1,32 +1,29 @@
 import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
-import type { Message, Producer, TopicMessages } from 'kafkajs';
+import type { Message, Producer } from 'kafkajs';
 import type { KafkaSinkConfig } from '../../config/event-log-schema.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
 import { COMPRESSION } from '../../kafka/compression/pack.ts';
 import type { Logger } from '../../telemetry/logging.ts';
 import { byReference } from '../encode/by-reference.ts';
 import type { RecordKind } from '../encode/container.ts';
-import { recordJson, sagemakerLine } from '../encode/json.ts';
-import type { RecordHead } from '../encode/record-decoder.ts';
 import type { KeepPayload } from '../encode/record-encoder.ts';
 import { FEEDBACK_SCHEMA, INFERENCE_SCHEMA } from '../encode/schema.ts';
 import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
-import { decodeSpooled } from './decode.ts';
-import { blocks, eventId, groupRecords, headOf, type RecordGroup, type Sized } from './kafka-blocks.ts';
+import { blocks, groupRecords, type RecordGroup, type Sized } from './kafka-blocks.ts';
+import { RecordMessages } from './kafka-messages.ts';
+import { type Outgoing, requests } from './kafka-requests.ts';
 import { MissingTopics } from './missing-topics.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
 /** Below a broker's usual limit of 1 MiB a message. */
 const MAX_MESSAGE_BYTES = 900 * 1024;
-/** One request to the broker. */
-const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
 /** A request to the broker costs as much as a hundred records in it. */
 const LINGER_MS = { record: 20, block: 200 };
 const UNMATCHED = 'unmatched';
 const SOURCE = 'switchyard';
 
-interface Outgoing {
-  topic: string;
+/** Of a group's records. */
+interface Made extends Outgoing {
   group: RecordGroup;
   messages: Sized[];
 }
@@ -45,6 +42,7 @@ export class KafkaSink implements Sink {
   private readonly compression: number;
   private readonly registry: SchemaRegistry | undefined;
   private readonly replayed: string;
+  private readonly recordMessages: RecordMessages;
   private producer: Producer | undefined;
   /** Schema ids by subject. */
   private readonly schemas = new Map<string, Promise<number>>();
@@ -69,6 +67,7 @@ export class KafkaSink implements Sink {
         ),
     });
     this.keep = keep;
+    this.recordMessages = new RecordMessages(config.format, SOURCE);
     this.compression = COMPRESSION[config.compression];
     this.config = config;
     this.clients = clients;
@@ -88,7 +87,7 @@ export class KafkaSink implements Sink {
     const { groups, refused: unreadable } = groupRecords(batch.records);
     const next = batch.next.record;
     let refused = unreadable;
-    const outgoing: Outgoing[] = [];
+    const outgoing: Made[] = [];
     for (const group of groups) {
       const topic = this.clients.topic(`${topicPart(group.model)}.${group.kind}`);
       if (!this.missing.wants(topic, next)) continue;
@@ -99,7 +98,7 @@ export class KafkaSink implements Sink {
     }
     const producer = await this.connected();
     try {
-      for (const topicMessages of requests(outgoing))
+      for (const topicMessages of requests(outgoing, MAX_MESSAGE_BYTES))
         await producer.sendBatch({ topicMessages, acks: -1, compression: this.compression });
     } catch (error) {
       if (isOf(error, 'MESSAGE_TOO_LARGE')) refused += await this.oneByOne(producer, outgoing);
@@ -145,7 +144,7 @@ export class KafkaSink implements Sink {
    * For a batch that the broker does not take because of its size. What is too large by itself goes without its values,
    * which are kept by reference. Returns how many records the broker will never take.
    */
-  private async oneByOne(producer: Producer, all: readonly Outgoing[]): Promise<number> {
+  private async oneByOne(producer: Producer, all: readonly Made[]): Promise<number> {
     let refused = 0;
     const taken = async (topic: string, message: Message): Promise<boolean> => {
       try {
@@ -206,33 +205,15 @@ export class KafkaSink implements Sink {
   }
 
   private async messages(topic: string, group: RecordGroup): Promise<{ list: Sized[]; refused: number }> {
-    const mark: Record<string, string> = this.replayed === '' ? {} : { ce_replayed: this.replayed };
-    if (this.config.layout === 'block') {
-      const list = blocks(group, MAX_MESSAGE_BYTES, SOURCE);
-      for (const { message } of list) message.headers = { ...message.headers, ...mark };
-      return { list, refused: 0 };
-    }
-    const { kind, records } = group;
-    const { format } = this.config;
-    const schemaId = format === 'avro' ? await this.schemaId(topic, kind) : 0;
-    const list: Sized[] = [];
-    let refused = 0;
-    for (const record of records) {
-      const head = headOf(record);
-      const value = messageValue(format, record, schemaId);
-      if (head === undefined || value === undefined) {
-        refused++;
-        continue;
-      }
-      const message = {
-        key: head.entity === '' ? head.id : head.entity,
-        value,
-        timestamp: String(head.time),
-        headers: { ...headersOf(head, kind, format), ...mark },
-      };
-      list.push({ message, records: [record] });
-    }
-    return { list, refused };
+    const { layout, format } = this.config;
+    const schemaId = layout === 'record' && format === 'avro' ? await this.schemaId(topic, group.kind) : 0;
+    const made =
+      layout === 'block'
+        ? { list: blocks(group, MAX_MESSAGE_BYTES, SOURCE), refused: 0 }
+        : this.recordMessages.of(group, schemaId);
+    if (this.replayed !== '')
+      for (const { message } of made.list) message.headers = { ...message.headers, ce_replayed: this.replayed };
+    return made;
   }
 
   /** Registers the schema under the topic's subject, once. Rejects while the registry is away. */
@@ -260,58 +241,4 @@ function isOf(error: unknown, wanted: string): boolean {
 /** A model's name as a part of a topic's: Kafka allows letters, digits, "_", "." and "-". */
 function topicPart(model: string): string {
   return model === '' ? UNMATCHED : model.replace(/[^\w.-]/g, '_').slice(0, 200);
-}
-
-/** Undefined: it cannot be read, or the format has no form for it. */
-function messageValue(format: KafkaSinkConfig['format'], spooled: SpoolRecord, schemaId: number): Buffer | undefined {
-  if (format === 'avro') {
-    const { body } = spooled;
-    // Confluent's framing: a zero, the schema's id, the record.
-    const framed = Buffer.allocUnsafe(5 + body.length);
-    framed[0] = 0;
-    framed.writeInt32BE(schemaId, 1);
-    framed.set(body, 5);
-    return framed;
-  }
-  const record = decodeSpooled(spooled);
-  if (record === undefined) return undefined;
-  if (format === 'json') return Buffer.from(recordJson(record));
-  return 'features' in record ? Buffer.from(sagemakerLine(record)) : undefined;
-}
-
-/** CloudEvents in binary mode. */
-function headersOf(head: RecordHead, kind: RecordKind, format: KafkaSinkConfig['format']): Record<string, string> {
-  return {
-    ce_specversion: '1.0',
-    ce_id: eventId(head),
-    ce_source: SOURCE,
-    ce_type: `dev.switchyard.${kind}`,
-    ce_time: new Date(head.time).toISOString(),
-    ...(head.model === '' ? {} : { ce_subject: head.model }),
-    'content-type': format === 'avro' ? 'application/avro' : 'application/json',
-    ...(head.traceparent === '' ? {} : { traceparent: head.traceparent }),
-  };
-}
-
-/** Splits by bytes, so that no request to the broker grows without bound. */
-function* requests(all: readonly Outgoing[]): Iterable<TopicMessages[]> {
-  let part: TopicMessages[] = [];
-  let bytes = 0;
-  for (const { topic, messages } of all) {
-    let own: Message[] = [];
-    for (const { message } of messages) {
-      const size = (message.value as Buffer).length;
-      if (bytes > 0 && bytes + size > MAX_REQUEST_BYTES) {
-        if (own.length > 0) part.push({ topic, messages: own });
-        yield part;
-        part = [];
-        own = [];
-        bytes = 0;
-      }
-      own.push(message);
-      bytes += size;
-    }
-    if (own.length > 0) part.push({ topic, messages: own });
-  }
-  if (part.length > 0) yield part;
 }

@@ -53,10 +53,10 @@ const sampleOf = (packed: string) => gunzipSync(Buffer.from(packed, 'base64'));
 function records(): Buffer {
   const text = Array.from({ length: 7000 }, (_, i) => `${String((i % 50) * 7919).padStart(6, '0')},`).join('');
   const parts = [0, 1].map((offsetDelta) => {
-    const record = { offsetDelta, key: `k${offsetDelta}`, value: text + offsetDelta };
-    const size = recordBytes(record);
+    const record = { key: `k${offsetDelta}`, value: text + offsetDelta };
+    const size = recordBytes(record, offsetDelta, 0);
     const bytes = Buffer.alloc(varintBytes(size) + size);
-    writeRecord(bytes, 0, record, size);
+    writeRecord(bytes, 0, record, offsetDelta, 0, size);
     return bytes;
   });
   return Buffer.concat(parts);

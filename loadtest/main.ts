@@ -142,7 +142,7 @@ async function main(): Promise<number> {
     console.log(markdownReport(run, false));
   }
   if (headline) {
-    console.log(figuresBlock(run));
+    console.log(figuresBlock(run, { goals: true }));
     // A quick or partial run says nothing, and must not stand where figures are expected.
     if (!values.quick && failed.length === 0) writeFigures(run);
   }
@@ -171,9 +171,12 @@ function writeReport(out: string, run: RunRecord): void {
 
 function writeFigures(run: RunRecord): void {
   const root = join(import.meta.dirname, '..');
-  for (const name of ['README.md', 'docs/benchmarks.md']) {
+  for (const [name, goals] of [
+    ['README.md', false],
+    ['docs/benchmarks.md', true],
+  ] as const) {
     const file = join(root, name);
-    writeFileSync(file, replaceBlock(readFileSync(file, 'utf8'), figuresBlock(run)));
+    writeFileSync(file, replaceBlock(readFileSync(file, 'utf8'), figuresBlock(run, { goals })));
     console.error(`figures: ${name}`);
   }
 }

@@ -45,21 +45,25 @@ const run: RunRecord = {
 };
 
 test('the figures hold every contestant beside the subject, and each goal with whether it was met', () => {
-  const block = figuresBlock(run);
+  const block = figuresBlock(run, { goals: true });
   assert.match(block, /2025-01-02 on 2 cores of CPU/);
   assert.match(block, /^\| Switchyard \| 55 \| 18\.\d \| {2}\|$/m);
   assert.match(block, /^\| bare uWebSockets\.js, constant answer \| 100 \| 10 \| 0\.55 × \|$/m);
   assert.match(block, /\| small-json, 64 connections: of the limit \| 0\.55 × \|.*\| ≥ 0\.6 \| missed \|/);
   assert.doesNotMatch(block, /nobody promised/);
+  const short = figuresBlock(run, { goals: false });
+  assert.ok(block.startsWith(short));
+  assert.match(short, /^\| Switchyard /m);
+  assert.doesNotMatch(short, /of the limit/);
 });
 
 test('a generator near its limit is named with the target that may be faster', () => {
-  assert.doesNotMatch(figuresBlock(run), /load generator was busy/);
+  assert.doesNotMatch(figuresBlock(run, { goals: true }), /load generator was busy/);
   const [panel] = run.scenarios[0].panels;
   const near = panel.series.map((s) => ({ ...s, rounds: s.rounds.map((m) => ({ ...m, generatorCpuSeconds: 0.94 })) }));
   const scenarios = [{ ...run.scenarios[0], panels: [{ ...panel, series: near }] }];
   assert.match(
-    figuresBlock({ ...run, scenarios }),
+    figuresBlock({ ...run, scenarios }, { goals: false }),
     /^- small-json, 64 connections: The load generator was busy 94 % of the time against bare-uws: /m,
   );
 });

@@ -21,8 +21,8 @@ const TITLES: Record<string, string> = {
   rayserve: 'Ray Serve',
 };
 
-/** The block that README and docs show of a run: who reached what, side by side, and every goal with what was reached. */
-export function figuresBlock(run: RunRecord): string {
+/** The block that README and docs show of a run: who reached what, side by side, and in docs every goal with what was reached. */
+export function figuresBlock(run: RunRecord, { goals }: { goals: boolean }): string {
   const { machine, settings } = run;
   const lines = [
     `Measured on ${run.startedAt.slice(0, 10)} on ${machine.cores} cores of ${machine.cpu}, load generator beside the server, Node ${machine.node},`,
@@ -37,6 +37,7 @@ export function figuresBlock(run: RunRecord): string {
     );
     if (busy.length > 0) lines.push(...busy, '');
   }
+  if (!goals) return lines.join('\n').trimEnd();
   lines.push('| goal | reached | 95 % interval | wanted | |', '|---|--:|--:|--:|---|');
   for (const scenario of run.scenarios) {
     for (const panel of scenario.panels) lines.push(...panel.comparisons.flatMap((c) => goalRow(scenario, panel, c)));

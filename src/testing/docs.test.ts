@@ -226,14 +226,28 @@ test('docs/architecture.md has the import rules that are enforced', () => {
   assert.deepEqual(Object.fromEntries(documented), enforced);
 });
 
-test('the command line has the verbs of README.md', async () => {
-  for (const { heading, cells } of tableRows('README.md')) {
-    if (heading !== 'Command line') continue;
-    const verb = codeSpans(cells[0])[0];
-    const { out } = await cli([...verb.split(' '), '--help']);
-    assert.match(out, new RegExp(`^Usage: switchyard ${verb} `), verb);
-  }
+test('docs/cli.md has exactly the verbs of the command line', async () => {
+  const rows = tableRows('docs/cli.md').map(({ cells }) => codeSpans(cells[0])[0]);
+  assert.deepEqual(rows.toSorted(), (await verbs()).toSorted());
+  const named = [...read('README.md').matchAll(/^npm run -s switchyard -- ([a-z]+(?: [a-z]+)?)/gm)].map(
+    ([, verb]) => verb,
+  );
+  assert.ok(named.length >= 3);
+  for (const verb of named)
+    assert.ok(
+      rows.some((row) => `${verb} `.startsWith(`${row} `)),
+      verb,
+    );
 });
+
+/** All that have no verbs of their own, as the help says. */
+async function verbs(of: readonly string[] = []): Promise<string[]> {
+  const { out } = await cli([...of, '--help']);
+  const [, listed] = out.split('Commands:\n');
+  if (listed === undefined) return [of.join(' ')];
+  const names = [...listed.matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => name).filter((name) => name !== 'help');
+  return (await Promise.all(names.map((name) => verbs([...of, name])))).flat();
+}
 
 describe('the commands of README.md', () => {
   let server: ServerProcess;

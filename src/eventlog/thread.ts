@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from
 import { constants, getPriority, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
-import type { FilesSinkConfig, SinkConfig } from '../config/event-log-schema.ts';
+import type { SinkConfig } from '../config/event-log-schema.ts';
 import { KafkaSource } from '../monitoring/kafka-source.ts';
 import { type MonitorStores, MonitorStream, openStores } from '../monitoring/stream.ts';
 import { SwitchyardError } from '../shared/errors.ts';
@@ -21,17 +21,10 @@ import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData } from './
 import { PayloadStore } from './payloads.ts';
 import { LogPipeline } from './pipeline.ts';
 import { Rate } from './rate.ts';
-import { chooseSource, type Readable } from './replay/choose.ts';
-import { FolderFiles } from './replay/folder-files.ts';
-import type { KeptFiles } from './replay/kept-files.ts';
+import { chooseSource, keptBy } from './replay/choose.ts';
 import { Replays } from './replay/replays.ts';
-import { CutFile, NO_CUTS } from './sinks/cuts.ts';
-import { JsonLinesSink } from './sinks/files.ts';
-import { ParquetSink } from './sinks/parquet.ts';
+import { OpenSinks } from './sinks/open-sinks.ts';
 import { SinkRunner } from './sinks/runner.ts';
-import type { Sink } from './sinks/sink.ts';
-import { FolderStore, type ObjectStore } from './sinks/store.ts';
-import { TableSink } from './sinks/table.ts';
 import { CursorFile } from './spool/cursor.ts';
 import { Spool } from './spool/spool.ts';
 import { tail, verify } from './spool/tail.ts';
@@ -78,37 +71,6 @@ function readSalt(): string {
   return salt;
 }
 
-const filesFolder = (sink: FilesSinkConfig): string => sink.dir ?? join(dir, 'files', sink.name);
-
-/** By the sinks that write tables. */
-const cuts = new Map<string, CutFile>();
-
-/** @param mark of a replay; '': the live sink */
-async function filesSink(sink: FilesSinkConfig, cursor: CursorFile, mark: string): Promise<Sink> {
-  const folder = filesFolder(sink);
-  if (mark !== '') {
-    const store = await storeOf({ ...sink, keepFiles: Number.POSITIVE_INFINITY }, folder);
-    return new TableSink({ config: sink, store, cuts: NO_CUTS, replayed: mark });
-  }
-  if (sink.s3 === undefined && sink.partitionBy.length === 0)
-    return sink.format === 'parquet' ? new ParquetSink(sink, folder) : new JsonLinesSink(sink, folder);
-  const own = new CutFile(join(dir, `${sink.name}.cuts`), () => cursor.load()?.position.record ?? 0);
-  cuts.set(sink.name, own);
-  return new TableSink({ config: sink, store: await storeOf(sink, folder), cuts: own, replayed: '' });
-}
-
-async function storeOf({ s3, keepFiles }: FilesSinkConfig, folder: string): Promise<ObjectStore> {
-  if (s3 === undefined) return new FolderStore(folder, keepFiles);
-  const { BucketStore } = await import('./sinks/bucket-store.ts');
-  return new BucketStore(s3);
-}
-
-async function keptBy(sink: Readable): Promise<KeptFiles> {
-  if (sink.s3 === undefined) return new FolderFiles(filesFolder(sink), sink.format);
-  const { BucketFiles } = await import('./replay/bucket-files.ts');
-  return new BucketFiles(sink.s3, sink.format);
-}
-
 async function run(): Promise<void> {
   giveWay();
   const { logger } = createLogger({ thread: 'log', settings: data.logSettings });
@@ -149,19 +111,8 @@ async function run(): Promise<void> {
   const total = (which: number): number => counters.reduce((sum, own) => sum + own[which], 0);
   const arriving = new Rate();
 
-  /** @param mark of a replay; '': the live sink */
-  async function sinkOf(sink: SinkConfig, cursor: CursorFile, mark = ''): Promise<Sink> {
-    if (sink.kind === 'files') return filesSink(sink, cursor, mark);
-    if (sink.kind === 'webhook') {
-      const { WebhookSink } = await import('./sinks/webhook.ts');
-      return new WebhookSink(sink, data.webhooks, mark);
-    }
-    const [{ KafkaSink }, { kafkaClients }] = await Promise.all([
-      import('./sinks/kafka.ts'),
-      import('../kafka/client.ts'),
-    ]);
-    return new KafkaSink(sink, await kafkaClients(data.kafka, logger), (bytes) => payloads.put(bytes), logger, mark);
-  }
+  const { kafka, webhooks } = data;
+  const sinks = new OpenSinks({ dir, kafka, webhooks, keep: (bytes) => payloads.put(bytes), logger });
   const wanted = config.sinks;
   const runners: SinkRunner[] = [];
   for (const [i, sink] of wanted.entries()) {
@@ -175,7 +126,7 @@ async function run(): Promise<void> {
       spooled: counts[SPOOLED],
       log: logger,
     };
-    runners.push(new SinkRunner(sink.name, sink.kind, await sinkOf(sink, cursor), parts));
+    runners.push(new SinkRunner(sink.name, sink.kind, await sinks.live(sink, cursor), parts));
   }
 
   const replays = new Replays({
@@ -184,13 +135,13 @@ async function run(): Promise<void> {
     async origin(target, asked) {
       const sink = chooseSource(wanted, target, asked);
       if (sink === undefined) return undefined;
-      const files = await keptBy(sink);
       const runner = runners[wanted.indexOf(sink)];
-      return { name: sink.name, files, arrived: () => runner.arrived, log: cuts.get(sink.name)?.log ?? '' };
+      const files = await keptBy(sink, sinks.folderOf(sink));
+      return { name: sink.name, files, arrived: () => runner.arrived, log: sinks.logOf(sink) };
     },
     open(target, mark) {
       const sink = wanted.find(({ name }) => name === target) as SinkConfig;
-      return sinkOf(sink, new CursorFile(join(dir, `${target}.cursor`)), mark);
+      return sinks.replaying(sink, mark);
     },
   });
 

@@ -1,5 +1,7 @@
 import type { FilesSinkConfig, SinkConfig } from '../../config/event-log-schema.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
+import { FolderFiles } from './folder-files.ts';
+import type { KeptFiles } from './kept-files.ts';
 
 /** A sink whose files hold all of a record. */
 export type Readable = FilesSinkConfig & { format: 'jsonl' | 'parquet' };
@@ -37,6 +39,13 @@ export function chooseSource(
     'failed_precondition',
     `source: the sink ${JSON.stringify(asked)} ${why}; name one of kind files with format jsonl or parquet (there are ${there}), or leave it out`,
   );
+}
+
+/** @param folder where the sink's files are if it has no bucket */
+export async function keptBy(sink: Readable, folder: string): Promise<KeptFiles> {
+  if (sink.s3 === undefined) return new FolderFiles(folder, sink.format);
+  const { BucketFiles } = await import('./bucket-files.ts');
+  return new BucketFiles(sink.s3, sink.format);
 }
 
 function isReadable(sink: SinkConfig): sink is Readable {

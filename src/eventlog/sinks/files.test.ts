@@ -1,18 +1,16 @@
 import assert from 'node:assert/strict';
-import fs, { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import fs, { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, mock, test } from 'node:test';
-import { parquetReadObjects } from 'hyparquet';
 import { eventLogSchema, type FilesSinkConfig } from '../../config/event-log-schema.ts';
 import { finishedRequest, LogLoop } from '../../testing/log-records.ts';
 import { AvroWriter } from '../encode/avro-writer.ts';
 import { writeFeedback } from '../encode/feedback-encoder.ts';
 import { FEEDBACK, INFERENCE, runsOf, SpoolRecord } from '../spool/format.ts';
 import { JsonLinesSink } from './files.ts';
-import { ParquetSink } from './parquet.ts';
-import type { Batch, Sink } from './sink.ts';
+import type { Batch } from './sink.ts';
 
 const folders: string[] = [];
 after(() => {
@@ -57,16 +55,6 @@ function idsIn(dir: string, kind: string): string[] {
     .sort()
     .flatMap((name) => readFileSync(join(dir, name), 'utf8').split('\n'));
   return lines.filter((line) => line !== '').map((line) => (JSON.parse(line) as { id: string }).id);
-}
-
-async function parquetIds(dir: string): Promise<string[]> {
-  const ids: string[] = [];
-  for (const name of readdirSync(dir).sort()) {
-    const bytes = readFileSync(join(dir, name));
-    const file = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer;
-    ids.push(...(await parquetReadObjects({ file, columns: ['id'] })).map(({ id }) => String(id)));
-  }
-  return ids;
 }
 
 /** While `run` goes on, node:fs does this instead. `fs` modules see it, as their imports are live. */
@@ -171,50 +159,4 @@ test('a file is cut to what the cursor knew, and never made longer', async () =>
   await shorter.close();
   assert.ok(!readFileSync(path).includes(0), 'there are no zeros in it');
   assert.deepEqual(idsIn(dir, 'inference'), ['r0', 'r2']);
-});
-
-test('no row is in Parquet files twice after a crash, however the files were cut before', async () => {
-  const dir = folder();
-  const make = () => new ParquetSink(config({ format: 'parquet' }), dir);
-  const flush = (sink: Sink) => sink.tick(Date.now(), true);
-  const before = make();
-  before.restore(undefined);
-  await before.send(batch(0, [INFERENCE, INFERENCE]));
-  await flush(before);
-  const note = before.note();
-  // The cursor is saved here, and these two files are written before it is saved again.
-  for (const first of [2, 4]) {
-    await before.send(batch(first, [INFERENCE, INFERENCE]));
-    await flush(before);
-  }
-  const again = make();
-  again.restore(note);
-  await again.send(batch(2, [INFERENCE, INFERENCE, INFERENCE, INFERENCE]));
-  await flush(again);
-  assert.deepEqual(await parquetIds(dir), ['r0', 'r1', 'r2', 'r3', 'r4', 'r5']);
-});
-
-test('a Parquet file’s name is on the disk before the cursor passes it', async () => {
-  const dir = folder();
-  const sink = new ParquetSink(config({ format: 'parquet' }), dir);
-  const { fsyncSync } = fs;
-  const synced: string[] = [];
-  await sink.send(batch(0, [INFERENCE]));
-  await instead(
-    {
-      fsyncSync: (fd: number) => {
-        synced.push(fs.readlinkSync(`/proc/self/fd/${fd}`));
-        fsyncSync(fd);
-      },
-    },
-    () => sink.tick(Date.now(), true),
-  );
-  assert.deepEqual(
-    synced.map((path) => path.split('/').at(-1)),
-    ['inference-000000000000000.parquet.next', dir.split('/').at(-1)],
-  );
-  appendFileSync(join(dir, 'inference-000000000000009.parquet.next'), 'half');
-  const again = new ParquetSink(config({ format: 'parquet' }), dir);
-  again.restore(sink.note());
-  assert.deepEqual(readdirSync(dir), ['inference-000000000000000.parquet'], 'what was not finished is gone');
 });

@@ -1,5 +1,5 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, extname, join, relative } from 'node:path';
 import { replaceFile, syncFolder } from '../spool/folder.ts';
 
 /** Where whole files go, by keys with slashes. */
@@ -9,12 +9,15 @@ export interface ObjectStore {
   close(): Promise<void>;
 }
 
-/** Files below a folder. Those that are being written have names that readers of tables leave out. */
+/**
+ * Files below a folder, those of each kind in one of their own or beside each other. Files that are being written have names
+ * that readers of tables leave out.
+ */
 export class FolderStore implements ObjectStore {
   private readonly root: string;
   private readonly keep: number;
 
-  /** @param keep of each of the first folders so many files, the newest by their names */
+  /** @param keep so many files of a kind and an ending, the newest by their names */
   constructor(root: string, keep: number) {
     this.root = root;
     this.keep = keep;
@@ -29,16 +32,18 @@ export class FolderStore implements ObjectStore {
         syncFolder(at);
         if (relative(this.root, at) === '') break;
       }
-    replaceFile(path, bytes, join(folder, `.${key.slice(key.lastIndexOf('/') + 1)}.next`));
-    if (this.keep < Number.POSITIVE_INFINITY) this.deleteOldest(key.slice(0, key.indexOf('/')));
+    replaceFile(path, bytes, join(folder, `.${basename(key)}.next`));
+    if (this.keep < Number.POSITIVE_INFINITY) this.deleteOldest(key);
   }
 
   async close(): Promise<void> {}
 
-  private deleteOldest(first: string): void {
-    const root = join(this.root, first);
-    const files = readdirSync(root, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile() && !entry.name.startsWith('.'))
+  private deleteOldest(key: string): void {
+    const slash = key.indexOf('/');
+    const folder = join(this.root, key.slice(0, Math.max(0, slash)));
+    const [, begin] = /^(\w+-)/.exec(basename(key)) as RegExpExecArray;
+    const files = readdirSync(folder, { recursive: slash >= 0, withFileTypes: true })
+      .filter((entry) => entry.isFile() && entry.name.startsWith(begin) && extname(entry.name) === extname(key))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
     for (const { parentPath, name } of files.slice(0, Math.max(0, files.length - this.keep)))
       rmSync(join(parentPath, name), { force: true });

@@ -31,10 +31,13 @@ export const MEDIA_TYPES: Readonly<Record<FileFormat, string>> = {
   parquet: 'application/vnd.apache.parquet',
 };
 
-/** @param replayed what a field of that name says of each record; '': they have none */
-export function rowsOf(kind: RecordKind, format: FileFormat, replayed: string): TableRows {
+/**
+ * @param replayed what a field of that name says of each record; '': lines have none, and rows of Parquet an empty one;
+ * undefined: neither has one
+ */
+export function rowsOf(kind: RecordKind, format: FileFormat, replayed: string | undefined): TableRows {
   if (format === 'parquet') return new ParquetRows(kind, replayed);
-  return new LineRows(format, replayed);
+  return new LineRows(format, replayed ?? '');
 }
 
 class LineRows implements TableRows {
@@ -73,10 +76,10 @@ class LineRows implements TableRows {
 class ParquetRows implements TableRows {
   bytes = 0;
   private readonly kind: RecordKind;
-  private readonly replayed: string;
+  private readonly replayed: string | undefined;
   private readonly records: (LogRecord | FeedbackRecord)[] = [];
 
-  constructor(kind: RecordKind, replayed: string) {
+  constructor(kind: RecordKind, replayed: string | undefined) {
     this.kind = kind;
     this.replayed = replayed;
   }

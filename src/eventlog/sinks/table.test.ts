@@ -262,3 +262,18 @@ test('files of partitions are replaced whole, and the oldest beyond keepFiles go
   assert.equal(found?.model, 'iris');
   assert.match(place, /date=2026-11-29\/hour=23\/inference-000000000000010-/);
 });
+
+test('files of replays take no place of keepFiles', async () => {
+  const dir = folder();
+  const again = new FolderStore(dir, Number.POSITIVE_INFINITY);
+  for (const number of [0, 1, 2])
+    await again.put(`inference/date=x/replay-m-inference-${number}.jsonl`, new Uint8Array());
+  const live = new FolderStore(dir, 2);
+  for (const number of [0, 1, 2])
+    await live.put(`inference/date=y${number}/inference-${number}-aa.jsonl`, new Uint8Array());
+  const names = readdirSync(dir, { recursive: true }).map(String);
+  assert.deepEqual(names.filter((name) => name.endsWith('.jsonl')).sort(), [
+    ...[0, 1, 2].map((number) => `inference/date=x/replay-m-inference-${number}.jsonl`),
+    ...[1, 2].map((number) => `inference/date=y${number}/inference-${number}-aa.jsonl`),
+  ]);
+});

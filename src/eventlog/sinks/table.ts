@@ -45,9 +45,10 @@ interface Leaving {
 
 /**
  * JSON lines or Parquet as tables: <kind>/<partitions>/<kind>-N-LOG.<ending>, where N numbers the first of the records that
- * the files of one round hold, and LOG tells logs of several servers apart. Records wait in the spool until the files are
- * whole, and leave memory when all of them have arrived. An attempt that failed sends what has not arrived again; the same
- * records make the same files, also after a crash (see CutFile).
+ * the files of one round hold, and LOG tells logs of several servers apart. Without partitions in a folder they are
+ * <kind>-N.<ending>. Records wait in the spool until the files are whole, and leave memory when all of them have arrived.
+ * An attempt that failed sends what has not arrived again; the same records make the same files, also after a crash (see
+ * CutFile).
  */
 export class TableSink implements Sink {
   private readonly parts: TableParts;
@@ -59,8 +60,7 @@ export class TableSink implements Sink {
 
   constructor(parts: TableParts) {
     this.parts = parts;
-    const { s3, partitionBy } = parts.config;
-    this.flat = s3 === undefined && partitionBy.length === 0;
+    this.flat = isFlat(parts.config);
   }
 
   /** No more than up to where files must end. */
@@ -143,12 +143,13 @@ export class TableSink implements Sink {
         else own.push(record);
       }
     }
+    const { replayed } = this.parts;
     const { format } = this.parts.config;
     for (const [folder, own] of folders) {
       const kind = kindOf(own[0]);
       let table = gathered.rows.get(folder);
       if (table === undefined) {
-        table = { kind, rows: rowsOf(kind, format, this.parts.replayed) };
+        table = { kind, rows: rowsOf(kind, format, this.flat && replayed === '' ? undefined : replayed) };
         gathered.rows.set(folder, table);
       }
       gathered.bytes -= table.rows.bytes;
@@ -186,14 +187,12 @@ export class TableSink implements Sink {
 
   private async upload({ from, to, files }: Leaving): Promise<void> {
     if (files.length === 0) return;
-    const { config, store, cuts, replayed } = this.parts;
-    const number = String(from).padStart(15, '0');
+    const { config, store, cuts } = this.parts;
     try {
       cuts.begin(from, to);
       while (files.length > 0) {
         const { folder, kind, bytes } = files[0];
-        const name = replayed === '' ? `${kind}-${number}-${cuts.log}` : `replay-${replayed}-${kind}-${number}`;
-        const key = `${this.flat ? '' : folder}${name}.${ENDINGS[config.format]}`;
+        const key = `${this.flat ? '' : folder}${this.nameOf(kind, from)}.${ENDINGS[config.format]}`;
         await store.put(key, bytes, MEDIA_TYPES[config.format]);
         files.shift();
       }
@@ -203,4 +202,16 @@ export class TableSink implements Sink {
       throw error;
     }
   }
+
+  private nameOf(kind: RecordKind, from: number): string {
+    const { cuts, replayed } = this.parts;
+    const name = `${kind}-${String(from).padStart(15, '0')}`;
+    if (replayed !== '') return `replay-${replayed}-${name}`;
+    return this.flat ? name : `${name}-${cuts.log}`;
+  }
+}
+
+/** Files lie beside each other in a folder that is one log's alone. */
+export function isFlat({ s3, partitionBy }: FilesSinkConfig): boolean {
+  return s3 === undefined && partitionBy.length === 0;
 }

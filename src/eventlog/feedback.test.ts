@@ -57,6 +57,12 @@ test('events about one request have ids of their own: the client’s, or drawn',
   assert.equal(feedbackRecords([{ id: 'a', reward: 1, event: 7 }], 5)[0], undefined, 'an id is a text');
 });
 
+test('fields that an event has beside those of events are left out', () => {
+  const event = { id: 'a', reward: 1, rewards: { clicks: 2 }, label: { class: 'b' }, model: 'm', event: 'e' };
+  const [record] = feedbackRecords([{ ...event, time: 1, source: 'crm', features: [], nested: { reward: 9 } }], 5);
+  assert.deepEqual(plain(record!), plain(feedbackRecords([event], 5)[0]!));
+});
+
 test('a reward that comes again in the log counts once', () => {
   const events = ['e1', 'e2', 'e1'].map((event) => ({ id: 'a', reward: 1, event }));
   const table = new RewardTable({ aggregate: 'sum', range: [0, 10] });

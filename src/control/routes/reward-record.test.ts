@@ -10,6 +10,11 @@ test('a record is an event, a list of events, or {"events": [...]}, as over HTTP
   for (const body of [event, [event], { events: [event] }]) assert.deepEqual(read(JSON.stringify(body)), [event]);
 });
 
+test('fields of others, beside the events and in one, change nothing of what is told', () => {
+  const event = { id: 'a', reward: 1, event: 'e', source: 'crm' };
+  assert.deepEqual(read(JSON.stringify({ events: [event], version: 3 })), [event]);
+});
+
 test('an event without an id of its own gets the place of its record, the same each time it is read', () => {
   const text = JSON.stringify([{ id: 'a', reward: 1 }, { id: 'b', reward: 0 }, 5]);
   const expected = [{ id: 'a', reward: 1, event: 't/0/7/0' }, { id: 'b', reward: 0, event: 't/0/7/1' }, 5];

@@ -153,6 +153,24 @@ test('values by reference are read where they lie, and what the gateway added is
   assert.match(rejects[0].reason, /kept by reference/);
 });
 
+test('fields of others in JSON lines make no columns, and a label without a time is rejected: it may be of the future', async () => {
+  const kept = ['plain', 'wider'].map((name) => join(folder, name));
+  const more = ',"event_time":5,"note":{"label":"x"},"labels":[1]}';
+  for (const [i, dir] of kept.entries()) {
+    mkdirSync(dir);
+    const line = (text: string) => (i === 0 ? text : text.replace(/\}$/, more));
+    writeFileSync(join(dir, 'inference-0.jsonl'), `${line(request('a', 1, [1, 2]))}\n`);
+    writeFileSync(join(dir, 'feedback-0.jsonl'), `${line(told('a', 2, 9, { clicks: 1 }))}\n`);
+  }
+  const window = { model: 'churn', labelled: true };
+  const [plain, wider] = await Promise.all(kept.map((dir) => readLog(filesOrigin(dir, MESSAGES), window, {})));
+  assert.deepEqual(wider.schema, plain.schema);
+  assert.deepEqual((await collect(wider)).columns, (await collect(plain)).columns);
+  writeFileSync(join(kept[1], 'feedback-1.jsonl'), '{"id":"a","model":"churn","label":"\\"later\\""}\n');
+  const timeless = readLog(filesOrigin(kept[1], MESSAGES), window, {});
+  await assert.rejects(timeless, /feedback-1\.jsonl, line 1: no record of the event log: a label without time/);
+});
+
 test('what is no record is rejected with its file and line, and the digits of 64-bit integers are kept', async () => {
   const mixed = join(folder, 'mixed');
   mkdirSync(mixed);

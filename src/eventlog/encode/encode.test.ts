@@ -11,13 +11,16 @@ import { finishedRequest, LogLoop } from '../../testing/log-records.ts';
 import { fp32 } from '../../testing/loopback.ts';
 import { mergeRules } from '../handover/targets.ts';
 import { PAYLOAD_NOT_KEPT } from '../record.ts';
+import { AvroWriter } from './avro-writer.ts';
 import { byReference } from './by-reference.ts';
 import { containerOf } from './container.ts';
 import { readContainer } from './container-reader.ts';
+import { writeFeedback } from './feedback-encoder.ts';
 import { recordJson, sagemakerLine } from './json.ts';
 import { readRecordJson } from './json-reader.ts';
-import { recordsOfMessage } from './message-reader.ts';
+import { feedbackOfMessage, recordsOfMessage } from './message-reader.ts';
 import { decodeRecord, readHead, readRecord } from './record-decoder.ts';
+import { writeRecord } from './record-writer.ts';
 import { Redactions } from './redact.ts';
 import { INFERENCE_SCHEMA } from './schema.ts';
 
@@ -411,6 +414,32 @@ test('a message is read in each of the sink’s forms, and what is none is refus
   for (let cut = 0; cut < block.length; cut++)
     if (cut !== empty)
       assert.throws(() => read(block.subarray(0, cut), { 'switchyard-records': '2' }), Error, `cut at ${cut}`);
+});
+
+test('fields that JSON has beside a record’s own are left out, and what no label can do without is missed', () => {
+  const loop = new LogLoop();
+  loop.tap.finished(finishedRequest());
+  const [body] = loop.take();
+  const more = { note: 'x', nested: { time: 7 }, values: [1], replayed: 'm' };
+  const record = { ...JSON.parse(recordJson(decodeRecord(body))), ...more };
+  for (const list of [record.features, record.predictions]) for (const column of list) Object.assign(column, more);
+  const message = (value: object) => ({ value: Buffer.from(JSON.stringify(value)), headers: {} });
+  const out = new AvroWriter();
+  writeRecord(recordsOfMessage(message(record))[0], out);
+  assert.deepEqual(out.u8.slice(0, out.at), body);
+  const label = { id: 'a', time: 5, route: '', model: 'm', rewards: { reward: 1 }, label: '"b"', event: 'e' };
+  const written = (value: object) => {
+    const bytes = new AvroWriter();
+    writeFeedback(feedbackOfMessage(message(value))[0], bytes);
+    return bytes.u8.slice(0, bytes.at);
+  };
+  assert.deepEqual(written({ ...label, ...more }), written(label));
+  const { rewards, ...unrewarded } = label;
+  assert.deepEqual(written(unrewarded), written({ ...label, rewards: {} }));
+  const { time, ...timeless } = label;
+  assert.throws(() => feedbackOfMessage(message(timeless)), /a label without time/);
+  assert.throws(() => feedbackOfMessage(message({ ...label, label: { class: 'b' } })), /JSON as a text/);
+  assert.throws(() => feedbackOfMessage(message({ ...label, rewards: 1 })), /numbers by name/);
 });
 
 test('SageMaker’s line, as its model monitor reads it', () => {

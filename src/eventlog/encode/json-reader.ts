@@ -11,7 +11,10 @@ const NUMBERS: Readonly<Record<string, number>> = {
   '-Infinity': Number.NEGATIVE_INFINITY,
 };
 
-/** Reads what recordJson wrote. Throws for what is none: what readers of records count on is checked. */
+/**
+ * Reads what recordJson wrote. Throws for what is none: what readers of records count on is checked. Fields that a record
+ * has beside those are left alone: nobody asks for them.
+ */
 export function readRecordJson(text: string): LogRecord {
   const record = parseBig(text) as Omit<LogRecord, 'features' | 'predictions'> & {
     features: JsonColumn[];
@@ -28,11 +31,16 @@ export function readRecordJson(text: string): LogRecord {
   return { ...record, context, redactions: record.redactions ?? [], features, predictions };
 }
 
+/** The same of a label or a reward. Events of others are not of this form: without a time nobody could tell which label is the latest. */
 export function readFeedbackJson(text: string): FeedbackRecord {
   const record = JSON.parse(text) as FeedbackRecord;
   if (typeof record !== 'object' || record === null || typeof record.id !== 'string')
     throw new TypeError('a label without an id');
-  return record;
+  if (typeof record.time !== 'number') throw new TypeError('a label without time, as milliseconds since 1970');
+  const { label, rewards = {} } = record;
+  if (label !== undefined && typeof label !== 'string') throw new TypeError('a label is JSON as a text');
+  if (typeof rewards !== 'object' || rewards === null) throw new TypeError('rewards are numbers by name');
+  return { ...record, rewards };
 }
 
 function columnsOf(list: readonly JsonColumn[], of: string): Column[] {

@@ -159,6 +159,22 @@ for (const format of ['jsonl', 'parquet'] as const)
       assert.deepEqual(await read(await sourceOf(folder, format), sought), expected(meant));
     });
 
+test('fields of others in JSON lines are left out, and a line that is no record is counted', async () => {
+  const { folder } = await written({}, 'aa');
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    const lines = readFileSync(path, 'utf8').trim().split('\n');
+    const wider = lines.map((line) => line.replace(/\}$/, ',"ours":{"id":"x","time":1},"note":null}'));
+    writeFileSync(path, `${[...wider, '{"id":"x"}'].join('\n')}\n`);
+  }
+  const source = await sourceOf(folder, 'jsonl');
+  assert.deepEqual(
+    await read(source),
+    expected(() => true),
+  );
+  assert.equal(source.unreadable, readdirSync(folder).length);
+});
+
 test('files that arrived after the replay began are left to the spool; those of other servers are read', async () => {
   const { folder } = await written({ format: 'parquet', partitionBy: ['date'] }, 'aa');
   assert.deepEqual(

@@ -112,15 +112,15 @@ const MAX_GENERATION = 2 ** 30;
 
 /** A client's hold on its request. */
 export class PendingSubmission implements Submission {
-  private readonly plane: { cancel(pending: Pending): void };
+  private readonly requests: { cancel(pending: Pending): void };
   private readonly pending: Pending;
 
-  constructor(plane: { cancel(pending: Pending): void }, pending: Pending) {
-    this.plane = plane;
+  constructor(requests: { cancel(pending: Pending): void }, pending: Pending) {
+    this.requests = requests;
     this.pending = pending;
   }
 
   cancel(): void {
-    this.plane.cancel(this.pending);
+    this.requests.cancel(this.pending);
   }
 }

@@ -3,7 +3,8 @@ import { type Alarm, type Finding, withFinding } from './alarm.ts';
 import type { AlertStore } from './alert-store.ts';
 import type { MonitorDocument } from './document.ts';
 import type { MonitorMetrics } from './metrics.ts';
-import { alarmOf, type MonitorState, type MonitorStore } from './store.ts';
+import { alarmOf, type MonitorState } from './state.ts';
+import type { MonitorStore } from './store.ts';
 
 export interface AlarmsParts {
   store: MonitorStore;

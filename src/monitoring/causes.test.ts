@@ -6,7 +6,7 @@ import { MonitorsUnderTest } from '../testing/monitors.ts';
 import { mlflowFiles } from '../testing/registry-client.ts';
 import { until } from '../testing/script-models.ts';
 import type { Lineage } from './lineage.ts';
-import type { RetrainingRow } from './store.ts';
+import type { RetrainingRow } from './retraining-store.ts';
 
 /**
  * Every cause of a retraining from its event to the registry's job, with what holds it back. Jobs are real processes.

@@ -1,7 +1,8 @@
 import type { RegistryCalls } from '../training/pipelines/tracking.ts';
 import type { FullRunView } from '../training/pipelines/view.ts';
+import type { JudgedWindowStore } from './judged-window-store.ts';
 import type { RolloutFacts } from './retrainer.ts';
-import type { MonitorStore, RetrainingRow } from './store.ts';
+import type { RetrainingRow } from './retraining-store.ts';
 import type { DatasetPlace } from './types.ts';
 
 /** One retraining as one line of descent: requests → windows → rows → run and jobs → version → promotion. */
@@ -58,13 +59,13 @@ export interface LineageSources {
 export async function lineageOf(
   row: RetrainingRow,
   alias: string,
-  store: MonitorStore,
+  judged: JudgedWindowStore,
   calls: RegistryCalls,
   { pipelines, rollout }: LineageSources,
 ): Promise<Lineage> {
   const from = row.changedAt === 0 ? row.createdAt : row.changedAt;
   const [windows, run, promotion, evidence] = await Promise.all([
-    store.windowsBetween(row.monitor, row.fromVersion, from, row.createdAt),
+    judged.between(row.monitor, row.fromVersion, from, row.createdAt),
     pipelines.getRun(row.pipelineRun).catch(() => undefined),
     promotionOf(calls, row, alias),
     evidenceOf(calls, row),

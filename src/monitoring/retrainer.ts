@@ -15,7 +15,9 @@ import {
   withEnd,
   withStart,
 } from './retraining.ts';
-import type { MonitorState, MonitorStore, RetrainingRow } from './store.ts';
+import type { RetrainingRow, RetrainingStore } from './retraining-store.ts';
+import type { MonitorState } from './state.ts';
+import type { MonitorStore } from './store.ts';
 import type { DatasetPlace, Exported } from './types.ts';
 
 /** A canary as a route tells of it. */
@@ -57,6 +59,7 @@ export interface RetrainerParts {
 /** Carries out what retraining.ts decides, and follows each retraining to its promotion or its end. */
 export class Retrainer {
   private readonly store: MonitorStore;
+  private readonly retrainings: RetrainingStore;
   private readonly metrics: MonitorMetrics;
   private readonly parts: RetrainerParts;
   private readonly monitorsOf: (model: string) => readonly string[];
@@ -64,12 +67,14 @@ export class Retrainer {
   /** @param monitorsOf names of the monitors that watch a model */
   constructor(
     store: MonitorStore,
+    retrainings: RetrainingStore,
     metrics: MonitorMetrics,
     parts: RetrainerParts,
     monitorsOf: (model: string) => readonly string[],
   ) {
     this.monitorsOf = monitorsOf;
     this.store = store;
+    this.retrainings = retrainings;
     this.metrics = metrics;
     this.parts = parts;
   }
@@ -85,7 +90,7 @@ export class Retrainer {
     const { store } = this;
     const { active } = (await store.state(name)).retrain;
     if (active === null) return;
-    const row = await store.retraining(active.id);
+    const row = await this.retrainings.get(active.id);
     if (row === undefined)
       return this.finish(name, { id: active.id, status: 'failed', version: '' }, 'it is not known');
     if (isOver(row.status))
@@ -112,7 +117,7 @@ export class Retrainer {
       return this.finish(name, { id: row.id, status: 'promoted', version }, `version ${version} is ${spec.alias}`);
     if (row.status === 'running') {
       const outcome = `version ${version} passed its gate, and waits to be ${spec.alias}`;
-      await store.changeRetraining(row.id, { status: 'canary', version, outcome });
+      await this.retrainings.change(row.id, { status: 'canary', version, outcome });
       this.parts.log('info', 'a retrained version waits for its promotion', { monitor: name, version, run: run.id });
     }
     const rollout = this.parts.rollout(model, version);
@@ -137,7 +142,7 @@ export class Retrainer {
   ): Promise<void> {
     const { store } = this;
     const now = Date.now();
-    await store.changeRetraining(end.id, { status: end.status, outcome, version: end.version, endedAt: now });
+    await this.retrainings.change(end.id, { status: end.status, outcome, version: end.version, endedAt: now });
     await store.update(name, now, (state) => ({ ...state, retrain: withEnd(state.retrain, end, now) }));
     this.metrics.retraining(name, end.status);
     const level = end.status === 'promoted' ? 'info' : 'warn';
@@ -223,7 +228,7 @@ export class Retrainer {
       retraining: id,
       model: document.spec.model,
     });
-    await store.addRetraining({
+    await this.retrainings.add({
       id,
       monitor: name,
       model: document.spec.model,

@@ -1,47 +1,19 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { RegistryUnderTest } from '../testing/registry.ts';
-import { alarmOf, freshState, type MonitorState, MonitorStore } from './store.ts';
+import { alarmOf, freshState, type MonitorState } from './state.ts';
+import { MonitorStore } from './store.ts';
 import type { Reference } from './types.ts';
 
 let registry: RegistryUnderTest;
 let store: MonitorStore;
 before(async () => {
   registry = await RegistryUnderTest.open();
-  store = new MonitorStore(registry.registry.commits, 150);
+  store = new MonitorStore(registry.registry.commits);
 });
 after(() => registry.close());
 
-const window = (i: number) => ({
-  monitor: 'm',
-  version: i < 100 ? '1' : '2',
-  kind: 'drift' as const,
-  state: 'ok',
-  reason: '',
-  rows: 1000,
-  from: 1_700_000_000_000 + i,
-  to: 1_700_000_000_000 + i + 1,
-  firstId: `a${i}`,
-  lastId: `b${i}`,
-  body: { i },
-});
-
-test('windows are kept newest first, found by time, and the oldest are forgotten', async () => {
-  for (let i = 0; i < 300; i++) await store.addWindow(window(i));
-  const found = await store.windows('m', Number.MAX_SAFE_INTEGER, 1000);
-  assert.ok(found.length >= 150 && found.length < 250, `${found.length} are kept`);
-  assert.deepEqual({ ...found[0], key: 0 }, { ...window(299), key: 0 });
-  const [older] = await store.windows('m', found[0].key, 1);
-  assert.equal(older.firstId, 'a298');
-  const between = await store.windowsBetween('m', '2', window(250).from, window(252).from);
-  assert.deepEqual(
-    between.map(({ firstId }) => firstId),
-    ['a249', 'a250', 'a251', 'a252'],
-  );
-  assert.deepEqual(await store.windowsBetween('m', '1', window(250).from, window(252).from), []);
-});
-
-test('documents, references, states and retrainings are what was written last', async () => {
+test('documents, references and states are what was written last', async () => {
   await store.putDocuments(
     [
       { name: 'm', body: '{"a":1}' },
@@ -95,30 +67,6 @@ test('documents, references, states and retrainings are what was written last', 
   assert.equal(state.generation, 10);
   assert.equal(Object.keys(state.first).length, 10);
   assert.equal(alarmOf(state, 'drift/1').level, 'ok');
-
-  const row = {
-    id: 'abc',
-    monitor: 'm',
-    model: 'm',
-    fromVersion: '1',
-    cause: 'drift',
-    reason: 'r',
-    changedAt: 1_700_000_000_000,
-    status: 'running' as const,
-    outcome: '',
-    dataset: null,
-    pipelineRun: 'abc',
-    version: '',
-    createdAt: 1_700_000_000_001,
-    endedAt: null,
-  };
-  await store.addRetraining(row);
-  await store.addRetraining({ ...row, reason: 'the same again' });
-  await store.changeRetraining('abc', { status: 'promoted', version: '2', endedAt: 7, outcome: 'o' });
-  const [found, ...others] = await store.retrainings('m', Number.MAX_SAFE_INTEGER, 10);
-  assert.deepEqual(found, { ...row, key: found.key, status: 'promoted', version: '2', endedAt: 7, outcome: 'o' });
-  assert.deepEqual(others, []);
-  assert.equal(await store.retraining('none'), undefined);
 });
 
 test('what webhooks hear of a state is queued in the write of the state, and with it or not at all', async () => {

@@ -1,9 +1,10 @@
 import type { RegistryDatabase } from '../registry/database/database.ts';
 import type { AlertStore } from './alert-store.ts';
 import type { MonitorDocument } from './document.ts';
+import type { JudgedWindowStore } from './judged-window-store.ts';
 import type { Lineage } from './lineage.ts';
 import type { RecordSearch, RecordSource, RequestFacts } from './record-search.ts';
-import type { MonitorStore, RetrainingRow } from './store.ts';
+import type { RetrainingRow, RetrainingStore } from './retraining-store.ts';
 import { type MonitorTrace, traceIn } from './trace.ts';
 import { nearWindows } from './trace-store.ts';
 import type { Reference } from './types.ts';
@@ -39,7 +40,8 @@ export interface TraceSources {
   references(monitor: string): readonly Reference[];
   records: RecordSource;
   database: RegistryDatabase;
-  store: MonitorStore;
+  judged: JudgedWindowStore;
+  retrainings: RetrainingStore;
   alerts: AlertStore;
   lineage(row: RetrainingRow): Promise<Lineage>;
 }
@@ -100,7 +102,7 @@ async function byPlace(
   given: GivenFacts,
   sources: TraceSources,
 ): Promise<MonitorTrace[]> {
-  const windows = (await sources.store.windowsByKey(keys)).filter(
+  const windows = (await sources.judged.byKey(keys)).filter(
     ({ kind, version }) => kind === 'drift' && (given.version === undefined || version === given.version),
   );
   const traces: MonitorTrace[] = [];

@@ -1,9 +1,10 @@
 import { lineStarting } from '../shared/file-search.ts';
 import type { AlertRow, AlertStore } from './alert-store.ts';
 import type { MonitorDocument } from './document.ts';
+import type { JudgedWindowStore, WindowRow } from './judged-window-store.ts';
 import type { Lineage } from './lineage.ts';
 import type { RequestFacts } from './record-search.ts';
-import type { MonitorStore, RetrainingRow, WindowRow } from './store.ts';
+import type { RetrainingRow, RetrainingStore } from './retraining-store.ts';
 import type { Reference } from './types.ts';
 
 /** Where a request was counted by one monitor, and what followed from it. */
@@ -38,7 +39,8 @@ const SLACK_MS = 100;
 const MOST_RETRAININGS = 200;
 
 interface TraceParts {
-  store: MonitorStore;
+  judged: JudgedWindowStore;
+  retrainings: RetrainingStore;
   alerts: AlertStore;
   references: readonly Reference[];
   lineage(row: RetrainingRow): Promise<Lineage>;
@@ -53,13 +55,13 @@ export async function traceIn(
   { metadata: { name }, spec }: MonitorDocument,
   facts: RequestFacts,
   known: boolean,
-  { store, alerts, references, lineage }: TraceParts,
+  { judged, retrainings: begun, alerts, references, lineage }: TraceParts,
 ): Promise<MonitorTrace> {
   const empty: MonitorTrace = { monitor: name, counted: 'no', reason: '', windows: [], alerts: [], retrainings: [] };
   const reason = known ? notCounted(spec, facts) : '';
   if (reason !== '') return { ...empty, reason };
   const { time, version } = facts;
-  const around = await store.windowsBetween(name, version, time - SLACK_MS, time + SLACK_MS);
+  const around = await judged.between(name, version, time - SLACK_MS, time + SLACK_MS);
   const learnt = learntFrom(spec, facts, references);
   const windows = [
     ...chosen(
@@ -78,7 +80,7 @@ export async function traceIn(
     return { window: key, kind, state, reason: told, version: window.version, rows, from, to, certain };
   });
   const rang = await alertsOf(alerts, name, version, windows);
-  const rows = await store.retrainingsSince(name, time, MOST_RETRAININGS);
+  const rows = await begun.since(name, time, MOST_RETRAININGS);
   const retrainings: MonitorTrace['retrainings'] = [];
   for (const row of rows) {
     const by: TraceReason[] = [];
@@ -90,7 +92,7 @@ export async function traceIn(
     if (by.length > 0) retrainings.push({ ...(await lineage(row)), by });
   }
   const where =
-    drift.length > 0 ? { counted: 'window' as const, reason: '' } : await otherwise(name, facts, learnt, store);
+    drift.length > 0 ? { counted: 'window' as const, reason: '' } : await otherwise(name, facts, learnt, judged);
   return { ...empty, ...where, windows: traced, alerts: rang, retrainings };
 }
 
@@ -130,10 +132,10 @@ async function otherwise(
   monitor: string,
   { time, version }: RequestFacts,
   learnt: string,
-  store: MonitorStore,
+  judged: JudgedWindowStore,
 ): Promise<Pick<MonitorTrace, 'counted' | 'reason'>> {
   if (learnt !== '') return { counted: 'reference', reason: learnt };
-  const newer = await store.windowsBetween(monitor, version, time, Number.MAX_SAFE_INTEGER);
+  const newer = await judged.between(monitor, version, time, Number.MAX_SAFE_INTEGER);
   if (newer.some(({ kind, from }) => kind === 'drift' && from > time))
     return { counted: 'no', reason: 'no window of that time is kept: see monitoring.keepWindows' };
   return { counted: 'open', reason: 'its window has not ended, or the server ended before it did' };

@@ -1,6 +1,7 @@
 import { type Alarm, QUIET } from './alarm.ts';
 import type { MonitorDocument } from './document.ts';
-import type { MonitorState, WindowRow } from './store.ts';
+import type { WindowRow } from './judged-window-store.ts';
+import type { MonitorState } from './state.ts';
 import type { LabelCount, Reference } from './types.ts';
 
 export interface MonitorView {

@@ -1,23 +1,17 @@
-import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readJsonFile, writeJsonFile } from '../models/repository/digest.ts';
 import { isSafeName } from '../models/repository/names.ts';
 import type { ScannedModel } from '../models/repository/scan.ts';
 import { Coalesced, Semaphore } from '../models/serial.ts';
 import type { VersionStatus } from '../pipeline/types.ts';
 import { parseRequirements, type ServingFacts, unmetRequirements } from '../registry/serving/requirements.ts';
-import type {
-  Deployment,
-  Follow,
-  GatewayModel,
-  GatewayReport,
-  ReportedDecisions,
-  Resolution,
-} from '../registry/serving/types.ts';
+import type { Deployment, Follow, GatewayReport, Resolution } from '../registry/serving/types.ts';
 import { SwitchyardError, toSwitchyardError } from '../shared/errors.ts';
+import { readState, writeState } from './kept-state.ts';
 import { keyOf, type Place, sameDeployment, servedVersions } from './places.ts';
+import { RecentVersions } from './recent-versions.ts';
+import { type DecisionCount, type RouteTarget, registeredRows, reportedModels, unservable } from './report.ts';
 import { servedModel } from './served-model.ts';
 import type { RegistrySource } from './source.ts';
 import type { LocalVersion, VersionStore } from './version-store.ts';
@@ -44,26 +38,6 @@ export interface FollowerParts {
   reportMs?: number;
 }
 
-export interface RouteTarget {
-  route: string;
-  variant: string;
-  /** As it is served. */
-  model: string;
-  version: string;
-}
-
-export interface DecisionCount extends RouteTarget, Pick<ReportedDecisions, 'role' | 'requests' | 'errors'> {
-  first_at: number;
-  last_at: number;
-}
-
-interface State {
-  follow: string;
-  wanted: Deployment[];
-  standing: Deployment[];
-  recent: [string, string[]][];
-}
-
 const REPORT_MS = 10_000;
 /** An end waits no longer for the registry. */
 const LAST_REPORT_MS = 1000;
@@ -84,8 +58,7 @@ export class RegistryFollower {
   private wanted = new Map<string, Place>();
   /** The last that was ready, by the same keys. */
   private readonly standing = new Map<string, Place>();
-  /** Digests that were served or may soon be, newest last, per served model. */
-  private recent = new Map<string, string[]>();
+  private readonly recent: RecentVersions;
   /** Served → registered name, of all that was followed since the start. */
   private readonly names = new Map<string, string>();
   private mark = '';
@@ -98,18 +71,19 @@ export class RegistryFollower {
   constructor(parts: FollowerParts) {
     this.parts = parts;
     this.stateFile = join(parts.folder, 'state.json');
+    this.recent = new RecentVersions(parts.keepVersions);
   }
 
   /** Puts up what was served last, from this machine alone. Call it before the manager starts. */
   async restore(): Promise<void> {
     await mkdir(this.parts.folder, { recursive: true, mode: 0o700 });
-    const state = await readJsonFile<Partial<State>>(this.stateFile, {});
-    if (state.follow !== fingerprint(this.parts.follow)) return;
-    const places = (list: Deployment[] | undefined): Place[] =>
-      (list ?? []).map((deployment) => ({ deployment, local: undefined, problem: '' }));
+    const state = await readState(this.stateFile, this.parts.follow);
+    if (state === undefined) return;
+    const places = (list: Deployment[]): Place[] =>
+      list.map((deployment) => ({ deployment, local: undefined, problem: '' }));
     const wanted = places(state.wanted);
     const standing = places(state.standing);
-    this.recent = new Map(state.recent ?? []);
+    this.recent.restore(state.recent);
     await Promise.all([...wanted, ...standing].map((place) => this.prepare(place, OFFLINE)));
     for (const place of wanted) this.wanted.set(keyOf(place.deployment), place);
     for (const { deployment } of wanted) this.names.set(deployment.served, deployment.name);
@@ -226,7 +200,7 @@ export class RegistryFollower {
     if (digest === '' || !isSafeName(served)) return;
     try {
       const local = await this.slots.run(() => this.parts.store.prepare(deployment, this.parts.source));
-      this.remember(deployment);
+      this.recent.remember(deployment);
       if (this.unmet(deployment, local) !== '') return;
       await this.parts.prove(
         await servedModel(served, join(this.parts.folder, 'foreseen'), [local.scanned], local.config),
@@ -263,11 +237,11 @@ export class RegistryFollower {
       if (this.standing.get(key) === place) continue;
       replaced = true;
       this.standing.set(key, place);
-      this.remember(place.deployment);
+      this.recent.remember(place.deployment);
     }
     for (const key of this.standing.keys()) if (!this.wanted.has(key)) this.standing.delete(key);
     if (replaced) this.background(this.publisher.request());
-    else await this.parts.store.keepOnly(() => this.digests());
+    else await this.parts.store.keepOnly(() => this.recent.atHand(this.deployments()));
     await this.reporter.request();
   }
 
@@ -280,32 +254,15 @@ export class RegistryFollower {
     }
   }
 
-  private remember({ served, digest }: Deployment): void {
-    const list = (this.recent.get(served) ?? []).filter((known) => known !== digest);
-    this.recent.set(served, [...list, digest].slice(-this.parts.keepVersions - 1));
-  }
-
-  /** Of what is served, may soon be, or stays at hand. */
-  private digests(): Set<string> {
-    const places = [...this.wanted.values(), ...this.standing.values()];
-    const digests = new Set(places.map(({ deployment }) => deployment.digest));
-    const served = new Set(places.map(({ deployment }) => deployment.served));
-    for (const [name, list] of this.recent) {
-      if (served.has(name)) for (const digest of list) digests.add(digest);
-      else this.recent.delete(name);
-    }
-    return digests;
+  private deployments(): Deployment[] {
+    return [...this.wanted.values(), ...this.standing.values()].map(({ deployment }) => deployment);
   }
 
   private async save(): Promise<void> {
-    const state: State = {
-      follow: fingerprint(this.parts.follow),
-      wanted: [...this.wanted.values()].map(({ deployment }) => deployment),
-      standing: [...this.standing.values()].map(({ deployment }) => deployment),
-      recent: [...this.recent],
-    };
+    const wanted = [...this.wanted.values()].map(({ deployment }) => deployment);
+    const standing = [...this.standing.values()].map(({ deployment }) => deployment);
     try {
-      await writeJsonFile(this.stateFile, state);
+      await writeState(this.stateFile, this.parts.follow, { wanted, standing, recent: this.recent.list() });
     } catch (error) {
       this.parts.log('warn', `what is served cannot be kept on disk: ${toSwitchyardError(error).message}`, {});
     }
@@ -320,34 +277,10 @@ export class RegistryFollower {
 
   /** Tells the registry what is served here. That it is away has been said already. */
   private async report(): Promise<void> {
-    const states = new Map<string, VersionStatus>();
-    for (const { name, versions } of await this.parts.index())
-      for (const status of versions) states.set(`${name}/${status.version}`, status);
-    const models: GatewayModel[] = [];
-    for (const [key, place] of this.wanted) {
-      const before = this.standing.get(key);
-      const places =
-        before === undefined || before.deployment.version === place.deployment.version ? [place] : [before, place];
-      for (const { deployment, problem } of places) {
-        const { name, alias, served, version, digest } = deployment;
-        const status = states.get(`${served}/${version}`);
-        const obstacle = isSafeName(served) ? problem : unservable(served);
-        if (status === undefined && obstacle === '') continue;
-        const { state = 'UNAVAILABLE', reason = obstacle } = status ?? {};
-        models.push({ served, name, alias, version, digest, state, problem: reason });
-      }
-    }
+    const models = reportedModels(this.wanted, this.standing, await this.parts.index());
     const { routes, decisions } = this.parts.traffic();
-    const report = { models, routes: this.registered(routes), decisions: this.registered(decisions) };
-    await this.parts.source.report({ ...this.parts.gateway, ...report }).catch(() => {});
-  }
-
-  /** Of what is told by served names, the part about registered models, by theirs. */
-  private registered<T extends RouteTarget>(rows: readonly T[]): (Omit<T, 'model'> & { name: string })[] {
-    return rows.flatMap(({ model, ...row }) => {
-      const name = this.names.get(model);
-      return name === undefined ? [] : [{ ...row, name }];
-    });
+    const rows = { routes: registeredRows(routes, this.names), decisions: registeredRows(decisions, this.names) };
+    await this.parts.source.report({ ...this.parts.gateway, models, ...rows }).catch(() => {});
   }
 
   private async pause(ms: number): Promise<void> {
@@ -365,14 +298,6 @@ export class RegistryFollower {
       this.parts.log('error', `serving what the registry says failed: ${toSwitchyardError(error).message}`, {});
     });
   }
-}
-
-function fingerprint(follow: Follow): string {
-  return createHash('sha256').update(JSON.stringify(follow)).digest('hex');
-}
-
-function unservable(served: string): string {
-  return `registered model ${JSON.stringify(served)} cannot be served under its name; list it in models.registry.follow with another one as "served"`;
 }
 
 function notHere(): Promise<never> {

@@ -4,7 +4,6 @@ import type { RolloutEvent } from '../../experiments/rollout/state.ts';
 import type { RouteActivity } from '../../gateway/route-activity.ts';
 import type { ServingTable } from '../../pipeline/types.ts';
 import type { RouteState } from '../../routing/live-route.ts';
-import { queryPrometheus } from '../../shared/prometheus-query.ts';
 import type { AliasSource, RouteAliases } from './aliases.ts';
 import { epochOf, learnBandit } from './bandit-control.ts';
 import {
@@ -13,23 +12,15 @@ import {
   type EncodedContribution,
   encodeContribution,
   merge,
-  withoutFolded,
 } from './contribution.ts';
 import { lookAtExperiment } from './experiment-control.ts';
 import { Ledger, noRouteSums } from './ledger.ts';
 import { isControlled, type LiveRoute, learnFrom, mature, newLive } from './live.ts';
-import type { RewardJoin } from './reward-join.ts';
-import {
-  type AliasWish,
-  answerQuery,
-  beginIfDue,
-  dueQueries,
-  promotedSince,
-  rolloutOf,
-  stepRollout,
-  type VersionPair,
-} from './rollout-control.ts';
+import { beginIfDue, promotedSince, rolloutOf, stepRollout, type VersionPair } from './rollout-control.ts';
+import { RolloutErrands } from './rollout-errands.ts';
 import { resume, type Standing } from './standing.ts';
+import { StandingKeeper } from './standing-keeper.ts';
+import { variantVersions } from './variant-versions.ts';
 import type { WaitingJournal } from './waiting-journal.ts';
 
 export interface RuntimeDependencies {
@@ -61,8 +52,6 @@ export interface RuntimeDependencies {
 
 /** Between two looks at a canary or an experiment. */
 const LOOK_MS = 1000;
-/** Between two writes of what was only counted. */
-const SAVE_MS = 2000;
 
 /**
  * All routes while they run. Every gateway counts; whoever decides (the leader of several gateways, or the only one)
@@ -76,18 +65,27 @@ export class RouteRuntime {
   private readonly ledger = new Ledger();
   /** Of routes that are not there (yet), as the database had them. */
   private stored = new Map<string, Standing>();
-  /** The database has told where routes stood. */
-  private restored = false;
-  private savedAt = 0;
-  private saving: Promise<void> | undefined;
+  private readonly keeper: StandingKeeper;
+  private readonly errands: RolloutErrands;
 
   constructor(dependencies: RuntimeDependencies) {
     this.dependencies = dependencies;
+    const { routes } = this;
+    const { save, log, fleet, aliasSource, aliases, now } = dependencies;
+    const leading = (): boolean => this.leading();
+    const data = (live: LiveRoute): Contribution => this.data(live);
+    this.keeper = new StandingKeeper({ routes, alone: fleet === undefined, leading, data, save, log });
+    this.errands = new RolloutErrands({
+      ...{ routes, leading, aliasSource, log },
+      refreshAliases: () => aliases.refresh(),
+      step: (live, event) => this.step(live, event, now()),
+      take: (live, standing) => this.take(live, standing),
+    });
   }
 
   /** What the database has. Before the first `replace`, or later for routes that have not been decided on since. */
   restore(standings: ReadonlyMap<string, string>): void {
-    this.restored = true;
+    this.keeper.begin();
     for (const [name, text] of standings) {
       try {
         this.stored.set(name, JSON.parse(text) as Standing);
@@ -187,7 +185,7 @@ export class RouteRuntime {
 
   /** Waits on for rewards of what was decided before a restart, once it is known what was learnt. Never rejects. */
   async recover(): Promise<void> {
-    if (!this.restored) return;
+    if (!this.keeper.begun) return;
     await Promise.all([...this.routes.values()].map((live) => this.recoverRoute(live)));
   }
 
@@ -268,13 +266,7 @@ export class RouteRuntime {
   /** The versions that variants are served by now; '' for none. */
   versions({ spec }: RouteDocument): Record<string, string> {
     const { models } = this.dependencies.table();
-    const versionOf = ({ model, version, alias }: { model: string; version?: string; alias?: string }): string => {
-      if (alias !== undefined) return this.dependencies.aliases.versionOf(model, alias);
-      const loaded = models.get(model)?.versions.map((entry) => entry.version) ?? [];
-      if (version !== undefined) return loaded.includes(version) ? version : '';
-      return loaded.reduce((newest, next) => (Number(next) > Number(newest) ? next : newest), '');
-    };
-    return Object.fromEntries(Object.entries(spec.variants).map(([name, variant]) => [name, versionOf(variant)]));
+    return variantVersions(spec, models, (model, alias) => this.dependencies.aliases.versionOf(model, alias));
   }
 
   /** Whether this gateway decides. */
@@ -299,7 +291,7 @@ export class RouteRuntime {
         });
       }
     }
-    void this.save(now);
+    void this.keeper.save(now);
   }
 
   /** A person's word on a rollout. Only where this gateway decides. */
@@ -310,10 +302,7 @@ export class RouteRuntime {
   /** Everything to disk; on the way out. */
   async close(): Promise<void> {
     await this.flush();
-    // One that began earlier lacks what came since, and lets no second one begin.
-    await this.saving;
-    this.savedAt = 0;
-    await this.save(this.dependencies.now());
+    await this.keeper.close(this.dependencies.now());
   }
 
   private decide(live: LiveRoute, now: number): void {
@@ -337,7 +326,7 @@ export class RouteRuntime {
       const begun = beginIfDue(live.name, spec, live.standing, this.pair(live), sums, now);
       if (begun !== undefined) this.take(live, begun);
       this.step(live, { type: 'tick' }, now);
-      void this.query(live, now);
+      void this.errands.query(live, this.templates, now);
     }
   }
 
@@ -359,67 +348,7 @@ export class RouteRuntime {
       const fields = { route: live.name, phase: after.phase, weight: after.weight, reason: after.reason };
       this.dependencies.log(after.phase === 'rollingBack' ? 'warn' : 'info', 'a rollout moved on', fields);
     }
-    if (alias !== undefined) void this.move(live, alias);
-  }
-
-  /** Never rejects. The rollout asks again with the next tick as long as it has no answer. */
-  private async move(live: LiveRoute, wish: AliasWish): Promise<void> {
-    if (live.moving) return;
-    live.moving = true;
-    const { model, alias, expected, version } = wish;
-    try {
-      const reason = `rollout of route ${live.name}`;
-      const named = await this.dependencies.aliasSource.move(model, alias, expected, version, reason);
-      // Stable's traffic may only come back once stable is the new version; the next tick asks again otherwise.
-      if (named === version && !(await this.dependencies.aliases.refresh())) return;
-      if (!this.leading()) return;
-      const current = this.routes.get(live.name) ?? live;
-      const event: RolloutEvent =
-        named === version
-          ? { type: 'aliasSet', version }
-          : { type: 'aliasConflict', version, current: named === '' ? 'nothing' : named };
-      this.step(current, event, this.dependencies.now());
-    } catch (error) {
-      const problem = (error as Error).message;
-      if (problem !== live.moveProblem)
-        this.dependencies.log('error', 'an alias cannot be moved; it is tried again', {
-          route: live.name,
-          ...wish,
-          problem,
-        });
-      live.moveProblem = problem;
-    } finally {
-      live.moving = false;
-    }
-  }
-
-  /** Never rejects. */
-  private async query(live: LiveRoute, now: number): Promise<void> {
-    const { canary } = live.document.spec.strategy;
-    const rollout = rolloutOf(live.standing);
-    if (canary === undefined || rollout === undefined || live.querying) return;
-    const due = dueQueries(canary, rollout, this.templates, now);
-    if (due.length === 0) return;
-    live.querying = true;
-    const results = await Promise.all(
-      due.map(({ metric }) =>
-        queryPrometheus(metric.prometheus!, (message) =>
-          this.dependencies.log('warn', 'a metric cannot be queried', {
-            route: live.name,
-            metric: metric.name,
-            message,
-          }),
-        ),
-      ),
-    );
-    live.querying = false;
-    const current = this.routes.get(live.name);
-    if (current === undefined || rolloutOf(current.standing)?.state.startedAt !== rollout.state.startedAt) return;
-    let { standing } = current;
-    due.forEach((query, i) => {
-      standing = answerQuery(standing, query, results[i], now);
-    });
-    this.take(current, standing);
+    if (alias !== undefined) void this.errands.move(live, alias);
   }
 
   private take(live: LiveRoute, standing: Standing): void {
@@ -434,17 +363,15 @@ export class RouteRuntime {
     live.unsaved = true;
     if (changed) this.show(live);
     if (changed || moved) {
-      this.savedAt = 0;
-      void this.save(this.dependencies.now());
+      this.keeper.hurry();
+      void this.keeper.save(this.dependencies.now());
     }
     if (this.dependencies.fleet !== undefined) void this.publish(new Map([[live.name, JSON.stringify(standing)]]));
   }
 
   private async publish(standings: ReadonlyMap<string, string | undefined>): Promise<void> {
     await this.dependencies.fleet?.publish(standings);
-    const gone = new Map([...standings].filter(([, standing]) => standing === undefined));
-    if (gone.size === 0) return;
-    await this.dependencies.save(gone).catch((error: unknown) => this.cannotSave(error));
+    await this.keeper.forget([...standings].flatMap(([name, standing]) => (standing === undefined ? [name] : [])));
   }
 
   private stir(route: string): void {
@@ -452,47 +379,5 @@ export class RouteRuntime {
     if (live === undefined) return;
     live.stirred = true;
     if (isControlled(live.document)) live.unsaved = true;
-  }
-
-  private async save(now: number): Promise<void> {
-    // What is kept must not be overwritten before it was read.
-    if (!this.restored || this.saving !== undefined || !this.leading()) return;
-    if (now >= this.savedAt && now - this.savedAt < SAVE_MS) return;
-    this.savedAt = now;
-    const standings = new Map<string, string>();
-    const learnt = new Map<RewardJoin, number>();
-    for (const live of this.routes.values()) {
-      if (!live.unsaved) continue;
-      live.unsaved = false;
-      // With several gateways the counts live in Redis.
-      const before: Pick<Standing, 'before'> =
-        this.dependencies.fleet === undefined && isControlled(live.document)
-          ? { before: encodeContribution(withoutFolded(this.data(live), live.standing.totals)) }
-          : {};
-      standings.set(live.name, JSON.stringify({ ...live.standing, ...before }));
-      if (live.join !== undefined && before.before !== undefined) learnt.set(live.join, before.before.learnt ?? 0);
-    }
-    if (standings.size === 0) return;
-    this.saving = this.write(standings, learnt);
-    await this.saving;
-    this.saving = undefined;
-  }
-
-  /** Never rejects. */
-  private async write(standings: ReadonlyMap<string, string>, learnt: ReadonlyMap<RewardJoin, number>): Promise<void> {
-    try {
-      await this.dependencies.save(standings);
-      for (const [join, until] of learnt) join.prune(until);
-    } catch (error) {
-      for (const name of standings.keys()) {
-        const live = this.routes.get(name);
-        if (live !== undefined) live.unsaved = true;
-      }
-      this.cannotSave(error);
-    }
-  }
-
-  private cannotSave(error: unknown): void {
-    this.dependencies.log('error', 'where routes stand cannot be kept; it is tried again', { err: error });
   }
 }

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
 import type { Logger } from 'pino';
 import type { KafkaConfig } from '../../config/kafka-schema.ts';
-import { variantKey } from '../../config/load-routes.ts';
 import type { Config } from '../../config/schema.ts';
 import { ConfigError } from '../../config/yaml-file.ts';
 import type { RouteRule } from '../../eventlog/handover/targets.ts';
@@ -25,6 +24,7 @@ import { type DocumentKind, RouteBook } from './route-book.ts';
 import { watchedPaths } from './route-files.ts';
 import { renderRoutes, renderUnmatchedFeedback } from './route-metrics.ts';
 import type { RouteStore } from './route-store.ts';
+import { type RouteWarning, warningsOf } from './route-warnings.ts';
 import { RouteRuntime } from './runtime.ts';
 import { type DecisionCount, type RouteTarget, VersionTraffic } from './version-traffic.ts';
 import { kindOf, routeRow, routeView } from './view.ts';
@@ -379,35 +379,16 @@ export class Routes {
     this.modelNames = await this.parts.models();
   }
 
-  /**
-   * What routes name and is not there, as of now. At a start models may still be loading, and a version may be rolled out
-   * after the route that names it: neither is refused then. A reload refuses models that nobody has.
-   */
-  private warnings(): { route: string; model: string; message: string }[] {
-    const { models } = this.parts.table();
-    const { places } = this.book.set;
-    return [...this.runtime.routes.values()].flatMap(({ name: route, document }) => {
-      const versions = this.runtime.versions(document);
-      return Object.entries(document.spec.variants).flatMap(([variant, { model, version, alias }]) => {
-        const say = (setting: string, what: string) => {
-          const place = places.get(variantKey(route, variant)) ?? '';
-          const message = `${place}: route ${route}: spec.variants.${variant}.${setting}: ${what}`;
-          return [{ route, model, message }];
-        };
-        if (!this.modelNames.has(model) && !models.has(model))
-          return say('model', `no model is called ${JSON.stringify(model)} (yet); load it, or correct the name`);
-        if (versions[variant] !== '') return [];
-        const loaded = models.get(model)?.versions.map((entry) => entry.version) ?? [];
-        const known = `loaded of ${model}: ${loaded.sort().join(', ') || 'none'}`;
-        if (alias !== undefined)
-          return say('alias', `alias ${JSON.stringify(alias)} leads to no loaded version (yet); ${known}`);
-        if (version === undefined) return say('model', `no version is loaded (yet) of ${model}`);
-        return say('version', `version ${JSON.stringify(version)} is not loaded (yet); ${known}`);
-      });
+  private warnings(): RouteWarning[] {
+    return warningsOf([...this.runtime.routes.values()], {
+      models: this.parts.table().models,
+      names: this.modelNames,
+      places: this.book.set.places,
+      versions: (document) => this.runtime.versions(document),
     });
   }
 
-  private warn(warnings: readonly { route: string; model: string; message: string }[]): void {
+  private warn(warnings: readonly RouteWarning[]): void {
     for (const { message, ...fields } of warnings)
       this.parts.log.warn({ ...fields, problem: message }, 'a route names what is not there (yet)');
   }

@@ -15,6 +15,7 @@ import {
 import { join } from 'node:path';
 import { syncFolder } from './folder.ts';
 import { type Parsed, parseRecords, type SpoolRecord, type SpoolRun } from './format.ts';
+import { RecentChunks } from './recent-chunks.ts';
 
 /** A place in the spool: before the record with number `record`. */
 export interface Position {
@@ -69,8 +70,6 @@ const NAME = /^(\d{12})-(\d{15})\.spool$/;
 const READ_BYTES = 1024 * 1024;
 /** Of the records that are read together. */
 const BATCH_BYTES = 4 * 1024 * 1024;
-/** Of what was appended last: sinks that keep up never read the disk. */
-const RECENT_BYTES = 8 * 1024 * 1024;
 
 /**
  * Records on the disk until every sink has them, in segments that are only ever appended to. Opening one cuts a torn
@@ -90,8 +89,7 @@ export class Spool {
   private readonly options: SpoolOptions;
   private readonly segments: Segment[] = [];
   private fd = -1;
-  private recent: { segment: number; offset: number; record: number; chunk: Uint8Array; count: number }[] = [];
-  private recentBytes = 0;
+  private readonly recent = new RecentChunks();
   private readonly aside = new Set<string>();
   private syncing = false;
   private dirty = false;
@@ -185,7 +183,7 @@ export class Spool {
     if (record >= end.record) return end;
     const segment = this.segments.findLast(({ first }) => first <= record);
     if (segment === undefined) return this.oldest;
-    const kept = this.recent.findLast((each) => each.segment === segment.number && each.record <= record);
+    const kept = this.recent.before(record, segment.number);
     if (kept !== undefined) return { segment: kept.segment, offset: kept.offset, record: kept.record };
     return { segment: segment.number, offset: 0, record: segment.first };
   }
@@ -226,7 +224,7 @@ export class Spool {
   }
 
   private parse(segment: Segment, at: Position, maxRecords: number): { parsed: Parsed; base: number } {
-    const kept = this.recentAt(at.record);
+    const kept = this.recent.with(at.record);
     if (kept !== undefined && kept.segment === at.segment)
       return { parsed: parseRecords(kept.chunk, at.offset - kept.offset, maxRecords, false), base: kept.offset };
     for (let size = READ_BYTES; ; size *= 4) {
@@ -236,21 +234,6 @@ export class Spool {
       for (const { start, end } of parsed.bad) this.putAside(segment, at.offset + start, bytes.subarray(start, end));
       return { parsed, base: at.offset };
     }
-  }
-
-  /** The chunk with a record, where it is kept. They are in the order of their records. */
-  private recentAt(record: number): (typeof this.recent)[number] | undefined {
-    const { recent } = this;
-    let low = 0;
-    let high = recent.length - 1;
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      const each = recent[middle];
-      if (record < each.record) high = middle - 1;
-      else if (record >= each.record + each.count) low = middle + 1;
-      else return each;
-    }
-    return undefined;
   }
 
   /**
@@ -324,18 +307,11 @@ export class Spool {
       throw error;
     }
     const record = segment.first + segment.records;
-    this.remember({ segment: segment.number, offset: segment.bytes, record, chunk, count });
+    this.recent.add({ segment: segment.number, offset: segment.bytes, record, chunk, count });
     segment.bytes += chunk.length;
     segment.records += count;
     this.bytes += chunk.length;
     this.dirty = true;
-  }
-
-  private remember(entry: (typeof this.recent)[number]): void {
-    this.recent.push(entry);
-    this.recentBytes += entry.chunk.length;
-    while (this.recentBytes > RECENT_BYTES && this.recent.length > 1)
-      this.recentBytes -= (this.recent.shift() as typeof entry).chunk.length;
   }
 
   private sync(): void {
@@ -362,8 +338,7 @@ export class Spool {
   private remove(segment: Segment): void {
     this.segments.splice(this.segments.indexOf(segment), 1);
     this.bytes -= segment.bytes;
-    this.recent = this.recent.filter((each) => each.segment !== segment.number);
-    this.recentBytes = this.recent.reduce((sum, { chunk }) => sum + chunk.length, 0);
+    this.recent.forget(segment.number);
     try {
       unlinkSync(this.path(segment));
     } catch (error) {

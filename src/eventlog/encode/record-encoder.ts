@@ -1,42 +1,16 @@
-import {
-  DECISION_WORDS,
-  decisionWords,
-  FIXED_BYTES,
-  HAS_DECISION,
-  HAS_TIMINGS,
-  IS_ANALYSED,
-  IS_SHADOW,
-  ORIGIN_TEXTS,
-} from '../handover/memory.ts';
+import { DECISION_WORDS, decisionWords, FIXED_BYTES, HAS_DECISION, HAS_TIMINGS } from '../handover/memory.ts';
 import type { DefinedOrigin, DefinedText, RingRequest } from '../handover/ring-reader.ts';
 import { STATUSES } from '../handover/statuses.ts';
-import { PAYLOAD_NOT_KEPT, SCHEMA_VERSION } from '../record.ts';
+import { PAYLOAD_NOT_KEPT } from '../record.ts';
 import { AvroWriter } from './avro-writer.ts';
 import { copiedAt, datatypeAfter, elementTexts, type RawColumn, writeNoValues, writeValues } from './column-writer.ts';
-import { type Action, type Hash, isOfFeedback, Redactions, redactText } from './redact.ts';
+import { actionOf, type OriginPlan, planOf } from './origin-plan.ts';
+import { type Hash, redactText } from './redact.ts';
 import { BUCKET, decisionKeys, firstTensor, layoutOf, nextTensor, TIMING_WORDS, tensorKeys } from './ring-layout.ts';
-import { fitsTemplate, RecordTemplate, Templates, type Varying } from './template.ts';
+import { fitsTemplate, RecordTemplate, type Templates, type Varying } from './template.ts';
 
 /** Where what is too large for a record goes. Undefined: it could not be kept. */
 export type KeepPayload = (container: Uint8Array) => { ref: string; sha256: string } | undefined;
-
-interface Plan {
-  /** The record from `route` to `schemaVersion`, encoded. */
-  shared: Uint8Array;
-  redactions: Redactions;
-  /** Redacted tenant: an entity may be it. */
-  tenant: string;
-  /** Lines of redactions that every record of the origin shows. */
-  lines: string[];
-  /** By number of the name; null: none. */
-  inputs: (Action | null | undefined)[];
-  outputs: (Action | null | undefined)[];
-  limit: number;
-  /** A bandit's context is made of what the rule may take out. */
-  hidesContext: boolean;
-  /** Undefined: its records are redacted or name an entity, and each is encoded by itself. */
-  templates: Templates | undefined;
-}
 
 const STATUS_BYTES = STATUSES.map(encodedText);
 const DATATYPE_BYTES = new Map<string, Uint8Array>();
@@ -49,7 +23,7 @@ export class RecordEncoder {
   private readonly hash: Hash;
   private readonly keep: KeepPayload;
   private readonly wrap: (record: Uint8Array) => Uint8Array;
-  private readonly plans = new WeakMap<DefinedOrigin, Plan>();
+  private readonly plans = new WeakMap<DefinedOrigin, OriginPlan>();
   private readonly names = new WeakMap<DefinedText, Uint8Array>();
   private readonly scratch = new AvroWriter();
   /** While a template is made: what is not the same in each record. Undefined then: something else went into it. */
@@ -81,7 +55,13 @@ export class RecordEncoder {
   }
 
   /** Encodes the request, and keeps how that was done where all that went into it can be put into a copy. */
-  private makeTemplate(request: RingRequest, plan: Plan, templates: Templates, layout: number, out: AvroWriter): void {
+  private makeTemplate(
+    request: RingRequest,
+    plan: OriginPlan,
+    templates: Templates,
+    layout: number,
+    out: AvroWriter,
+  ): void {
     const { views, base } = request;
     const { u32, f64 } = views;
     const start = out.at;
@@ -109,7 +89,7 @@ export class RecordEncoder {
     templates.made(layout, new RecordTemplate(u32, base >> 2, keys, encoded, varying));
   }
 
-  private encodeByReference(request: RingRequest, plan: Plan, out: AvroWriter): void {
+  private encodeByReference(request: RingRequest, plan: OriginPlan, out: AvroWriter): void {
     this.scratch.at = 0;
     this.write(request, plan, this.scratch, true, undefined);
     const kept = this.keep(this.wrap(this.scratch.u8.subarray(0, this.scratch.at)));
@@ -118,7 +98,7 @@ export class RecordEncoder {
 
   private write(
     { views, base, origin, texts }: RingRequest,
-    plan: Plan,
+    plan: OriginPlan,
     out: AvroWriter,
     values: boolean,
     payload: { ref: string; sha256: string } | undefined,
@@ -295,7 +275,7 @@ export class RecordEncoder {
     start: number,
     count: number,
     texts: readonly DefinedText[],
-    plan: Plan,
+    plan: OriginPlan,
     side: 'inputs' | 'outputs',
     values: boolean,
     redactions: string[],
@@ -304,7 +284,7 @@ export class RecordEncoder {
     let kept = count;
     let byte = start;
     for (let i = 0; i < count; i++) {
-      const action = this.actionOf(plan, side, actions, u32[byte >> 2], texts);
+      const action = actionOf(plan, side, actions, u32[byte >> 2], texts);
       if (action !== null) {
         if (action.kind === 'drop') kept--;
         if (!redactions.includes(action.line)) redactions.push(action.line);
@@ -359,13 +339,13 @@ export class RecordEncoder {
     start: number,
     count: number,
     texts: readonly DefinedText[],
-    plan: Plan,
+    plan: OriginPlan,
   ): string {
     let byte = start;
     for (let i = 0; i < count; i++) {
       const at = byte >> 2;
       if (texts[u32[at]].text === name) {
-        const action = this.actionOf(plan, 'inputs', plan.inputs, u32[at], texts);
+        const action = actionOf(plan, 'inputs', plan.inputs, u32[at], texts);
         const rank = u32[at + 1] >>> 8;
         const column = { type: u32[at + 1] & 0xff, u8, start: byte + 16 + 8 * rank, bytes: u32[at + 2] };
         return redactText(action ?? undefined, elementTexts(column, 1)[0] ?? '', this.hash);
@@ -376,7 +356,7 @@ export class RecordEncoder {
   }
 
   /** Bytes of the tensors that the record shows. */
-  private tensorBytes(request: RingRequest, plan: Plan): number {
+  private tensorBytes(request: RingRequest, plan: OriginPlan): number {
     const { views, base, texts } = request;
     const { u32 } = views;
     const counts = u32[(base >> 2) + 3];
@@ -386,26 +366,20 @@ export class RecordEncoder {
     let bytes = 0;
     for (let i = 0; i < count; i++) {
       const side = i < inputs ? 'inputs' : 'outputs';
-      const kind = this.actionOf(plan, side, plan[side], u32[byte >> 2], texts)?.kind;
+      const kind = actionOf(plan, side, plan[side], u32[byte >> 2], texts)?.kind;
       if (kind !== 'drop' && kind !== 'mask') bytes += u32[(byte >> 2) + 2];
       byte = nextTensor(u32, byte);
     }
     return bytes;
   }
 
-  private actionOf(
-    plan: Plan,
-    side: 'inputs' | 'outputs',
-    actions: (Action | null | undefined)[],
-    name: number,
-    texts: readonly DefinedText[],
-  ): Action | null {
-    let action = actions[name];
-    if (action === undefined) {
-      action = plan.redactions.column(side, texts[name].text) ?? null;
-      actions[name] = action;
+  private planOf(origin: DefinedOrigin): OriginPlan {
+    let plan = this.plans.get(origin);
+    if (plan === undefined) {
+      plan = planOf(origin, this.hash);
+      this.plans.set(origin, plan);
     }
-    return action;
+    return plan;
   }
 
   private nameBytes(text: DefinedText): Uint8Array {
@@ -415,37 +389,6 @@ export class RecordEncoder {
       this.names.set(text, bytes);
     }
     return bytes;
-  }
-
-  private planOf(origin: DefinedOrigin): Plan {
-    let plan = this.plans.get(origin);
-    if (plan !== undefined) return plan;
-    const { rule, texts, flags } = origin;
-    const redactions = new Redactions(rule.redact);
-    const tenant = redactText(redactions.text('tenant'), texts.tenant.text, this.hash);
-    const shared = new AvroWriter();
-    for (const name of ORIGIN_TEXTS) shared.string(name === 'tenant' ? tenant : texts[name].text);
-    shared.byte((flags & IS_SHADOW) === 0 ? 0 : 1);
-    shared.byte((flags & IS_ANALYSED) === 0 ? 0 : 1);
-    shared.double(rule.sample);
-    shared.long(SCHEMA_VERSION);
-    const lines = (['entity', 'tenant', 'requestId'] as const).flatMap((field) => redactions.text(field)?.line ?? []);
-    plan = {
-      shared: shared.u8.slice(0, shared.at),
-      redactions,
-      tenant,
-      lines,
-      inputs: [],
-      outputs: [],
-      limit: rule.payloadLimitBytes,
-      hidesContext: rule.redact.some(({ field }) => field.startsWith('inputs.')),
-      templates:
-        rule.redact.some(({ field }) => !isOfFeedback(field)) || rule.entity !== undefined
-          ? undefined
-          : new Templates(),
-    };
-    this.plans.set(origin, plan);
-    return plan;
   }
 }
 

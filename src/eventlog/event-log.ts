@@ -201,12 +201,12 @@ export class EventLog {
     return this.ask({ method: 'exportLabels', monitor, since, file });
   }
 
-  /** In Prometheus' text format; what the log thread counted within the last quarter of a second. */
   /** Of the topics that monitors read. */
   lags(): Lag[] {
     return this.last?.monitorLags ?? [];
   }
 
+  /** In Prometheus' text format; what the log thread counted within the last quarter of a second. */
   metrics(): string {
     return this.last === undefined ? '' : logMetrics(this.last, this.restarts);
   }

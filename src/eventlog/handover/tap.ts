@@ -4,32 +4,25 @@ import type { DecisionRecord, FinishedRequest, RequestLog } from '../../pipeline
 import type { InferRequest, ServingTable } from '../../pipeline/types.ts';
 import { printIdNumber } from '../../shared/ids.ts';
 import { bytesOf } from '../../tensor/placed.ts';
-import { DATA_TYPES, type DataType, type Tensor } from '../../tensor/tensor.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { Definitions } from './definitions.ts';
 import {
   countersOf,
   DECISION_WORDS,
   DROPPED,
-  EPOCH,
   FIXED_BYTES,
   HANDED,
   HAS_DECISION,
   HAS_TIMINGS,
-  IS_ANALYSED,
-  IS_SHADOW,
-  ORIGIN,
-  ORIGIN_TEXTS,
   REQUEST,
-  RESET,
   type RingMemory,
   SAMPLED_OUT,
   SERVED,
-  TARGET,
-  TEXT,
   wordsOf,
 } from './memory.ts';
 import { RingWriter } from './ring-writer.ts';
 import { STATUSES } from './statuses.ts';
-import { type Origin, type Target, Targets, type TensorMemo } from './targets.ts';
+import { type Target, Targets, type TensorMemo } from './targets.ts';
 import { TensorBytes } from './tensor-bytes.ts';
 import { writeText } from './text.ts';
 
@@ -42,39 +35,30 @@ export interface TapDependencies {
 }
 
 const statusCode = new Map(STATUSES.map((status, code) => [status, code]));
-const typeCode = new Map<DataType, number>(DATA_TYPES.map((type, code) => [type, code]));
 
-/** Names come from clients: beyond so many, everything is defined anew. */
-const MAX_TEXTS = 16_384;
-const MAX_ORIGINS = 4096;
 /** Of the number of an id: 2 ** 53 to base 36. */
 const MAX_ID_DIGITS = 11;
 const NOTHING: readonly number[] = [];
 
 /**
- * A gateway thread's end of the event log: writes each finished request into the ring as the bytes it has anyway. What
- * many requests share (names, versions, rules) is written once and referred to by number. A ring without room drops the
- * record and counts it; nothing here ever waits.
+ * A gateway thread's end of the event log: writes each finished request into the ring as the bytes it has anyway. A
+ * ring without room drops the record and counts it; nothing here ever waits.
  */
 export class LogTap implements RequestLog {
   private readonly targets: Targets;
   private readonly writer: RingWriter;
-  private readonly words: Int32Array;
+  private readonly definitions: Definitions;
   private readonly counters: Float64Array;
   private readonly dependencies: TapDependencies;
   private prefix = '';
   private prefixBytes = new Uint8Array(0);
   private readonly inputBytes = new TensorBytes();
   private readonly outputBytes = new TensorBytes();
-  private texts = new Map<string, number>();
-  private targetCount = 0;
-  private originCount = 0;
-  private epoch = -1;
 
   constructor(memory: RingMemory, config: Pick<EventLogConfig, 'rule' | 'models'>, dependencies: TapDependencies) {
     this.targets = new Targets(config);
     this.writer = new RingWriter(memory, dependencies.sendLarge);
-    this.words = wordsOf(memory);
+    this.definitions = new Definitions(this.writer, wordsOf(memory), this.targets, dependencies.table);
     this.counters = countersOf(memory);
     this.dependencies = dependencies;
   }
@@ -99,11 +83,9 @@ export class LogTap implements RequestLog {
   }
 
   private write(finished: FinishedRequest, target: Target): boolean {
-    const { words, epoch } = this;
-    if (words[EPOCH] !== epoch || this.texts.size > MAX_TEXTS || this.originCount > MAX_ORIGINS) {
-      if (!this.begin()) return false;
-    }
-    const origin = this.originOf(finished, target);
+    const { definitions } = this;
+    if (!definitions.ready()) return false;
+    const origin = definitions.originOf(finished, target);
     if (origin === undefined) return false;
     const { request, response, decision, context } = finished;
     const { parameter } = target.rule.entity ?? {};
@@ -117,10 +99,10 @@ export class LogTap implements RequestLog {
     }
     const joined = context.served?.joined;
     const inputs = joined === undefined ? request.inputs : [...request.inputs, ...joined];
-    if (!this.nameAll(inputs, target.inputs, target.inputMemo)) return false;
+    if (!definitions.nameAll(inputs, target.inputs, target.inputMemo)) return false;
     bytes += tensorBytes(inputs, target.inputs);
     if (response !== undefined) {
-      if (!this.nameAll(response.outputs, target.outputs, target.outputMemo)) return false;
+      if (!definitions.nameAll(response.outputs, target.outputs, target.outputMemo)) return false;
       bytes += tensorBytes(response.outputs, target.outputs);
     }
     const { writer } = this;
@@ -193,11 +175,12 @@ export class LogTap implements RequestLog {
 
   /** Words that a decision takes, with its texts defined. −1: no room for them. */
   private sizeDecision({ pmf, eligible, fallbacks, proposed, features }: DecisionRecord): number {
-    for (let i = 0; i < eligible.length; i++) if (this.textOf(eligible[i]) < 0) return -1;
+    const { definitions } = this;
+    for (let i = 0; i < eligible.length; i++) if (definitions.textOf(eligible[i]) < 0) return -1;
     for (let i = 0; i < fallbacks.length; i++) {
-      if (this.textOf(fallbacks[i].variant) < 0 || this.textOf(fallbacks[i].cause) < 0) return -1;
+      if (definitions.textOf(fallbacks[i].variant) < 0 || definitions.textOf(fallbacks[i].cause) < 0) return -1;
     }
-    if (proposed !== undefined && this.textOf(proposed.variant) < 0) return -1;
+    if (proposed !== undefined && definitions.textOf(proposed.variant) < 0) return -1;
     const lists = pmf.length + eligible.length + 2 * fallbacks.length;
     return DECISION_WORDS + lists + (proposed?.pmf.length ?? 0) + (features?.length ?? 0);
   }
@@ -205,6 +188,7 @@ export class LogTap implements RequestLog {
   /** As {@link DECISION_WORDS} says. */
   private writeDecision(f64: Float64Array, start: number, decision: DecisionRecord): number {
     const { pmf, eligible, fallbacks, proposed, features = NOTHING } = decision;
+    const { definitions } = this;
     const proposedPmf = proposed?.pmf ?? NOTHING;
     let at = start;
     f64[at++] = decision.stateVersion;
@@ -212,17 +196,17 @@ export class LogTap implements RequestLog {
     f64[at++] = decision.propensity;
     f64[at++] = decision.override;
     f64[at++] = decision.bucket;
-    f64[at++] = proposed === undefined ? -1 : (this.texts.get(proposed.variant) as number);
+    f64[at++] = proposed === undefined ? -1 : definitions.textOf(proposed.variant);
     f64[at++] = pmf.length;
     f64[at++] = eligible.length;
     f64[at++] = fallbacks.length;
     f64[at++] = proposedPmf.length;
     f64[at++] = features.length;
     for (let i = 0; i < pmf.length; i++) f64[at++] = pmf[i];
-    for (let i = 0; i < eligible.length; i++) f64[at++] = this.texts.get(eligible[i]) as number;
+    for (let i = 0; i < eligible.length; i++) f64[at++] = definitions.textOf(eligible[i]);
     for (let i = 0; i < fallbacks.length; i++) {
-      f64[at++] = this.texts.get(fallbacks[i].variant) as number;
-      f64[at++] = this.texts.get(fallbacks[i].cause) as number;
+      f64[at++] = definitions.textOf(fallbacks[i].variant);
+      f64[at++] = definitions.textOf(fallbacks[i].cause);
     }
     for (let i = 0; i < proposedPmf.length; i++) f64[at++] = proposedPmf[i];
     for (let i = 0; i < features.length; i++) f64[at++] = features[i];
@@ -246,142 +230,6 @@ export class LogTap implements RequestLog {
     payload.copy(tensor, bytes, views, start);
     return (start + bytes + 7) & ~7;
   }
-
-  /** Starts afresh: for a log thread that started, or because too much was defined. */
-  private begin(): boolean {
-    const epoch = this.words[EPOCH];
-    this.targets.reset();
-    this.texts = new Map();
-    this.targetCount = 0;
-    this.originCount = 0;
-    if (!this.writer.reserve(16)) return false;
-    const at = this.writer.base >> 2;
-    this.writer.views.u32[at + 1] = RESET;
-    this.writer.views.u32[at + 2] = epoch;
-    this.writer.commit(16);
-    this.epoch = epoch;
-    return true;
-  }
-
-  private originOf(finished: FinishedRequest, target: Target): Origin | undefined {
-    const { decision, request, response, shadow, context } = finished;
-    const table = this.dependencies.table();
-    const { model: requestedModel } = request;
-    const { tenant, protocol } = context;
-    const route = decision?.route ?? '';
-    const variant = shadow !== '' ? shadow : (decision?.served ?? '');
-    const assigned = decision?.assigned ?? '';
-    const role = decision?.role ?? '';
-    const detour = decision?.detour ?? '';
-    const version = response?.version ?? (shadow === '' ? request.version : '');
-    const flags = (shadow === '' ? 0 : IS_SHADOW) | (decision?.analysed === true ? IS_ANALYSED : 0);
-    // What was served, where anything was; a name that only the client knows is no model.
-    const served = response?.model ?? (shadow === '' ? (decision?.model ?? requestedModel) : '');
-    const { last, origins } = target;
-    if (
-      last !== undefined &&
-      last.table === table &&
-      last.requestedModel === requestedModel &&
-      last.tenant === tenant &&
-      last.version === version &&
-      last.variant === variant &&
-      last.assigned === assigned &&
-      last.route === route &&
-      last.protocol === protocol &&
-      last.role === role &&
-      last.detour === detour &&
-      last.flags === flags &&
-      last.served === served
-    )
-      return last;
-    const wanted: Omit<Origin, 'index'> = {
-      table,
-      route,
-      variant,
-      assigned,
-      served,
-      version,
-      requestedModel,
-      tenant,
-      protocol,
-      role,
-      detour,
-      flags,
-    };
-    const known = origins.find((origin) => sameOrigin(origin, wanted));
-    if (known !== undefined) {
-      target.last = known;
-      return known;
-    }
-    const entry = table.models.get(served);
-    const model = entry === undefined ? '' : served;
-    const digest = entry?.versions.find((ready) => ready.version === version)?.cacheIdentity ?? '';
-    const index = this.defineOrigin(target, { ...wanted, model, digest }, flags);
-    if (index < 0) return undefined;
-    const origin: Origin = { index, ...wanted };
-    // Of an old table none is found again.
-    target.origins = [origin, ...target.origins.filter((other) => other.table === table)];
-    target.last = origin;
-    return origin;
-  }
-
-  /** −1: no room. */
-  private defineOrigin(target: Target, texts: Record<(typeof ORIGIN_TEXTS)[number], string>, flags: number): number {
-    if (target.index < 0) target.index = this.defineText(TARGET, this.targetCount, JSON.stringify(target.rule));
-    if (target.index < 0) return -1;
-    this.targetCount = Math.max(this.targetCount, target.index + 1);
-    const numbers = ORIGIN_TEXTS.map((name) => this.textOf(texts[name]));
-    if (numbers.some((number) => number < 0) || !this.writer.reserve(64)) return -1;
-    const { u32 } = this.writer.views;
-    const at = this.writer.base >> 2;
-    u32[at + 1] = ORIGIN;
-    u32[at + 2] = this.originCount;
-    u32[at + 3] = target.index;
-    for (let i = 0; i < numbers.length; i++) u32[at + 4 + i] = numbers[i];
-    u32[at + 4 + numbers.length] = flags;
-    this.writer.commit(64);
-    return this.originCount++;
-  }
-
-  /** The number of a text, defining it where need be. −1: no room. */
-  private textOf(text: string): number {
-    const known = this.texts.get(text);
-    if (known !== undefined) return known;
-    const index = this.defineText(TEXT, this.texts.size, text);
-    if (index >= 0) this.texts.set(text, index);
-    return index;
-  }
-
-  private defineText(kind: number, index: number, text: string): number {
-    const bytes = Buffer.byteLength(text);
-    if (!this.writer.reserve((16 + bytes + 7) & ~7)) return -1;
-    const { u8, u32 } = this.writer.views;
-    const { base } = this.writer;
-    u32[(base >> 2) + 1] = kind;
-    u32[(base >> 2) + 2] = index;
-    u32[(base >> 2) + 3] = bytes;
-    writeText(u8, base + 16, text);
-    this.writer.commit((16 + bytes + 7) & ~7);
-    return index;
-  }
-
-  /** Knows the numbers of each name and datatype by their position afterwards. False: no room. */
-  private nameAll(tensors: readonly Tensor[], wanted: ReadonlySet<string> | undefined, memo: TensorMemo): boolean {
-    for (let i = 0; i < tensors.length; i++) {
-      const { name, datatype } = tensors[i];
-      if (memo.datatypes[i] !== datatype) {
-        memo.datatypes[i] = datatype;
-        memo.types[i] = typeCode.get(datatype) as number;
-      }
-      if (memo.names[i] === name) continue;
-      if (wanted !== undefined && !wanted.has(name)) continue;
-      const index = this.textOf(name);
-      if (index < 0) return false;
-      memo.names[i] = name;
-      memo.indexes[i] = index;
-    }
-    return true;
-  }
 }
 
 /** An upper bound, in characters. */
@@ -393,14 +241,6 @@ function idLength(finished: FinishedRequest): number {
 function codeOf(status: FinishedRequest['status']): number {
   return status === 'ok' ? 0 : (statusCode.get(status) as number);
 }
-
-function sameOrigin(a: Omit<Origin, 'index'>, b: Omit<Origin, 'index'>): boolean {
-  return (
-    a.table === b.table && a.flags === b.flags && a.served === b.served && ORIGIN_KEYS.every((key) => a[key] === b[key])
-  );
-}
-
-const ORIGIN_KEYS = ORIGIN_TEXTS.filter((name) => name !== 'model' && name !== 'digest');
 
 function tensorBytes(tensors: readonly Tensor[], wanted: ReadonlySet<string> | undefined): number {
   let bytes = 0;

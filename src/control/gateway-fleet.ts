@@ -24,6 +24,7 @@ import type { MetricsChunk, ThreadMetrics } from '../telemetry/thread-metrics.ts
 import type { TraceSettingsState } from '../telemetry/trace-settings.ts';
 import type { TopicFigures } from '../topics/inference-topic.ts';
 import type { DoorCounts, DoorSchemas, LiveStatistics } from '../validation/door.ts';
+import { InForce } from './in-force.ts';
 
 export interface GatewayFleetDependencies {
   call(method: ControlMethod, args: unknown[]): Promise<unknown>;
@@ -48,7 +49,6 @@ export interface GatewayFleetDependencies {
 interface Gateway {
   id: number;
   worker: Worker;
-  generation: number;
 }
 
 /** The gateway threads: starts them, gives them tables and executors, answers their calls, drains them. */
@@ -60,12 +60,17 @@ export class GatewayFleet {
   /** What each model looked like when it was last sent. */
   private published = new Map<string, string>();
   private generation = 0;
-  private waiters: { generation: number; resolve(): void }[] = [];
+  private readonly tables = new InForce();
   private stopping = false;
   private flushing: Promise<void> | undefined;
   private nextFlush: Promise<void> | undefined;
   /** What a thread that starts now has to know of routes. */
   private routing: { routes: RouteDocument[]; states: Map<string, RouteState>; aliases: AliasTable } | undefined;
+  /** Grows with each message on routing. */
+  private routingVersion = 0;
+  /** The version that threads were last asked to confirm. */
+  private askedRouting = 0;
+  private readonly routings = new InForce();
 
   constructor(dependencies: GatewayFleetDependencies) {
     this.dependencies = dependencies;
@@ -118,12 +123,7 @@ export class GatewayFleet {
     this.published = prints;
     const delta: TableDelta = { generation: ++this.generation, changed, removed };
     this.broadcast({ kind: 'table', delta });
-    if (this.gateways.length === 0) return;
-    const { generation } = delta;
-    await new Promise<void>((resolve) => {
-      this.waiters.push({ generation, resolve });
-      this.settleWaiters();
-    });
+    await this.tables.everywhere(delta.generation);
   }
 
   addExecutor(executor: number): void {
@@ -141,18 +141,27 @@ export class GatewayFleet {
 
   setRoutes(routes: RouteDocument[], states: ReadonlyMap<string, RouteState>): void {
     this.routing = { routes, states: new Map(states), aliases: this.routing?.aliases ?? new Map() };
-    this.broadcast({ kind: 'routes', routes, states });
+    this.tellRouting({ kind: 'routes', routes, states });
   }
 
   setRouteState(route: string, state: RouteState): void {
     this.routing?.states.set(route, state);
-    this.broadcast({ kind: 'routeState', route, state });
+    this.tellRouting({ kind: 'routeState', route, state });
   }
 
   setAliases(aliases: AliasTable): void {
     if (this.routing === undefined) this.routing = { routes: [], states: new Map(), aliases };
     else this.routing.aliases = aliases;
-    this.broadcast({ kind: 'aliases', aliases });
+    this.tellRouting({ kind: 'aliases', aliases });
+  }
+
+  /** Resolves when every live thread routes by all that was set before the call. */
+  routingTaken(): Promise<void> {
+    const version = this.routingVersion;
+    // Threads confirm when somebody waits, and not each of a bandit's many states.
+    if (this.askedRouting < version) this.broadcast({ kind: 'confirmRouting', version });
+    this.askedRouting = version;
+    return this.routings.everywhere(version);
   }
 
   /** What feature views and transforms there are. */
@@ -221,10 +230,14 @@ export class GatewayFleet {
       workerData: data,
       name: `gateway-${id}`,
     });
-    const gateway: Gateway = { id, worker, generation: 0 };
+    const gateway: Gateway = { id, worker };
     worker.on('message', (event: GatewayEvent) => this.handle(gateway, event));
     worker.on('error', (error) => this.lose(gateway, error.message));
-    worker.on('exit', () => this.lose(gateway, 'the thread ended'));
+    worker.on('exit', () => {
+      this.tables.leave(id);
+      this.routings.leave(id);
+      this.lose(gateway, 'the thread ended');
+    });
     await new Promise<void>((resolve, reject) => {
       const listener = (event: GatewayEvent): void => {
         if (event.kind === 'started') resolve();
@@ -236,11 +249,14 @@ export class GatewayFleet {
     });
     this.gateways.push(gateway);
     this.gateways.sort((a, b) => a.id - b.id);
+    this.tables.confirm(id, 0);
+    this.routings.confirm(id, 0);
     for (const executor of this.dependencies.executors()) this.connectTo(gateway, executor);
     if (this.routing === undefined) return;
     const { routes, states, aliases } = this.routing;
     this.post(gateway, { kind: 'aliases', aliases });
     this.post(gateway, { kind: 'routes', routes, states });
+    this.post(gateway, { kind: 'confirmRouting', version: this.routingVersion });
   }
 
   private connectTo(gateway: Gateway, executor: number): void {
@@ -251,8 +267,9 @@ export class GatewayFleet {
 
   private handle(gateway: Gateway, event: GatewayEvent): void {
     if (event.kind === 'table') {
-      gateway.generation = event.generation;
-      this.settleWaiters();
+      this.tables.confirm(gateway.id, event.generation);
+    } else if (event.kind === 'routing') {
+      this.routings.confirm(gateway.id, event.version);
     } else if (event.kind === 'used') {
       this.dependencies.onUsed(event.models);
     } else if (event.kind === 'routes') {
@@ -295,17 +312,13 @@ export class GatewayFleet {
     });
   }
 
-  private settleWaiters(): void {
-    const reached = Math.min(...this.gateways.map((gateway) => gateway.generation));
-    this.waiters = this.waiters.filter((waiter) => {
-      if (waiter.generation > reached) return true;
-      waiter.resolve();
-      return false;
-    });
-  }
-
   private lose(gateway: Gateway, message: string): void {
     if (!this.stopping) this.dependencies.onLost(`gateway thread ${gateway.id}: ${message}`);
+  }
+
+  private tellRouting(command: GatewayCommand): void {
+    this.routingVersion++;
+    this.broadcast(command);
   }
 
   private broadcast(command: GatewayCommand): void {

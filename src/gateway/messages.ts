@@ -62,6 +62,8 @@ export type GatewayCommand =
   | { kind: 'routes'; routes: RouteDocument[]; states: ReadonlyMap<string, RouteState> }
   | { kind: 'routeState'; route: string; state: RouteState }
   | { kind: 'aliases'; aliases: AliasTable }
+  /** Asks to be told when routes, states and aliases up to this version are in force. */
+  | { kind: 'confirmRouting'; version: number }
   | { kind: 'features'; documents: readonly FeatureDocument[]; transforms: Transforms }
   | { kind: 'featureRows'; rows: SpreadRows }
   | { kind: 'doorSchemas'; schemas: DoorSchemas }
@@ -88,6 +90,8 @@ export type GatewayEvent =
   | { kind: 'listening'; httpPort: number; grpcPort: number }
   | { kind: 'failed'; message: string }
   | { kind: 'table'; generation: number }
+  /** Requests from now on are routed by this version. */
+  | { kind: 'routing'; version: number }
   | { kind: 'call'; call: number; method: ControlMethod; args: unknown[] }
   | { kind: 'used'; models: string[] }
   | { kind: 'routes'; activity: RouteActivity }

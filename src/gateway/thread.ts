@@ -321,6 +321,9 @@ async function run(): Promise<void> {
       case 'aliases':
         routed.setAliases(command.aliases);
         break;
+      case 'confirmRouting':
+        post({ kind: 'routing', version: command.version });
+        break;
       case 'features':
         built.features.setDocuments(command.documents, command.transforms);
         break;

@@ -240,7 +240,10 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
       mismatches: () => [],
       reload: async () => [],
       change: async (...args) => void calls.push({ method: 'changeRoutes', args }),
-      command: async (...args) => void calls.push({ method: 'commandRoute', args }),
+      command: async (...args) => {
+        calls.push({ method: 'commandRoute', args });
+        return { name: args[0] };
+      },
     },
     training: { get: async () => ({ jobs, sweeps }) },
     pipelines: {

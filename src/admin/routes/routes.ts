@@ -151,8 +151,7 @@ function command(
     errors: ['not_found', 'failed_precondition', 'unavailable'],
     handle: async ({ services, params, body }) => {
       const given = body === undefined ? {} : asObject(body, 'the body', Object.keys(fields));
-      await services.routes.command(params[LIST], read(given));
-      return { body: services.routes.get(params[LIST]) };
+      return { body: await services.routes.command(params[LIST], read(given)) };
     },
   };
 }

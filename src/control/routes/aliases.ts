@@ -68,6 +68,11 @@ export class RouteAliases {
     return this.reading;
   }
 
+  /** Resolves when all that is being read has been published. Never rejects. */
+  async settled(): Promise<void> {
+    await this.reading;
+  }
+
   private async readAll(): Promise<boolean> {
     do {
       this.again = false;

@@ -93,7 +93,7 @@ async function view(server: ServerProcess): Promise<View> {
 const inPhase = (server: ServerProcess, phase: string): Promise<void> =>
   until(`phase ${phase}`, async () => (await view(server)).rollout?.phase === phase);
 
-/** Gateway threads hear of weights and aliases a moment after the control plane shows them. */
+/** Of what a rollout does by itself, and of aliases, gateway threads hear a moment after the control plane shows it. */
 const answersWith = (server: ServerProcess, ...versions: number[]): Promise<void> =>
   until(`versions ${versions} answer`, async () => isDeepStrictEqual([...(await factors(server))].sort(), versions));
 
@@ -120,7 +120,7 @@ test('verbs steer a canary, exit codes follow its health, and its end moves the 
   assert.doesNotMatch((await run(server, 'routes', 'resume', 'm')).out, /\(paused\)/);
   const aborted = await run(server, 'routes', 'abort', 'm', '--reason', 'wrong weights');
   assert.equal(aborted.code, 1);
-  await inPhase(server, 'rolledBack');
+  assert.deepEqual([...(await factors(server))], [1], 'what is answered is in force');
   const { out, code } = await run(server, 'routes', 'get', 'm', '-w');
   assert.equal(code, 1, 'watching what is over ends with how it went');
   assert.match(out, /wrong weights/);
@@ -128,7 +128,6 @@ test('verbs steer a canary, exit codes follow its health, and its end moves the 
   const seen = await inTerminal(server, 'routes', 'get', 'm', '-w');
   assert.deepEqual([seen.code, seen.screen.startsWith(CLEAR)], [1, true], JSON.stringify(seen));
   assert.match(seen.screen, /rolledBack[\s\S]*wrong weights/, 'a terminal shows the same, on a screen of its own');
-  await answersWith(server, 1);
 
   assert.ok([3, 4].includes((await run(server, 'routes', 'retry', 'm')).code));
   await inPhase(server, 'gated');

@@ -35,7 +35,7 @@ export interface RoutesParts {
   kafka: KafkaConfig;
   baseDir: string;
   dataDir: string;
-  fleet: Pick<GatewayFleet, 'setRoutes' | 'setRouteState' | 'setAliases' | 'flushRoutes'>;
+  fleet: Pick<GatewayFleet, 'setRoutes' | 'setRouteState' | 'setAliases' | 'routingTaken' | 'flushRoutes'>;
   table(): ServingTable;
   /** Names of all models, loaded or not. */
   models(): Promise<ReadonlySet<string>>;
@@ -54,6 +54,8 @@ const ALIAS_POLL_MS = 5000;
 const ALONE = 'this';
 /** A start waits so long for the database and Redis, and goes on without what they know. */
 const START_MS = 5000;
+/** A change is answered after so long although a thread or the registry holds it up: it is made, and will be in force. */
+const IN_FORCE_MS = 5000;
 
 /** Routes on the control thread: files and API in, states to the gateway threads, everything about them out. */
 export class Routes {
@@ -254,7 +256,7 @@ export class Routes {
     return [...sums.shadows.values()].flatMap(({ examples }) => examples);
   }
 
-  /** Reads the files again. @returns the problems; with any, everything stays as it was. */
+  /** Reads the files again; resolves when they are in force. @returns the problems; with any, everything stays as it was. */
   async reload(): Promise<string[]> {
     await this.learnModels();
     try {
@@ -265,12 +267,13 @@ export class Routes {
       return error.problems;
     }
     this.runtime.replace(this.book.set);
+    await this.inForce();
     this.warn(this.warnings());
     this.parts.log.info({ routes: this.book.set.routes.length }, 'routes reloaded');
     return [];
   }
 
-  /** Routes and templates over the API: all of them, or none. Throws SwitchyardError. */
+  /** Routes and templates over the API: all of them, or none. Resolves when they are in force. Throws SwitchyardError. */
   async change(
     changes: readonly { kind: DocumentKind; name: string; body: string | undefined }[],
     dryRun: boolean,
@@ -285,10 +288,11 @@ export class Routes {
     writeFileSync(this.marker, '');
     this.runtime.replace(this.book.set);
     await this.cluster?.documentsChanged().catch(() => {});
+    await this.inForce();
   }
 
-  /** A person's word on a rollout. Throws not_found and failed_precondition. */
-  async command(name: string, event: RolloutEvent): Promise<void> {
+  /** A person's word on a rollout. @returns the route as it is in force with it. Throws not_found and failed_precondition. */
+  async command(name: string, event: RolloutEvent): Promise<object> {
     const live = this.find(name);
     if (kindOf(live) !== 'canary')
       throw new SwitchyardError('failed_precondition', `route ${name} has no canary; its strategy is ${kindOf(live)}`);
@@ -299,6 +303,9 @@ export class Routes {
       );
     if (this.runtime.leading()) this.runtime.command(live, event);
     else if (this.cluster !== undefined) await this.forward(name, event);
+    const view = this.get(name);
+    await this.inForce();
+    return view;
   }
 
   async close(): Promise<void> {
@@ -307,6 +314,21 @@ export class Routes {
     await this.rewardTopics.close();
     await this.runtime.close();
     await this.cluster?.close();
+  }
+
+  /** Resolves when this gateway's threads route by all that was changed before the call, or have had their time. */
+  private async inForce(): Promise<void> {
+    const taken = this.aliases
+      .settled()
+      .then(() => this.parts.fleet.routingTaken())
+      .then(() => true);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<false>((resolve) => {
+      timer = setTimeout(resolve, IN_FORCE_MS, false);
+    });
+    if (!(await Promise.race([taken, late])))
+      this.parts.log.warn({ ms: IN_FORCE_MS }, 'changed routes are not yet in force everywhere');
+    clearTimeout(timer);
   }
 
   private async forward(name: string, event: RolloutEvent): Promise<void> {

@@ -18,6 +18,8 @@ export interface Limits {
 /** With a limit, memory is looked at each second: a leak may be fast. Otherwise it is only a figure of the metrics. */
 const MEMORY_LIMITED_MS = 1000;
 const MEMORY_MS = 5000;
+/** Processes that a model has started may hold its child's pipes open; they are not waited for any longer. */
+const STRAYS_MS = 2000;
 
 export interface Loaded {
   signature: RuntimeSignature;
@@ -37,7 +39,7 @@ interface LoadSettlement {
  */
 export class IsolatedExecutor {
   readonly loaded: Promise<Loaded>;
-  /** Settles when the process is gone, with how it ended. */
+  /** Settles when the process is gone and what it left behind is read, with how it ended. */
   readonly exited: Promise<string>;
   /** What the model in the child says: BackendModel's absence. */
   absence = '';
@@ -75,7 +77,15 @@ export class IsolatedExecutor {
     child.on('message', (message: FromChild) => this.#receive(message));
     this.exited = new Promise((resolve) => {
       child.once('error', (error) => this.#end(`could not be started: ${error.message}`, resolve));
-      child.once('exit', (code, signal) => this.#end(this.#killedFor || describeExit(code, signal), resolve));
+      child.once('exit', (code, signal) => {
+        const why = this.#killedFor || describeExit(code, signal);
+        // Its last answers and words may still be in the channel and in the pipe until they close.
+        const strays = setTimeout(() => this.#end(why, resolve), STRAYS_MS);
+        child.once('close', () => {
+          clearTimeout(strays);
+          this.#end(why, resolve);
+        });
+      });
     });
     const limit = limits.memoryLimitBytes;
     const intervalMs = limit === Number.POSITIVE_INFINITY ? MEMORY_MS : MEMORY_LIMITED_MS;

@@ -161,6 +161,34 @@ test('a cancel reaches what runs and takes away what waits, in the child too', a
   assert.equal(number(await model.execute(input(1), options())), 3, 'one cancelled beforehand is never sent');
 });
 
+/** Kills its process. What it has started speaks a moment later, and then holds stderr for as many seconds as asked. */
+const LEAVES_STRAY = `import { spawn } from 'node:child_process';
+${y}export async function execute({ x }) {
+  const stray = 'sleep 0.1; echo last words >&2; exec sleep ' + x.data[0];
+  const { pid } = spawn('sh', ['-c', stray], { stdio: ['ignore', 'ignore', 'inherit'], detached: true });
+  console.error('stray', pid);
+  process.kill(process.pid, 'SIGKILL');
+  await new Promise(() => {});
+}`;
+
+test('the last words of a child that crashes are read, though they come after its end', async () => {
+  const crashes: CrashEvent[] = [];
+  const model = await isolate('leaves-words', LEAVES_STRAY, {}, crashes);
+  await assert.rejects(model.execute(input(0), options()), { message: /crashed with SIGKILL/ });
+  assert.match(crashes[0].stderrTail, /last words/);
+});
+
+test('what a model has started holds up neither the refusals nor the next child', async () => {
+  const crashes: CrashEvent[] = [];
+  const model = await isolate('leaves-holder', LEAVES_STRAY, {}, crashes);
+  const { pid } = model;
+  await assert.rejects(model.execute(input(3600), options()), { message: /crashed with SIGKILL/ });
+  const stray = Number(/stray (\d+)/.exec(crashes[0].stderrTail)?.[1]);
+  process.kill(stray, 'SIGKILL');
+  for (let i = 0; i < 6000 && model.absence() !== ''; i++) await sleep(10);
+  assert.notEqual(model.pid, pid);
+});
+
 test('the child knows the deadline', async () => {
   const { monotonicMs } = await import('../../shared/clock.ts');
   const model = await isolate('deadline', STUBBORN);

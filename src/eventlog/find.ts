@@ -108,9 +108,9 @@ function filesOf(folder: string, problems: string[]): LogFile[] {
       ...(existsSync(partitions) ? readdirSync(partitions, { recursive: true, withFileTypes: true }) : []),
     ]
       .filter(({ name }) => FILE.test(name))
-      .sort((a, b) => (a.name < b.name ? 1 : -1))
       .map(({ parentPath, name }) => join(parentPath, name))
-      .map((path) => ({ path, writtenAt: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }));
+      .map((path) => ({ path, writtenAt: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
+      .sort((a, b) => b.writtenAt - a.writtenAt || (a.path < b.path ? 1 : -1));
   } catch (error) {
     problems.push(`${folder} cannot be read: ${(error as Error).message}`);
     return [];

@@ -1,4 +1,6 @@
+import { basename } from 'node:path/posix';
 import type { RecordKind } from '../encode/container.ts';
+import { parseFileName } from '../sinks/file-names.ts';
 
 /** A file of records that a sink wrote, in whichever place. */
 export interface KeptFile {
@@ -32,9 +34,10 @@ export function keptFile(
   { key, size, writtenAt }: Pick<KeptFile, 'key' | 'size' | 'writtenAt'>,
   format: KeptFiles['format'],
 ): KeptFile | undefined {
-  const found = /(?:^|\/)(inference|feedback)-(\d+)(?:-(\w+))?\.(jsonl|parquet)$/.exec(key);
-  if (found === null || found[4] !== format) return undefined;
-  return { kind: found[1] as RecordKind, key, size, writtenAt, first: Number(found[2]), log: found[3] ?? '' };
+  const name = parseFileName(basename(key));
+  if (name === undefined || name.ending !== format) return undefined;
+  const { kind, first, log } = name;
+  return { kind, key, size, writtenAt, first, log };
 }
 
 /** Requests before labels, each from the oldest on. */

@@ -5,6 +5,8 @@ import { replaceFile } from '../spool/folder.ts';
 interface CutsState {
   /** Told by the names of objects: which log they are of. Several servers may write to one bucket. */
   log: string;
+  /** Names do not tell it: the place has this log's objects alone. */
+  plain?: boolean;
   /** Number of the record behind the last one of which objects were made. */
   next: number;
   /** From which record up to which one objects were made, where the cursor may come back to. */
@@ -20,16 +22,25 @@ export class CutFile {
   private readonly saved: () => number;
   private state: CutsState;
 
-  /** @param saved up to which record the cursor is on the disk: earlier cuts never come again */
-  constructor(path: string, saved: () => number) {
+  /**
+   * @param saved up to which record the cursor is on the disk: earlier cuts never come again
+   * @param plain whether a log that begins now has the place for itself
+   */
+  constructor(path: string, saved: () => number, plain: boolean) {
     this.path = path;
     this.saved = saved;
-    const state = readState(path) ?? newState();
+    const state = readState(path) ?? newState(plain);
     this.state = { ...state, cuts: state.cuts.filter(([, to]) => to > saved()) };
   }
 
+  /** In the names of objects; '': in none. */
   get log(): string {
-    return this.state.log;
+    return this.state.plain === true ? '' : this.state.log;
+  }
+
+  /** The log goes on with this record. Numbers that begin anew are another log's: its objects must not replace these. */
+  resume(from: number): void {
+    if (from < this.saved()) this.state = newState(false);
   }
 
   /** Where objects that begin with a record must end; undefined: where the sink likes. */
@@ -41,11 +52,11 @@ export class CutFile {
   begin(from: number, to: number): void {
     const end = this.endOf(from);
     if (end === to) return;
-    // Numbers that begin anew are another log's: its objects must not replace these.
-    const state = from < this.state.next && end === undefined ? newState() : this.state;
+    // The same, where the cursor is gone, too.
+    const state = from < this.state.next && end === undefined ? newState(false) : this.state;
     const saved = this.saved();
     const kept = state.cuts.filter(([begun, ended]) => begun !== from && ended > saved);
-    this.write({ log: state.log, next: Math.max(state.next, to), cuts: [...kept, [from, to]] });
+    this.write({ ...state, next: Math.max(state.next, to), cuts: [...kept, [from, to]] });
   }
 
   private write(state: CutsState): void {
@@ -54,11 +65,13 @@ export class CutFile {
   }
 }
 
-/** Of files that nobody comes back to. */
-export const NO_CUTS: Pick<CutFile, 'log' | 'endOf' | 'begin'> = { log: '', endOf: () => undefined, begin() {} };
+export type Cuts = Pick<CutFile, 'log' | 'resume' | 'endOf' | 'begin'>;
 
-function newState(): CutsState {
-  return { log: randomBytes(4).toString('hex'), next: 0, cuts: [] };
+/** Of files that nobody comes back to. */
+export const NO_CUTS: Cuts = { log: '', resume() {}, endOf: () => undefined, begin() {} };
+
+function newState(plain: boolean): CutsState {
+  return { log: randomBytes(4).toString('hex'), ...(plain ? { plain } : {}), next: 0, cuts: [] };
 }
 
 /** Undefined: there is none, or none that can be understood. Throws when it cannot be read. */
@@ -71,9 +84,9 @@ function readState(path: string): CutsState | undefined {
     throw error;
   }
   try {
-    const { log, next, cuts } = JSON.parse(text) as CutsState;
+    const { log, plain, next, cuts } = JSON.parse(text) as CutsState;
     const whole = [[next, next], ...cuts].every((cut) => cut.length === 2 && cut.every(Number.isSafeInteger));
-    return /^[0-9a-f]{8}$/.test(log) && whole ? { log, next, cuts } : undefined;
+    return /^[0-9a-f]{8}$/.test(log) && whole ? { log, ...(plain === true ? { plain } : {}), next, cuts } : undefined;
   } catch {
     return undefined;
   }

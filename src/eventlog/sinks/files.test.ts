@@ -148,15 +148,60 @@ test('a file is cut to what the cursor knew, and never made longer', async () =>
   await before.close();
   const path = join(dir, readdirSync(dir)[0]);
   const again = new JsonLinesSink(config(), dir);
-  again.restore(note);
+  again.restore(note, 2);
   await again.close();
   assert.deepEqual(idsIn(dir, 'inference'), ['r0', 'r1']);
   // Somebody, or a power cut, took the end of it.
   truncateSync(path, Number(note?.inferenceSize) - 5);
   const shorter = new JsonLinesSink(config(), dir);
-  shorter.restore(note);
+  shorter.restore(note, 2);
   await shorter.send(batch(2, [INFERENCE]));
   await shorter.close();
   assert.ok(!readFileSync(path).includes(0), 'there are no zeros in it');
   assert.deepEqual(idsIn(dir, 'inference'), ['r0', 'r2']);
+});
+
+test("another log's files stay as they are, and which are deleted is told by when they were written", async () => {
+  const dir = folder();
+  const rounds = async (sink: JsonLinesSink, from: number, to: number): Promise<void> => {
+    for (let i = from; i < to; i++) {
+      await sink.send(batch(i, [INFERENCE]));
+      // Old enough to be closed.
+      await sink.tick(Date.now() + config().rotateAfter);
+    }
+  };
+  const before = new JsonLinesSink(config(), dir);
+  before.restore(undefined, 0);
+  assert.equal(before.log, '');
+  await rounds(before, 0, 5);
+  const earlier = readdirSync(dir);
+  assert.deepEqual(idsIn(dir, 'inference'), ['r0', 'r1', 'r2', 'r3', 'r4']);
+
+  // The spool is gone: numbers begin anew, with the cursor or without.
+  const { inferenceFile, ...rest } = before.note() ?? {};
+  for (const note of [undefined, { inferenceFile, ...rest }]) {
+    const anew = new JsonLinesSink(config(), dir);
+    anew.restore(note, 0);
+    assert.match(anew.log, /^[0-9a-f]{8}$/);
+    await anew.send(batch(0, [INFERENCE]));
+    const saved = anew.note();
+    await anew.send(batch(1, [INFERENCE]));
+    await anew.close();
+    // A crash: what came after the cursor is cut off, and the others' files are not touched.
+    const again = new JsonLinesSink(config(), dir);
+    again.restore(saved, 1);
+    assert.equal(again.log, anew.log);
+    await again.send(batch(1, [INFERENCE]));
+    await again.close();
+    assert.deepEqual(idsIn(dir, 'inference').toSorted(), ['r0', 'r0', 'r1', 'r1', 'r2', 'r3', 'r4'].toSorted());
+    for (const name of readdirSync(dir)) if (name.includes(anew.log)) rmSync(join(dir, name));
+    assert.deepEqual(readdirSync(dir), earlier);
+  }
+
+  for (const [i, name] of earlier.entries()) fs.utimesSync(join(dir, name), i, i);
+  const few = new JsonLinesSink(config({ keepFiles: 3 }), dir);
+  few.restore(undefined, 0);
+  await rounds(few, 0, 1);
+  assert.deepEqual(idsIn(dir, 'inference').toSorted(), ['r0', 'r3', 'r4'], 'its own is the newest');
+  await few.close();
 });

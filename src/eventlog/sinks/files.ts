@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   fdatasyncSync,
@@ -18,6 +19,7 @@ import type { CursorState } from '../spool/cursor.ts';
 import { syncFolder } from '../spool/folder.ts';
 import type { SpoolRun } from '../spool/format.ts';
 import { decodeSpooled } from './decode.ts';
+import { deleteOldest, fileName, parseFileName } from './file-names.ts';
 import { RecordLines } from './record-lines.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
@@ -32,12 +34,14 @@ interface OpenFile {
   torn: boolean;
 }
 
+const ENDING = 'jsonl';
 const KINDS: readonly RecordKind[] = ['inference', 'feedback'];
 
 /**
  * JSON lines in files that are closed when they are large or old enough: inference-N.jsonl, feedback-N.jsonl, where N
- * numbers the first record. The cursor knows how long the open files were: after a crash they are cut to it, so that no
- * line is there twice. Lines are on the disk before the cursor says so: the spool deletes what it has passed.
+ * numbers the first record, and behind it the log's own digits if files of another log were there when it began. The cursor
+ * knows how long the open files were: after a crash they are cut to it, so that no line is there twice. Lines are on the
+ * disk before the cursor says so: the spool deletes what it has passed.
  */
 export class JsonLinesSink implements Sink {
   readonly maxRecords = 1000;
@@ -46,6 +50,7 @@ export class JsonLinesSink implements Sink {
   private readonly open = new Map<RecordKind, OpenFile>();
   /** Of the batch that is being written. */
   private readonly lines = { inference: new RecordLines(), feedback: new RecordLines() };
+  private digits = '';
 
   constructor(config: FilesSinkConfig, dir: string) {
     this.config = config;
@@ -53,13 +58,26 @@ export class JsonLinesSink implements Sink {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
 
-  restore(note: CursorState['note']): void {
+  /** Tells its files from another log's. */
+  get log(): string {
+    return this.digits;
+  }
+
+  restore(note: CursorState['note'], from: number): void {
+    const firstOf = (kind: RecordKind): number => parseFileName(String(note?.[`${kind}File`] ?? ''))?.first ?? -1;
+    // Without a cursor, or where numbers begin anew, what is there is another log's.
+    if (note === undefined || KINDS.some((kind) => firstOf(kind) > from)) {
+      const others = readdirSync(this.dir).some((name) => parseFileName(name)?.ending === ENDING);
+      this.digits = others ? randomBytes(4).toString('hex') : '';
+      return;
+    }
+    this.digits = String(note.log ?? '');
     for (const kind of KINDS) {
-      const name = note?.[`${kind}File`];
-      const size = note?.[`${kind}Size`];
+      const name = note[`${kind}File`];
+      const size = note[`${kind}Size`];
       // Files begun after the cursor was saved hold what comes again.
-      for (const other of this.filesOf(kind))
-        if (note !== undefined && other > String(name ?? '')) rmSync(join(this.dir, other), { force: true });
+      for (const { own, first } of this.filesOf(kind))
+        if (first > firstOf(kind)) rmSync(join(this.dir, own), { force: true });
       if (typeof name !== 'string' || typeof size !== 'number' || name === '') continue;
       try {
         const fd = openSync(join(this.dir, name), 'r+');
@@ -121,10 +139,10 @@ export class JsonLinesSink implements Sink {
       const file = this.open.get(kind);
       if (file !== undefined) sync(file);
       // A closed file is kept as it is: only its name is needed, to tell which came later.
-      note[`${kind}File`] = file?.name ?? this.filesOf(kind).at(-1) ?? '';
+      note[`${kind}File`] = file?.name ?? this.filesOf(kind).at(-1)?.own ?? '';
       if (file !== undefined) note[`${kind}Size`] = file.size;
     }
-    return note;
+    return this.digits === '' ? note : { ...note, log: this.digits };
   }
 
   async close(): Promise<void> {
@@ -133,7 +151,7 @@ export class JsonLinesSink implements Sink {
   }
 
   private begin(kind: RecordKind, record: number): OpenFile {
-    const name = `${kind}-${String(record).padStart(15, '0')}.jsonl`;
+    const name = fileName({ kind, first: record, log: this.digits, ending: ENDING });
     const path = join(this.dir, name);
     closeSync(openSync(path, 'a', 0o600));
     syncFolder(this.dir);
@@ -141,15 +159,19 @@ export class JsonLinesSink implements Sink {
     const { size } = fstatSync(fd);
     const file: OpenFile = { name, fd, size, openedAt: Date.now(), dirty: true, torn: false };
     this.open.set(kind, file);
-    const files = this.filesOf(kind);
-    for (const old of files.slice(0, Math.max(0, files.length - this.config.keepFiles))) rmSync(join(this.dir, old));
+    deleteOldest(this.dir, { kind, ending: ENDING }, this.config.keepFiles);
     return file;
   }
 
-  private filesOf(kind: RecordKind): string[] {
+  /** Those of this log, from the oldest on. */
+  private filesOf(kind: RecordKind): { own: string; first: number }[] {
     return readdirSync(this.dir)
-      .filter((name) => name.startsWith(`${kind}-`) && name.endsWith('.jsonl'))
-      .sort();
+      .flatMap((own) => {
+        const name = parseFileName(own);
+        const isOwn = name?.kind === kind && name.ending === ENDING && name.log === this.digits;
+        return isOwn ? { own, first: name.first } : [];
+      })
+      .sort((a, b) => a.first - b.first);
   }
 }
 

@@ -151,6 +151,32 @@ test('what an earlier version left behind a spool that was deleted stays', async
   log.spool.close();
 });
 
+test("another log's Parquet files are not replaced, whatever is left of the log that begins", async () => {
+  const folder = join(scratch, 'lake');
+  const settings = config({ dir: folder });
+  const rows = async () => {
+    const all: Record<string, unknown>[] = [];
+    for (const file of readdirSync(folder))
+      all.push(...(await parquetReadObjects({ file: await asyncBufferFromFile(join(folder, file)) })));
+    return all.map(({ id }) => String(id)).sort();
+  };
+  const wanted: string[] = [];
+  // A data folder of its own each, as containers have it; then one whose spool alone is gone.
+  for (const place of ['one', 'two', 'three', 'three']) {
+    const dir = join(scratch, `lake-${place}`);
+    rmSync(join(dir, 'spool'), { recursive: true, force: true });
+    for (const records of [4, 3]) {
+      const log = new Log(dir, settings);
+      log.append(log.spool.end.record, log.spool.end.record + records);
+      await log.send();
+      log.spool.close();
+    }
+    wanted.push(...numbered(7));
+    assert.deepEqual(await rows(), wanted.toSorted(), place);
+  }
+  assert.ok(readdirSync(folder).includes(name('inference', 0)), 'the first one had the folder for itself');
+});
+
 test('a crash between Parquet files and cursor: the same records become the same files again', async () => {
   const log = new Log(join(scratch, 'crash'));
   log.append(0, 4);

@@ -1,3 +1,4 @@
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FilesSinkConfig, SinkConfig } from '../../config/event-log-schema.ts';
 import type { KafkaConfig } from '../../config/kafka-schema.ts';
@@ -6,6 +7,7 @@ import type { Logger } from '../../telemetry/logging.ts';
 import type { KeepPayload } from '../encode/record-encoder.ts';
 import type { CursorFile } from '../spool/cursor.ts';
 import { CutFile, NO_CUTS } from './cuts.ts';
+import { parseFileName } from './file-names.ts';
 import { JsonLinesSink } from './files.ts';
 import type { Sink } from './sink.ts';
 import { FolderStore, type ObjectStore } from './store.ts';
@@ -24,8 +26,8 @@ export interface OpenSinksParts {
 /** Makes the sinks that the configuration names. */
 export class OpenSinks {
   private readonly parts: OpenSinksParts;
-  /** By the names of live sinks that write tables. */
-  private readonly cuts = new Map<string, CutFile>();
+  /** By the names of live sinks of kind `files`: what knows the digits of their log. */
+  private readonly logs = new Map<string, { readonly log: string }>();
 
   constructor(parts: OpenSinksParts) {
     this.parts = parts;
@@ -49,19 +51,23 @@ export class OpenSinks {
 
   /** How names of a live sink's files tell its log from others; '': there are no others. */
   logOf(sink: FilesSinkConfig): string {
-    return isFlat(sink) ? '' : (this.cuts.get(sink.name)?.log ?? '');
+    return this.logs.get(sink.name)?.log ?? '';
   }
 
   private async liveFiles(sink: FilesSinkConfig, cursor: CursorFile): Promise<Sink> {
-    if (isFlat(sink)) {
-      const folder = this.folderOf(sink);
-      if (sink.format !== 'parquet') return new JsonLinesSink(sink, folder);
-      const state = cursor.load();
-      if (state !== undefined) deleteUncut(folder, state);
+    const folder = this.folderOf(sink);
+    const flat = isFlat(sink);
+    if (flat && sink.format !== 'parquet') {
+      const lines = new JsonLinesSink(sink, folder);
+      this.logs.set(sink.name, lines);
+      return lines;
     }
+    const state = cursor.load();
+    if (flat && state !== undefined) deleteUncut(folder, state);
+    const plain = flat && (state !== undefined || !hasParquet(folder));
     const path = join(this.parts.dir, `${sink.name}.cuts`);
-    const cuts = new CutFile(path, () => cursor.load()?.position.record ?? 0);
-    this.cuts.set(sink.name, cuts);
+    const cuts = new CutFile(path, () => cursor.load()?.position.record ?? 0, plain);
+    this.logs.set(sink.name, cuts);
     return new TableSink({ config: sink, store: await this.storeOf(sink, sink.keepFiles), cuts, replayed: '' });
   }
 
@@ -83,4 +89,8 @@ export class OpenSinks {
     ]);
     return new KafkaSink(sink, await kafkaClients(kafka, logger), keep, logger, mark);
   }
+}
+
+function hasParquet(folder: string): boolean {
+  return existsSync(folder) && readdirSync(folder).some((name) => parseFileName(name)?.ending === 'parquet');
 }

@@ -1,6 +1,7 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { basename, dirname, extname, join, relative } from 'node:path';
+import { mkdirSync } from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
 import { replaceFile, syncFolder } from '../spool/folder.ts';
+import { deleteOldest, parseFileName } from './file-names.ts';
 
 /** Where whole files go, by keys with slashes. */
 export interface ObjectStore {
@@ -17,7 +18,7 @@ export class FolderStore implements ObjectStore {
   private readonly root: string;
   private readonly keep: number;
 
-  /** @param keep so many files of a kind and an ending, the newest by their names */
+  /** @param keep so many files of a kind and an ending, those that were written last */
   constructor(root: string, keep: number) {
     this.root = root;
     this.keep = keep;
@@ -33,19 +34,14 @@ export class FolderStore implements ObjectStore {
         if (relative(this.root, at) === '') break;
       }
     replaceFile(path, bytes, join(folder, `.${basename(key)}.next`));
-    if (this.keep < Number.POSITIVE_INFINITY) this.deleteOldest(key);
+    const name = parseFileName(basename(key));
+    if (name !== undefined && this.keep < Number.POSITIVE_INFINITY)
+      deleteOldest(this.folderOfKind(key), name, this.keep);
   }
 
   async close(): Promise<void> {}
 
-  private deleteOldest(key: string): void {
-    const slash = key.indexOf('/');
-    const folder = join(this.root, key.slice(0, Math.max(0, slash)));
-    const [, begin] = /^(\w+-)/.exec(basename(key)) as RegExpExecArray;
-    const files = readdirSync(folder, { recursive: slash >= 0, withFileTypes: true })
-      .filter((entry) => entry.isFile() && entry.name.startsWith(begin) && extname(entry.name) === extname(key))
-      .sort((a, b) => (a.name < b.name ? -1 : 1));
-    for (const { parentPath, name } of files.slice(0, Math.max(0, files.length - this.keep)))
-      rmSync(join(parentPath, name), { force: true });
+  private folderOfKind(key: string): string {
+    return join(this.root, key.slice(0, Math.max(0, key.indexOf('/'))));
   }
 }

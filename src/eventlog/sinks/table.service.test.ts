@@ -76,7 +76,7 @@ class Process {
       fsync: 'never',
     });
     const cursor = new CursorFile(join(dir, `${name}.cursor`));
-    const cuts = new CutFile(join(dir, `${name}.cuts`), () => cursor.load()?.position.record ?? 0);
+    const cuts = new CutFile(join(dir, `${name}.cuts`), () => cursor.load()?.position.record ?? 0, false);
     this.sink = new TableSink({ config, store: new BucketStore(s3), cuts, replayed: '' });
     const spooled = beginCounting(new SharedArrayBuffer(48), [], this.spool)[0];
     const log = pino({ level: 'silent' });

@@ -131,7 +131,7 @@ class Runs {
   }
 
   private begin(): TableSink {
-    const cuts = new CutFile(this.cuts, () => this.saved);
+    const cuts = new CutFile(this.cuts, () => this.saved, false);
     const sink = new TableSink({ config: this.config, store: this.store, cuts, replayed: '' });
     sink.restore(undefined, this.saved);
     return sink;
@@ -205,7 +205,7 @@ test('numbers that begin anew, as those of a spool that was deleted, replace not
   const path = join(folder(), 'f.cuts');
   let saved = 0;
   const send = async (from: number, to: number) => {
-    const sink = new TableSink({ config: config(), store, cuts: new CutFile(path, () => saved), replayed: '' });
+    const sink = new TableSink({ config: config(), store, cuts: new CutFile(path, () => saved, false), replayed: '' });
     sink.restore(undefined, from);
     await sink.send({ ...both(RECORDS.slice(from, to)), from: at(from), next: at(to) });
     await sink.tick(Date.now(), true);
@@ -226,7 +226,7 @@ test('files of partitions are replaced whole, and the oldest beyond keepFiles go
   const files = () => readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const parts = {
     config: config({ format: 'parquet' }),
-    cuts: new CutFile(join(folder(), 'c'), () => 0),
+    cuts: new CutFile(join(folder(), 'c'), () => 0, false),
     replayed: '',
   };
   const sink = new TableSink({ ...parts, store: new FolderStore(dir, 2) });

@@ -1,8 +1,9 @@
 import type { FilesSinkConfig } from '../../config/event-log-schema.ts';
 import type { RecordKind } from '../encode/container.ts';
 import type { SpoolRecord } from '../spool/format.ts';
-import type { CutFile } from './cuts.ts';
+import type { Cuts } from './cuts.ts';
 import { kindOf } from './decode.ts';
+import { fileName } from './file-names.ts';
 import { partitionOf, placeOf } from './partitions.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 import type { ObjectStore } from './store.ts';
@@ -17,7 +18,7 @@ const MAX_FILES = 200;
 export interface TableParts {
   config: FilesSinkConfig;
   store: ObjectStore;
-  cuts: Pick<CutFile, 'log' | 'endOf' | 'begin'>;
+  cuts: Cuts;
   /** Names the replay that the records are of; '': they come for the first time. */
   replayed: string;
 }
@@ -46,7 +47,7 @@ interface Leaving {
 /**
  * JSON lines or Parquet as tables: <kind>/<partitions>/<kind>-N-LOG.<ending>, where N numbers the first of the records that
  * the files of one round hold, and LOG tells logs of several servers apart. Without partitions in a folder they are
- * <kind>-N.<ending>. Records wait in the spool until the files are whole, and leave memory when all of them have arrived.
+ * <kind>-N.<ending>, if no other log's were there when the log began. Records wait in the spool until the files are whole, and leave memory when all of them have arrived.
  * An attempt that failed sends what has not arrived again; the same records make the same files, also after a crash (see
  * CutFile).
  */
@@ -71,6 +72,7 @@ export class TableSink implements Sink {
 
   restore(_: unknown, from: number): void {
     this.at = from;
+    this.parts.cuts.resume(from);
   }
 
   async send({ records, from, next }: Batch): Promise<Taken> {
@@ -187,12 +189,13 @@ export class TableSink implements Sink {
 
   private async upload({ from, to, files }: Leaving): Promise<void> {
     if (files.length === 0) return;
-    const { config, store, cuts } = this.parts;
+    const { config, store, cuts, replayed } = this.parts;
     try {
       cuts.begin(from, to);
       while (files.length > 0) {
         const { folder, kind, bytes } = files[0];
-        const key = `${this.flat ? '' : folder}${this.nameOf(kind, from)}.${ENDINGS[config.format]}`;
+        const name = fileName({ kind, first: from, log: cuts.log, ending: ENDINGS[config.format] });
+        const key = `${this.flat ? '' : folder}${replayed === '' ? '' : `replay-${replayed}-`}${name}`;
         await store.put(key, bytes, MEDIA_TYPES[config.format]);
         files.shift();
       }
@@ -202,16 +205,9 @@ export class TableSink implements Sink {
       throw error;
     }
   }
-
-  private nameOf(kind: RecordKind, from: number): string {
-    const { cuts, replayed } = this.parts;
-    const name = `${kind}-${String(from).padStart(15, '0')}`;
-    if (replayed !== '') return `replay-${replayed}-${name}`;
-    return this.flat ? name : `${name}-${cuts.log}`;
-  }
 }
 
-/** Files lie beside each other in a folder that is one log's alone. */
+/** Files lie beside each other in a folder. */
 export function isFlat({ s3, partitionBy }: FilesSinkConfig): boolean {
   return s3 === undefined && partitionBy.length === 0;
 }

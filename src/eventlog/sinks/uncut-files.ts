@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CursorState } from '../spool/cursor.ts';
+import { parseFileName } from './file-names.ts';
 
 /**
  * Earlier versions told the last Parquet files of a folder in the cursor's note, and not where they had cut the log. What
@@ -10,8 +11,8 @@ export function deleteUncut(folder: string, { note, position }: CursorState): vo
   if (note === undefined || !existsSync(folder)) return;
   for (const name of readdirSync(folder)) {
     if (name.endsWith('.parquet.next')) rmSync(join(folder, name), { force: true });
-    const [, kind, first] = /^(inference|feedback)-(\d+)\.parquet$/.exec(name) ?? [];
-    if (kind === undefined || Number(first) < position.record) continue;
-    if (name > String(note[`${kind}File`] ?? '')) rmSync(join(folder, name), { force: true });
+    const file = parseFileName(name);
+    if (file === undefined || file.ending !== 'parquet' || file.log !== '' || file.first < position.record) continue;
+    if (name > String(note[`${file.kind}File`] ?? '')) rmSync(join(folder, name), { force: true });
   }
 }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonicMs } from '../../shared/clock.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { modelConfig } from '../../testing/load-spec.ts';
+import { until } from '../../testing/script-models.ts';
 import { freeTritonPorts, startTriton, stopTriton, sweepTriton, type TritonPorts } from '../../testing/triton.ts';
 import type { BackendModel, LoadSpec } from '../backend.ts';
 import { V2GrpcBackend } from './backend.ts';
@@ -209,11 +209,10 @@ test('kill -9 of one replica costs no request, and it serves again after its res
     for (let i = 0; i < 200; i++) assert.equal(await sum(model), 3);
     assert.equal(model.absence!(), '');
     triton = await startTriton(ports);
-    for (let i = 0; i < 3000 && (await inferences(ports)) === 0; i++) {
+    await until('the replica is back', async () => {
       assert.equal(await sum(model), 3);
-      await sleep(10);
-    }
-    assert.ok((await inferences(ports)) > 0, 'the replica is back');
+      return (await inferences(ports)) > 0;
+    });
   } finally {
     await stopTriton(triton, 'SIGKILL');
     await sweepTriton(ports);
@@ -228,11 +227,10 @@ test('while the only replica is away requests fail at once and the model is not 
     assert.equal(await sum(model), 3);
     await stopTriton(triton, 'SIGKILL');
     for (let i = 0; i < 10; i++) await assert.rejects(sum(model, monotonicMs() + 20_000), { code: 'unavailable' });
-    for (let i = 0; i < 500 && model.absence!() === ''; i++) await sleep(10);
+    await until('the model is not ready', () => model.absence!() !== '');
     assert.match(model.absence!(), /none of its servers is ready: 127/);
     triton = await startTriton(ports);
-    for (let i = 0; i < 1000 && model.absence!() !== ''; i++) await sleep(10);
-    assert.equal(model.absence!(), '');
+    await until('the model is ready', () => model.absence!() === '');
     assert.equal(await sum(model), 3);
   } finally {
     await stopTriton(triton, 'SIGKILL');

@@ -47,13 +47,14 @@ spec:
     experiment:
       split: {stable: 50, next: 50}
       primary: {metric: reward, tune: 200}
-      reward: {wait: 15s, default: 0}
+      reward: {wait: 40s, default: 0}
 `,
   );
   for (let i = 0; i < 3; i++) servers.push(await ServerProcess.start(['--config', config, '--no-supervise']));
   const USERS = 120;
   const variants = new Map<number, Set<string>>();
   const events: { id: string | null; reward: number }[] = [];
+  // A decision waits 40 s for its reward: enough for all of these on a machine that has much else to do.
   for (const server of servers) {
     await Promise.all(
       Array.from({ length: USERS }, async (_, user) => {

@@ -1,4 +1,4 @@
-import type { Message, TopicMessages } from 'kafkajs';
+import type { Message } from 'kafkajs';
 
 /** One request to the broker. */
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
@@ -15,28 +15,28 @@ export interface Outgoing {
  * limit of a message holds for all of that together: `maxBatchBytes`. A message that is larger by itself is in a request
  * by itself.
  */
-export function* requests(all: readonly Outgoing[], maxBatchBytes: number): Iterable<TopicMessages[]> {
-  let part: TopicMessages[] = [];
+export function* requests<T extends Outgoing>(all: readonly T[], maxBatchBytes: number): Iterable<T[]> {
+  let part: T[] = [];
   let bytes = 0;
-  for (const { topic, messages } of all) {
-    let own: Message[] = [];
+  for (const whole of all) {
+    let from = 0;
     let ownBytes = 0;
-    for (const { message } of messages) {
-      const size = (message.value?.length ?? 0) + BESIDE_VALUE_BYTES;
+    const { messages } = whole;
+    for (let i = 0; i < messages.length; i++) {
+      const size = (messages[i].message.value?.length ?? 0) + BESIDE_VALUE_BYTES;
       const full = ownBytes + size > maxBatchBytes || bytes + size > MAX_REQUEST_BYTES;
       if (bytes > 0 && full) {
-        if (own.length > 0) part.push({ topic, messages: own });
+        if (i > from) part.push({ ...whole, messages: messages.slice(from, i) });
         yield part;
         part = [];
-        own = [];
+        from = i;
         bytes = 0;
         ownBytes = 0;
       }
-      own.push(message);
       bytes += size;
       ownBytes += size;
     }
-    if (own.length > 0) part.push({ topic, messages: own });
+    if (messages.length > from) part.push({ ...whole, messages: messages.slice(from) });
   }
   if (part.length > 0) yield part;
 }

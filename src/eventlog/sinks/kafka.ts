@@ -25,7 +25,7 @@ const SOURCE = 'switchyard';
 /** Of a group's records. */
 interface Made extends Outgoing {
   group: RecordGroup;
-  messages: Sized[];
+  messages: readonly Sized[];
 }
 
 /**
@@ -98,18 +98,14 @@ export class KafkaSink implements Sink {
     }
     const producer = await this.connected();
     try {
-      for (const topicMessages of requests(outgoing, MAX_MESSAGE_BYTES))
-        await producer.sendBatch({ topicMessages, acks: -1, compression: this.compression });
+      for (const request of requests(outgoing, MAX_MESSAGE_BYTES)) refused += await this.request(producer, request);
     } catch (error) {
-      if (isOf(error, 'MESSAGE_TOO_LARGE')) refused += await this.oneByOne(producer, outgoing);
-      else {
-        // An idempotent producer that failed for good has lost its place among the sequence numbers.
-        this.producer = undefined;
-        producer.disconnect().catch(() => {});
-        const unknown = isOf(error, 'UNKNOWN_TOPIC_OR_PARTITION') || isOf(error, 'INVALID_TOPIC_EXCEPTION');
-        if (!unknown || !(await this.missing.learn(outgoing.map(({ topic }) => topic)))) throw error;
-        return this.send(batch);
-      }
+      // An idempotent producer that failed for good has lost its place among the sequence numbers.
+      this.producer = undefined;
+      producer.disconnect().catch(() => {});
+      const unknown = isOf(error, 'UNKNOWN_TOPIC_OR_PARTITION') || isOf(error, 'INVALID_TOPIC_EXCEPTION');
+      if (!unknown || !(await this.missing.learn(outgoing.map(({ topic }) => topic)))) throw error;
+      return this.send(batch);
     }
     this.missing.sent(next);
     return { settled: !this.missing.some, refused };
@@ -140,8 +136,23 @@ export class KafkaSink implements Sink {
     return producer;
   }
 
+  /** One request to the broker. Returns how many records the broker will never take. */
+  private async request(producer: Producer, made: readonly Made[]): Promise<number> {
+    const topicMessages = made.map(({ topic, messages }) => ({
+      topic,
+      messages: messages.map(({ message }) => message),
+    }));
+    try {
+      await producer.sendBatch({ topicMessages, acks: -1, compression: this.compression });
+      return 0;
+    } catch (error) {
+      if (!isOf(error, 'MESSAGE_TOO_LARGE')) throw error;
+      return this.oneByOne(producer, made);
+    }
+  }
+
   /**
-   * For a batch that the broker does not take because of its size. What is too large by itself goes without its values,
+   * For a request that the broker does not take because of its size. What is too large by itself goes without its values,
    * which are kept by reference. Returns how many records the broker will never take.
    */
   private async oneByOne(producer: Producer, all: readonly Made[]): Promise<number> {

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import type { RecordSearch, RecordSource, RequestFacts, TimeRange } from '../monitoring/record-search.ts';
 import { firstLine, lineStarting } from '../shared/file-search.ts';
 import type { EventLog } from './event-log.ts';
+import { parseFileName } from './sinks/file-names.ts';
 import { recordText } from './sinks/parquet-rows.ts';
 
 /** Of the spool's end: what is further behind waits for a sink that is away. */
 const SPOOL_RECORDS = 100_000;
 const SPOOL_STEP = 500;
 const MOST_MS = 60_000;
-const FILE = /^inference-\d+(-\w+)?\.(jsonl|parquet)$/;
 
 export interface FinderParts {
   /** Where sinks of kind `files` write, by their names. */
@@ -107,7 +107,7 @@ function filesOf(folder: string, problems: string[]): LogFile[] {
       ...readdirSync(folder, { withFileTypes: true }),
       ...(existsSync(partitions) ? readdirSync(partitions, { recursive: true, withFileTypes: true }) : []),
     ]
-      .filter(({ name }) => FILE.test(name))
+      .filter(({ name }) => parseFileName(name)?.kind === 'inference')
       .map(({ parentPath, name }) => join(parentPath, name))
       .map((path) => ({ path, writtenAt: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
       .sort((a, b) => b.writtenAt - a.writtenAt || (a.path < b.path ? 1 : -1));

@@ -9,7 +9,7 @@ export interface FileName {
   first: number;
   /** Tells the files of several logs apart that share a place; '': there was no other's when the log began. */
   log: string;
-  ending: string;
+  ending: 'jsonl' | 'parquet';
 }
 
 /** inference-N.jsonl, feedback-N-LOG.parquet: by the kind, then from the oldest on if there is one log. */
@@ -19,10 +19,10 @@ export function fileName({ kind, first, log, ending }: FileName): string {
 
 /** Undefined: it is no file of a log, or one of a replay. */
 export function parseFileName(name: string): FileName | undefined {
-  const found = /^(inference|feedback)-(\d+)(?:-(\w+))?\.(\w+)$/.exec(name);
+  const found = /^(inference|feedback)-(\d+)(?:-(\w+))?\.(jsonl|parquet)$/.exec(name);
   if (found === null) return undefined;
   const [, kind, first, log = '', ending] = found;
-  return { kind: kind as RecordKind, first: Number(first), log, ending };
+  return { kind: kind as RecordKind, first: Number(first), log, ending: ending as FileName['ending'] };
 }
 
 /** Deletes the files of a kind and an ending that were written first, of whichever log, down to so many. */

@@ -4,6 +4,7 @@ import { recordJson, sagemakerLine } from '../encode/json.ts';
 import type { FeedbackRecord, LogRecord } from '../record.ts';
 import { runsOf, type SpoolRecord } from '../spool/format.ts';
 import { decodeSpooled } from './decode.ts';
+import type { FileName } from './file-names.ts';
 import { feedbackParquet, inferenceParquet } from './parquet-rows.ts';
 import { RecordLines } from './record-lines.ts';
 
@@ -19,7 +20,7 @@ export interface TableRows {
   file(): Uint8Array | undefined;
 }
 
-export const ENDINGS: Readonly<Record<FileFormat, string>> = {
+export const ENDINGS: Readonly<Record<FileFormat, FileName['ending']>> = {
   jsonl: 'jsonl',
   sagemaker: 'jsonl',
   parquet: 'parquet',

@@ -7,6 +7,7 @@ import { SwitchyardError } from '../../shared/errors.ts';
 import { storageUnderTest } from '../../testing/artifact-storage.ts';
 import { stage } from '../../testing/blob-store-contract.ts';
 import { RegistryUnderTest } from '../../testing/registry.ts';
+import { RegistryError } from '../errors.ts';
 import type { Artifact } from './tree.ts';
 
 const HOUR = 3_600_000;
@@ -271,6 +272,25 @@ test('an upload in parts outlives a store that is away when its last byte comes'
   assert.equal((await uploads.get(id)).received, 3);
   await uploads.append(id, 3, once(Buffer.alloc(0)));
   await vault.verify((await artifacts.get('a/away')).digest);
+});
+
+test('an upload in parts outlives a database that is away while it notes how far it came', async (t) => {
+  const { uploads, artifacts, vault } = served.registry.storage;
+  const mib = 1024 * 1024;
+  const size = 65 * mib;
+  const { id } = await uploads.create('a/noted', size, '', undefined);
+  async function* from(offset: number): AsyncIterable<Uint8Array> {
+    for (let at = offset; at < size; at += mib) yield new Uint8Array(mib).fill(at / mib);
+  }
+  const away = (): Promise<never> => Promise.reject(new RegistryError('TEMPORARILY_UNAVAILABLE', 'it is away'));
+  // Away when the 64th MiB is noted, and still when that failed.
+  t.mock.method(served.registry.database, 'write', away, { times: 2 });
+  await assert.rejects(uploads.append(id, 0, from(0)), { code: 'unavailable' });
+  const { received } = await uploads.get(id);
+  assert.equal(received, 64 * mib);
+  await uploads.append(id, received, from(received));
+  await vault.verify((await artifacts.get('a/noted')).digest);
+  assert.equal((await artifacts.get('a/noted')).size, size);
 });
 
 onFiles('damaged bytes are found when a download asks for it', async () => {

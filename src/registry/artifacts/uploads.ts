@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { SwitchyardError } from '../../shared/errors.ts';
+import { type ErrorCode, SwitchyardError } from '../../shared/errors.ts';
 import type { Digest } from '../blobs/digest.ts';
 import { append, type ByteSource, checkReceived, tooLarge } from '../blobs/receive.ts';
 import type { StagedFile } from '../blobs/staged-file.ts';
@@ -115,9 +115,8 @@ export class Uploads {
       await append(file, this.withCheckpoints(row.id, file, source), row.size);
     } catch (error) {
       // What came before the break is good; only a disk that fails makes the file worthless.
-      const intact = error instanceof SwitchyardError && ['cancelled', 'payload_too_large'].includes(error.code);
-      if (intact) await this.checkpoint(row.id, file);
-      else await this.forget(row.id).catch(() => {});
+      const intact = isCode(error, 'cancelled', 'payload_too_large', 'unavailable') && (await this.keep(row.id, file));
+      if (!intact) await this.forget(row.id).catch(() => {});
       throw error;
     }
     // The last bytes are made certain together with their digest.
@@ -142,6 +141,17 @@ export class Uploads {
     );
   }
 
+  /** Makes certain what came before a break. False: it is not on the disk. */
+  private async keep(id: string, file: StagedFile): Promise<boolean> {
+    try {
+      await this.checkpoint(id, file);
+      return true;
+    } catch (error) {
+      // The database is away. The file knows its length while this process lives, and the next checkpoint notes it.
+      return isCode(error, 'unavailable');
+    }
+  }
+
   /**
    * Two writes keep it whole when the process dies in between: the first says what the bytes are before they leave the
    * staging folder, the second names them and ends the upload.
@@ -162,7 +172,7 @@ export class Uploads {
     } catch (error) {
       // A store that is away may be back: an empty request at the end tries again. Bytes that are not what was promised
       // cannot be mended by sending more.
-      if (!(error instanceof SwitchyardError && error.code === 'unavailable')) await this.forget(row.id);
+      if (!isCode(error, 'unavailable')) await this.forget(row.id);
       throw error;
     }
   }
@@ -246,6 +256,10 @@ export class Uploads {
       await file.close();
     }
   }
+}
+
+function isCode(error: unknown, ...codes: ErrorCode[]): boolean {
+  return error instanceof SwitchyardError && codes.includes(error.code);
 }
 
 async function deleteRow(db: Db, id: string): Promise<void> {

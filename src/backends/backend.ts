@@ -70,7 +70,7 @@ export interface ExecuteOptions {
   deadline: number;
   /** Only remote and process backends can make use of it. */
   signal?: AbortSignal;
-  /** Request parameters, only when the batch is a single request. */
+  /** Of the requests, all of which have the same; undefined: none. Those for the gateway are not among them. */
   parameters?: Record<string, string | number | boolean>;
   /** W3C traceparent to send along; only for backends on other servers. */
   traceparent?: string;

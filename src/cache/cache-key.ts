@@ -2,7 +2,7 @@ import { createHash, hash } from 'node:crypto';
 import type { ParameterValue } from '../pipeline/types.ts';
 import { DATA_TYPES, type Tensor } from '../tensor/tensor.ts';
 
-/** What makes two requests the same. Transport matters (id, deadline, priority, binary or JSON) are left out. */
+/** What makes two requests the same. Matters of transport (id, deadline, priority, binary or JSON) are not among them. */
 export interface CacheKeyParts {
   tenant: string;
   model: string;

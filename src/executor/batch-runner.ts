@@ -207,8 +207,9 @@ export class BatchRunner {
   private options(loaded: LoadedModel, items: ExecutorItem[]): ExecuteOptions {
     let deadline = Number.POSITIVE_INFINITY;
     for (const item of items) if (item.deadline < deadline) deadline = item.deadline;
-    const options: ExecuteOptions = { outputs: loaded.wantedOutputs(items[0].outputs), deadline };
-    if (items.length === 1) options.parameters = items[0].parameters;
+    // The items of a batch have these in common.
+    const { outputs, parameters } = items[0];
+    const options: ExecuteOptions = { outputs: loaded.wantedOutputs(outputs), deadline, parameters };
     if (!loaded.blocking || loaded.config.decoupled) {
       // Only a batch of one can be cancelled with its request; batch mates keep the others running.
       const abort = new AbortController();

@@ -5,7 +5,7 @@ import type { ModelConfig } from '../config/model-config.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { BatchRunner, type ExecutionMetrics } from './batch-runner.ts';
-import { type Frame, FrameReader } from './frame.ts';
+import { type CallParameters, type Frame, FrameReader } from './frame.ts';
 import { type ExecutorItem, LoadedModel } from './loaded-model.ts';
 import { CANCEL, INFER, INFER_ALONE } from './messages.ts';
 import { Outbox, type SendFrame } from './outbox.ts';
@@ -141,7 +141,7 @@ export class ExecutorCore {
     gateway: number,
     id: number,
     now: number,
-    parameters: Record<string, string | number | boolean> | undefined,
+    parameters: CallParameters | undefined,
     traceparent: string | undefined,
     alone: boolean,
   ): void {
@@ -165,7 +165,7 @@ export class ExecutorCore {
     for (let i = 0; i < count; i++) inputs[i] = reader.tensor(loaded.config.signature.inputs);
     const item: ExecutorItem = {
       rows,
-      shapeKey: alone ? `alone ${gateway} ${id}` : loaded.shapeKey(inputs, outputs),
+      shapeKey: alone ? `alone ${gateway} ${id}` : loaded.shapeKey(inputs, outputs, parameters),
       priority,
       deadline,
       enqueuedAt: now,

@@ -9,14 +9,17 @@ import { DATA_TYPES, type DataType, ELEMENT_BYTES, type Tensor } from '../tensor
  */
 export type Frame = ArrayBuffer | WideFrame;
 
+/** What a request asks of its model besides its tensors. */
+export type CallParameters = Record<string, string | number | boolean>;
+
 /** A frame with more than numbers and small tensors. What is absent is empty. */
 interface WideFrame {
   /** The one with the words, then those of large tensors. */
   buffers: ArrayBuffer[];
   /** Error texts of replies, by index. */
   texts?: string[];
-  /** Request parameters, which only decoupled and remote models read: [request id, parameters] pairs. */
-  parameters?: [number, Record<string, string | number | boolean>][];
+  /** Of requests to models that read them: [request id, parameters] pairs. */
+  parameters?: [number, CallParameters][];
   /** W3C traceparents of requests to other servers: [request id, traceparent] pairs. */
   traces?: [number, string][];
 }
@@ -70,7 +73,7 @@ export class FrameWriter {
     return this.texts.push(text) - 1;
   }
 
-  pushParameters(id: number, parameters: Record<string, string | number | boolean>): void {
+  pushParameters(id: number, parameters: CallParameters): void {
     this.parameters ??= [];
     this.parameters.push([id, parameters]);
   }
@@ -236,7 +239,7 @@ export class FrameReader {
   }
 
   /** Of requests that have any, by id; undefined: none has. */
-  parameters(): Map<number, Record<string, string | number | boolean>> | undefined {
+  parameters(): Map<number, CallParameters> | undefined {
     return this.wide?.parameters === undefined ? undefined : new Map(this.wide.parameters);
   }
 

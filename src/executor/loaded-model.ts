@@ -7,6 +7,7 @@ import { ModelQueue } from '../batching/queue.ts';
 import type { QueueItem } from '../batching/types.ts';
 import type { ModelConfig } from '../config/model-config.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import type { CallParameters } from './frame.ts';
 
 /** A request waiting in, or running on, this executor. Its tensors are views into the frame it came in. */
 export interface ExecutorItem extends QueueItem {
@@ -16,7 +17,8 @@ export interface ExecutorItem extends QueueItem {
   inputs: Tensor[];
   /** Bit k set = output k of the signature is wanted; 0 = all. */
   outputs: number;
-  parameters: Record<string, string | number | boolean> | undefined;
+  /** Those that its model reads, if any. */
+  parameters: CallParameters | undefined;
   /** Of a request to another server whose caller traces it. */
   traceparent: string | undefined;
   /** Set while a remote or process backend works on it, so that a cancel reaches it. */
@@ -96,10 +98,14 @@ export class LoadedModel {
     return this.latency.observations === 0 ? Number.POSITIVE_INFINITY : this.latency.expected(paddedRows);
   }
 
-  /** Equal keys may share a batch: the same inputs with the same non-batch, non-ragged dims, the same wanted outputs. */
-  shapeKey(inputs: Tensor[], outputs: number): string {
-    if (this.fixedShapes && outputs === 0) return '';
+  /**
+   * Equal keys may share a batch: the same inputs with the same non-batch, non-ragged dims, the same wanted outputs, the same
+   * parameters.
+   */
+  shapeKey(inputs: Tensor[], outputs: number, parameters: CallParameters | undefined): string {
+    if (this.fixedShapes && outputs === 0 && parameters === undefined) return '';
     let key = String(outputs);
+    if (parameters !== undefined) key += canonical(parameters);
     const batched = this.batched ? 1 : 0;
     for (const input of inputs) {
       const spec = this.config.signature.inputs.find((declared) => declared.name === input.name);
@@ -122,6 +128,16 @@ export class LoadedModel {
     if (mask === 0) return NO_NAMES;
     return this.outputNames.filter((_, index) => (mask & (1 << index)) !== 0);
   }
+}
+
+/** One text for the same parameters in any order, and for no others. */
+function canonical(parameters: CallParameters): string {
+  let text = '';
+  for (const name of Object.keys(parameters).sort()) {
+    const value = parameters[name];
+    text += `;${JSON.stringify(name)}=${typeof value === 'string' ? JSON.stringify(value) : value}`;
+  }
+  return text;
 }
 
 const NO_RULES: readonly undefined[] = [];

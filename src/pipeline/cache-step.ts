@@ -1,6 +1,7 @@
 import { cacheKey } from '../cache/cache-key.ts';
 import type { ResponseCache } from '../cache/response-cache.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { modelParameters } from './model-parameters.ts';
 import type { Pending } from './pending.ts';
 
 /** The response cache as the pipeline sees it. Keys hold the tenant, so that no answer crosses tenants. */
@@ -20,7 +21,7 @@ export function pipelineCache(cache: ResponseCache): PipelineCache {
         version: version.cacheIdentity,
         inputs: request.inputs,
         outputs: request.outputs,
-        parameters: request.parameters,
+        parameters: modelParameters(request, version.config),
       }),
     get: (key) => cache.get(key),
     set: (key, outputs) => cache.set(key, outputs),

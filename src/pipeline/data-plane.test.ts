@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
+import type { ExecuteOptions } from '../backends/backend.ts';
 import { COPY_LEVEL } from '../batching/types.ts';
+import { createResponseCache } from '../cache/response-cache.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { floats, fp32, Loopback } from '../testing/loopback.ts';
 import { testModelConfig } from '../testing/model-config.ts';
+import { pipelineCache } from './cache-step.ts';
+import type { InferRequest, ParameterValue } from './types.ts';
 
 const opened: Loopback[] = [];
 function loopback(...args: ConstructorParameters<typeof Loopback>): Loopback {
@@ -17,6 +21,9 @@ function loopback(...args: ConstructorParameters<typeof Loopback>): Loopback {
 after(() => {
   for (const each of opened) each.close();
 });
+
+const parametersOf = (given: Record<string, ParameterValue>): InferRequest['parameters'] =>
+  Object.assign(Object.create(null), given);
 
 const double = (inputs: Tensor[]): Tensor[] => [
   fp32(
@@ -85,6 +92,64 @@ test('a poisoned item fails alone', async () => {
   settled.forEach((result, i) => {
     assert.equal(result.status, i === 13 ? 'rejected' : 'fulfilled', `request ${i}`);
   });
+});
+
+/** Times the `factor` that the batch is given. */
+const scaled = (inputs: Tensor[], { parameters }: ExecuteOptions): Tensor[] => [
+  fp32(
+    'y',
+    inputs[0].shape,
+    floats(inputs[0]).map((value) => value * Number(parameters?.factor ?? 1)),
+  ),
+];
+
+test('requests share a batch only with those of the same parameters, and each batch is given them', async () => {
+  const loop = loopback();
+  const given: ExecuteOptions['parameters'][] = [];
+  await loop.load(testModelConfig({ backend: 'javascript' }), (inputs, options) => {
+    given.push(options.parameters);
+    return scaled(inputs, options);
+  });
+  const answers = await Promise.all(
+    Array.from({ length: 32 }, (_, i) =>
+      loop.infer({
+        inputs: [fp32('x', [1, 4], [i, 0, 0, 0])],
+        // Those for the gateway differ from request to request, and split no batch.
+        parameters: parametersOf({ ...(i % 3 > 0 ? { factor: i % 3 } : {}), timeout: 10_000_000 + i, priority: i % 2 }),
+      }),
+    ),
+  );
+  answers.forEach((answer, i) => {
+    assert.equal(floats(answer.outputs[0])[0], i * (i % 3 || 1), `request ${i}`);
+  });
+  assert.ok(given.length < 32, `${given.length} batches for 32 requests`);
+  for (const parameters of given) assert.ok(parameters === undefined || Object.keys(parameters).join() === 'factor');
+});
+
+test('a cached answer is given for its own parameters only, and whatever those for the gateway are', async () => {
+  const loop = loopback({ cache: pipelineCache(createResponseCache({ maxBytes: 1_000_000, ttlMs: 60_000 })) });
+  const runs = { javascript: 0, onnxruntime: 0 };
+  for (const backend of ['javascript', 'onnxruntime'] as const)
+    await loop.load(testModelConfig({ name: backend, backend, responseCache: true }), (inputs, options) => {
+      runs[backend]++;
+      return scaled(inputs, options);
+    });
+  const ask = async (model: string, parameters: Record<string, ParameterValue>): Promise<number> => {
+    const answer = await loop.infer({
+      model,
+      inputs: [fp32('x', [1, 4], [5, 0, 0, 0])],
+      parameters: parametersOf(parameters),
+    });
+    return floats(answer.outputs[0])[0];
+  };
+  assert.equal(await ask('javascript', { factor: 2 }), 10);
+  assert.equal(await ask('javascript', { factor: 3 }), 15);
+  assert.equal(runs.javascript, 2);
+  assert.equal(await ask('javascript', { factor: 2, timeout: 1_000_000, priority: 3, binary_data_output: true }), 10);
+  assert.equal(runs.javascript, 2);
+  const various: Record<string, ParameterValue>[] = [{}, { factor: 2 }, { timeout: 1_000_000 }];
+  for (const parameters of various) assert.equal(await ask('onnxruntime', parameters), 5);
+  assert.equal(runs.onnxruntime, 1, 'ONNX Runtime reads no parameters');
 });
 
 test('bad requests are refused by name and value, and the next one is served', async () => {

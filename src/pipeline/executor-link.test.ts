@@ -90,6 +90,21 @@ test('requests of one tick leave together, but an idle executor gets a head star
   link.answered(40, 2);
 });
 
+test('parameters go to those that read them', async () => {
+  const link = new ExecutorLink(0, port1, () => {});
+  const parameters = { temperature: 0.5, timeout: 5, priority: 1, binary_data_output: true };
+  const told: unknown[] = [];
+  for (const backend of ['onnxruntime', 'javascript']) {
+    const asked = pending();
+    asked.request = { ...asked.request, parameters };
+    asked.version = { ...asked.version, config: { ...config, backend } };
+    link.send(asked);
+    await tick();
+    told.push(new FrameReader(receiveMessageOnPort(port2)?.message as Frame).parameters()?.get(asked.id));
+  }
+  assert.deepEqual(told, [undefined, { temperature: 0.5 }]);
+});
+
 test('a slow executor gets the whole tick, for a fuller batch', async () => {
   const link = new ExecutorLink(0, port1, () => {});
   send(link, 3);

@@ -3,6 +3,7 @@ import { queueBound } from '../batching/queue-bound.ts';
 import { COPY_LEVEL } from '../batching/types.ts';
 import { type Frame, FrameWriter } from '../executor/frame.ts';
 import { CANCEL, INFER, INFER_ALONE } from '../executor/messages.ts';
+import { modelParameters } from './model-parameters.ts';
 import type { Pending } from './pending.ts';
 
 /**
@@ -66,7 +67,8 @@ export class ExecutorLink {
       if (declared[i]?.name !== inputs[i].name) index = declared.findIndex((spec) => spec.name === inputs[i].name);
       writer.pushTensor(index, inputs[i], !pending.replayable);
     }
-    if (request.parameters !== undefined) writer.pushParameters(pending.id, plainParameters(request.parameters));
+    const parameters = modelParameters(request, version.config);
+    if (parameters !== undefined) writer.pushParameters(pending.id, parameters);
     const { traceparent } = pending.context;
     if (traceparent !== '' && isElsewhere(version) && TRACEPARENT.test(traceparent))
       writer.pushTrace(pending.id, traceparent);
@@ -161,15 +163,4 @@ export function effectivePriority(pending: Pending): number {
   if (batching.priorityLevels === 0) return 1;
   const asked = pending.context.priority;
   return asked === 0 ? batching.defaultPriorityLevel : Math.min(asked, batching.priorityLevels);
-}
-
-function plainParameters(
-  parameters: NonNullable<Pending['request']['parameters']>,
-): Record<string, string | number | boolean> {
-  const plain: Record<string, string | number | boolean> = Object.create(null);
-  for (const name of Object.keys(parameters)) {
-    const value = parameters[name];
-    plain[name] = typeof value === 'bigint' ? Number(value) : value;
-  }
-  return plain;
 }

@@ -78,8 +78,10 @@ async function build(setup: Setup, adminPort: Promise<number>, onFatal: (message
     fleet,
     { ...DEFAULT_LOG_SETTINGS },
     setup.applyLogSettings,
-    (body) =>
-      eventLog === undefined ? routes.feedback(body) : eventLog.feedback(body, (each) => routes.feedback(each)),
+    (body, tenant) =>
+      eventLog === undefined
+        ? routes.feedback(body, tenant)
+        : eventLog.feedback(body, tenant, (each) => routes.feedback(each, tenant)),
     (verb, tenant, body) => features.call(verb, tenant, body),
   );
   const inUse = { config, asWritten: setup.asWritten, admission: setup.admission };

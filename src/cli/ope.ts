@@ -64,7 +64,7 @@ async function ope(files: string[], flags: OpeFlags, output: Output): Promise<nu
   // How rewards are taken is the logging route's, where it says; else the evaluated policy's.
   const reward = (strategyOf(route.spec) ?? strategyOf(spec))?.reward ?? { aggregate: 'first', range: ANY, default: 0 };
   const records = await readLines(files, readLogged);
-  const table = new RewardTable(reward);
+  const table = new RewardTable(reward, new Map(records.map(({ id, tenant }) => [id, tenant])));
   for (const one of await readLines(flags.rewards ?? [], (value) => readLoggedReward(value, flags.rewardName)))
     table.add(one);
   let result: LogEvaluation;
@@ -94,12 +94,16 @@ function strategyOf({ strategy }: Awaited<ReturnType<typeof routeOf>>['route']['
   return strategy.bandit ?? strategy.experiment;
 }
 
-function render(result: LogEvaluation, rewards: { outOfRange: number; duplicates: number }, records: number): string {
+function render(
+  result: LogEvaluation,
+  rewards: { outOfRange: number; duplicates: number; foreign: number },
+  records: number,
+): string {
   const { decisions, leftOut, rewarded, effectiveSamples, meanWeight, maxWeight, refusal } = result;
   const aside = Object.entries(leftOut).map(([why, count]) => `${count} ${why}`);
   const lines = [
     `${decisions} decisions of ${records} records${aside.length === 0 ? '' : ` (left out: ${aside.join(', ')})`}`,
-    `${rewarded} of them rewarded${rewards.outOfRange > 0 ? `, ${rewards.outOfRange} rewards out of range` : ''}${rewards.duplicates > 0 ? `, ${rewards.duplicates} duplicates` : ''}`,
+    `${rewarded} of them rewarded${rewards.outOfRange > 0 ? `, ${rewards.outOfRange} rewards out of range` : ''}${rewards.duplicates > 0 ? `, ${rewards.duplicates} duplicates` : ''}${rewards.foreign > 0 ? `, ${rewards.foreign} rewards of other tenants left out` : ''}`,
     `effective samples ${effectiveSamples.toFixed(1)}, mean weight ${meanWeight.toFixed(4)}, largest ${maxWeight.toFixed(2)}`,
   ];
   if (refusal !== '') return [...lines, `refused: ${refusal}`].join('\n');

@@ -12,7 +12,7 @@ export class ControlPlane {
   private readonly traces: TraceSettingsStore;
   private readonly fleet: GatewayFleet;
   private readonly applyLog: (settings: LogSettings) => void;
-  private readonly feedback: (body: unknown) => Promise<object>;
+  private readonly feedback: (body: unknown, tenant: string) => Promise<object>;
   private readonly features: (verb: FeatureVerb, tenant: string, body: Uint8Array) => Promise<object>;
   private log: LogSettings;
 
@@ -22,7 +22,7 @@ export class ControlPlane {
     fleet: GatewayFleet,
     log: LogSettings,
     applyLog: (settings: LogSettings) => void,
-    feedback: (body: unknown) => Promise<object>,
+    feedback: (body: unknown, tenant: string) => Promise<object>,
     features: (verb: FeatureVerb, tenant: string, body: Uint8Array) => Promise<object>,
   ) {
     this.feedback = feedback;
@@ -46,7 +46,7 @@ export class ControlPlane {
       case 'demand':
         return this.manager.demand(args[0] as string);
       case 'feedback':
-        return this.feedback(args[0]);
+        return this.feedback(args[0], args[1] as string);
       case 'features':
         return this.features(args[0] as FeatureVerb, args[1] as string, args[2] as Uint8Array);
       case 'traceSettings':

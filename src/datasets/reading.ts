@@ -27,9 +27,12 @@ export interface Reject {
   data: string;
 }
 
-/** Where rejects go. Throws when there are too many. */
+/** Where rejects go. */
 export interface RejectSink {
+  /** Throws when there are too many. */
   add(reject: Reject): void;
+  /** One that is no fault of the data: it is kept and counted, and there are never too many. */
+  leaveOut?(reject: Reject): void;
 }
 
 export interface Progress {
@@ -64,6 +67,7 @@ export class RejectFile implements RejectSink {
   readonly path: string;
   count = 0;
   private readonly max: number;
+  private faults = 0;
   private readonly stream: WriteStream;
   private failure: Error | undefined;
 
@@ -77,14 +81,17 @@ export class RejectFile implements RejectSink {
   }
 
   add(reject: Reject): void {
+    this.leaveOut(reject);
+    if (++this.faults > this.max)
+      throw invalidArgument(
+        `more than ${this.max} rows were rejected, the last in ${placeOf(reject)}: ${reject.reason}; correct the data or its types, or allow more rejects`,
+      );
+  }
+
+  leaveOut({ source, line, reason, data }: Reject): void {
     if (this.failure !== undefined) throw this.failure;
     this.count++;
-    const { source, line, reason, data } = reject;
     this.stream.write(`${JSON.stringify({ source, line, reason, data: data.slice(0, MAX_REJECT_DATA) })}\n`);
-    if (this.count > this.max)
-      throw invalidArgument(
-        `more than ${this.max} rows were rejected, the last in ${placeOf(reject)}: ${reason}; correct the data or its types, or allow more rejects`,
-      );
   }
 
   async close(): Promise<void> {
@@ -176,9 +183,18 @@ async function* typed(
 }
 
 /** Keeps a row that did not fit. Throws invalid_argument where none may be kept, or too many are. */
-export function reject({ source, line, values }: RawRow, reason: string, rejects: RejectSink | undefined): void {
-  if (rejects === undefined) throw invalidArgument(`${placeOf({ source, line })}: ${reason}`);
-  rejects.add({ ...(source === undefined ? {} : { source }), line, reason, data: exactText(values) });
+export function reject(row: RawRow, reason: string, rejects: RejectSink | undefined): void {
+  if (rejects === undefined) throw invalidArgument(`${placeOf(row)}: ${reason}`);
+  rejects.add(rejected(row, reason));
+}
+
+/** Keeps, where rejects are kept, a row that is left out though nothing is wrong with it. */
+export function leaveOut(row: RawRow, reason: string, rejects: RejectSink | undefined): void {
+  rejects?.leaveOut?.(rejected(row, reason));
+}
+
+function rejected({ source, line, values }: RawRow, reason: string): Reject {
+  return { ...(source === undefined ? {} : { source }), line, reason, data: exactText(values) };
 }
 
 function placeOf({ source, line }: Pick<RawRow, 'source' | 'line'>): string {

@@ -111,9 +111,14 @@ export class EventLog {
   /**
    * Writes down labels and rewards, and says of each event whether it was taken. `learn` is for those that an experiment
    * or a bandit waits for. Rejects with invalid_argument for what is no list of events.
+   * @param tenant who sends them; '': they are for all tenants
    */
-  async feedback(body: unknown, learn: (body: unknown) => Promise<FeedbackAnswer>): Promise<FeedbackAnswer> {
-    const records = feedbackRecords(readEvents(body), Date.now());
+  async feedback(
+    body: unknown,
+    tenant: string,
+    learn: (body: unknown) => Promise<FeedbackAnswer>,
+  ): Promise<FeedbackAnswer> {
+    const records = feedbackRecords(readEvents(body), Date.now(), tenant);
     const [{ results }, kept] = await Promise.all([
       learn(body),
       this.keep(records).then(
@@ -132,7 +137,7 @@ export class EventLog {
     events: readonly unknown[],
     learnt: readonly T[],
   ): Promise<(T | FeedbackAnswer['results'][number])[]> {
-    const records = feedbackRecords(events, Date.now());
+    const records = feedbackRecords(events, Date.now(), '');
     await this.keep(records);
     return mergeResults(learnt, records, true);
   }

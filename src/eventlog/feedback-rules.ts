@@ -1,6 +1,6 @@
 import type { EventLogConfig } from '../config/event-log-schema.ts';
 import type { Redaction } from '../config/log-rule-schema.ts';
-import { isOfFeedback } from './encode/redact.ts';
+import { isOnFeedback } from './encode/redact.ts';
 import { strictestByField } from './handover/stricter.ts';
 import type { RouteRule } from './handover/targets.ts';
 import type { FeedbackRecord } from './record.ts';
@@ -22,6 +22,6 @@ export function feedbackRedactions(
     ([name]) => model === '' || name === model || through.some(({ asked }) => asked?.includes(name) ?? true),
   );
   const rules = [rule, ...own.map(([, each]) => each), ...through.map((each) => each.rule)];
-  const redactions = rules.flatMap((each) => each?.redact ?? []).filter(({ field }) => isOfFeedback(field));
+  const redactions = rules.flatMap((each) => each?.redact ?? []).filter(({ field }) => isOnFeedback(field));
   return [...strictestByField(redactions).values()];
 }

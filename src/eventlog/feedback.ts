@@ -19,12 +19,17 @@ const MAX_ID = 256;
 /**
  * As the log keeps them. Undefined where an event is none: neither a reward nor a label. An event without an id of its own
  * gets one, so that a consumer tells it from the others about the same request, and from itself when it comes again.
+ * @param tenant who sent them; '': they are for all tenants
  */
-export function feedbackRecords(events: readonly unknown[], now: number): (FeedbackRecord | undefined)[] {
-  return events.map((event) => readOne(event, now));
+export function feedbackRecords(
+  events: readonly unknown[],
+  now: number,
+  tenant: string,
+): (FeedbackRecord | undefined)[] {
+  return events.map((event) => readOne(event, now, tenant));
 }
 
-function readOne(value: unknown, now: number): FeedbackRecord | undefined {
+function readOne(value: unknown, now: number, tenant: string): FeedbackRecord | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const { id, reward, rewards, label, model, route, event } = value as Record<string, unknown>;
   if (typeof id !== 'string' || id === '' || id.length > MAX_ID) return undefined;
@@ -48,6 +53,7 @@ function readOne(value: unknown, now: number): FeedbackRecord | undefined {
     rewards: numbers,
     ...(text === undefined ? {} : { label: text }),
     event: event || randomUUID(),
+    tenant,
   };
 }
 

@@ -57,7 +57,7 @@ test('figures add up at every moment, also when the log thread ends again and ag
   const learn = async () => ({ accepted: 0, recorded: 0, rejected: 1, results: [{ id: 'l', result: 'unknown' }] });
   for (let round = 0; round < 4; round++) {
     for (let i = 0; i < 500; i++) tap.finished(finishedRequest({ id: `r${requests++}` }));
-    const { results } = await log.feedback({ events: [{ id: `l${labels}`, label: 1 }] }, learn);
+    const { results } = await log.feedback({ events: [{ id: `l${labels}`, label: 1 }] }, '', learn);
     assert.equal(results[0].result, 'recorded');
     labels++;
     const taken = async () => (await log.status()).spooled >= 501 * labels;
@@ -69,7 +69,7 @@ test('figures add up at every moment, also when the log thread ends again and ag
     // As an error that nobody catches would end it, wherever it is.
     const { worker } = log as unknown as { worker: Worker | undefined };
     await worker?.terminate();
-    const away = await log.feedback({ events: [{ id: 'away', label: 1 }] }, learn);
+    const away = await log.feedback({ events: [{ id: 'away', label: 1 }] }, '', learn);
     assert.equal(away.results[0].result, 'notKept');
     await assert.rejects(log.feedbackOfTopic([{ id: 'away', label: 1 }], [{ id: 'away', result: 'unknown' }]), {
       code: 'unavailable',

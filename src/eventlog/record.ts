@@ -117,6 +117,8 @@ export interface FeedbackRecord {
   label?: string;
   /** The event's own id, the client's or drawn: one that comes again has the same. Older records have none. */
   event?: string;
+  /** Who sent it: it says something of this tenant's requests alone. '' = of everyone's; older records have none. */
+  tenant: string;
 }
 
 /** What a message of the event log's topics holds, in whichever form. Throws for what is none. */

@@ -20,6 +20,7 @@ const feedback = (more: Partial<FeedbackRecord>): FeedbackRecord => ({
   route: '',
   model: '',
   rewards: {},
+  tenant: '',
   ...more,
 });
 
@@ -95,5 +96,16 @@ test('what a rule takes out of feedback reaches no disk', () => {
   } finally {
     spool.close();
     rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+test('the tenant who told is redacted as that of requests is, and taken out it is nobody’s name', () => {
+  const of = (tenant: string, action: object) =>
+    redactFeedback(feedback({ tenant }), rule({ field: 'tenant', ...action }).redact ?? [], hash).tenant;
+  assert.equal(of('acme', { action: 'hash' }), hash('acme'));
+  assert.equal(of('acme', { action: 'truncate', length: 2 }), 'ac');
+  for (const action of ['drop', 'mask']) {
+    assert.equal(of('acme', { action }), '*', 'what has no tenant is told for all of them');
+    assert.equal(of('', { action }), '');
   }
 });

@@ -34,8 +34,8 @@ export class ThreadControlClient implements ControlClient {
     return this.call('logSettings', [update]);
   }
 
-  feedback(body: unknown): Promise<object> {
-    return this.call('feedback', [body]);
+  feedback(body: unknown, tenant: string): Promise<object> {
+    return this.call('feedback', [body, tenant]);
   }
 
   features(verb: FeatureVerb, tenant: string, body: Uint8Array): Promise<object> {

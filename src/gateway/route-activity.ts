@@ -42,6 +42,7 @@ export type LearningRecord = Pick<
   | 'id'
   | 'time'
   | 'route'
+  | 'tenant'
   | 'assigned'
   | 'served'
   | 'analysed'

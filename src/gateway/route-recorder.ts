@@ -106,6 +106,7 @@ export class RouteRecorder implements DecisionTap {
       id: record.id,
       time: record.time,
       route: record.route,
+      tenant: record.tenant,
       assigned: record.assigned,
       served: record.served,
       analysed: record.analysed,

@@ -59,7 +59,7 @@ function watch(file: string, more: object = {}, quality: object = {}) {
   return { stream, settle, counts, windows, plan };
 }
 
-const record = (id: string, x: number): LogRecord =>
+const record = (id: string, x: number, tenant = ''): LogRecord =>
   ({
     id,
     time: 1000,
@@ -68,7 +68,7 @@ const record = (id: string, x: number): LogRecord =>
     model: 'm',
     version: '1',
     digest: 'd',
-    tenant: '',
+    tenant,
     status: 'ok',
     shadow: false,
     entity: 'e',
@@ -77,8 +77,9 @@ const record = (id: string, x: number): LogRecord =>
     redactions: [] as string[],
   }) as unknown as LogRecord;
 
-const label = (id: string, value: unknown): FeedbackRecord =>
-  ({ id, time: 1, route: '', model: 'm', rewards: {}, label: JSON.stringify(value) }) as FeedbackRecord;
+const label = (id: string, value: unknown, tenant = ''): FeedbackRecord => {
+  return { id, time: 1, route: '', model: 'm', rewards: {}, label: JSON.stringify(value), tenant };
+};
 
 test('what waits, what was labelled and what was counted is there after the process has ended', () => {
   const file = join(folder, 'ends.db');
@@ -202,4 +203,26 @@ test('what is kept of requests that wait, and of labels, outlives a process that
   const all = again.counts()?.total ?? 0;
   assert.ok(all >= asked.size && all <= asked.size + 1, `${asked.size} requests were asked, ${all} have labels`);
   again.stream.close();
+});
+
+test('a label of another tenant changes nothing and is counted, also where it came first and the process ended between', () => {
+  const file = join(folder, 'tenants.db');
+  const first = watch(file);
+  const { stream } = first;
+  stream.consume([record('a', 1, 'acme')]);
+  stream.feedback([label('a', 0, 'other'), label('a', 1, 'acme')]);
+  first.settle();
+  assert.deepEqual([first.counts()?.total, first.counts()?.unmatched], [1, 1]);
+  // Before the records of their requests, in either order; who speaks for all tenants comes last.
+  stream.feedback([label('b', 1, 'acme'), label('b', 0, 'other'), label('c', 0, 'other'), label('d', 1)]);
+  stream.feedback(Array.from({ length: 20 }, (_, i) => label('e', 0, `tenant-${i}`)));
+  first.settle();
+  // Not closed: killed.
+  const second = watch(file);
+  second.stream.consume(['b', 'c', 'd', 'e'].map((id, i) => record(id, i, 'acme')));
+  assert.deepEqual([second.counts()?.total, second.counts()?.pending], [3, 2], 'b and d have theirs');
+  assert.equal(second.counts()?.unmatched, 1 + 1 + 1 + 20);
+  second.stream.feedback([label('c', 1, 'acme'), label('e', 1, 'other'), label('e', 1, 'acme')]);
+  assert.deepEqual([second.counts()?.total, second.counts()?.pending, second.counts()?.unmatched], [5, 0, 24]);
+  second.stream.close();
 });

@@ -10,7 +10,8 @@ export interface KnownLabels {
   /** By version: those that are not full. */
   quality: Map<string, QualityWindow>;
   pending: { id: string; at: number; rows: PendingRow[] }[];
-  early: { id: string; at: number; label: unknown }[];
+  /** Labels by the tenant who sent them. */
+  early: { id: string; at: number; labels: Map<string, unknown> }[];
   /** Those that had their label within `wait`. */
   done: { id: string; at: number }[];
   labelled: LabelledRow[];
@@ -85,6 +86,8 @@ export class LabelStore {
     const rowsOf = (rows: ArrayBuffer): LabelledRow[] =>
       (unpacked(rows) as (Omit<LabelledRow, 'columns'> & { columns: number })[]).map((each) => ({
         ...each,
+        // An earlier version of the program did not write it down.
+        tenant: each.tenant ?? '',
         columns: this.layouts.get(each.columns) ?? [],
       }));
     const list = <T>(table: string): T[] =>
@@ -93,7 +96,7 @@ export class LabelStore {
       if (rows.byteLength === 0) known.done.push({ id, at });
       else known.pending.push({ id, at, rows: rowsOf(rows) });
     for (const { id, at, label } of list<{ id: string; at: number; label: ArrayBuffer }>('early'))
-      known.early.push({ id, at, label: unpacked(label) });
+      known.early.push({ id, at, labels: labelsOf(unpacked(label)) });
     for (const { rows } of list<{ rows: ArrayBuffer }>('labelled')) known.labelled.push(...rowsOf(rows));
     return known;
   }
@@ -111,7 +114,7 @@ export class LabelStore {
       waits: (id, at, rows) => add('waits', monitor, id, at, this.packed(rows)),
       done: (id, at) => add('waits', monitor, id, at, NO_ROWS),
       waitsNoMore: (id) => add('waitsNoMore', monitor, id),
-      early: (id, at, label) => add('early', monitor, id, at, serialize(label)),
+      early: (id, at, labels) => add('early', monitor, id, at, serialize(labels)),
       earlyNoMore: (id) => add('earlyNoMore', monitor, id),
       labelled: (rows) => {
         for (const row of rows) add('labelled', monitor, this.packed([row]));
@@ -141,13 +144,18 @@ export class LabelStore {
   }
 }
 
+/** An earlier version of the program kept one label, whoever sent it. */
+function labelsOf(kept: unknown): Map<string, unknown> {
+  return kept instanceof Map ? kept : new Map([['', kept]]);
+}
+
 /** What one monitor writes down of its labels, with the journal's next flush. */
 export interface LabelJournal {
   waits(id: string, at: number, rows: readonly PendingRow[]): void;
   /** It has its label. */
   done(id: string, at: number): void;
   waitsNoMore(id: string): void;
-  early(id: string, at: number, label: unknown): void;
+  early(id: string, at: number, labels: ReadonlyMap<string, unknown>): void;
   earlyNoMore(id: string): void;
   labelled(rows: readonly LabelledRow[]): void;
   /** Only so many of the newest are kept. */

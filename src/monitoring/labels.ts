@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { isOfTenant } from '../shared/feedback-events.ts';
 import { renamed } from './features.ts';
 import type { KnownLabels, LabelJournal } from './label-store.ts';
 import type { Value } from './statistics/bins.ts';
@@ -10,6 +11,8 @@ import type { Exported } from './types.ts';
 export interface PendingRow {
   id: string;
   time: number;
+  /** Who asked. */
+  tenant: string;
   version: string;
   entity: string;
   predicted: Value;
@@ -22,15 +25,27 @@ export interface LabelledRow extends PendingRow {
   label: Value;
 }
 
+/** What came before its record. */
+interface EarlyLabels {
+  /** Of the first of them. */
+  at: number;
+  /** By the tenant who sent it: whose the request is shows when its record comes. The newest last. */
+  labels: Map<string, unknown>;
+}
+
+/** Tenants whose early label for one id is kept. */
+const MOST_TELLERS = 8;
+
 /**
  * Rows that wait for labels that come later, bounded in number and time. The oldest give way. Time is that of their arrival
- * here: records of a backlog are old by their own, and clocks of gateways differ.
+ * here: records of a backlog are old by their own, and clocks of gateways differ. What a tenant says of another one's
+ * requests is counted as unmatched, and changes nothing.
  */
 export class PendingLabels {
   unmatched = 0;
   private readonly rows = new Map<string, { at: number; rows: PendingRow[] }>();
   /** Labels that came before their record: both come by ways of their own. */
-  private readonly early = new Map<string, { label: unknown; at: number }>();
+  private readonly early = new Map<string, EarlyLabels>();
   /** Rows that have theirs, and when: both may come again, as from a topic. */
   private readonly done = new Map<string, number>();
   private readonly most: number;
@@ -45,7 +60,7 @@ export class PendingLabels {
     if (known === undefined) return;
     this.unmatched = known.unmatched;
     for (const { id, at, rows } of known.pending) this.rows.set(id, { at, rows });
-    for (const { id, at, label } of known.early) this.early.set(id, { label, at });
+    for (const { id, at, labels } of known.early) this.early.set(id, { labels, at });
     for (const { id, at } of known.done) this.done.set(id, at);
   }
 
@@ -65,22 +80,26 @@ export class PendingLabels {
     if (early !== undefined) {
       this.early.delete(id);
       this.journal?.earlyNoMore(id);
-      return this.take(id, early.label, now);
+      const own = [...early.labels].filter(([teller]) => isOfTenant(teller, rows[0].tenant));
+      this.unmatched += early.labels.size - own.length;
+      // The last that was told.
+      for (const [teller, label] of own.slice(-1)) return this.take(id, label, teller, now);
     }
     this.journal?.waits(id, now, rows);
     if (this.rows.size > this.most) this.lose(this.rows.keys().next().value as string);
     return [];
   }
 
-  /** One label, or a list with one for each row of the record. */
-  take(id: string, label: unknown, now: number): LabelledRow[] {
+  /** One label, or a list with one for each row of the record. @param teller the tenant who sent it; '': it is for all */
+  take(id: string, label: unknown, teller: string, now: number): LabelledRow[] {
     const found = this.rows.get(id);
     if (found === undefined) {
       if (this.done.has(id)) return [];
-      const at = this.early.get(id)?.at ?? now;
-      this.early.set(id, { label, at });
-      this.journal?.early(id, at, label);
-      if (this.early.size > this.most) this.loseEarly(this.early.keys().next().value as string);
+      this.keepEarly(id, label, teller, now);
+      return [];
+    }
+    if (!isOfTenant(teller, found.rows[0].tenant)) {
+      this.unmatched++;
       return [];
     }
     this.rows.delete(id);
@@ -113,6 +132,19 @@ export class PendingLabels {
     }
   }
 
+  private keepEarly(id: string, label: unknown, teller: string, now: number): void {
+    const { at, labels } = this.early.get(id) ?? { at: now, labels: new Map<string, unknown>() };
+    labels.delete(teller);
+    labels.set(teller, label);
+    if (labels.size > MOST_TELLERS) {
+      labels.delete(labels.keys().next().value as string);
+      this.unmatched++;
+    }
+    this.early.set(id, { at, labels });
+    this.journal?.early(id, at, labels);
+    if (this.early.size > this.most) this.loseEarly(this.early.keys().next().value as string);
+  }
+
   private lose(id: string): void {
     this.rows.delete(id);
     this.journal?.waitsNoMore(id);
@@ -124,9 +156,9 @@ export class PendingLabels {
   }
 
   private loseEarly(id: string): void {
+    this.unmatched += this.early.get(id)?.labels.size ?? 0;
     this.early.delete(id);
     this.journal?.earlyNoMore(id);
-    this.unmatched++;
   }
 }
 

@@ -183,6 +183,7 @@ test('labels are joined whether they come before or after their record, and unkn
     model: 'm',
     rewards: {},
     label: JSON.stringify(value),
+    tenant: '',
   });
   for (let i = 0; i < 10; i++) {
     const one = record([[i / 10, 0]]);
@@ -257,7 +258,7 @@ test('a label may take as long as the settings say from its record’s arrival o
     return one.id;
   });
   const feedback = (id: string, time: number) =>
-    stream.feedback([{ id, time, route: '', model: 'm', rewards: {}, label: '0' }]);
+    stream.feedback([{ id, time, route: '', model: 'm', rewards: {}, label: '0', tenant: '' }]);
   const last = () => {
     const event = events.findLast(({ kind }) => kind === 'labels');
     return event?.kind === 'labels' ? event.labels : undefined;
@@ -284,7 +285,7 @@ test('a record and a label that come again, as from a topic, count once and are 
   const { stream, events, plan } = watch(QUALITY);
   const { wait } = plan.spec.quality!;
   const told = [record([[0.1, 0.2]]), record([[0.9, 0.2]])];
-  const label = { id: told[0].id, time: 1, route: '', model: 'm', rewards: {}, label: '0' };
+  const label = { id: told[0].id, time: 1, route: '', model: 'm', rewards: {}, label: '0', tenant: '' };
   const early = { ...label, id: told[1].id };
   for (let i = 0; i < 3; i++) {
     stream.feedback([early]);

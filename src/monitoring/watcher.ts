@@ -52,7 +52,7 @@ export class Watcher {
   private readonly pending: PendingLabels | undefined;
   private labelled: LabelledRow[] = [];
   private labels = 0;
-  private told = { at: 0, total: -1 };
+  private told = { at: 0, total: -1, unmatched: -1 };
   private kept = { labels: 0, unmatched: 0 };
   private readonly sketched: boolean;
   private readonly journal: LabelJournal | undefined;
@@ -127,6 +127,7 @@ export class Watcher {
         waiting.push({
           id: record.id,
           time: record.time,
+          tenant: record.tenant,
           version: record.version,
           entity: record.entity,
           predicted,
@@ -138,12 +139,12 @@ export class Watcher {
     if (waiting.length > 0) this.learn(this.pending?.add(record.id, waiting, Date.now()) ?? []);
   }
 
-  feedback({ id, label }: FeedbackRecord): void {
+  feedback({ id, label, tenant }: FeedbackRecord): void {
     const { quality } = this.plan.spec;
     if (quality === undefined || label === undefined) return;
     const value = readLabel(label, quality.field);
     // Null is what a redaction leaves of it.
-    if (value !== undefined && value !== null) this.learn(this.pending?.take(id, value, Date.now()) ?? []);
+    if (value !== undefined && value !== null) this.learn(this.pending?.take(id, value, tenant, Date.now()) ?? []);
   }
 
   /** Nothing is counted by a reference that the plan has: versions of long ago are left out. */
@@ -185,9 +186,10 @@ export class Watcher {
         this.close(state);
     }
     this.pending?.expire(now);
-    if (this.pending === undefined || this.labels === this.told.total || now - this.told.at < LABELS_MS) return;
-    this.told = { at: now, total: this.labels };
+    if (this.pending === undefined || now - this.told.at < LABELS_MS) return;
     const { size: pending, unmatched } = this.pending;
+    if (this.labels === this.told.total && unmatched === this.told.unmatched) return;
+    this.told = { at: now, total: this.labels, unmatched };
     const labels = { monitor: this.plan.name, total: this.labels, pending, unmatched, kept: this.labelled.length };
     this.emit({ kind: 'labels', labels });
   }

@@ -47,6 +47,9 @@ export interface ControlClient {
   unloadModel(name: string, unloadDependents: boolean): Promise<void>;
   traceSettings(model: string, update: Record<string, unknown> | undefined): Promise<Record<string, unknown>>;
   logSettings(update: Record<string, unknown> | undefined): Promise<Record<string, unknown>>;
-  /** Rewards by decision id, as JSON gives them; what became of each event. */
-  feedback(body: unknown): Promise<object>;
+  /**
+   * Rewards by decision id, as JSON gives them; what became of each event.
+   * @param tenant who sends them; '': they are for all tenants
+   */
+  feedback(body: unknown, tenant: string): Promise<object>;
 }

@@ -29,6 +29,14 @@ export function toldOf(event: object): object {
   );
 }
 
+/**
+ * Whether what a tenant told is about a request that it made itself. '' names none: of what is told for all tenants, on the
+ * admin port or by a topic, and of requests whose tenant is not on record.
+ */
+export function isOfTenant(teller: string, asker: string): boolean {
+  return teller === '' || asker === '' || teller === asker;
+}
+
 /** `{"events": [...]}`, a list, or one event by itself. Throws invalid_argument when it is none of these. */
 export function readEvents(body: unknown): unknown[] {
   if (typeof body !== 'object' || body === null)

@@ -115,7 +115,7 @@ export class MonitorsUnderTest {
   }
 
   label(id: string, model: string, label: unknown): void {
-    const record = { id, time: Date.now(), route: '', model, rewards: {}, label: JSON.stringify(label) };
+    const record = { id, time: Date.now(), route: '', model, rewards: {}, label: JSON.stringify(label), tenant: '' };
     this.stream.feedback([record as FeedbackRecord]);
   }
 }

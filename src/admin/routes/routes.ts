@@ -294,7 +294,7 @@ export const routeRoutes: readonly AdminRoute[] = [
     path: '/api/v1/feedback',
     role: 'operator',
     operationId: 'feedback',
-    summary: 'Rewards by decision id, as the inference port takes them',
+    summary: 'Rewards by decision id, as the inference port takes them, for requests of all tenants',
     body: {
       type: 'object',
       properties: {
@@ -321,6 +321,6 @@ export const routeRoutes: readonly AdminRoute[] = [
       },
     },
     // As over the inference port: the event log gets it, too.
-    handle: async ({ services, body }) => ({ body: (await services.control.call('feedback', [body])) as object }),
+    handle: async ({ services, body }) => ({ body: (await services.control.call('feedback', [body, ''])) as object }),
   },
 ];

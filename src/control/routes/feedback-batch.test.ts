@@ -88,7 +88,7 @@ test('records that are Avro are taken, set aside where they cannot be read, and 
 });
 
 test('what the log keeps is recorded, and what it should have kept and did not is to come again', () => {
-  const record = { id: 'a', time: 0, route: '', model: '', rewards: {} };
+  const record = { id: 'a', time: 0, route: '', model: '', rewards: {}, tenant: '' };
   const learnt = ['accepted', 'unknown', 'malformed', 'accepted'].map((result) => ({ id: 'a', result }));
   const records = [{ ...record, rewards: { reward: 1 } }, record, undefined, { ...record, label: '1' }];
   const results = (kept: boolean) => mergeResults(learnt, records, kept).map(({ result }) => result);

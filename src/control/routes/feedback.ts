@@ -9,6 +9,8 @@ export interface RewardEvent {
   reward: number;
   /** Of the event itself, so that sending it again does no harm. */
   event: string | undefined;
+  /** Who sent it: only decisions of this tenant are rewarded. '': those of all. */
+  tenant: string;
 }
 
 export type EventResult = RewardResult | 'malformed';
@@ -34,7 +36,8 @@ export interface FeedbackDependencies {
 }
 
 const MESSAGES: Record<Exclude<EventResult, 'accepted' | 'forwarded'>, string> = {
-  unknown: 'no decision of a bandit or an experiment has this id; send the x-switchyard-id of an answer',
+  unknown:
+    'no decision of a bandit or an experiment for this tenant has this id; send the x-switchyard-id of an answer',
   expired: 'the decision was learnt from already: the reward came after the reward.wait of its route',
   duplicate: 'a reward for this decision was counted before',
   notANumber: 'the reward is not a number',
@@ -56,22 +59,23 @@ export class Feedback {
     this.dependencies = dependencies;
   }
 
-  /** Throws invalid_argument when it is no list of events at all. */
-  async take(body: unknown): Promise<FeedbackAnswer> {
+  /** Throws invalid_argument when it is no list of events at all. @param tenant who sends it; '': it is for all tenants */
+  async take(body: unknown, tenant: string): Promise<FeedbackAnswer> {
     // A fleet that cannot be reached: these are for nobody.
-    const results = await this.takeAll(readEvents(body), false);
+    const results = await this.takeAll(readEvents(body), tenant, false);
     const accepted = results.filter(({ result }) => result === 'accepted' || result === 'forwarded').length;
     return { accepted, recorded: 0, rejected: results.length - accepted, results };
   }
 
   /**
    * Events in any number, as a topic brings them; none is an error.
+   * @param tenant who sends them; '': they are for all tenants
    * @param insist reject when events are for another gateway and none can be reached, after taking in all others
    */
-  async takeAll(list: readonly unknown[], insist: boolean): Promise<FeedbackAnswer['results']> {
-    const events = list.map(readEvent);
+  async takeAll(list: readonly unknown[], tenant: string, insist: boolean): Promise<FeedbackAnswer['results']> {
+    const events = list.map((each) => readEvent(each, tenant));
     const known = events.filter((event) => event !== undefined);
-    if (known.some(({ id }) => this.find(id) === undefined)) await this.dependencies.flush();
+    if (known.some((event) => this.find(event) === undefined)) await this.dependencies.flush();
     const strange: RewardEvent[] = [];
     const results = events.map((event, i): FeedbackAnswer['results'][number] => {
       if (event === undefined) return this.told(shownId(list[i]), 'malformed');
@@ -94,17 +98,18 @@ export class Feedback {
   }
 
   /** One reward, as a topic or another gateway brings it. */
-  reward({ id, reward, event }: RewardEvent): RewardResult {
-    const live = this.find(id);
+  reward(given: RewardEvent): RewardResult {
+    const live = this.find(given);
     if (live === undefined) return 'unknown';
-    const result = live.join!.reward(id, reward, event, this.dependencies.now());
+    const { id, reward, event, tenant } = given;
+    const result = live.join!.reward(id, reward, event, this.dependencies.now(), tenant);
     count(live, result);
     live.stirred = true;
     return result;
   }
 
-  private find(id: string): LiveRoute | undefined {
-    for (const live of this.dependencies.routes()) if (live.join?.knows(id) === true) return live;
+  private find({ id, tenant }: RewardEvent): LiveRoute | undefined {
+    for (const live of this.dependencies.routes()) if (live.join?.knows(id, tenant) === true) return live;
     return undefined;
   }
 
@@ -116,13 +121,19 @@ export class Feedback {
 }
 
 /** Undefined: malformed. A reward that is no number is one that is not a number, not a malformed event. */
-export function readEvent(value: unknown): RewardEvent | undefined {
+export function readEvent(value: unknown, tenant: string): RewardEvent | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const { id, reward, event } = value as Record<string, unknown>;
   if (typeof id !== 'string' || id === '' || id.length > 256) return undefined;
   if (event !== undefined && (typeof event !== 'string' || event.length > 256)) return undefined;
   const number = typeof reward === 'number' ? reward : typeof reward === 'boolean' ? Number(reward) : Number.NaN;
-  return { id, reward: number, event };
+  return { id, reward: number, event, tenant };
+}
+
+/** One that another gateway has forwarded: it tells whose it is, unless an earlier version of the program sent it. */
+export function readForwarded(value: unknown): RewardEvent | undefined {
+  const { tenant } = (value ?? {}) as { tenant?: unknown };
+  return readEvent(value, typeof tenant === 'string' ? tenant : '');
 }
 
 function shownId(value: unknown): string {

@@ -108,6 +108,7 @@ export function learnFrom(live: LiveRoute, record: LearningRecord): void {
       context: record.features,
       failed: detoured,
       bucket: record.bucket,
+      tenant: record.tenant,
     });
 }
 

@@ -43,6 +43,20 @@ test('what cannot be a reward is told by name and changes nothing', () => {
   assert.deepEqual(matured(rewards, 100), [0.5]);
 });
 
+test('a decision is unknown to tenants that did not ask for it, before it is learnt and behind that', () => {
+  const rewards = join();
+  rewards.decided('a', 0, { arm: 0, context: undefined, tenant: 'acme' });
+  rewards.decided('b', 0, { arm: 0, context: undefined, tenant: 'acme' });
+  rewards.decided('old', 0, { arm: 0, context: undefined });
+  const of = (id: string, tenant: string, now = 1): RewardResult => rewards.reward(id, 1, undefined, now, tenant);
+  assert.equal(of('a', 'other'), 'unknown');
+  assert.equal(of('a', 'acme'), 'accepted', 'the foreign one did not come first');
+  assert.equal(of('b', ''), 'accepted', 'somebody who speaks for all');
+  assert.equal(of('old', 'other'), 'accepted', 'nobody wrote down who asked');
+  assert.deepEqual(matured(rewards, 100), [1, 1, 1]);
+  assert.deepEqual([of('a', 'other', 101), of('a', 'acme', 101)], ['unknown', 'expired']);
+});
+
 test('rewards add up as the route says, and an event that is sent twice counts once', () => {
   const cases = { first: 0.5, last: 0.1, sum: 0.8, mean: 0.8 / 3, max: 0.5 } as const;
   for (const [aggregate, expected] of Object.entries(cases)) {

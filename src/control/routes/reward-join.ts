@@ -1,4 +1,5 @@
 import type { RewardSpec } from '../../config/strategy-schema.ts';
+import { isOfTenant } from '../../shared/feedback-events.ts';
 import type { Kept, KeptReward, WaitingJournal } from './waiting-journal.ts';
 
 /** What became of one reward. Only 'accepted' ones are ever learnt from. */
@@ -22,9 +23,12 @@ export interface Awaiting {
   failed?: boolean;
   /** Of the unit that sticks; −1: none. */
   bucket?: number;
+  /** Who asked: no other tenant's reward counts. '': not known, as of what an earlier version of the program wrote down. */
+  tenant?: string;
 }
 
 interface Pending extends Awaiting {
+  tenant: string;
   seq: number;
   due: number;
   count: number;
@@ -61,8 +65,9 @@ export class RewardJoin {
   private next = 0;
   /** Of earlier processes, until it is known what they have learnt. */
   private kept: Kept | undefined;
-  private young = new Set<string>();
-  private old = new Set<string>();
+  /** With their tenants. */
+  private young = new Map<string, string>();
+  private old = new Map<string, string>();
 
   /** @param journal where decisions outlive the process; what it holds is waited for from {@link recover} on */
   constructor(spec: RewardSpec, dimension = 0, limit = MAX_PENDING, journal?: WaitingJournal) {
@@ -95,7 +100,7 @@ export class RewardJoin {
     this.pending = new Map();
     for (const entry of kept.entries) {
       if (!('seq' in entry)) this.count(this.pending.get(entry.id), entry);
-      else if (entry.seq < learnt) this.remember(entry.id);
+      else if (entry.seq < learnt) this.remember(entry);
       else this.pending.set(entry.id, { ...entry, count: 0, value: 0, events: undefined });
     }
     for (const [id, entry] of recent) this.pending.set(id, entry);
@@ -121,7 +126,7 @@ export class RewardJoin {
     return this.pending.size;
   }
 
-  decided(id: string, time: number, { arm, context, failed = false, bucket = -1 }: Awaiting): void {
+  decided(id: string, time: number, { arm, context, failed = false, bucket = -1, tenant = '' }: Awaiting): void {
     if (this.pending.size >= this.limit) {
       this.lost++;
       return;
@@ -129,18 +134,23 @@ export class RewardJoin {
     const due = time + this.spec.wait;
     const kept = this.dimension > 0 ? context : undefined;
     const seq = this.next++;
-    this.pending.set(id, { seq, arm, context: kept, failed, bucket, due, count: 0, value: 0, events: undefined });
-    this.journal?.decided({ seq, id, due, arm, context: kept, failed, bucket });
+    const decision = { seq, due, arm, context: kept, failed, bucket, tenant };
+    this.pending.set(id, { ...decision, count: 0, value: 0, events: undefined });
+    this.journal?.decided({ ...decision, id });
   }
 
-  knows(id: string): boolean {
-    return this.pending.has(id) || this.young.has(id) || this.old.has(id);
+  /** Whether there is, or was, such a decision that this tenant may reward; '': any tenant's. */
+  knows(id: string, tenant = ''): boolean {
+    const asker = this.pending.get(id)?.tenant ?? this.young.get(id) ?? this.old.get(id);
+    return asker !== undefined && isOfTenant(tenant, asker);
   }
 
-  reward(id: string, reward: number, event: string | undefined, now: number): RewardResult {
+  /** @param tenant who sent it; '': it speaks for all tenants */
+  reward(id: string, reward: number, event: string | undefined, now: number, tenant = ''): RewardResult {
     const { range } = this.spec;
+    if (!this.knows(id, tenant)) return 'unknown';
     const found = this.pending.get(id);
-    if (found === undefined) return this.knows(id) ? 'expired' : 'unknown';
+    if (found === undefined) return 'expired';
     if (found.due <= now) return 'expired';
     if (Number.isNaN(reward)) return 'notANumber';
     if (found.failed) return 'failedOver';
@@ -173,7 +183,7 @@ export class RewardJoin {
     for (const [id, entry] of this.pending) {
       if (entry.due > now) break;
       this.pending.delete(id);
-      this.remember(id);
+      this.remember({ id, tenant: entry.tenant });
       take(entry, this.valueOf(entry));
     }
   }
@@ -186,10 +196,10 @@ export class RewardJoin {
     return Math.min(Math.max(total, low), high);
   }
 
-  private remember(id: string): void {
-    this.young.add(id);
+  private remember({ id, tenant }: { id: string; tenant: string }): void {
+    this.young.set(id, tenant);
     if (this.young.size < REMEMBERED) return;
     this.old = this.young;
-    this.young = new Set();
+    this.young = new Map();
   }
 }

@@ -15,7 +15,7 @@ import { SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayFleet } from '../gateway-fleet.ts';
 import { type AliasSource, RouteAliases } from './aliases.ts';
 import { RouteCluster } from './cluster.ts';
-import { Feedback, type FeedbackAnswer, readEvent } from './feedback.ts';
+import { Feedback, type FeedbackAnswer, readForwarded } from './feedback.ts';
 import type { TopicEvent } from './feedback-batch.ts';
 import { type LiveRoute, rewardsOf } from './live.ts';
 import { RewardTopics, renderRewardTopics } from './reward-topics.ts';
@@ -181,13 +181,14 @@ export class Routes {
     this.aliases.settle();
   }
 
-  feedback(body: unknown): Promise<FeedbackAnswer> {
-    return this.feedbackJoin.take(body);
+  /** @param tenant who sends it; '': it is for all tenants */
+  feedback(body: unknown, tenant: string): Promise<FeedbackAnswer> {
+    return this.feedbackJoin.take(body, tenant);
   }
 
   /** Events that a topic brought, learnt from and written down. Rejects when they must come again. */
   async takeFromTopic(events: readonly unknown[]): Promise<TopicEvent[]> {
-    return this.parts.record(events, await this.feedbackJoin.takeAll(events, true));
+    return this.parts.record(events, await this.feedbackJoin.takeAll(events, '', true));
   }
 
   /** Of the topics of rewards. */
@@ -441,7 +442,7 @@ export class Routes {
       onStanding: (route, standing) => this.runtime.follow(route, standing),
       onDocuments: () => void this.rereadDocuments(),
       onRewards: async (events) => {
-        const known = events.map(readEvent).filter((event) => event !== undefined);
+        const known = events.map(readForwarded).filter((event) => event !== undefined);
         await this.runtime.recover();
         if (this.runtime.predecessors().length > 0) throw new Error('the decisions they may be for are not there yet');
         await this.parts.fleet.flushRoutes();

@@ -67,6 +67,25 @@ test('decisions and rewards from before a restart are learnt once, with context,
   assert.deepEqual([fourth.waiting, fourth.learnt], [0, third.learnt]);
 });
 
+test('whose a decision is outlives the process; one that an earlier version wrote down is everybody’s', async () => {
+  const { begin, folder } = processes();
+  const first = begin();
+  first.decided('a', 0, { arm: 0, context: [0.5, 2], tenant: 'acme' });
+  first.decided('none', 0, { arm: 0, context: undefined, tenant: 'acme' });
+  await first.flush();
+  const [file] = readdirSync(folder);
+  appendFileSync(join(folder, file), '[2,"old",100,1,0,-1,3,4]\n[3,"older",100,1,0,7]\n');
+  const second = begin();
+  second.recover(0);
+  for (const id of ['a', 'none']) assert.equal(second.reward(id, 1, undefined, 1, 'other'), 'unknown');
+  for (const id of ['a', 'none']) assert.equal(second.reward(id, 1, undefined, 1, 'acme'), 'accepted');
+  for (const id of ['old', 'older']) assert.equal(second.reward(id, 2, undefined, 1, 'other'), 'accepted');
+  assert.deepEqual(
+    matured(second, 1000).map(({ context }) => context),
+    [[0.5, 2], undefined, [3, 4], undefined],
+  );
+});
+
 test('sums of rewards go on, each event once', async () => {
   const { begin } = processes('sum');
   const first = begin();

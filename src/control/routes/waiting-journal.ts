@@ -13,6 +13,8 @@ export interface KeptDecision {
   context: number[] | undefined;
   failed: boolean;
   bucket: number;
+  /** Who asked; '': an earlier version of the program did not write it down. */
+  tenant: string;
 }
 
 export interface KeptReward {
@@ -109,9 +111,9 @@ export class WaitingJournal {
     return { entries, owners, next: this.last + 1 };
   }
 
-  decided({ seq, id, due, arm, context, failed, bucket }: KeptDecision): void {
+  decided({ seq, id, due, arm, context, failed, bucket, tenant }: KeptDecision): void {
     this.last = seq;
-    this.lines.push(JSON.stringify([seq, id, due, arm, Number(failed), bucket, ...(context ?? [])]));
+    this.lines.push(JSON.stringify([seq, id, due, arm, Number(failed), bucket, tenant, ...(context ?? [])]));
   }
 
   rewarded({ id, reward, event }: KeptReward): void {
@@ -200,6 +202,25 @@ function entryOf(line: unknown[]): KeptDecision | KeptReward {
     const [id, reward, event] = line as [string, number, string | undefined];
     return { id, reward, event };
   }
-  const [seq, id, due, arm, failed, bucket, ...context] = line as [number, string, ...number[]];
-  return { seq, id, due, arm, failed: failed === 1, bucket, context: context.length === 0 ? undefined : context };
+  const [seq, id, due, arm, failed, bucket, ...rest] = line as [
+    number,
+    string,
+    number,
+    number,
+    number,
+    number,
+    ...unknown[],
+  ];
+  // Lines of an earlier version have their numbers here.
+  const [tenant, ...context] = (typeof rest[0] === 'string' ? rest : ['', ...rest]) as unknown as [string, ...number[]];
+  return {
+    seq,
+    id,
+    due,
+    arm,
+    failed: failed === 1,
+    bucket,
+    tenant,
+    context: context.length === 0 ? undefined : context,
+  };
 }

@@ -47,7 +47,15 @@ test("the event log's topics become one training set, whether JSON, Avro or bloc
   for (const id of ids) loop.tap.finished(finishedRequest({ id }));
   const records = loop.take();
   const { model, features } = decodeRecord(records[0]);
-  const told = ids.map((id, i) => ({ id, time: 1000 + i, route: '', model, rewards: { clicks: i }, label: String(i) }));
+  const told = ids.map((id, i) => ({
+    id,
+    time: 1000 + i,
+    route: '',
+    model,
+    rewards: { clicks: i },
+    label: String(i),
+    tenant: '',
+  }));
   const encoded = told.map((record) => {
     const out = new AvroWriter();
     writeFeedback(record, out);

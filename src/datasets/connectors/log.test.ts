@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -8,7 +8,7 @@ import { MESSAGES } from '../../eventlog/encode/message-reader.ts';
 import type { FeedbackRecord, LogRecord } from '../../eventlog/record.ts';
 import { importEnded, openDatasets } from '../../testing/datasets.ts';
 import { collect } from '../batch.ts';
-import type { Reject } from '../reading.ts';
+import { type Reject, RejectFile } from '../reading.ts';
 import { readLog } from './log.ts';
 import { filesOrigin } from './log-origins.ts';
 
@@ -244,4 +244,31 @@ test('an import joins features of a dataset as they were known when the model wa
     lineage.children.map(({ version }: { version: number }) => version),
     [1, 2],
   );
+});
+
+test('labels and rewards of another tenant are left out and kept as rejects, of which there are never too many', async () => {
+  const tenants = join(folder, 'tenants');
+  mkdirSync(tenants);
+  const asked = ['a', 'b'].map((id, i) => request(id, i, [1, 2], { tenant: 'acme' }));
+  writeFileSync(join(tenants, 'inference-000000000000000.jsonl'), `${asked.join('\n')}\n`);
+  const of = (tenant: string, line: string): string => JSON.stringify({ ...JSON.parse(line), tenant });
+  const lines = [
+    of('acme', told('a', 5, 'stays', { clicks: 1 })),
+    of('other', told('a', 6, 'leaves', { clicks: 9, views: 9 })),
+    of('', told('a', 7, 'returns', { sales: 2 })),
+    of('other', told('b', 8, 'leaves')),
+  ];
+  writeFileSync(join(tenants, 'feedback-000000000000000.jsonl'), lines.join('\n'));
+  const path = join(folder, 'rejects.jsonl');
+  const rejects = new RejectFile(path, 0);
+  const window = { model: 'churn', labelled: true };
+  const source = await readLog(filesOrigin(tenants, MESSAGES), window, { rejects });
+  const { rows, columns } = await collect(source);
+  await rejects.close();
+  const column = (name: string) => columns[source.schema.fields.findIndex((field) => field.name === name)];
+  assert.deepEqual([rows, column('id'), column('label')], [1, ['a'], ['returns']]);
+  assert.deepEqual([column('reward.clicks'), column('reward.sales')], [[1], [2]]);
+  const kept = readFileSync(path, 'utf8').trim().split('\n');
+  assert.equal(rejects.count, 2);
+  assert.match(kept[0], /"line":2,"reason":"it was told by another tenant/);
 });

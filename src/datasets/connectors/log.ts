@@ -5,9 +5,10 @@
 import { type Column, isOwnColumn, isWithheld } from '../../eventlog/record.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import { parseBig } from '../../shared/exact-json.ts';
+import { isOfTenant } from '../../shared/feedback-events.ts';
 import type { FieldType, Source } from '../batch.ts';
 import { typeOfValue, widen } from '../cells.ts';
-import { type RawRow, type ReadOptions, reject, typedRows, withProgress } from '../reading.ts';
+import { leaveOut, type RawRow, type ReadOptions, reject, typedRows, withProgress } from '../reading.ts';
 import type { LogOrigin } from './log-origins.ts';
 
 export interface LogWindow {
@@ -32,17 +33,22 @@ async function resolve(record: Record<string, unknown>, payloads: ReadPayload | 
   if (whole !== undefined) Object.assign(record, whole);
 }
 
+/** What one tenant told of a request, or somebody for all tenants (''). */
 interface Feedback {
+  tenant: string;
+  /** Of the label, or of what came first without one. */
   time: number;
   label: unknown;
   rewards: Record<string, unknown>;
+  /** The last record of it. */
+  row: RawRow;
 }
 
 /**
  * One row for each row of a request: id, row, event_time, model, version, variant, route, entity, sample_weight; a column for
  * each value of the inputs ("x", or "x[0]", "x[1]" …) and of the outputs ("prediction.y"); label, label_time and
  * "reward.name". A label that is a list as long as the request gives each row its own. Failed requests and shadows are left
- * out; so are columns that the gateway added. Values that lie apart by reference are read there, and the request is rejected
+ * out; so are columns that the gateway added, and what a tenant told of another one's request, which is kept as a reject. Values that lie apart by reference are read there, and the request is rejected
  * where they are gone, as what is no record at all.
  */
 export async function readLog(
@@ -54,7 +60,8 @@ export async function readLog(
   let records = 0;
   let labelType: FieldType | undefined;
   const feedback = await readFeedback(origin, window, options);
-  const rewards = new Set([...feedback.values()].flatMap((told) => Object.keys(told.rewards)));
+  const told = [...feedback.values()].flat();
+  const rewards = new Set(told.flatMap((each) => Object.keys(each.rewards)));
   async function* rows(): AsyncGenerator<RawRow> {
     for await (const row of origin.inference()) {
       if (row.problem !== undefined) {
@@ -64,12 +71,12 @@ export async function readLog(
       records++;
       const record = { ...row.values };
       if (record.payloadSha256 && record.model === window.model) await resolve(record, payloads);
-      yield* rowsOf(record, window, feedback, row);
+      yield* rowsOf(record, window, feedback, row, options.rejects);
     }
   }
   const types: Record<string, FieldType> = { event_time: 'timestamp', label: 'string', label_time: 'timestamp' };
   for (const name of rewards) types[`reward.${name}`] = 'number';
-  for (const { label } of feedback.values()) {
+  for (const { label } of told) {
     const type = typeOfValue(Array.isArray(label) ? label[0] : label);
     types.label = labelType === undefined ? (type ?? 'string') : (widen(labelType, type) ?? 'string');
     labelType = types.label;
@@ -97,8 +104,8 @@ async function readFeedback(
   origin: LogOrigin,
   { model, labelsUntil = Number.POSITIVE_INFINITY }: LogWindow,
   { rejects }: ReadOptions,
-): Promise<Map<string, Feedback>> {
-  const found = new Map<string, Feedback>();
+): Promise<Map<string, Feedback[]>> {
+  const found = new Map<string, Feedback[]>();
   for await (const row of origin.feedback()) {
     if (row.problem !== undefined) {
       reject(row, row.problem, rejects);
@@ -107,18 +114,28 @@ async function readFeedback(
     const record = row.values;
     const time = Number(record.time);
     if (time > labelsUntil || (record.model && record.model !== model)) continue;
-    const known = found.get(String(record.id));
-    // Of several labels the latest counts; rewards of different names add up.
-    const later = known === undefined || time >= known.time;
     const label =
       record.label === null || record.label === undefined || record.label === '' ? undefined : parse(record.label);
-    found.set(String(record.id), {
-      time: label === undefined ? (known?.time ?? time) : later ? time : known.time,
-      label: label !== undefined && later ? label : (known?.label ?? label),
-      rewards: { ...known?.rewards, ...(parse(record.rewards) as object | undefined) },
-    });
+    const rewards = { ...(parse(record.rewards) as object | undefined) };
+    const next = { tenant: String(record.tenant ?? ''), time, label, rewards, row };
+    const told = found.get(String(record.id)) ?? [];
+    found.set(String(record.id), told);
+    const at = told.findIndex(({ tenant }) => tenant === next.tenant);
+    if (at < 0) told.push(next);
+    else told[at] = together(told[at], next);
   }
   return found;
+}
+
+/** Of several labels the latest counts; rewards of different names add up. */
+function together(known: Feedback, next: Feedback): Feedback {
+  const later = next.time >= known.time;
+  return {
+    ...next,
+    time: next.label === undefined ? known.time : later ? next.time : known.time,
+    label: next.label !== undefined && later ? next.label : (known.label ?? next.label),
+    rewards: { ...known.rewards, ...next.rewards },
+  };
 }
 
 /** What is nested is JSON text in some files. */
@@ -154,14 +171,21 @@ function columnsOf(value: unknown): LoggedColumn[] {
 function* rowsOf(
   record: Record<string, unknown>,
   { model, version, route, from = Number.NEGATIVE_INFINITY, until = Number.POSITIVE_INFINITY, labelled }: LogWindow,
-  feedback: ReadonlyMap<string, Feedback>,
+  feedback: ReadonlyMap<string, Feedback[]>,
   { line, source }: RawRow,
+  rejects: ReadOptions['rejects'],
 ): Generator<RawRow> {
   const time = Number(record.time);
   if (record.status !== 'ok' || record.shadow === true || record.model !== model || time < from || time >= until)
     return;
   if ((version !== undefined && record.version !== version) || (route !== undefined && record.route !== route)) return;
-  const told = feedback.get(String(record.id));
+  const asker = String(record.tenant ?? '');
+  const own: Feedback[] = [];
+  for (const each of feedback.get(String(record.id)) ?? []) {
+    if (isOfTenant(each.tenant, asker)) own.push(each);
+    else leaveOut(each.row, 'it was told by another tenant than made the request', rejects);
+  }
+  const told = own.length === 0 ? undefined : own.reduce(together);
   if (labelled && told?.label === undefined) return;
   const inputs = columnsOf(record.features);
   const outputs = columnsOf(record.predictions);

@@ -27,7 +27,10 @@ export async function readMany(parts: readonly Part[], options: ReadOptions): Pr
   const done = { rows: 0, bytes: 0 };
   const optionsOf = ({ name }: Part): ReadOptions => ({
     ...options,
-    rejects: rejects && { add: (one) => rejects.add({ source: name, ...one }) },
+    rejects: rejects && {
+      add: (one) => rejects.add({ source: name, ...one }),
+      leaveOut: (one) => rejects.leaveOut?.({ source: name, ...one }),
+    },
     onProgress:
       onProgress &&
       (({ rows, bytes }) => onProgress({ rows: done.rows + rows, bytes: done.bytes + bytes, totalBytes })),

@@ -15,6 +15,7 @@ test('rows that a retraining learns from are a version of a dataset, and the sam
       Array.from({ length: count }, (_, i) => ({
         id: String(100 + i),
         time: 1_700_000_000_000 + i,
+        tenant: '',
         version: '1',
         entity: i === 0 ? 'a, "b"' : '',
         predicted: 0,

@@ -427,7 +427,16 @@ test('fields that JSON has beside a record’s own are left out, and what no lab
   const out = new AvroWriter();
   writeRecord(recordsOfMessage(message(record))[0], out);
   assert.deepEqual(out.u8.slice(0, out.at), body);
-  const label = { id: 'a', time: 5, route: '', model: 'm', rewards: { reward: 1 }, label: '"b"', event: 'e' };
+  const label = {
+    id: 'a',
+    time: 5,
+    route: '',
+    model: 'm',
+    rewards: { reward: 1 },
+    label: '"b"',
+    event: 'e',
+    tenant: 'acme',
+  };
   const written = (value: object) => {
     const bytes = new AvroWriter();
     writeFeedback(feedbackOfMessage(message(value))[0], bytes);

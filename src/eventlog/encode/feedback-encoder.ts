@@ -18,6 +18,7 @@ export function writeFeedback(record: FeedbackRecord, out: AvroWriter): void {
   out.byte(0);
   optional(record.label, out);
   optional(record.event, out);
+  out.string(record.tenant);
 }
 
 function optional(text: string | undefined, out: AvroWriter): void {

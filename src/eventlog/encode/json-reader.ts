@@ -37,10 +37,11 @@ export function readFeedbackJson(text: string): FeedbackRecord {
   if (typeof record !== 'object' || record === null || typeof record.id !== 'string')
     throw new TypeError('a label without an id');
   if (typeof record.time !== 'number') throw new TypeError('a label without time, as milliseconds since 1970');
-  const { label, rewards = {} } = record;
+  const { label, rewards = {}, tenant = '' } = record;
+  if (typeof tenant !== 'string') throw new TypeError('a tenant is a text');
   if (label !== undefined && typeof label !== 'string') throw new TypeError('a label is JSON as a text');
   if (typeof rewards !== 'object' || rewards === null) throw new TypeError('rewards are numbers by name');
-  return { ...record, rewards };
+  return { ...record, rewards, tenant };
 }
 
 function columnsOf(list: readonly JsonColumn[], of: string): Column[] {

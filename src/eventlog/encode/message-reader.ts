@@ -53,7 +53,7 @@ export function contentOf({ headers }: Pick<Message, 'headers'>): 'block' | 'avr
 }
 
 function recordsOfEvents(events: readonly unknown[], time: number): FeedbackRecord[] {
-  return feedbackRecords(events, time).map((record, i) => {
+  return feedbackRecords(events, time, '').map((record, i) => {
     if (record === undefined) throw new TypeError(`event ${i} needs an id, and a label or a reward`);
     return record;
   });

@@ -82,26 +82,34 @@ export function decodeFeedback(bytes: Uint8Array, start: number = 0, end: number
   return readFeedbackRecord(new AvroReader(bytes, start, end));
 }
 
-/** The feedback at which a reader stands. One that was spooled before events had ids ends with its label. */
+/** The feedback at which a reader stands. An earlier version of the program ended it with its label, or with the event's id. */
 export function readFeedbackRecord(reader: AvroReader): FeedbackRecord {
   const record = readUpToEvent(reader);
-  return reader.ended || reader.byte() === 0 ? record : { ...record, event: reader.string() };
+  const event = reader.ended || reader.byte() === 0 ? {} : { event: reader.string() };
+  return { ...record, ...event, tenant: reader.ended ? '' : reader.string() };
 }
 
 /**
- * Feedback as FEEDBACK_SCHEMA has it, of one that was spooled before events had ids. Undefined: it is whole as it is.
- * Throws RangeError for bytes that are no such record.
+ * Feedback as FEEDBACK_SCHEMA has it, of one that an earlier version of the program has spooled. Undefined: it is whole as
+ * it is. Throws RangeError for bytes that are no such record.
  */
 export function completeFeedback(u8: Uint8Array, start: number, end: number): Uint8Array | undefined {
   const reader = new AvroReader(u8, start, end);
   readUpToEvent(reader);
-  if (!reader.ended) return undefined;
-  const whole = new Uint8Array(end - start + 1);
+  let missing = 0;
+  if (reader.ended) missing = 2;
+  else {
+    if (reader.byte() !== 0) reader.skipBytes();
+    if (!reader.ended) return undefined;
+    missing = 1;
+  }
+  // No id and no tenant are a zero each.
+  const whole = new Uint8Array(end - start + missing);
   whole.set(u8.subarray(start, end));
   return whole;
 }
 
-function readUpToEvent(reader: AvroReader): FeedbackRecord {
+function readUpToEvent(reader: AvroReader): Omit<FeedbackRecord, 'event' | 'tenant'> {
   const id = reader.string();
   const time = reader.long();
   for (let i = 0; i < 3; i++) reader.skipBytes();

@@ -3,6 +3,9 @@ import { MAX_JSON_DEPTH } from '../../shared/json-depth.ts';
 import type { FeedbackRecord } from '../record.ts';
 import { type Action, type Hash, Redactions, redactText, truncateNumber } from './redact.ts';
 
+/** A tenant that was taken out, and no tenant's name: one that is left out would be told for all tenants. */
+const SOMEBODY = '*';
+
 /**
  * Feedback after its redactions. A label is JSON: `hash` and `truncate` are done to each text and number in it, and a masked
  * one is null, which says that there was one; so is one that nests too deeply to be redacted.
@@ -10,7 +13,9 @@ import { type Action, type Hash, Redactions, redactText, truncateNumber } from '
 export function redactFeedback(record: FeedbackRecord, redact: readonly Redaction[], hash: Hash): FeedbackRecord {
   if (redact.length === 0) return record;
   const redactions = new Redactions(redact);
-  const { label, ...rest } = record;
+  const { label, ...others } = record;
+  const tenant = redactText(redactions.text('tenant'), record.tenant, hash);
+  const rest = { ...others, tenant: tenant === '' && record.tenant !== '' ? SOMEBODY : tenant };
   const rewards: Record<string, number> = Object.create(null);
   for (const [name, value] of Object.entries(record.rewards)) {
     const action = redactions.column('rewards', name);

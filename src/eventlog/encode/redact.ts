@@ -47,6 +47,11 @@ export function isOfFeedback(field: string): boolean {
   return field === 'label' || field.startsWith('rewards.');
 }
 
+/** Of what feedback has, be it that requests have it, too. */
+export function isOnFeedback(field: string): boolean {
+  return isOfFeedback(field) || field === 'tenant';
+}
+
 /** A text after its redaction. */
 export function redactText(action: Action | undefined, text: string, hash: Hash): string {
   if (action === undefined || text === '') return text;

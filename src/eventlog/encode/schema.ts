@@ -119,5 +119,6 @@ export const FEEDBACK_SCHEMA = {
     { name: 'rewards', type: { type: 'map', values: 'double' } },
     { name: 'label', type: ['null', 'string'], default: null },
     { name: 'event', type: ['null', 'string'], default: null },
+    { name: 'tenant', type: 'string', default: '' },
   ],
 };

@@ -70,7 +70,7 @@ function spoolOf(count: number): Spool {
     const time = START + i * 1000;
     if (i % 3 === 2) {
       out.byte(FEEDBACK);
-      writeFeedback({ id: `r${i}`, time, route: '', model: 'other', rewards: { reward: 1 } }, out);
+      writeFeedback({ id: `r${i}`, time, route: '', model: 'other', rewards: { reward: 1 }, tenant: '' }, out);
     } else {
       out.byte(INFERENCE);
       const body = encoded({ id: `r${i}`, time });

@@ -79,8 +79,11 @@ function request(i: number): LogRecord {
 
 function label(i: number): FeedbackRecord {
   const time = START + i * (HOUR_MS / 2);
-  if (i % 2 === 1) return { id: `r"${i}`, time, route: '', model: 'iris', rewards: { reward: 0.1, 'of "day"': 2 } };
-  return { id: `r"${i}`, time, route: 'shop/ä', model: 'ranker', rewards: {}, label: '{"class":""}', event: `e${i}` };
+  const id = `r"${i}`;
+  if (i % 2 === 1)
+    return { id, time, route: '', model: 'iris', rewards: { reward: 0.1, 'of "day"': 2 }, tenant: 'acme' };
+  const label = '{"class":""}';
+  return { id, time, route: 'shop/ä', model: 'ranker', rewards: {}, label, event: `e${i}`, tenant: '' };
 }
 
 function spooled(i: number): SpoolRecord {

@@ -34,7 +34,7 @@ const bodies = {
   },
   [FEEDBACK]: (id: string): Uint8Array => {
     const out = new AvroWriter();
-    writeFeedback({ id, time: 1, route: 'r', model: 'm', rewards: { reward: 1 }, event: 'e' }, out);
+    writeFeedback({ id, time: 1, route: 'r', model: 'm', rewards: { reward: 1 }, event: 'e', tenant: '' }, out);
     return out.u8.slice(0, out.at);
   },
 };

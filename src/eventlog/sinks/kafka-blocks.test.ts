@@ -29,7 +29,7 @@ function inference(id: string, model: string): Uint8Array {
 
 function feedback(id: string, model: string): Uint8Array {
   const out = new AvroWriter();
-  writeFeedback({ id, time: 1, route: 'r', model, rewards: {} }, out);
+  writeFeedback({ id, time: 1, route: 'r', model, rewards: {}, tenant: '' }, out);
   return out.u8.slice(0, out.at);
 }
 

@@ -97,7 +97,7 @@ test('Avro is framed with the id of its schema; a capture line has no form for f
   const [capture] = captures.of(group([record]), 0).list;
   assert.equal(String(capture.message.value), sagemakerLine(decodeRecord(record.u8, record.start, record.end)));
   const out = new AvroWriter();
-  writeFeedback({ id: 'a', time: 1, route: 'r', model: 'iris', rewards: {}, event: 'e' }, out);
+  writeFeedback({ id: 'a', time: 1, route: 'r', model: 'iris', rewards: {}, event: 'e', tenant: '' }, out);
   const feedback = new SpoolRecord(FEEDBACK, out.u8.slice(0, out.at), 0, out.at);
   assert.deepEqual(captures.of(group([feedback], 'feedback'), 0), { list: [], refused: 1 });
   const [told] = json.of(group([feedback], 'feedback'), 0).list;

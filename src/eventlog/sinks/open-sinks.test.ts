@@ -32,7 +32,10 @@ function sealed(number: number): Uint8Array {
   out.at = HEADER_BYTES;
   if (number % 3 === 2) {
     out.byte(FEEDBACK);
-    writeFeedback({ id: `r${number}`, time: number, route: '', model: 'iris', rewards: { reward: 1 } }, out);
+    writeFeedback(
+      { id: `r${number}`, time: number, route: '', model: 'iris', rewards: { reward: 1 }, tenant: '' },
+      out,
+    );
   } else {
     out.byte(INFERENCE);
     loop.tap.finished(finishedRequest({ id: `r${number}`, time: number }));

@@ -64,6 +64,7 @@ export function feedbackParquet(records: readonly FeedbackRecord[], replayed?: s
     { name: 'rewards', data: records.map(({ rewards }) => JSON.stringify(rewards)), type: 'STRING', nullable: false },
     { name: 'label', data: records.map(({ label }) => label ?? ''), type: 'STRING', nullable: false },
     { name: 'event', data: records.map(({ event }) => event ?? ''), type: 'STRING', nullable: false },
+    { name: 'tenant', data: records.map(({ tenant }) => tenant), type: 'STRING', nullable: false },
   ]);
 }
 

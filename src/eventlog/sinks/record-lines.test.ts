@@ -182,7 +182,7 @@ test('bytes that are no record are refused, wherever they are cut or changed', (
 
 test('feedback stands between requests as it came, and the lines are made anew for each batch', () => {
   const out = new AvroWriter();
-  writeFeedback({ id: 'f', time: 1, route: 'r', model: 'm', rewards: { reward: 1 }, event: 'e' }, out);
+  writeFeedback({ id: 'f', time: 1, route: 'r', model: 'm', rewards: { reward: 1 }, event: 'e', tenant: '' }, out);
   const requestOf = (id: string) => ({ ...fc.sample(requests, { numRuns: 1, seed: 3 })[0], id });
   const both = spooled(['id-1', 'id-2'].map(requestOf));
   const [a, b] = both.records.map(({ body }) => body);

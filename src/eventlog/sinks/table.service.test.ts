@@ -49,7 +49,7 @@ function sealed(number: number): Uint8Array {
   out.at = HEADER_BYTES;
   if (number % 3 === 2) {
     out.byte(FEEDBACK);
-    writeFeedback({ id, time, route: '', model: 'iris', rewards: { reward: 1 }, event: `e${number}` }, out);
+    writeFeedback({ id, time, route: '', model: 'iris', rewards: { reward: 1 }, event: `e${number}`, tenant: '' }, out);
   } else {
     out.byte(INFERENCE);
     loop.tap.finished(finishedRequest({ id, time }));

@@ -41,7 +41,7 @@ function record(number: number): SpoolRecord {
   const time = DAY + Math.floor(number / 10) * HOUR_MS;
   if (number % 3 === 2) {
     const out = new AvroWriter();
-    writeFeedback({ id, time, route: 'r/1', model: 'm', rewards: { reward: 1 }, event: 'e' }, out);
+    writeFeedback({ id, time, route: 'r/1', model: 'm', rewards: { reward: 1 }, event: 'e', tenant: '' }, out);
     return new SpoolRecord(FEEDBACK, out.u8, 0, out.at);
   }
   loop.tap.finished(finishedRequest({ id, time }));

@@ -1,10 +1,13 @@
 import type { RewardSpec } from '../../config/strategy-schema.ts';
+import { isOfTenant } from '../../shared/feedback-events.ts';
 
 /** One reward of a file beside the records. */
 export interface LoggedReward {
   id: string;
   reward: number;
   event: string | undefined;
+  /** Who sent it; '': it is for all tenants, or not on record. */
+  tenant: string;
 }
 
 /**
@@ -13,28 +16,39 @@ export interface LoggedReward {
  */
 export function readLoggedReward(value: unknown, name: string): LoggedReward | undefined {
   if (typeof value !== 'object' || value === null) throw new TypeError('is not a JSON object');
-  const { id, reward, rewards, event } = value as Record<string, unknown>;
+  const { id, reward, rewards, event, tenant } = value as Record<string, unknown>;
   if (typeof id !== 'string' || id === '') throw new TypeError('id is missing; it is the x-switchyard-id of an answer');
   const many = typeof rewards === 'object' && rewards !== null ? (rewards as Record<string, unknown>) : {};
   const given = reward ?? many[name];
   if (given === undefined) return undefined;
   if (typeof given !== 'number') throw new TypeError(`reward is ${JSON.stringify(given)}; it must be a number`);
-  return { id, reward: given, event: typeof event === 'string' ? event : undefined };
+  const text = (field: unknown): string | undefined => (typeof field === 'string' ? field : undefined);
+  return { id, reward: given, event: text(event), tenant: text(tenant) ?? '' };
 }
 
 /** Rewards of one decision each, as its route adds them up. The same rules as for a gateway's own. */
 export class RewardTable {
   outOfRange = 0;
   duplicates = 0;
+  /** Sent by another tenant than made the request. */
+  foreign = 0;
   private readonly spec: Pick<RewardSpec, 'aggregate' | 'range'>;
   private readonly values = new Map<string, { count: number; value: number; events: Set<string> }>();
 
-  constructor(spec: Pick<RewardSpec, 'aggregate' | 'range'>) {
+  private readonly askers: ReadonlyMap<string, string>;
+
+  /** @param askers tenants of the requests, by id */
+  constructor(spec: Pick<RewardSpec, 'aggregate' | 'range'>, askers: ReadonlyMap<string, string> = new Map()) {
     this.spec = spec;
+    this.askers = askers;
   }
 
-  add({ id, reward, event }: LoggedReward): void {
+  add({ id, reward, event, tenant }: LoggedReward): void {
     const { aggregate, range } = this.spec;
+    if (!isOfTenant(tenant, this.askers.get(id) ?? '')) {
+      this.foreign++;
+      return;
+    }
     if (!(reward >= range[0] && reward <= range[1])) {
       this.outOfRange++;
       return;

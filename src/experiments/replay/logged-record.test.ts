@@ -7,7 +7,7 @@ test('fields of others in lines of records and rewards are left out', () => {
   const more = { note: 'x', nested: { propensity: 2 }, label: null };
   const record = { id: 'a', time: 1, route: 'r', variant: 'v', propensity: 0.5, pmf: [0.5, 0.5], latencyMs: 2 };
   assert.deepEqual(readLogged({ ...record, ...more }), readLogged(record));
-  const reward = { id: 'a', reward: 1, event: 'e' };
+  const reward = { id: 'a', reward: 1, event: 'e', tenant: 'acme' };
   assert.deepEqual(readLoggedReward({ ...reward, ...more }, 'reward'), reward);
 });
 

@@ -12,6 +12,8 @@ export interface LoggedRecord {
   /** Milliseconds since 1970. */
   time: number;
   route: string;
+  /** '' = not on record. */
+  tenant: string;
   /** The variant that answered. */
   variant: string;
   assigned: string;
@@ -74,6 +76,7 @@ export function readLogged(value: unknown): LoggedRecord | undefined {
     id: text('id'),
     time: number('time', 0, Number.MAX_SAFE_INTEGER),
     route: text('route'),
+    tenant: text('tenant', ''),
     variant: text('variant'),
     assigned,
     failedOver: text('variant') !== assigned && failed(fields),

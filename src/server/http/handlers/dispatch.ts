@@ -94,7 +94,7 @@ export class GatewayHandler implements HttpHandler {
   }
 
   /** What answers a route that is no inference and no health check. */
-  private document(route: Route, method: string): (body: Uint8Array) => unknown {
+  private document(route: Route, method: string): (body: Uint8Array, tenant: string) => unknown {
     const gateway = this.gateway;
     const { services } = gateway;
     switch (route.kind) {
@@ -127,7 +127,9 @@ export class GatewayHandler implements HttpHandler {
       case 'trace':
         return (body) => services.control.traceSettings(route.model, method === 'POST' ? readObject(body) : undefined);
       case 'feedback':
-        return (body) => services.control.feedback(readJson(body, parseFeedback));
+        // Nobody is told apart while admission is off.
+        return (body, tenant) =>
+          services.control.feedback(readJson(body, parseFeedback), services.admission.enabled ? tenant : '');
       case 'tfs-status':
         // A state is told without loading; only labels are part of the configuration.
         if (route.label === '') return () => tfServingStatus(gateway, route);

@@ -71,7 +71,7 @@ async function writeLabels(log, round) {
   const learn = async () => ({ accepted: 0, recorded: 0, rejected: 0, results: [{ id: '', result: 'unknown' }] });
   for (let i = 0; ; i++) {
     const id = `${round}.label.${i}`;
-    const { results } = await log.feedback({ events: [{ id, label: i }] }, learn);
+    const { results } = await log.feedback({ events: [{ id, label: i }] }, '', learn);
     if (results[0].result === 'recorded') process.stdout.write(`${id}\n`);
   }
 }

@@ -143,6 +143,7 @@ class Conversation {
   Conversation(const uint8_t* data, size_t size, uint8_t mode)
       : mode_(mode), at_(data), end_(data + size - size / 3), choices_{end_, data + size} {
     exchanges_.limits = limits();
+    if ((mode & 4) != 0) exchanges_.limits.maxHeld = 50000;
     connection_ = std::make_unique<HttpConnection>(exchanges_, now_);
   }
 
@@ -162,6 +163,7 @@ class Conversation {
     // Nothing that JavaScript was told of waits for ever.
     for (const auto& [name, known] : known_) require(known.over);
     require(count(heard_, "HTTP/1.1 200") <= begun_);
+    require(exchanges_.held == 0);
   }
 
  private:
@@ -200,7 +202,7 @@ class Conversation {
     }
   }
 
-  /** A client that takes nothing, sends nothing and is owed nothing but what lies ready does not hold a connection. */
+  /** A client that takes nothing or next to nothing, sends nothing and is owed nothing but what lies ready does not hold a connection. */
   void silence() {
     const auto found = known_.find(last_.generation);
     if (connection_ != nullptr && connection_->expects() && found != known_.end() && !found->second.over) {
@@ -216,7 +218,7 @@ class Conversation {
       now_ += 1000;
       sweep();
       if (connection_ == nullptr) break;
-      flush(0);
+      flush((mode_ & 2) != 0 ? 1 : 0);
       tell();
       // Told of only now.
       if (connection_ != nullptr && connection_->expects()) mustEnd = false;

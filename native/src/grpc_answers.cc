@@ -74,7 +74,8 @@ ssize_t Connection::read(Call& call, uint8_t* out, size_t room, uint32_t* flags)
     }
   }
   call.unsent -= count;
-  unsent_ -= count;
+  owe(0 - count);
+  taken_ += count;
   if (call.unsent > 0) return static_cast<ssize_t>(count);
   if (call.ending) {
     *flags |= call.bare ? kEof : kEof | kNoEndStream;
@@ -105,7 +106,7 @@ void Connection::answer(Call& call, const char* metadata, size_t metadataLength,
   call.stage = Stage::kAnswered;
   call.out.append(reinterpret_cast<const char*>(frame), length);
   call.unsent += length;
-  unsent_ += length;
+  owe(length);
   call.ending = true;
   if (call.headersSent) {
     resume(call);
@@ -153,14 +154,14 @@ void Connection::write(Call& call, const uint8_t* bytes, size_t length) {
   if (call.ending) return;
   call.out.append(reinterpret_cast<const char*>(bytes), length);
   call.unsent += length;
-  unsent_ += length;
+  owe(length);
   resume(call);
 }
 
 void Connection::lend(Call& call, const Borrowed& bytes) {
   call.borrowed.push_back(bytes);
   call.unsent += bytes.length;
-  unsent_ += bytes.length;
+  owe(bytes.length);
   resume(call);
 }
 

@@ -119,6 +119,9 @@ class Calls {
   void (*release)(void* context, void* owner) = nullptr;
   void* releaseContext = nullptr;
 
+  /** Bytes of answers that have not left, over all connections. */
+  size_t unsent = 0;
+
   size_t size() const { return slots_.size() - free_.size(); }
 
  private:

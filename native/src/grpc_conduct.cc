@@ -34,7 +34,7 @@ bool Conduct::mayReset(uint64_t now) {
 
 bool Conduct::mayBeInvalid() { return ++invalidFrames_ <= kMaxInvalidFrames; }
 
-Conduct::Verdict Conduct::sweep(uint64_t sent) {
+Conduct::Verdict Conduct::sweep(uint64_t sent, uint64_t taken, int patience) {
   if (!settled_ && ++unsettledSweeps_ > kSettingsDeadline) return Verdict::kBad;
   const uint64_t control = received_ > dataBytes_ ? received_ - dataBytes_ : 0;
   // A frame's head takes 9 bytes and the smallest useful DATA frame a few: framing may double the payload. A client that
@@ -43,6 +43,9 @@ Conduct::Verdict Conduct::sweep(uint64_t sent) {
   received_ = dataBytes_ = opened_ = 0;
   seenSent_ = sent;
   if (control > allowed) return Verdict::kBad;
+  idleSweeps_ = patience > 0 && taken == seenTaken_ ? idleSweeps_ + 1 : 0;
+  seenTaken_ = taken;
+  if (patience > 0 && idleSweeps_ >= patience) return Verdict::kBad;
   if (++silentSweeps_ == kPingAfter) return Verdict::kPing;
   return silentSweeps_ <= kPingDeadline ? Verdict::kGood : Verdict::kBad;
 }

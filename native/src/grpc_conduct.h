@@ -29,8 +29,11 @@ class Conduct {
   bool mayBeInvalid();
 
   enum class Verdict { kGood, kPing, kBad };
-  /** Looks at what has been since the last sweep; to be called once a second. `sent`: all bytes that went to the client. */
-  Verdict sweep(uint64_t sent);
+  /**
+   * Looks at what has been since the last sweep; to be called once a second. `sent`: all bytes that went to the client, `taken`:
+   * those of answers. `patience`: after how many sweeps without any of them it is bad; 0: no answer waits.
+   */
+  Verdict sweep(uint64_t sent, uint64_t taken, int patience);
 
  private:
   double resetTokens_;
@@ -41,6 +44,9 @@ class Conduct {
   uint64_t dataBytes_ = 0;
   uint64_t opened_ = 0;
   uint64_t seenSent_ = 0;
+  uint64_t seenTaken_ = 0;
+  /** In which answers waited and none was taken. */
+  int idleSweeps_ = 0;
   /** Since the client was heard last. */
   int silentSweeps_ = 0;
   int invalidFrames_ = 0;

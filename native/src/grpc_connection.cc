@@ -13,6 +13,10 @@ constexpr int kHeaderCount = 128;
 constexpr size_t kPrefix = 5;
 /** A client that leaves so many bytes of answers unread gets no new calls. */
 constexpr size_t kMaxUnsent = size_t{128} << 20;
+/** For so many sweeps a client may take nothing of the answers that wait for it; and where all clients leave so much unread. */
+constexpr int kPatience = 300;
+constexpr int kCrowdedPatience = 10;
+constexpr size_t kCrowdedUnsent = size_t{512} << 20;
 /** Frames that wait for a client that does not read. Calls have three each. */
 constexpr size_t kMaxQueuedFrames = 10000;
 
@@ -63,12 +67,19 @@ Connection::~Connection() {
 
 void Connection::abandon() {
   broken_ = true;
+  owe(0 - unsent_);
   while (first_ != nullptr) {
     Call& call = *first_;
     if (call.stage == Stage::kTaken || call.stage == Stage::kOpen) calls_.queue(Notice::kClosed, call);
     unlink(call);
     calls_.close(&call);
   }
+}
+
+/** Counts bytes of answers that wait, here and over all connections; what is taken off comes as its two's complement. */
+void Connection::owe(size_t bytes) {
+  unsent_ += bytes;
+  calls_.unsent += bytes;
 }
 
 void Connection::link(Call& call) {
@@ -272,7 +283,7 @@ int Connection::onClose(int32_t stream) {
   if (call == nullptr) return 0;
   const bool unanswered = call->stage != Stage::kAnswered;
   if (call->stage == Stage::kTaken || call->stage == Stage::kOpen) calls_.queue(Notice::kClosed, *call);
-  unsent_ -= call->unsent;
+  owe(0 - call->unsent);
   unlink(*call);
   host.nghttp2_session_set_stream_user_data(session_, stream, nullptr);
   calls_.close(call);
@@ -300,7 +311,8 @@ void Connection::terminate(uint32_t code) { host.nghttp2_session_terminate_sessi
 bool Connection::sweep(uint64_t now, uint64_t sent) {
   now_ = now;
   if (broken_) return true;
-  const Conduct::Verdict verdict = conduct_.sweep(sent);
+  const int patience = unsent_ == 0 ? 0 : calls_.unsent > kCrowdedUnsent ? kCrowdedPatience : kPatience;
+  const Conduct::Verdict verdict = conduct_.sweep(sent, taken_, patience);
   if (verdict == Conduct::Verdict::kPing) host.nghttp2_submit_ping(session_, 0, kKeepAlive);
   return verdict != Conduct::Verdict::kBad;
 }

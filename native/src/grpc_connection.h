@@ -84,6 +84,7 @@ class Connection final : public net::Connection {
   void requestEnded(Call& call);
   void resume(Call& call);
   void settle(Call& call);
+  void owe(size_t bytes);
   void link(Call& call);
   void unlink(Call& call);
 
@@ -93,6 +94,8 @@ class Connection final : public net::Connection {
   Call* first_ = nullptr;
   /** Bytes of answers that have not left, over all calls. */
   size_t unsent_ = 0;
+  /** Bytes of answers that flow control has let go. */
+  uint64_t taken_ = 0;
   uint64_t now_;
   bool draining_ = false;
   bool drainFinished_ = false;

@@ -49,7 +49,7 @@ napi_value problem(napi_env env, napi_callback_info) {
 }
 
 /**
- * httpServer({maxBody, headerMs, keepAliveMs, bodyBytesPerSecond, maxConnections, maxConnectionsPerAddress}, turn):
+ * httpServer({maxBody, maxHeld, headerMs, keepAliveMs, bytesPerSecond, maxConnections, maxConnectionsPerAddress}, turn):
  * {server, words, block, answers, answerBytes}. To be called only where httpProblem() is ''.
  */
 napi_value create(napi_env env, napi_callback_info info) {
@@ -60,9 +60,10 @@ napi_value create(napi_env env, napi_callback_info info) {
   if (napi_get_uv_event_loop(env, reinterpret_cast<uv_loop_s**>(&loop)) != napi_ok) return nullptr;
   HttpLimits limits;
   limits.maxBody = static_cast<size_t>(numberIn(env, arguments[0], "maxBody", 0));
+  limits.maxHeld = static_cast<size_t>(numberIn(env, arguments[0], "maxHeld", 0));
   limits.headerMs = static_cast<uint64_t>(numberIn(env, arguments[0], "headerMs", 10000));
   limits.keepAliveMs = static_cast<uint64_t>(numberIn(env, arguments[0], "keepAliveMs", 60000));
-  limits.bodyBytesPerSecond = numberIn(env, arguments[0], "bodyBytesPerSecond", 1024);
+  limits.bytesPerSecond = numberIn(env, arguments[0], "bytesPerSecond", 1024);
 
   napi_value result;
   napi_value words;

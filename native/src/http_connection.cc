@@ -19,7 +19,8 @@ constexpr size_t kMaxAhead = 64 * 1024;
 constexpr size_t kLag = 64 * 1024;
 /** Buffers up to this size are kept for the next request. */
 constexpr size_t kKept = 32 * 1024;
-constexpr uint64_t kBodyGraceMs = 10000;
+/** Nothing is too slow before. */
+constexpr uint64_t kGraceMs = 10000;
 /** A client that takes nothing of its answer for so many seconds is cut. */
 constexpr int kStalledSweeps = 10;
 /** What a client may send between two sweeps in messages of TLS itself, as the socket's server counts them. */
@@ -38,6 +39,7 @@ const char* reasonOf(int status) {
     case 408: return "Request Timeout";
     case 411: return "Length Required";
     case 413: return "Payload Too Large";
+    case 429: return "Too Many Requests";
     case 431: return "Request Header Fields Too Large";
     default: return "Bad Request";
   }
@@ -77,13 +79,13 @@ HttpConnection::HttpConnection(Exchanges& exchanges, uint64_t now)
 
 HttpConnection::~HttpConnection() {
   abandon();
-  std::free(large_.bytes);
   exchanges_.close(slot_);
 }
 
 void HttpConnection::abandon() {
   if (stage_ == Stage::kRequest && told_ && (!answered_ || tracked_)) exchanges_.queue(Notice::kGone, slot_, generation_);
   exchanges_.renew(slot_);
+  letGo();
   stage_ = Stage::kDone;
   broken_ = true;
 }
@@ -108,6 +110,10 @@ void HttpConnection::fill(const uint8_t*& bytes, size_t& length) {
   if (answered_) {
     // Of no interest any more.
   } else if (large_.bytes != nullptr) {
+    if (!hold(taken)) {
+      overloaded();
+      return;
+    }
     const size_t needed = large_.length + taken;
     if (needed > large_.room) {
       const size_t room = std::min(static_cast<size_t>(head_.contentLength), needed * 4);
@@ -130,6 +136,27 @@ void HttpConnection::fill(const uint8_t*& bytes, size_t& length) {
   bytes += taken;
   length -= taken;
   if (bodyLeft_ == 0) bodyEnded();
+}
+
+/** Counts bytes of a large body. False: with them all connections hold too many. */
+bool HttpConnection::hold(size_t bytes) {
+  held_ += bytes;
+  exchanges_.held += bytes;
+  return exchanges_.held <= exchanges_.limits.maxHeld;
+}
+
+/** The body is of no interest any more: the request is answered or given up. */
+void HttpConnection::letGo() {
+  std::free(large_.bytes);
+  large_ = LargeBody();
+  exchanges_.held -= held_;
+  held_ = 0;
+}
+
+void HttpConnection::overloaded() {
+  if (told_) exchanges_.queue(Notice::kGone, slot_, generation_);
+  if (streaming_) destroy();
+  else refuse(429, "too many large requests are under way at once; retry later");
 }
 
 void HttpConnection::bodyEnded() {
@@ -197,6 +224,10 @@ bool HttpConnection::beginRequest() {
       destroy();
       return false;
     }
+    if (!hold(here)) {
+      overloaded();
+      return false;
+    }
     large_.length = here;
     std::memcpy(large_.bytes, body(), here);
     input_.erase(headAt_ + headLength_, here);
@@ -217,7 +248,9 @@ LargeBody HttpConnection::takeLarge() {
 
 /** Goes on to the next request, where this one has come whole and is answered. */
 void HttpConnection::settle() {
-  if (stage_ != Stage::kRequest || !answered_ || tracked_) return;
+  if (stage_ != Stage::kRequest || !answered_) return;
+  letGo();
+  if (tracked_) return;
   if (closes_) {
     stage_ = Stage::kDone;
     input_.clear();
@@ -227,8 +260,6 @@ void HttpConnection::settle() {
   input_.erase(0, headAt_ + headLength_ + inputBody_);
   if (input_.empty() && input_.capacity() > kKept) std::string().swap(input_);
   headAt_ = searched_ = inputBody_ = 0;
-  std::free(large_.bytes);
-  large_ = LargeBody();
   stage_ = Stage::kHead;
   since_ = idleSince_ = now_;
   advance();
@@ -240,12 +271,14 @@ void HttpConnection::refuse(int status, const std::string& message) {
   appendNumber(pending_, static_cast<size_t>(status));
   pending_ += ' ';
   pending_ += reasonOf(status);
+  if (status == 429) pending_ += "\r\nRetry-After: 1";
   pending_ += "\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ";
   // The message is ours and holds nothing that JSON would escape.
   appendNumber(pending_, message.size() + 12);
   pending_ += "\r\n\r\n{\"error\":\"";
   pending_ += message;
   pending_ += "\"}";
+  letGo();
   stage_ = Stage::kDone;
   input_.clear();
 }
@@ -306,6 +339,7 @@ void HttpConnection::endStream() {
 
 void HttpConnection::destroy() {
   told_ = false;
+  letGo();
   pending_.clear();
   pendingAt_ = 0;
   output.clear();
@@ -338,6 +372,7 @@ void HttpConnection::flushed() {
   if (unsent() > 0) return;
   sending_ = false;
   stalledSweeps_ = 0;
+  laggingSince_ = 0;
   if (tracked_) {
     tracked_ = false;
     exchanges_.queue(Notice::kFlushed, slot_, generation_);
@@ -365,8 +400,13 @@ bool HttpConnection::sweep(uint64_t now, uint64_t sent) {
   now_ = now;
   strayed_ = 0;
   // Also of one that is broken: it ends when what is on its way has been taken, which this client may never do.
-  if ((unsent() > 0 || sending_) && sent == seenSent_) {
-    if (++stalledSweeps_ >= kStalledSweeps) return false;
+  if (unsent() > 0 || sending_) {
+    if (laggingSince_ == 0) {
+      laggingSince_ = now;
+      laggingSent_ = sent;
+    }
+    stalledSweeps_ = sent == seenSent_ ? stalledSweeps_ + 1 : 0;
+    if (stalledSweeps_ >= kStalledSweeps || tooSlow(static_cast<double>(sent - laggingSent_), laggingSince_)) return false;
   } else {
     stalledSweeps_ = 0;
   }
@@ -380,15 +420,19 @@ bool HttpConnection::sweep(uint64_t now, uint64_t sent) {
     } else if (waited >= (fresh_ ? limits.headerMs : limits.keepAliveMs)) {
       stage_ = Stage::kDone;
     }
-  } else if (stage_ == Stage::kRequest && bodyLeft_ > 0 && limits.bodyBytesPerSecond > 0 && waited >= kBodyGraceMs) {
-    const auto received = static_cast<double>(bodyLength() - bodyLeft_);
-    if (received >= limits.bodyBytesPerSecond * static_cast<double>(waited) / 1000) return true;
+  } else if (stage_ == Stage::kRequest && bodyLeft_ > 0 && tooSlow(static_cast<double>(bodyLength() - bodyLeft_), since_)) {
     if (answered_ || streaming_) return false;
     if (told_) exchanges_.queue(Notice::kGone, slot_, generation_);
-    refuse(408, "the body arrives slower than " + std::to_string(static_cast<int64_t>(limits.bodyBytesPerSecond)) +
+    refuse(408, "the body arrives slower than " + std::to_string(static_cast<int64_t>(limits.bytesPerSecond)) +
                     " bytes per second");
   }
   return true;
+}
+
+/** Whether so many bytes are too few for the time. */
+bool HttpConnection::tooSlow(double bytes, uint64_t since) const {
+  const uint64_t waited = now_ - since;
+  return waited >= kGraceMs && bytes < exchanges_.limits.bytesPerSecond * static_cast<double>(waited) / 1000;
 }
 
 bool HttpConnection::wantsRead() const {

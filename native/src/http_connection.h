@@ -12,10 +12,12 @@ namespace switchyard::http {
 
 struct HttpLimits {
   size_t maxBody = 64 << 20;
+  /** Bytes of large bodies over all connections. */
+  size_t maxHeld = size_t{512} << 20;
   uint64_t headerMs = 10000;
   uint64_t keepAliveMs = 60000;
-  /** A body that arrives slower is cut; 0: none is. */
-  double bodyBytesPerSecond = 1024;
+  /** A body that arrives slower is cut, and a client that takes its answer slower; 0: none is. */
+  double bytesPerSecond = 1024;
 };
 
 /** What JavaScript is to hear, in order. */
@@ -41,6 +43,8 @@ class Exchanges {
 
   std::vector<Queued> queued;
   HttpLimits limits;
+  /** Bytes of large bodies that came and whose requests are not answered. */
+  size_t held = 0;
   AskedNames asked;
   /** "Date: …", as of this second. */
   std::string date;
@@ -114,6 +118,10 @@ class HttpConnection final : public net::Connection {
   void advance();
   bool beginRequest();
   void fill(const uint8_t*& bytes, size_t& length);
+  bool hold(size_t bytes);
+  void letGo();
+  void overloaded();
+  bool tooSlow(double bytes, uint64_t since) const;
   void bodyEnded();
   void settle();
   void refuse(int status, const std::string& message);
@@ -134,6 +142,8 @@ class HttpConnection final : public net::Connection {
   size_t inputBody_ = 0;
   Head head_;
   LargeBody large_;
+  /** What this request adds to `Exchanges::held`. */
+  size_t held_ = 0;
   size_t bodyLeft_ = 0;
 
   std::string pending_;
@@ -159,6 +169,9 @@ class HttpConnection final : public net::Connection {
   bool lagging_ = false;
   uint64_t seenSent_ = 0;
   int stalledSweeps_ = 0;
+  /** Since when something waits to be taken by the client, and what had been sent by then. 0: nothing waits. */
+  uint64_t laggingSince_ = 0;
+  uint64_t laggingSent_ = 0;
 };
 
 }  // namespace switchyard::http

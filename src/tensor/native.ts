@@ -75,9 +75,10 @@ export interface NativeHttp {
   httpServer(
     options: {
       maxBody: number;
+      maxHeld: number;
       headerMs: number;
       keepAliveMs: number;
-      bodyBytesPerSecond: number;
+      bytesPerSecond: number;
       maxConnections: number;
       maxConnectionsPerAddress: number;
     },

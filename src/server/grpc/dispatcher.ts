@@ -5,7 +5,8 @@ import type { CallStream } from './call-stream.ts';
 import { type CallLimits, GrpcCall } from './grpc-call.ts';
 import { errorTrailers, parseTimeout, RESPONSE_HEADERS } from './status.ts';
 
-const STALL_MS = 30_000;
+/** A unary call's message is there by then, or at least begun. */
+const FIRST_MESSAGE_MS = 30_000;
 
 /**
  * Gives each HTTP/2 stream to the method its path names, or its error. Knows neither sockets nor what methods mean.
@@ -59,14 +60,18 @@ export class Dispatcher implements MethodRegistry {
     for (const call of this.calls) call.receiver?.goingAway?.();
   }
 
-  /** Finds calls that end without a message and messages that stop arriving. To be called about once a second. */
+  /** Finds calls without a message, and messages that stop arriving. To be called about once a second. */
   sweep(now: number): void {
-    for (const call of this.calls) if (call.silent && call.stream.requestEnded) call.onEnd();
-    for (const call of this.limits.receiving) {
-      if (call.lastProgress === 0) call.lastProgress = now;
-      else if (now - call.lastProgress > STALL_MS) {
-        call.abort(new SwitchyardError('deadline_exceeded', 'a message stopped arriving before its declared length'));
+    for (const call of this.calls) {
+      if (!call.silent) continue;
+      if (call.stream.requestEnded) call.onEnd();
+      else if (!call.streaming && now - call.receivedAt > FIRST_MESSAGE_MS) {
+        call.abort(new SwitchyardError('deadline_exceeded', 'the message of the call did not come'));
       }
+    }
+    for (const call of this.limits.receiving) {
+      const reason = call.arrival.look(now);
+      if (reason !== '') call.abort(new SwitchyardError('deadline_exceeded', reason));
     }
   }
 

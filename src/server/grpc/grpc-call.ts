@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
 import type { Served } from '../../pipeline/types.ts';
 import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import { metadataOf } from './answer-metadata.ts';
+import { Arrival } from './arrival.ts';
 import type { CallReceiver, Method, StreamingCall } from './call.ts';
 import type { CallStream } from './call-stream.ts';
 import { compressFrame, decompress, type Encoding, parseEncoding } from './compression.ts';
@@ -29,8 +30,8 @@ export class GrpcCall implements StreamingCall {
   receiver: CallReceiver | undefined;
   /** The status is decided: nothing more can be sent. */
   finished = false;
-  /** monotonicMs() of the last bytes of an incomplete message; kept by the server's sweep. */
-  lastProgress = 0;
+  /** How the incomplete message arrives; kept by the server's sweep. */
+  readonly arrival = new Arrival();
 
   private readonly method: Method;
   private readonly limits: CallLimits;
@@ -173,8 +174,11 @@ export class GrpcCall implements StreamingCall {
       return;
     }
     this.assembler ??= new MessageAssembler(this.limits.maxMessageBytes);
+    const before = this.messages;
     this.assembler.push(chunk);
     this.deliver();
+    if (this.messages === before) this.arrival.bytes += chunk.length;
+    else this.arrival.begin();
   }
 
   /** The client has ended its request. */
@@ -219,19 +223,23 @@ export class GrpcCall implements StreamingCall {
 
   private account(): void {
     const limits = this.limits;
-    const held = this.finished || this.assembler === undefined ? 0 : this.assembler.buffered;
+    const assembler = this.finished ? undefined : this.assembler;
+    const held = assembler === undefined ? 0 : assembler.buffered;
     limits.bufferedBytes += held - this.counted;
     this.counted = held;
-    if (held > 0 && !this.paused) limits.receiving.add(this);
-    else limits.receiving.delete(this);
-    this.lastProgress = 0;
-    if (held > 0 && limits.bufferedBytes > limits.maxBufferedBytes) {
-      this.abort(
-        new SwitchyardError('overloaded', 'too many large messages are arriving at once; retry later', {
-          retryAfterMs: 1000,
-        }),
-      );
+    if (assembler !== undefined && !assembler.idle && !this.paused) limits.receiving.add(this);
+    else {
+      limits.receiving.delete(this);
+      this.arrival.begin();
     }
+    this.arrival.movedAt = 0;
+    if (held > 0 && limits.bufferedBytes > limits.maxBufferedBytes) this.overloaded();
+  }
+
+  /** More waits of all calls than the server holds. */
+  overloaded(): void {
+    const message = 'too many large messages are arriving at once; retry later';
+    this.abort(new SwitchyardError('overloaded', message, { retryAfterMs: 1000 }));
   }
 
   private unpack(bytes: Buffer): void {

@@ -47,6 +47,8 @@ const SWEEP_MS = 1000;
 const LARGEST_STREAM_ID = 2 ** 31 - 1;
 const STREAM_WINDOW = 1 << 20;
 const SESSION_WINDOW = 8 << 20;
+/** Where clients leave more of their answers unread, those that take nothing are soon cut. */
+const CROWDED_UNSENT = 512 << 20;
 
 /** gRPC over node's HTTP/2: maps streams to calls, bounds what connections may do, and drains. */
 export class GrpcHttp2Server implements GrpcTransport {
@@ -164,7 +166,9 @@ export class GrpcHttp2Server implements GrpcTransport {
 
   private sweep(): void {
     const now = monotonicMs();
-    for (const guard of this.guards.values()) if (guard.sweep(now) !== '') guard.expel();
+    const unsent = Array.from(this.guards.values(), (guard): [SessionGuard, number] => [guard, guard.unsent()]);
+    const crowded = unsent.reduce((sum, [, bytes]) => sum + bytes, 0) > CROWDED_UNSENT;
+    for (const [guard, bytes] of unsent) if (guard.sweep(now, bytes, crowded) !== '') guard.expel();
     this.dispatcher.sweep(now);
   }
 }

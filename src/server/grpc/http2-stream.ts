@@ -56,6 +56,7 @@ export class Http2Stream implements CallStream {
 
   attach(call: GrpcCall): void {
     this.call = call;
+    this.guard.streams.add(this);
     const raw = this.raw as Raw;
     raw.on('close', onClose);
     raw.on('wantTrailers', onWantTrailers);
@@ -96,6 +97,7 @@ export class Http2Stream implements CallStream {
   }
 
   write(frame: Buffer): boolean {
+    this.guard.writtenBytes += frame.length;
     if (this.outbox === undefined) {
       if (frame.length <= SLICE) return this.raw.write(frame);
       this.outbox = new Outbox(this.raw);
@@ -107,6 +109,7 @@ export class Http2Stream implements CallStream {
     this.trailers = trailers;
     if (frame !== undefined) {
       if (this.outbox === undefined && frame.length <= SLICE) {
+        this.guard.writtenBytes += frame.length;
         this.raw.end(frame);
         return;
       }
@@ -143,6 +146,7 @@ function closeQuietly(raw: ServerHttp2Stream): void {
 
 function onClose(this: Raw): void {
   const { call, guard, dispatcher } = this[SELF];
+  guard.streams.delete(this[SELF]);
   const unanswered = !call!.finished;
   dispatcher.closed(call!);
   if (unanswered && !guard.onReset(monotonicMs())) guard.expel();

@@ -16,6 +16,7 @@ export class NativeStream implements CallStream, NativeEndpoint {
   private readonly handle: NativeServerHandle;
   private call: GrpcCall | undefined;
   private readonly waiting: Buffer[] = [];
+  private waitingBytes = 0;
   private endArrived = false;
   private paused = false;
   private delivering = false;
@@ -88,7 +89,10 @@ export class NativeStream implements CallStream, NativeEndpoint {
 
   onBytes(bytes: Buffer): void {
     this.waiting.push(bytes);
+    this.hold(bytes.length);
     this.deliver();
+    const { limits } = this.handle.dispatcher;
+    if (this.waitingBytes > 0 && limits.bufferedBytes > limits.maxBufferedBytes) this.call?.overloaded();
   }
 
   onEnded(): void {
@@ -105,14 +109,27 @@ export class NativeStream implements CallStream, NativeEndpoint {
 
   onGone(): void {
     this.gone = true;
+    this.drop();
     if (this.call !== undefined) this.handle.dispatcher.closed(this.call);
   }
 
   private finish(): void {
     if (this.answered) return;
     this.answered = true;
+    this.drop();
     this.handle.forget(this);
     if (this.call !== undefined) this.handle.dispatcher.closed(this.call);
+  }
+
+  /** What waits for a paused call counts like what it has of a message. */
+  private hold(bytes: number): void {
+    this.waitingBytes += bytes;
+    this.handle.dispatcher.limits.bufferedBytes += bytes;
+  }
+
+  private drop(): void {
+    this.waiting.length = 0;
+    this.hold(-this.waitingBytes);
   }
 
   private deliver(): void {
@@ -121,6 +138,7 @@ export class NativeStream implements CallStream, NativeEndpoint {
     this.delivering = true;
     while (!this.paused && this.waiting.length > 0) {
       const bytes = this.waiting.shift()!;
+      this.hold(-bytes.length);
       this.handle.native.grpcConsume(this.handle.server, this.slot, this.generation, bytes.length);
       call.onData(bytes);
     }

@@ -41,33 +41,58 @@ describe('SessionGuard', () => {
     const { session, guard } = make();
     session.socket.bytesRead = 50 << 20;
     guard.onData(49 << 20);
-    assert.equal(guard.sweep(1000), '');
+    assert.equal(guard.sweep(1000, 0, false), '');
     session.socket.bytesRead += 20 << 20;
     for (let i = 0; i < 20_000; i++) guard.onCall();
-    assert.equal(guard.sweep(2000), '');
+    assert.equal(guard.sweep(2000, 0, false), '');
     session.socket.bytesWritten += 100 << 20;
     session.socket.bytesRead += 10 << 20;
-    assert.equal(guard.sweep(3000), '');
+    assert.equal(guard.sweep(3000, 0, false), '');
     session.socket.bytesRead += 2 << 20;
-    assert.match(guard.sweep(4000), /frames without a call/);
+    assert.match(guard.sweep(4000, 0, false), /frames without a call/);
   });
 
   it('ends connections that never speak HTTP/2, or stop answering', () => {
     const silent = make();
     silent.guard.settled = false;
-    assert.equal(silent.guard.sweep(10_000), '');
-    assert.match(silent.guard.sweep(10_001), /SETTINGS/);
+    assert.equal(silent.guard.sweep(10_000, 0, false), '');
+    assert.match(silent.guard.sweep(10_001, 0, false), /SETTINGS/);
     const gone = make();
-    assert.equal(gone.guard.sweep(119_999), '');
+    assert.equal(gone.guard.sweep(119_999, 0, false), '');
     assert.equal(gone.session.pings, 0);
-    assert.equal(gone.guard.sweep(120_000), '');
+    assert.equal(gone.guard.sweep(120_000, 0, false), '');
     assert.equal(gone.session.pings, 1);
     gone.session.socket.bytesRead += 17;
-    assert.equal(gone.guard.sweep(130_000), '');
-    assert.equal(gone.guard.sweep(250_000), '');
+    assert.equal(gone.guard.sweep(130_000, 0, false), '');
+    assert.equal(gone.guard.sweep(250_000, 0, false), '');
     assert.equal(gone.session.pings, 2);
-    assert.equal(gone.guard.sweep(270_000), '');
-    assert.match(gone.guard.sweep(270_001), /ping/);
+    assert.equal(gone.guard.sweep(270_000, 0, false), '');
+    assert.match(gone.guard.sweep(270_001, 0, false), /ping/);
+  });
+
+  it('ends connections that take nothing of their answers: after minutes, and soon where all leave much unread', () => {
+    const { session, guard } = make();
+    const answer = { unsentBytes: 3000 };
+    const look = (now: number, crowded = false): string => {
+      // Its pings are answered all the while.
+      session.socket.bytesRead += 17;
+      session.socket.bytesWritten += 17;
+      return guard.sweep(now, guard.unsent(), crowded);
+    };
+    assert.equal(look(1_000_000), '');
+    guard.streams.add(answer);
+    guard.writtenBytes = 5000;
+    assert.equal(look(1_001_000), '');
+    assert.equal(look(1_011_000 - 1, true), '');
+    assert.match(look(1_011_000, true), /nothing was taken/);
+    assert.equal(look(1_300_999), '');
+    assert.match(look(1_301_000), /nothing was taken/);
+    answer.unsentBytes = 2999;
+    assert.equal(look(1_302_000), '');
+    assert.equal(look(1_311_000, true), '');
+    assert.match(look(1_312_000, true), /nothing was taken/);
+    guard.streams.delete(answer);
+    assert.equal(look(9_000_000, true), '');
   });
 
   it('says so before it ends a connection', async () => {

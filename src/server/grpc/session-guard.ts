@@ -12,6 +12,15 @@ const SETTINGS_DEADLINE_MS = 10_000;
 const PING_AFTER_MS = 120_000;
 const PING_DEADLINE_MS = 20_000;
 
+/** How long a client may take nothing of the answers that wait for it; and where all clients leave much unread. */
+const PATIENCE_MS = 300_000;
+const CROWDED_PATIENCE_MS = 10_000;
+
+/** Answers that wait on a connection. */
+export interface Unsent {
+  readonly unsentBytes: number;
+}
+
 /**
  * What one connection has done lately. Node bounds header lists, CONTINUATION and SETTINGS by itself; this bounds what it
  * does not: calls opened only to be reset, and frames (WINDOW_UPDATE, PING, PRIORITY) that carry no call at all.
@@ -19,6 +28,9 @@ const PING_DEADLINE_MS = 20_000;
 export class SessionGuard {
   readonly session: ServerHttp2Session;
   settled = false;
+  /** Open streams of the connection, and bytes of answers given to any. */
+  readonly streams = new Set<Unsent>();
+  writtenBytes = 0;
   private readonly bornAt: number;
   private tokens = RESET_BURST;
   private refilledAt: number;
@@ -28,12 +40,16 @@ export class SessionGuard {
   private seenSent = 0;
   private lastHeard: number;
   private pingedAt = 0;
+  private seenTaken = 0;
+  /** When an answer was taken last, or none waited. */
+  private takenAt: number;
 
   constructor(session: ServerHttp2Session, now: number) {
     this.session = session;
     this.bornAt = now;
     this.refilledAt = now;
     this.lastHeard = now;
+    this.takenAt = now;
   }
 
   onCall(): void {
@@ -52,8 +68,19 @@ export class SessionGuard {
     return this.tokens >= 0;
   }
 
-  /** Looks at the time since the last sweep. Returns why the connection must go, or ''. */
-  sweep(now: number): string {
+  /** Bytes of answers that the client has not taken. */
+  unsent(): number {
+    let bytes = 0;
+    for (const stream of this.streams) bytes += stream.unsentBytes;
+    return bytes;
+  }
+
+  /**
+   * Looks at the time since the last sweep. Returns why the connection must go, or ''.
+   * @param unsent as `unsent` tells
+   * @param crowded all connections together leave more unread than the server likes to hold
+   */
+  sweep(now: number, unsent: number, crowded: boolean): string {
     if (!this.settled && now - this.bornAt > SETTINGS_DEADLINE_MS) return 'no SETTINGS frame came';
     const socket = this.session.socket;
     const received = socket?.bytesRead ?? 0;
@@ -69,7 +96,16 @@ export class SessionGuard {
     this.opened = 0;
     this.dataBytes = 0;
     if (control > allowed) return `${control} bytes of frames without a call`;
+    const patience = crowded ? CROWDED_PATIENCE_MS : PATIENCE_MS;
+    if (this.idleFor(now, unsent) >= patience) return 'nothing was taken of the answers that wait';
     return this.keepAlive(now);
+  }
+
+  private idleFor(now: number, unsent: number): number {
+    const taken = this.writtenBytes - unsent;
+    if (unsent === 0 || taken !== this.seenTaken) this.takenAt = now;
+    this.seenTaken = taken;
+    return now - this.takenAt;
   }
 
   private keepAlive(now: number): string {

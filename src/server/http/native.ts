@@ -3,6 +3,7 @@ import { getSystemErrorName } from 'node:util';
 import { AnswerBoard } from '../../tensor/answer-board.ts';
 import { type NativeHttp, type NativeHttpServer, native } from '../../tensor/native.ts';
 import { nativeTls, type TlsTexts } from '../../tensor/native-tls.ts';
+import { heldBytes } from './body.ts';
 import { NativeExchange } from './native-exchange.ts';
 import { NativeHead } from './native-head.ts';
 import { readPem } from './node.ts';
@@ -52,9 +53,10 @@ export class NativeServer implements HttpServer {
     this.shared = addon.httpServer(
       {
         maxBody: options.maxBodyBytes,
+        maxHeld: heldBytes(options).max,
         headerMs: options.headerTimeoutMs ?? 10_000,
         keepAliveMs: options.keepAliveTimeoutMs ?? 60_000,
-        bodyBytesPerSecond: options.bodyMinBytesPerSecond ?? 1024,
+        bytesPerSecond: options.minBytesPerSecond ?? 1024,
         maxConnections: bound(options.maxConnections),
         maxConnectionsPerAddress: bound(options.maxConnectionsPerAddress),
       },

@@ -1,13 +1,16 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import { splitHead } from './answer-head.ts';
-import { BodyBuffer } from './body.ts';
+import { BodyBuffer, type HeldBytes } from './body.ts';
 import type { HttpExchange, NodeStreams, RequestListener } from './socket.ts';
-import { errorBody, JSON_HEADERS } from './status.ts';
+import { errorBody, JSON_HEADERS, refusalHeaders } from './status.ts';
 
 /** What an exchange needs of its server. */
 export interface NodeExchangeOwner {
   isClosing(): boolean;
+  /** Of all exchanges. */
+  readonly bodies: HeldBytes;
   finished(exchange: NodeExchange): void;
   /** The answer being given is the connection's last. */
   condemn(socket: Socket): void;
@@ -37,6 +40,9 @@ export class NodeExchange implements HttpExchange {
   private bodyComplete = false;
   private streaming = false;
   private answered = false;
+  /** performance.now() at a whole answer, and its bytes. */
+  private answeredAt = Number.POSITIVE_INFINITY;
+  private answerBytes = 0;
   /** Its streams were given away. */
   private taken = false;
   /** The whole answer went to the kernel. */
@@ -68,6 +74,11 @@ export class NodeExchange implements HttpExchange {
     return this.body?.received ?? 0;
   }
 
+  /** Whether the client takes a whole answer slower than `floor` bytes per second. */
+  lags(now: number, floor: number): boolean {
+    return !this.gone && tooSlow(this.answerBytes, now - this.answeredAt, floor);
+  }
+
   receive(listener: RequestListener): void {
     if (this.finished) return;
     this.listener = listener;
@@ -92,17 +103,19 @@ export class NodeExchange implements HttpExchange {
 
   private onChunk(chunk: Buffer): void {
     if (this.finished) return;
-    this.body ??= new BodyBuffer(Math.max(this.contentLength, 0));
-    if (!this.body.add(chunk)) this.refuse(400, 'the body is longer than its Content-Length');
+    this.body ??= new BodyBuffer(Math.max(this.contentLength, 0), this.owner.bodies);
+    try {
+      this.body.add(chunk);
+    } catch (error) {
+      this.refuseFor(toSwitchyardError(error));
+    }
   }
 
   private onEnd(): void {
     this.bodyComplete = true;
     if (this.finished || !this.req.complete) return;
-    const body = this.body?.take() ?? NOTHING;
-    this.body = undefined;
     try {
-      this.listener?.onBody(body, true);
+      this.listener?.onBody(this.body?.take() ?? NOTHING, true);
     } catch {
       this.fail();
     }
@@ -112,6 +125,8 @@ export class NodeExchange implements HttpExchange {
     if (this.finished || this.streaming || this.taken) return;
     this.answered = true;
     const content = typeof body === 'string' ? Buffer.from(body) : Buffer.from(body);
+    this.answeredAt = performance.now();
+    this.answerBytes = content.byteLength;
     const lines = splitHeaders(headers);
     lines.push('Content-Length', String(content.byteLength));
     if (close || this.owner.isClosing()) {
@@ -168,8 +183,13 @@ export class NodeExchange implements HttpExchange {
   refuse(status: number, message: string): void {
     const listener = this.listener;
     this.listener = undefined;
-    this.respond(status, JSON_HEADERS, errorBody(message), true);
+    this.respond(status, refusalHeaders(status), errorBody(message), true);
     listener?.onAbort();
+  }
+
+  private refuseFor(error: SwitchyardError): void {
+    if (this.streaming) this.res.destroy();
+    else this.refuse(error.httpStatus, error.message);
   }
 
   fail(): void {
@@ -186,9 +206,15 @@ export class NodeExchange implements HttpExchange {
   private onClose(): void {
     if (this.gone) return;
     this.gone = true;
+    this.body?.release();
     this.owner.finished(this);
     if (!this.complete) this.listener?.onAbort();
   }
+}
+
+/** Whether `bytes` are too few for `ms`: nothing is in the first ten seconds, which uWS gives too. */
+export function tooSlow(bytes: number, ms: number, floor: number): boolean {
+  return ms >= 10_000 && bytes < (floor * ms) / 1000;
 }
 
 /** A header block as the flat list writeHead takes. */

@@ -3,8 +3,9 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import { type HeldBytes, heldBytes } from './body.ts';
 import { HeadFields, MAX_HEADER_BYTES } from './head.ts';
-import { NodeExchange } from './node-exchange.ts';
+import { NodeExchange, tooSlow } from './node-exchange.ts';
 import { quiet } from './quiet.ts';
 import type { HttpHandler, HttpServer, ListenOptions, TlsFiles } from './socket.ts';
 import { errorBody, statusLine } from './status.ts';
@@ -38,6 +39,7 @@ export class NodeServer implements HttpServer {
   private readonly open = new Set<NodeExchange>();
   private readonly perAddress = new Map<string, number>();
   private readonly options: ListenOptions;
+  readonly bodies: HeldBytes;
   /** Connections whose last answer is given: further requests on them are not served. */
   private readonly condemned = new WeakSet<Socket>();
   private draining = false;
@@ -45,6 +47,7 @@ export class NodeServer implements HttpServer {
 
   constructor(options: ListenOptions, handler: HttpHandler) {
     this.options = options;
+    this.bodies = heldBytes(options);
     const settings: http.ServerOptions = {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: options.headerTimeoutMs ?? 10_000,
@@ -66,9 +69,9 @@ export class NodeServer implements HttpServer {
     this.server.on('checkExpectation', onRequest);
     this.server.on('connection', (socket: Socket) => this.countConnection(socket));
     if ((options.maxConnections ?? 0) > 0) this.server.maxConnections = options.maxConnections!;
-    const floor = options.bodyMinBytesPerSecond ?? 1024;
+    const floor = options.minBytesPerSecond ?? 1024;
     if (floor > 0) {
-      this.rateTimer = setInterval(() => this.cutSlowBodies(floor), 1_000);
+      this.rateTimer = setInterval(() => this.cutSlow(floor), 1_000);
       this.rateTimer.unref();
     }
   }
@@ -114,9 +117,10 @@ export class NodeServer implements HttpServer {
     if (count > bound) socket.destroy();
   }
 
-  private cutSlowBodies(floor: number): void {
+  private cutSlow(floor: number): void {
     const now = performance.now();
     for (const exchange of this.open) {
+      if (exchange.lags(now, floor)) exchange.destroy();
       const received = exchange.receiving;
       if (received < 0 || !tooSlow(received, now - exchange.startedAt, floor)) continue;
       exchange.refuse(408, `the body arrives slower than ${floor} bytes per second`);
@@ -166,11 +170,6 @@ export class NodeServer implements HttpServer {
     this.server.closeAllConnections();
     return cut;
   }
-}
-
-/** Whether a body of which `received` bytes came in `ms` is cut: never in the first ten seconds, which uWS gives too. */
-export function tooSlow(received: number, ms: number, floor: number): boolean {
-  return ms >= 10_000 && received < (floor * ms) / 1000;
 }
 
 /** Malformed heads never reach a handler: answer, close, and let no detail of the parser out. */

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { Served } from '../../pipeline/types.ts';
 import type { IdSource } from '../../shared/ids.ts';
 import { AnswerHead, InferenceHeads, inferenceHead, splitHead, threadHead } from './answer-head.ts';
-import { BodyBuffer } from './body.ts';
+import { BodyBuffer, heldBytes } from './body.ts';
 import { outputLimit, requestEncoding, responseEncoding } from './compression.ts';
 import { HeadFields, parseLength } from './head.ts';
 import { headerBlock } from './socket.ts';
@@ -61,22 +61,45 @@ describe('BodyBuffer', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 300 })), (chunks) => {
         const whole = Buffer.concat(chunks);
-        const buffer = new BodyBuffer(whole.length);
-        for (const chunk of chunks) assert.ok(buffer.add(chunk));
+        const all = heldBytes({ maxBodyBytes: whole.length });
+        const buffer = new BodyBuffer(whole.length, all);
+        for (const chunk of chunks) buffer.add(chunk);
+        assert.throws(() => buffer.add(Buffer.from('x')), { code: 'invalid_argument' });
+        assert.equal(all.held, whole.length);
         assert.ok(Buffer.from(buffer.take()).equals(whole));
-        assert.equal(buffer.add(Buffer.from('x')), false);
+        buffer.release();
+        assert.equal(all.held, 0);
       }),
     );
   });
 
   it('reserves no more than 1 MiB on a declared length alone, and grows with what comes', () => {
-    const buffer = new BodyBuffer(1e12);
-    assert.ok(buffer.add(Buffer.alloc(10)));
-    assert.equal(buffer.take().buffer.byteLength, 1 << 20);
-    assert.ok(buffer.add(Buffer.alloc(2 << 20, 7)));
-    assert.ok(buffer.take().buffer.byteLength <= 4 * ((2 << 20) + 10));
-    assert.equal(buffer.take()[10], 7);
-    assert.equal(buffer.take().byteLength, (2 << 20) + 10);
+    const all = heldBytes({ maxBodyBytes: 1e12 });
+    const small = new BodyBuffer(1e12, all);
+    small.add(Buffer.alloc(10));
+    assert.equal(small.take().buffer.byteLength, 1 << 20);
+    const large = new BodyBuffer(1e12, all);
+    large.add(Buffer.alloc(10));
+    large.add(Buffer.alloc(2 << 20, 7));
+    const taken = large.take();
+    assert.ok(taken.buffer.byteLength <= 4 * ((2 << 20) + 10));
+    assert.equal(taken[10], 7);
+    assert.equal(taken.byteLength, (2 << 20) + 10);
+  });
+
+  it('takes no more than all bodies may hold together, until one is released', () => {
+    const all = heldBytes({ maxBodyBytes: 100, maxHeldBytes: 150 });
+    const first = new BodyBuffer(100, all);
+    const second = new BodyBuffer(100, all);
+    first.add(Buffer.alloc(100));
+    second.add(Buffer.alloc(50));
+    assert.throws(() => second.add(Buffer.alloc(1)), { code: 'overloaded', retryAfterMs: 1000 });
+    first.take();
+    assert.throws(() => second.add(Buffer.alloc(1)), { code: 'overloaded' });
+    first.release();
+    first.release();
+    second.add(Buffer.alloc(50));
+    assert.equal(all.held, 100);
   });
 });
 

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { speak } from '../../testing/raw-http.ts';
 import { SOCKET_LIBRARIES } from '../../testing/socket-libraries.ts';
-import { tooSlow } from './node.ts';
+import { tooSlow } from './node-exchange.ts';
 import { chooseLibrary, freePort, httpLibrary, listen, openOnFree } from './open.ts';
 import type { HttpExchange, HttpHandler, HttpServer, ListenOptions, RequestHead } from './socket.ts';
 
@@ -300,6 +300,35 @@ for (const library of SOCKET_LIBRARIES) {
       assert.equal(got.text, 'data: 1\n\ndata: 2\n\n');
     });
 
+    it('bounds what large bodies hold together, until their requests are answered', async () => {
+      const bounded = await open({ maxHeldBytes: 300_000 });
+      handler.held = [];
+      const before = handler.aborted;
+      const body = 'x'.repeat(200_000);
+      const request = post('/hold', body);
+      const parts = [request.slice(0, 100_000), request.slice(100_000)];
+      const first = speak(bounded.port, parts, /answered$/, 60_000);
+      await settle(() => handler.held.length === 1);
+
+      const second = await speak(bounded.port, parts, undefined, 60_000);
+      assert.match(second.text, /^HTTP\/1\.1 429 Too Many Requests\r\n/);
+      assert.match(second.text, /\r\nRetry-After: 1\r\n/i);
+      assert.match(second.text, /too many large requests are under way at once; retry later/);
+      assert.ok(second.closed);
+      assert.equal(handler.aborted - before, 1);
+      assert.match((await speak(bounded.port, [NEXT], /next$/)).text, /200 OK/);
+
+      handler.held[0].respond(200, '', 'answered');
+      assert.match((await first).text, /200 OK/);
+      await settle(() => bounded.inFlight() === 0);
+      const third = speak(bounded.port, parts, /answered$/, 60_000);
+      await settle(() => handler.held.length === 2);
+      handler.held[1].respond(200, '', 'answered');
+      assert.match((await third).text, /200 OK/);
+      await settle(() => bounded.inFlight() === 0);
+      await bounded.close(0);
+    });
+
     it('bounds what one address may hold', async () => {
       const bounded = await open({ maxConnectionsPerAddress: 3 });
       handler.held = [];
@@ -527,7 +556,7 @@ describe('choosing a socket library', () => {
   });
 });
 
-describe('slow bodies on node', () => {
+describe('slow bodies and slow readers on node', () => {
   it('are cut below the floor, after ten seconds', () => {
     assert.equal(tooSlow(0, 9_999, 1024), false);
     assert.equal(tooSlow(0, 10_000, 1024), true);

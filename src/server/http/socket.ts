@@ -109,12 +109,20 @@ export interface ListenOptions {
   port: number;
   tls?: TlsFiles;
   maxBodyBytes: number;
+  /**
+   * Most bytes that large bodies hold together, from when they come until their requests are answered; a request beyond it is
+   * answered 429. Default: two of the largest bodies, 512 MiB at least.
+   */
+  maxHeldBytes?: number;
   /** True: takes bodies with Transfer-Encoding chunked, up to the handler to bound. node:http only. Default false. */
   chunkedBodies?: boolean;
   /** Time for a complete request head. uWS has its own fixed 10 s. */
   headerTimeoutMs?: number;
-  /** A body arriving slower is cut with 408. uWS has its own fixed 16 KiB/s over 10 s. 0: none. */
-  bodyMinBytesPerSecond?: number;
+  /**
+   * A body arriving slower is cut with 408, and so is a connection whose client takes its answer slower. uWS has its own fixed
+   * 16 KiB/s over 10 s for bodies, and cuts who takes nothing for 10 s. 0: none.
+   */
+  minBytesPerSecond?: number;
   /** Idle keep-alive connections are closed after it. uWS has its own fixed 10 s. */
   keepAliveTimeoutMs?: number;
   /**

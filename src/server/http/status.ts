@@ -26,6 +26,11 @@ export function statusLine(status: number): string {
 
 export const JSON_HEADERS = 'Content-Type: application/json';
 
+/** Headers of an answer that the socket gives by itself, before any handler. */
+export function refusalHeaders(status: number): string {
+  return status === 429 ? `${JSON_HEADERS}\r\nRetry-After: 1` : JSON_HEADERS;
+}
+
 export function errorBody(message: string): string {
   return `{"error":${JSON.stringify(message)}}`;
 }

@@ -1,8 +1,9 @@
 import type { HttpResponse } from 'uWebSockets.js';
+import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import { splitHead } from './answer-head.ts';
 import { BodyBuffer } from './body.ts';
 import type { HttpExchange, RequestListener } from './socket.ts';
-import { errorBody, headText, JSON_HEADERS, statusLine } from './status.ts';
+import { errorBody, headText, JSON_HEADERS, refusalHeaders, statusLine } from './status.ts';
 import type { UwsServer } from './uws.ts';
 
 /** Answers above it go through tryEnd, so that a slow reader holds one copy and no further request is read from it. */
@@ -78,14 +79,14 @@ export class UwsExchange implements HttpExchange {
       else this.deliver(new Uint8Array(chunk), false);
       return;
     }
-    this.body ??= new BodyBuffer(Math.max(this.contentLength, 0));
-    if (!this.body.add(new Uint8Array(chunk))) {
-      this.refuse(400, 'the body is longer than its Content-Length');
-    } else if (last) {
-      const body = this.body.take();
-      this.body = undefined;
-      this.deliver(body, true);
+    this.body ??= new BodyBuffer(Math.max(this.contentLength, 0), this.server.bodies);
+    try {
+      this.body.add(new Uint8Array(chunk));
+    } catch (error) {
+      this.refuseFor(toSwitchyardError(error));
+      return;
     }
+    if (last) this.deliver(this.body.take(), true);
   }
 
   private deliver(body: Uint8Array, owned: boolean): void {
@@ -219,8 +220,16 @@ export class UwsExchange implements HttpExchange {
   refuse(status: number, message: string): void {
     const listener = this.listener;
     this.listener = undefined;
-    this.respond(status, JSON_HEADERS, errorBody(message), true);
+    this.respond(status, refusalHeaders(status), errorBody(message), true);
     listener?.onAbort();
+  }
+
+  private refuseFor(error: SwitchyardError): void {
+    if (this.streaming) {
+      const listener = this.listener;
+      this.destroy();
+      listener?.onAbort();
+    } else this.refuse(error.httpStatus, error.message);
   }
 
   /** The handler threw. What it threw may hold anything, so the client learns nothing of it. */
@@ -238,7 +247,7 @@ export class UwsExchange implements HttpExchange {
   private done(): void {
     if (this.res === undefined) return;
     this.res = undefined;
-    this.body = undefined;
+    this.body?.release();
     this.server.finished(this);
   }
 }

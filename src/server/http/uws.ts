@@ -1,6 +1,7 @@
 import type { AppOptions, HttpRequest, HttpResponse, TemplatedApp, us_listen_socket } from 'uWebSockets.js';
 import { existsSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
+import { type HeldBytes, heldBytes } from './body.ts';
 import { HeadFields, MAX_HEADER_BYTES } from './head.ts';
 import { quiet } from './quiet.ts';
 import type { HttpHandler, HttpServer, ListenOptions } from './socket.ts';
@@ -36,6 +37,7 @@ export class UwsServer implements HttpServer {
   /** Exchanges that are not finished. */
   private open = 0;
   readonly maxBodyBytes: number;
+  readonly bodies: HeldBytes;
   private readonly closingAsked: (() => boolean) | undefined;
   private readonly maxPerAddress: number;
   private readonly maxConnections: number;
@@ -49,6 +51,7 @@ export class UwsServer implements HttpServer {
   constructor(library: Library, options: ListenOptions, handler: HttpHandler) {
     this.library = library;
     this.maxBodyBytes = options.maxBodyBytes;
+    this.bodies = heldBytes(options);
     this.closingAsked = options.closing;
     this.maxPerAddress = options.maxConnectionsPerAddress ?? 0;
     this.maxConnections = options.maxConnections ?? 0;

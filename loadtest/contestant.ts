@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import type { GeneratorResult, Measurement } from './generators/measurement.ts';
 import { type Probe, probe } from './probe.ts';
 import { endedChildrenCpuSeconds, treeCpuSeconds } from './process-cpu.ts';
-import { type BatchFigure, inProcessArgs } from './targets/limits.ts';
+import { type BatchFigure, inProcessArgs, inProcessOpenArgs } from './targets/limits.ts';
 import { ServerProcess } from './targets/server-process.ts';
 import type { Target, Wire, Workload } from './targets/target.ts';
 
@@ -166,8 +166,47 @@ export class InProcessContestant implements Contestant {
   async close(): Promise<void> {}
 
   #run(seconds: number, sizes: readonly number[]): BatchFigure[] {
-    const run = spawnSync(process.execPath, this.#args(this.#workload, seconds, sizes), { encoding: 'utf8' });
-    if (run.status !== 0) throw new Error(`${this.name} failed: ${run.stderr}`);
-    return (JSON.parse(run.stdout) as { results: BatchFigure[] }).results;
+    return runNode<{ results: BatchFigure[] }>(this.name, this.#args(this.#workload, seconds, sizes)).results;
   }
+}
+
+/** The same under an open load: requests due at a constant rate, batched as they are due, without a socket. */
+export class InProcessOpenContestant implements Contestant {
+  readonly name = 'in-process ORT';
+  readonly role = 'limit';
+  readonly #workload: Workload;
+  readonly #timing: Timing;
+  readonly #requestsPerSecond: number;
+
+  constructor(workload: Workload, timing: Timing, requestsPerSecond: number) {
+    this.#workload = workload;
+    this.#timing = timing;
+    this.#requestsPerSecond = requestsPerSecond;
+  }
+
+  async open(): Promise<void> {}
+
+  async turn(): Promise<Measurement> {
+    const cpu0 = endedChildrenCpuSeconds();
+    const args = inProcessOpenArgs(this.#workload, this.#timing.seconds, this.#requestsPerSecond);
+    const ran = runNode<Pick<Measurement, 'requests' | 'seconds' | 'latency'>>(this.name, args);
+    return {
+      ...ran,
+      succeeded: ran.requests,
+      statuses: {},
+      errors: 0,
+      generatorThreads: 1,
+      serverCpuSeconds: endedChildrenCpuSeconds() - cpu0,
+      generatorCpuSeconds: 0,
+    };
+  }
+
+  async close(): Promise<void> {}
+}
+
+/** What a script prints as JSON. */
+function runNode<T>(name: string, args: readonly string[]): T {
+  const run = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  if (run.status !== 0) throw new Error(`${name} failed: ${run.stderr}`);
+  return JSON.parse(run.stdout) as T;
 }

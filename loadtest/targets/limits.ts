@@ -82,7 +82,20 @@ export function inProcessArgs(workload: Workload, secondsPerSize: number, sizes:
   return [limitScript('inprocess-ort.mjs'), workload.onnxFile, width, String(secondsPerSize), sizes.join(',')];
 }
 
-/** The same of a model staged on GPU 0. `provider`: as models.cuda.providerLibrary. */
+/** Arguments of in-process inference under an open load for `node`. */
+export function inProcessOpenArgs(workload: Workload, seconds: number, requestsPerSecond: number): string[] {
+  const [width, batch] = [workload.mlp.layers[0], workload.maxBatchSize].map(String);
+  return [
+    limitScript('inprocess-open.mjs'),
+    workload.onnxFile,
+    width,
+    String(seconds),
+    String(requestsPerSecond),
+    batch,
+  ];
+}
+
+/** The same as `inProcessArgs` of a model staged on GPU 0. `provider`: as models.cuda.providerLibrary. */
 export function inProcessCudaArgs(provider: string): typeof inProcessArgs {
   return ({ mlp, onnxFile }, secondsPerSize, sizes) => {
     const [width, outputs] = [mlp.layers[0], mlp.layers[mlp.layers.length - 1]].map(String);

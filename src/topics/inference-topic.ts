@@ -91,17 +91,19 @@ export class InferenceTopic {
       const chunk = messages.slice(from, from + inFlight);
       const asked = chunk.filter(({ value }) => value !== null);
       const outcomes = await Promise.all(asked.map((message) => this.answer(message, partition, payload)));
-      const answers: Message[] = [];
+      const answered: { message: KafkaMessage; answer: Message }[] = [];
       const letters: DeadLetter[] = [];
-      for (const outcome of outcomes) {
+      for (const [i, outcome] of outcomes.entries()) {
         // Given up because the partition is another member's now: it comes again there.
         if (outcome === undefined) return;
         if ('code' in outcome) letters.push(outcome);
-        else answers.push(outcome);
+        else answered.push({ message: asked[i], answer: outcome });
       }
-      await this.writer.send(clients, results, answers);
+      const answers = answered.map(({ answer }) => answer);
+      const tooLarge = await this.writer.send(clients, results, answers);
+      for (const number of tooLarge) letters.push(this.unsent(answered[number]));
       await this.writer.setAside(clients, topic, partition, letters, deadLetters);
-      this.counts.answered += answers.length;
+      this.counts.answered += answers.length - tooLarge.length;
       this.counts.deadLetters += letters.length;
       this.counts.tombstones += chunk.length - asked.length;
       payload.resolveOffset(chunk[chunk.length - 1].offset);
@@ -201,6 +203,11 @@ export class InferenceTopic {
         },
       });
     });
+  }
+
+  private unsent({ message, answer }: { message: KafkaMessage; answer: Message }): DeadLetter {
+    const reason = `the answer has ${answer.value?.length ?? 0} bytes, more than the topic ${this.settings.results} takes; raise its max.message.bytes, or ask for less at a time`;
+    return { message, code: 'payload_too_large', reason };
   }
 
   private messageOf(message: KafkaMessage, partition: number, value: Buffer): Message {

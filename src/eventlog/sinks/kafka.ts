@@ -1,8 +1,10 @@
 import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
-import type { Message, Producer } from 'kafkajs';
+import type { Message } from 'kafkajs';
 import type { KafkaSinkConfig } from '../../config/event-log-schema.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
 import { COMPRESSION } from '../../kafka/compression/pack.ts';
+import { MAX_BATCH_BYTES, type Outgoing, requests } from '../../kafka/requests.ts';
+import { isOf, Sender } from '../../kafka/sender.ts';
 import type { Logger } from '../../telemetry/logging.ts';
 import { byReference } from '../encode/by-reference.ts';
 import type { RecordKind } from '../encode/container.ts';
@@ -11,12 +13,9 @@ import { FEEDBACK_SCHEMA, INFERENCE_SCHEMA } from '../encode/schema.ts';
 import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
 import { blocks, groupRecords, type RecordGroup, type Sized } from './kafka-blocks.ts';
 import { RecordMessages } from './kafka-messages.ts';
-import { type Outgoing, requests } from './kafka-requests.ts';
 import { MissingTopics } from './missing-topics.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
 
-/** Below a broker's usual limit of 1 MiB a message. */
-const MAX_MESSAGE_BYTES = 900 * 1024;
 /** A request to the broker costs as much as a hundred records in it. */
 const LINGER_MS = { record: 20, block: 200 };
 const UNMATCHED = 'unmatched';
@@ -43,7 +42,7 @@ export class KafkaSink implements Sink {
   private readonly registry: SchemaRegistry | undefined;
   private readonly replayed: string;
   private readonly recordMessages: RecordMessages;
-  private producer: Producer | undefined;
+  private readonly sender: Sender;
   /** Schema ids by subject. */
   private readonly schemas = new Map<string, Promise<number>>();
   private readonly topics = new Set<string>();
@@ -66,6 +65,11 @@ export class KafkaSink implements Sink {
           'a topic is not there, and the brokers do not make it: its records wait in the spool. Create it, or set createTopics of the sink',
         ),
     });
+    // Its sends may be given up, since a batch that failed comes again.
+    const retry = { retries: 5, initialRetryTime: 100, maxRetryTime: 2000 };
+    const allowAutoTopicCreation = config.createTopics === undefined;
+    const options = { idempotent: true, maxInFlightRequests: 1, allowAutoTopicCreation, retry };
+    this.sender = new Sender(() => clients.producer(options));
     this.keep = keep;
     this.recordMessages = new RecordMessages(config.format, SOURCE);
     this.compression = COMPRESSION[config.compression];
@@ -96,13 +100,9 @@ export class KafkaSink implements Sink {
       refused += messages.refused;
       if (messages.list.length > 0) outgoing.push({ topic, group, messages: messages.list });
     }
-    const producer = await this.connected();
     try {
-      for (const request of requests(outgoing, MAX_MESSAGE_BYTES)) refused += await this.request(producer, request);
+      for (const request of requests(outgoing, MAX_BATCH_BYTES)) refused += await this.request(request);
     } catch (error) {
-      // An idempotent producer that failed for good has lost its place among the sequence numbers.
-      this.producer = undefined;
-      producer.disconnect().catch(() => {});
       const unknown = isOf(error, 'UNKNOWN_TOPIC_OR_PARTITION') || isOf(error, 'INVALID_TOPIC_EXCEPTION');
       if (!unknown || !(await this.missing.learn(outgoing.map(({ topic }) => topic)))) throw error;
       return this.send(batch);
@@ -120,52 +120,26 @@ export class KafkaSink implements Sink {
   }
 
   async close(): Promise<void> {
-    await this.producer?.disconnect();
-  }
-
-  private async connected(): Promise<Producer> {
-    if (this.producer !== undefined) return this.producer;
-    const producer = this.clients.producer({
-      idempotent: true,
-      maxInFlightRequests: 1,
-      allowAutoTopicCreation: this.config.createTopics === undefined,
-      retry: { retries: 5, initialRetryTime: 100, maxRetryTime: 2000 },
-    });
-    await producer.connect();
-    this.producer = producer;
-    return producer;
+    await this.sender.close();
   }
 
   /** One request to the broker. Returns how many records the broker will never take. */
-  private async request(producer: Producer, made: readonly Made[]): Promise<number> {
+  private async request(made: readonly Made[]): Promise<number> {
     const topicMessages = made.map(({ topic, messages }) => ({
       topic,
       messages: messages.map(({ message }) => message),
     }));
-    try {
-      await producer.sendBatch({ topicMessages, acks: -1, compression: this.compression });
-      return 0;
-    } catch (error) {
-      if (!isOf(error, 'MESSAGE_TOO_LARGE')) throw error;
-      return this.oneByOne(producer, made);
-    }
+    return (await this.sender.send(topicMessages, this.compression)) ? 0 : this.oneByOne(made);
   }
 
   /**
    * For a request that the broker does not take because of its size. What is too large by itself goes without its values,
    * which are kept by reference. Returns how many records the broker will never take.
    */
-  private async oneByOne(producer: Producer, all: readonly Made[]): Promise<number> {
+  private async oneByOne(all: readonly Made[]): Promise<number> {
     let refused = 0;
-    const taken = async (topic: string, message: Message): Promise<boolean> => {
-      try {
-        await producer.send({ topic, messages: [message], acks: -1, compression: this.compression });
-        return true;
-      } catch (error) {
-        if (!isOf(error, 'MESSAGE_TOO_LARGE')) throw error;
-        return false;
-      }
-    };
+    const taken = (topic: string, message: Message): Promise<boolean> =>
+      this.sender.send([{ topic, messages: [message] }], this.compression);
     for (const { topic, group, messages } of all) {
       for (const { message, records } of messages) {
         if (await taken(topic, message)) continue;
@@ -220,7 +194,7 @@ export class KafkaSink implements Sink {
     const schemaId = layout === 'record' && format === 'avro' ? await this.schemaId(topic, group.kind) : 0;
     const made =
       layout === 'block'
-        ? { list: blocks(group, MAX_MESSAGE_BYTES, SOURCE), refused: 0 }
+        ? { list: blocks(group, MAX_BATCH_BYTES, SOURCE), refused: 0 }
         : this.recordMessages.of(group, schemaId);
     if (this.replayed !== '')
       for (const { message } of made.list) message.headers = { ...message.headers, ce_replayed: this.replayed };
@@ -241,12 +215,6 @@ export class KafkaSink implements Sink {
     }
     return id;
   }
-}
-
-/** Whether it is this error of Kafka's, or has it for its cause. */
-function isOf(error: unknown, wanted: string): boolean {
-  const { type, cause } = error as { type?: string; cause?: unknown };
-  return type === wanted || (cause !== undefined && isOf(cause, wanted));
 }
 
 /** A model's name as a part of a topic's: Kafka allows letters, digits, "_", "." and "-". */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { requests } from './kafka-requests.ts';
+import { requests } from './requests.ts';
 
 const MAX = 100_000;
 const topics = fc.uniqueArray(

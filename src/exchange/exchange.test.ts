@@ -85,6 +85,18 @@ test('a version goes out and comes in again, byte by byte', async () => {
   }
 });
 
+test('what a version brought is collected after its model', async () => {
+  await run('import', layout, '--name', 'wilted');
+  const doomed = async (): Promise<number> => {
+    // As if the grace time were over.
+    const found = await served.registry.storage.collector.collect({ graceMs: -1000, dryRun: true });
+    return found.artifacts;
+  };
+  const before = await doomed();
+  await served.ok('DELETE', 'registered-models/delete', { name: 'wilted' });
+  assert.equal((await doomed()) - before, contents.size);
+});
+
 test('the layout is ModelPack: raw layers with the digests of the files', async () => {
   const read = async (name: string) => JSON.parse(await readFile(join(layout, name), 'utf8'));
   assert.deepEqual(await read('oci-layout'), { imageLayoutVersion: '1.0.0' });

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { RegistryFiles } from '../client/registry-files.ts';
-import { checkArtifactPath } from '../registry/artifacts/path.ts';
+import { checkArtifactPath, IMPORTS } from '../registry/artifacts/path.ts';
 import { type ArchivedFile, LayoutSource } from './layout-source.ts';
 import { checkPaths, type PackedModel, readManifest, refused } from './model-pack.ts';
 
@@ -29,7 +29,7 @@ export async function importVersion(
     const files = await unpack(source, model, maxBytes);
     checkPaths(files);
     const bytes = files.reduce((sum, { size }) => sum + size, 0);
-    const folder = `imports/${randomUUID()}/artifacts`;
+    const folder = `${IMPORTS}${randomUUID()}/artifacts`;
     try {
       const wanted = files.map(({ path, ...file }) => ({ ...file, path: checkArtifactPath(`${folder}/${path}`) }));
       for (const { path, digest, size, mediaType, bytes } of wanted)

@@ -8,6 +8,8 @@ import { migrate } from '../registry/database/migrations.ts';
 import type { RegistryUnderTest } from './registry.ts';
 
 const RUN = 'a'.repeat(32);
+const IMPORT = '3f2b8c1e-9d4a-4b6f-8a51-0123456789ab';
+const UNUSED_IMPORT = 'c0ffee00-1111-4222-8333-0123456789ab';
 const AT = 1_700_000_000_000;
 
 /** Of tables that number their rows by themselves, with the column. */
@@ -60,6 +62,13 @@ export async function makeOlderRegistry(db: Kysely<never>, kind: DatabaseKind, d
   const file = { digest, size: bytes.byteLength, media_type: 'application/octet-stream' };
   const path = `7/${RUN}/artifacts/model/model.onnx`;
   await put('artifacts', { path, root_kind: 'run', root_id: RUN, ...file, created_time: AT });
+  // What an import brought, with and without a version, and a path that only looks like one.
+  for (const path of [
+    `imports/${IMPORT}/artifacts/x`,
+    `imports/${UNUSED_IMPORT}/artifacts/x`,
+    'imports/mine/artifacts/x',
+  ])
+    await put('artifacts', { path, root_kind: 'other', root_id: '', ...file, created_time: AT });
   await put('registered_models', {
     model_key: 1,
     name: 'kept',
@@ -86,6 +95,29 @@ export async function makeOlderRegistry(db: Kysely<never>, kind: DatabaseKind, d
     });
     await put('model_version_files', { model_key: 1, version, path: 'model.onnx', ...file });
   }
+  await put('registered_models', {
+    model_key: 2,
+    name: 'imported',
+    description: '',
+    creation_time: AT,
+    last_updated_time: AT,
+    next_version: 2,
+  });
+  await put('model_versions', {
+    model_key: 2,
+    version: 1,
+    creation_time: AT,
+    last_updated_time: AT,
+    description: '',
+    user_id: 'ada',
+    stage: 'None',
+    source: `mlflow-artifacts:/imports/${IMPORT}/artifacts`,
+    storage_location: `mlflow-artifacts:/imports/${IMPORT}/artifacts`,
+    run_id: '',
+    run_link: '',
+    model_id: '',
+    approval: '',
+  });
   await put('model_aliases', { model_key: 1, alias: 'champion', version: 1 });
   const move = { model_key: 1, name: 'kept', alias: 'champion', at: AT, actor: 'ada', reason: 'the first' };
   await put('alias_moves', { ...move, version: 1 });
@@ -139,5 +171,8 @@ export async function checkUpgraded(registry: RegistryUnderTest): Promise<void> 
   );
   const { experiment_id } = await registry.ok('POST', 'experiments/create', { name: 'new' });
   assert.equal(experiment_id, '8');
+  const { artifacts } = await registry.registry.storage.collector.collect({ graceMs: 3_600_000, dryRun: false });
+  assert.equal(artifacts, 1);
+  assert.deepEqual(await registry.registry.storage.artifacts.filesBelow(`imports/${UNUSED_IMPORT}`), []);
   assert.deepEqual(registry.errors, []);
 }

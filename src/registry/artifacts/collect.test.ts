@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -42,6 +42,10 @@ async function age(ms: number): Promise<void> {
         .set({ claimed_time: claimed_time - ms })
         .where('digest', '=', digest)
         .execute();
+    await db
+      .updateTable('artifacts')
+      .set(({ eb }) => ({ created_time: eb('created_time', '-', ms) }))
+      .execute();
     for (const { upload_id, touched_time } of await db.selectFrom('uploads').selectAll().execute())
       await db
         .updateTable('uploads')
@@ -133,6 +137,35 @@ test('what a registered version consists of stays when its paths are removed or 
   await served.ok('DELETE', 'model-versions/delete', { name: 'pinned', version: '1' });
   assert.equal((await collect()).blobs, 1);
   assert.equal(await isStored(first), false);
+});
+
+test('removes what an import brought once no version comes from there', async () => {
+  const [one, two, three] = [randomUUID(), randomUUID(), randomUUID()].map((id) => `imports/${id}/artifacts`);
+  const files = [await put(`${one}/model.onnx`, randomBytes(100)), await put(`${two}/model.onnx`, randomBytes(50))];
+  const elsewhere = await put('imports/mine/artifacts/model.onnx', randomBytes(20));
+  await served.ok('POST', 'registered-models/create', { name: 'imported' });
+  await served.ok('POST', 'registered-models/create', { name: 'copied' });
+  await served.ok('POST', 'model-versions/create', { name: 'imported', source: `mlflow-artifacts:/${one}` });
+  await served.ok('POST', 'model-versions/create', { name: 'copied', source: 'models:/imported/1' });
+  assert.equal((await collect()).artifacts, 0, 'too young');
+  await age(2 * HOUR);
+  // An import that goes on: of its files one is old, and one comes.
+  const coming = await put(`${three}/first`, randomBytes(10));
+  await age(2 * HOUR);
+  const { uploads } = served.registry.storage;
+  const { id } = await uploads.create(`${three}/second`, 10, '', undefined);
+  const planned = await collect(true);
+  assert.deepEqual([planned.artifacts, planned.bytes], [1, 50]);
+  const unused = await collect();
+  assert.deepEqual([unused.artifacts, unused.bytes], [1, 50]);
+  await served.ok('DELETE', 'model-versions/delete', { name: 'imported', version: '1' });
+  assert.equal((await collect()).artifacts, 0, 'its copy comes from there');
+  await served.ok('DELETE', 'registered-models/delete', { name: 'copied' });
+  const done = await collect();
+  assert.deepEqual([done.artifacts, done.bytes], [1, 100]);
+  assert.deepEqual(await Promise.all([...files, elsewhere, coming].map(isStored)), [false, false, true, true]);
+  await uploads.abort(id);
+  assert.equal((await collect()).artifacts, 1);
 });
 
 test('a blob that is claimed but not yet named survives, and so does one given again', async () => {

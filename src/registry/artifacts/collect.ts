@@ -3,6 +3,7 @@ import type { Digest } from '../blobs/digest.ts';
 import type { BlobVault } from '../blobs/vault.ts';
 import type { Db, RegistryDatabase } from '../database/database.ts';
 import type { Tables } from '../database/tables.ts';
+import { IMPORTS } from './path.ts';
 import type { Uploads } from './uploads.ts';
 
 export interface CollectOptions {
@@ -13,7 +14,7 @@ export interface CollectOptions {
 }
 
 export interface Collected {
-  /** Artifacts of runs, logged models and experiments that were deleted at least the grace time ago. */
+  /** Artifacts of runs, logged models and experiments that were deleted at least the grace time ago, and of unused imports. */
   artifacts: number;
   /** Blobs that nothing names, and their bytes. */
   blobs: number;
@@ -55,7 +56,7 @@ export class GarbageCollector {
     const before = this.now() - graceMs;
     if (dryRun) return this.database.read((db) => count(db, before));
     const forgotten = await this.database.write((db) =>
-      db.deleteFrom('artifacts').where(ownerIsDeleted(before)).executeTakeFirst(),
+      db.deleteFrom('artifacts').where(isDoomed(before)).executeTakeFirst(),
     );
     const uploads = await this.uploads.expire(before);
     await this.findStrays(before);
@@ -112,12 +113,34 @@ export class GarbageCollector {
   }
 }
 
+const IMPORTED_VERSION = `mlflow-artifacts:/${IMPORTS}`;
+const IMPORT_ID_LENGTH = 36;
+
+/** Artifacts that no longer belong to anything since that time, at least. */
+function isDoomed(before: number) {
+  return sql<SqlBool>`(${ownerIsDeleted(before)} OR ${isUnusedImport(before)})`;
+}
+
+/** An import lives as long as a version comes from it, and while its files are coming: the version is made after them. */
+function isUnusedImport(before: number) {
+  return sql<SqlBool>`(root_kind = 'import' AND created_time < ${before}
+    AND root_id NOT IN (SELECT root_id FROM artifacts WHERE root_kind = 'import' AND created_time >= ${before})
+    AND root_id NOT IN (
+      SELECT substr(path, ${sql.lit(IMPORTS.length + 1)}, ${sql.lit(IMPORT_ID_LENGTH)}) FROM uploads
+      WHERE path LIKE ${sql.lit(`${IMPORTS}%`)} AND touched_time >= ${before}
+    )
+    AND root_id NOT IN (
+      SELECT substr(storage_location, ${sql.lit(IMPORTED_VERSION.length + 1)}, ${sql.lit(IMPORT_ID_LENGTH)})
+      FROM model_versions WHERE storage_location LIKE ${sql.lit(`${IMPORTED_VERSION}%`)}
+    ))`;
+}
+
 /**
  * Artifacts whose run, logged model or experiment was deleted before that time, unless a registered version comes from
  * there. Versions of a bare artifact path name no owner; there are few, so their text is searched.
  */
 function ownerIsDeleted(before: number) {
-  return sql<SqlBool>`((root_kind = 'run' AND root_id IN (
+  return sql<SqlBool>`(((root_kind = 'run' AND root_id IN (
       SELECT r.run_id FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
       WHERE (r.lifecycle_stage = 'deleted' AND r.deleted_time < ${before})
          OR (e.lifecycle_stage = 'deleted' AND e.last_update_time < ${before})
@@ -131,7 +154,7 @@ function ownerIsDeleted(before: number) {
     AND NOT EXISTS (
       SELECT 1 FROM model_versions v
       WHERE v.run_id = '' AND v.model_id = '' AND v.storage_location LIKE '%/' || root_id || '/%'
-    )`;
+    ))`;
 }
 
 function isUnnamed({ and, not, exists, selectFrom }: ExpressionBuilder<Tables, 'blobs'>) {
@@ -178,7 +201,7 @@ function mark(db: Db, before: number, now: number): Promise<{ digest: string; si
 
 /** What a collection would find; blobs that only doomed artifacts name are among them. */
 async function count(db: Db, before: number): Promise<Collected> {
-  const doomed = db.selectFrom('artifacts').select('path').where(ownerIsDeleted(before));
+  const doomed = db.selectFrom('artifacts').select('path').where(isDoomed(before));
   const artifacts = await db
     .selectFrom('artifacts')
     .select(({ fn }) => fn.countAll().as('count'))

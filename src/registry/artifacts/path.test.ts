@@ -57,10 +57,14 @@ test('what passes stays inside any folder, on both kinds of systems, decoded or 
   );
 });
 
-test('finds the run or logged model that a path belongs to', () => {
+test('finds the run, logged model or import that a path belongs to', () => {
   assert.deepEqual(rootOf(`0/${run}/artifacts/a`), { kind: 'run', id: run });
   assert.deepEqual(rootOf(`team/x/${run}/artifacts/a/artifacts/b`), { kind: 'run', id: run });
   assert.deepEqual(rootOf(`0/models/m-${run}/artifacts/a`), { kind: 'model', id: `m-${run}` });
+  const id = '0b6a2c9e-3a3f-4d5e-8f1a-0123456789ab';
+  assert.deepEqual(rootOf(`imports/${id}/artifacts/${run}/artifacts/b`), { kind: 'import', id });
+  for (const path of [`imports/${id}/a`, `x/imports/${id}/artifacts/a`, 'imports/mine/artifacts/a'])
+    assert.deepEqual(rootOf(path), { kind: 'other' });
   assert.deepEqual(rootOf('0/traces/tr-1/artifacts/a'), { kind: 'other' });
   assert.deepEqual(rootOf('artifacts/a'), { kind: 'other' });
 });

@@ -47,10 +47,16 @@ function refused(path: string, problem: string): Error {
 }
 
 /** What an artifact belongs to, and lives as long as. */
-export type ArtifactRoot = { kind: 'run'; id: string } | { kind: 'model'; id: string } | { kind: 'other' };
+export type ArtifactRoot = { kind: 'run' | 'model' | 'import'; id: string } | { kind: 'other' };
 
-/** Reads the owner out of `…/<run id>/artifacts/…` or `…/models/<model id>/artifacts/…`. */
+/** Folder of the files that imports of versions bring, each import's below an id of its own. */
+export const IMPORTS = 'imports/';
+const IMPORT = /^imports\/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\/artifacts\//;
+
+/** Reads the owner out of `…/<run id>/artifacts/…`, `…/models/<model id>/artifacts/…` or `imports/<id>/artifacts/…`. */
 export function rootOf(path: string): ArtifactRoot {
+  const imported = IMPORT.exec(path);
+  if (imported !== null) return { kind: 'import', id: imported[1] };
   const parts = path.split('/');
   for (let i = 1; i < parts.length; i++) {
     if (parts[i] !== 'artifacts') continue;

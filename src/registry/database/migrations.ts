@@ -18,6 +18,7 @@ import { leftModelNames } from './migrations/0018-left-model-names.ts';
 import { versionSignatures } from './migrations/0019-version-signatures.ts';
 import { metricBacklog } from './migrations/0020-metric-backlog.ts';
 import { runNamePrefix } from './migrations/0021-run-name-prefix.ts';
+import { importedArtifacts } from './migrations/0022-imported-artifacts.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -73,6 +74,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0019-version-signatures': versionSignatures,
   '0020-metric-backlog': metricBacklog,
   '0021-run-name-prefix': runNamePrefix,
+  '0022-imported-artifacts': importedArtifacts,
 };
 
 function migration(statements: string[]): Migration {

@@ -10,7 +10,7 @@ export interface ArtifactTables {
   };
   artifacts: {
     path: string;
-    /** 'run', 'model' or 'other', and the id of the first two: what the artifact lives as long as. */
+    /** 'run', 'model', 'import' or 'other', and the id of the first three: what the artifact lives as long as. */
     root_kind: string;
     root_id: string;
     digest: string;

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs the client suites against this checkout's build. Arguments, if any, go to one pytest run instead of them all.
+#   SWITCHYARD_CLIENTS_LIBRARY: the socket library that serves them (native, uws, node).
 #   SWITCHYARD_HTTP, SWITCHYARD_GRPC and SWITCHYARD_MODELS set: against that running gateway instead.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,7 +15,7 @@ import socket
 sockets = [socket.socket() for _ in range(4)]
 for s in sockets: s.bind(("127.0.0.1", 0))
 print(*[s.getsockname()[1] for s in sockets])')
-  node "$root/dist/cli/main.js" serve --model-repository "$work/models" --model-control-mode explicit --load-model '*' \
+  env ${SWITCHYARD_CLIENTS_LIBRARY:+"SWITCHYARD_HTTP=$SWITCHYARD_CLIENTS_LIBRARY"} node "$root/dist/cli/main.js" serve --model-repository "$work/models" --model-control-mode explicit --load-model '*' \
     --data-dir "$work/data" --http-port "$http" --grpc-port "$grpc" --metrics-port "$metrics" --admin-port "$admin" \
     > "$work/serve.log" 2>&1 &
   server=$!

@@ -108,11 +108,17 @@ class InferDecoder final : public BodyDecoder {
       meta_[kIdLength] = 0;
       return cursor_.literal("null", 4);
     }
+    const uint8_t* from = cursor_.at;
     Text id;
-    if (!cursor_.plainString(id)) return false;
-    meta_[kId] = offset(id.at);
-    meta_[kIdLength] = id.length;
-    return true;
+    if (cursor_.plainString(id)) {
+      meta_[kId] = offset(id.at);
+      meta_[kIdLength] = id.length;
+      return true;
+    }
+    cursor_.at = from;
+    meta_[kId] = offset(from);
+    meta_[kIdLength] = -1;
+    return cursor_.peek() == '"' && cursor_.skipValue();
   }
 
   /** Where a value begins that JavaScript reads. */

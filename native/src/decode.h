@@ -15,7 +15,7 @@ enum Word {
   kInputs,      // in: bytes of JSON before binary tensors, -1: all of it; out: number of inputs, -1: not decoded
   kSlab,        // in: first free byte of the slab; out: the first one still free
   kId,          // offset of the id's characters, -1: none
-  kIdLength,
+  kIdLength,    // -1: it has escapes or more than ASCII; `kId` is where its string begins, which JavaScript reads
   kParameters,  // offset of the value of "parameters", which JavaScript reads; -1: none
   kOutputs,     // offset of the value of "outputs", likewise
   kHeadWords,

@@ -2,6 +2,9 @@
 // eight at a time. What runs there is compiled for it function by function; the rest of the addon runs anywhere.
 #pragma once
 
+#include <cstdlib>
+#include <cstring>
+
 #if defined(__x86_64__) && !defined(SWITCHYARD_PORTABLE)
 #define SWITCHYARD_WIDE __attribute__((target("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi,bmi2,lzcnt")))
 #endif
@@ -22,8 +25,13 @@ inline bool supported() {
 inline bool supported() { return false; }
 #endif
 
-/** The fuzzer turns it off, to compare the two ways. */
-inline bool enabled = supported();
+/** Tests read and print one by one where the processor could do more (SWITCHYARD_WIDE=off); the fuzzer does both, to compare them. */
+inline bool wanted() {
+  const char* setting = std::getenv("SWITCHYARD_WIDE");
+  return setting == nullptr || std::strcmp(setting, "off") != 0;
+}
+
+inline bool enabled = supported() && wanted();
 
 }  // namespace wide
 }  // namespace switchyard

@@ -65,6 +65,23 @@ test('whatever the addon takes, the twin takes with the same result', () => {
   assert.ok(taken > runs / 8, `only ${taken} of ${runs} were taken`);
 });
 
+test('an id may be any text', () => {
+  const request = (id: string): string => `{"id" : ${id} ,${body('FP32', [2], '[1,2]').slice(1)}`;
+  for (const id of ['""', 'null', '"a"', '"café"', '"caf\\u00e9"', '"\\ud83d\\ude00 \\" \\\\"', '"日本"', '"a\\/b"']) {
+    takes(request(id));
+    takes(request(id).replace('{', '{"parameters":{"k":"é"},'));
+  }
+  for (const id of ['"a\\x"', '"\\u12"', '7', '{"a":1}', '["a"]', '"\n"', 'nul', '"a']) leaves(request(id));
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), fc.boolean(), (text, ascii) => {
+      const json = JSON.stringify(text);
+      takes(
+        request(ascii ? json.replace(/[^ -~]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`) : json),
+      );
+    }),
+  );
+});
+
 test('numbers come out bit for bit as from the twin', () => {
   for (const datatype of ['FP32', 'FP64']) {
     fc.assert(

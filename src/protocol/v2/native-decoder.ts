@@ -64,9 +64,12 @@ export function readDecoded(
 ): InferRequest | undefined {
   const count = meta[INPUTS];
   if (count < 0) return undefined;
-  const id = meta[ID] < 0 ? '' : latin1(body, meta[ID], meta[ID] + meta[ID_LENGTH]);
+  const plainId = meta[ID] < 0 || meta[ID_LENGTH] >= 0;
+  const id = plainId && meta[ID] >= 0 ? latin1(body, meta[ID], meta[ID] + meta[ID_LENGTH]) : '';
   const request: InferRequest = { model, version, id, inputs: [], outputs: [], parameters: undefined };
-  if ((meta[PARAMETERS] >= 0 || meta[OUTPUTS] >= 0) && !readSections(request, meta, body, jsonLength)) return undefined;
+  if (!plainId || meta[PARAMETERS] >= 0 || meta[OUTPUTS] >= 0) {
+    if (!readSections(request, meta, body, jsonLength, plainId)) return undefined;
+  }
   if (count === 1) {
     // An array that grows by `push` has room for 17.
     request.inputs = [namedInput(meta, HEAD_WORDS, body, slab, own)];
@@ -94,10 +97,20 @@ function namedInput(
 }
 
 /** Reads the members that the addon only looked over. False where one is not as it should be. */
-function readSections(request: InferRequest, meta: Int32Array, body: Uint8Array, jsonLength: number): boolean {
+function readSections(
+  request: InferRequest,
+  meta: Int32Array,
+  body: Uint8Array,
+  jsonLength: number,
+  plainId: boolean,
+): boolean {
   try {
     const cursor = new JsonCursor(body, jsonLength < 0 ? body.length : jsonLength);
     let outputs: OutputList | undefined;
+    if (!plainId) {
+      cursor.pos = meta[ID];
+      request.id = cursor.string();
+    }
     if (meta[PARAMETERS] >= 0) {
       cursor.pos = meta[PARAMETERS];
       request.parameters = readParameters(cursor);

@@ -3,8 +3,10 @@ import type { FeedbackRecord } from './record.ts';
 
 /** What became of each event, in their order. */
 export interface FeedbackAnswer {
-  /** Somebody learns from them, or may. */
+  /** Somebody learns from them. */
   accepted: number;
+  /** Somebody may: another gateway. */
+  forwarded: number;
   /** Nobody learns from them, but the log keeps them. */
   recorded: number;
   rejected: number;
@@ -80,7 +82,8 @@ const FOR_NOBODY = new Set(['unknown', 'malformed', 'notANumber']);
 const NOT_KEPT = 'the event log can keep nothing at this moment; send the event again later';
 
 export function answerOf(results: FeedbackAnswer['results']): FeedbackAnswer {
-  const accepted = results.filter(({ result }) => result === 'accepted' || result === 'forwarded').length;
-  const recorded = results.filter(({ result }) => result === 'recorded').length;
-  return { accepted, recorded, rejected: results.length - accepted - recorded, results };
+  const of = (which: string): number => results.filter(({ result }) => result === which).length;
+  const [accepted, forwarded, recorded] = [of('accepted'), of('forwarded'), of('recorded')];
+  const rejected = results.length - accepted - forwarded - recorded;
+  return { accepted, forwarded, recorded, rejected, results };
 }

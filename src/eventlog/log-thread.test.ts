@@ -54,7 +54,10 @@ test('figures add up at every moment, also when the log thread ends again and ag
   });
   let requests = 0;
   let labels = 0;
-  const learn = async () => ({ accepted: 0, recorded: 0, rejected: 1, results: [{ id: 'l', result: 'unknown' }] });
+  const learn = async () => ({
+    ...{ accepted: 0, forwarded: 0, recorded: 0, rejected: 1 },
+    results: [{ id: 'l', result: 'unknown' }],
+  });
   for (let round = 0; round < 4; round++) {
     for (let i = 0; i < 500; i++) tap.finished(finishedRequest({ id: `r${requests++}` }));
     const { results } = await log.feedback({ events: [{ id: `l${labels}`, label: 1 }] }, '', learn);

@@ -312,9 +312,10 @@ export const routeRoutes: readonly AdminRoute[] = [
     bodyRequired: true,
     response: {
       type: 'object',
-      required: ['accepted', 'recorded', 'rejected', 'results'],
+      required: ['accepted', 'forwarded', 'recorded', 'rejected', 'results'],
       properties: {
         accepted: { type: 'integer' },
+        forwarded: { type: 'integer', description: 'Another gateway of the fleet may know their decisions' },
         recorded: { type: 'integer' },
         rejected: { type: 'integer' },
         results: { type: 'array', items: { type: 'object' } },

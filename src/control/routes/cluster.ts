@@ -5,6 +5,7 @@ import { monotonicMs } from '../../shared/clock.ts';
 import { redisClient } from '../../shared/redis.ts';
 import { ACQUIRE, PUBLISH, RENEW, RETIRE } from './cluster-scripts.ts';
 import { decodeContribution, type EncodedContribution, encodeContribution, merge } from './contribution.ts';
+import { ForwardedLots } from './forwarded-lots.ts';
 
 /** What the gateways of a fleet have to tell one another about routes. */
 export interface ClusterEvents {
@@ -12,8 +13,13 @@ export interface ClusterEvents {
   onStanding(route: string, standing: string): void;
   /** Routes were changed over another gateway's API. */
   onDocuments(): void;
-  /** Rewards for decisions that another gateway did not take. Rejects when they must come again. */
-  onRewards(events: unknown[]): Promise<void>;
+  /**
+   * Rewards for decisions that another gateway did not take. Resolves with whether each is for a decision of this one.
+   * Rejects when they must come again.
+   */
+  onRewards(events: unknown[]): Promise<boolean[]>;
+  /** So many of the rewards that this gateway forwarded are for no decision of any other. */
+  onUnclaimed(events: number): void;
   /** Earlier processes of this gateway whose decisions it waits for. */
   predecessors(): readonly string[];
   /** Only to the leader: a person's command to a rollout. */
@@ -39,6 +45,8 @@ const GONE = 'gone';
 /** Forwarded lots of rewards that are kept for gateways that could not be reached for a while. */
 const KEPT_REWARDS = 100_000;
 const REWARDS_AT_ONCE = 1000;
+/** Who has sent a lot asks within seconds who claims it. */
+const CLAIMS_KEPT_S = 120;
 const BLOCK_MS = 1000;
 const RETRY_MS = 200;
 
@@ -65,6 +73,7 @@ export class RouteCluster {
   private reachable = true;
   private timer: NodeJS.Timeout | undefined;
   private closing = false;
+  private readonly lots = new ForwardedLots();
   private retiredAt = monotonicMs();
 
   constructor(settings: ClusterSettings, own: () => ReadonlyMap<string, EncodedContribution>, events: ClusterEvents) {
@@ -129,7 +138,8 @@ export class RouteCluster {
   /** Rejects when Redis is away. */
   async forwardRewards(events: readonly unknown[]): Promise<void> {
     const fields = ['from', this.id, 'events', JSON.stringify(events)];
-    await this.redis.xadd(this.key('rewards'), 'MAXLEN', '~', KEPT_REWARDS, '*', ...fields);
+    const lot = await this.redis.xadd(this.key('rewards'), 'MAXLEN', '~', KEPT_REWARDS, '*', ...fields);
+    if (lot !== null) this.lots.sent(lot, events.length, monotonicMs());
   }
 
   /** For the leader to carry out. Rejects when Redis is away. */
@@ -171,6 +181,7 @@ export class RouteCluster {
       await this.tellSums();
       await this.readStandings();
       await this.readSums();
+      await this.readClaims();
       if (this.leading()) await this.takeCommands();
       if (!this.reachable) this.events.log('info', 'Redis answers again', {});
       this.reachable = true;
@@ -272,6 +283,35 @@ export class RouteCluster {
     await this.redis.eval(RETIRE, keys.length, ...keys, this.token, this.id, GONE, sum, ...gone);
   }
 
+  /** Tells of rewards that it forwarded and nobody knew, once their time is over. */
+  private async readClaims(): Promise<void> {
+    const due = this.lots.due(monotonicMs());
+    if (due.length === 0) return;
+    const pipeline = this.redis.pipeline();
+    for (const { id } of due) pipeline.scard(this.key(`claims:${id}`));
+    let unclaimed = 0;
+    for (const [i, [error, claims]] of ((await pipeline.exec()) ?? []).entries()) {
+      if (error !== null) throw error;
+      unclaimed += due[i].events - Number(claims);
+    }
+    this.lots.settled(due.length);
+    if (unclaimed > 0) this.events.onUnclaimed(unclaimed);
+  }
+
+  /** Says which rewards of other gateways' lots are for decisions of this one, by their places: a lot may come twice. */
+  private async claim(lots: readonly { id: string; events: unknown[] }[], known: readonly boolean[]): Promise<void> {
+    const pipeline = this.redis.pipeline();
+    let at = 0;
+    for (const { id, events } of lots) {
+      const own = events.flatMap((_, i) => (known[at + i] ? [i] : []));
+      at += events.length;
+      if (own.length === 0) continue;
+      pipeline.sadd(this.key(`claims:${id}`), ...own);
+      pipeline.expire(this.key(`claims:${id}`), CLAIMS_KEPT_S);
+    }
+    await pipeline.exec();
+  }
+
   private async takeCommands(): Promise<void> {
     const texts = (await this.redis.lpop(this.key('commands'), 100)) ?? [];
     for (const text of texts) {
@@ -293,10 +333,15 @@ export class RouteCluster {
         }
         const answer = await this.subscriber.xread('COUNT', REWARDS_AT_ONCE, 'BLOCK', BLOCK_MS, 'STREAMS', key, last);
         const lots = answer?.[0][1] ?? [];
-        const others = lots.flatMap(([, [, from, , events]]) => (from === this.id ? [] : readLot(events)));
-        if (others.length > 0) await this.events.onRewards(others);
+        const others = lots.flatMap(([id, [, from, , events]]) =>
+          from === this.id ? [] : [{ id, events: readLot(events) }],
+        );
+        const rewards = others.flatMap(({ events }) => events);
+        const known = rewards.length === 0 ? [] : await this.events.onRewards(rewards);
         if (lots.length === 0) continue;
+        // First of all: what was taken in must not come again.
         last = lots[lots.length - 1][0];
+        await this.claim(others, known);
         await this.redis.hset(this.key('read'), this.id, last);
       } catch {
         await sleep(RETRY_MS);

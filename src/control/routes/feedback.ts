@@ -17,6 +17,8 @@ export type EventResult = RewardResult | 'malformed';
 
 export interface FeedbackAnswer {
   accepted: number;
+  /** Another gateway of the fleet may know their decisions. */
+  forwarded: number;
   /** Kept by the event log, and learnt by nobody; 0 here. */
   recorded: number;
   rejected: number;
@@ -51,7 +53,7 @@ const MESSAGES: Record<Exclude<EventResult, 'accepted' | 'forwarded'>, string> =
  * an error of the server, and nothing but an accepted reward is ever learnt from.
  */
 export class Feedback {
-  /** By result, of events that no route could be found for: unknown and malformed ones. */
+  /** By result, of events that no route could be found for: unknown, malformed and forwarded ones. */
   readonly counts = new Map<EventResult, number>();
   private readonly dependencies: FeedbackDependencies;
 
@@ -63,8 +65,9 @@ export class Feedback {
   async take(body: unknown, tenant: string): Promise<FeedbackAnswer> {
     // A fleet that cannot be reached: these are for nobody.
     const results = await this.takeAll(readEvents(body), tenant, false);
-    const accepted = results.filter(({ result }) => result === 'accepted' || result === 'forwarded').length;
-    return { accepted, recorded: 0, rejected: results.length - accepted, results };
+    const of = (which: EventResult): number => results.filter(({ result }) => result === which).length;
+    const [accepted, forwarded] = [of('accepted'), of('forwarded')];
+    return { accepted, forwarded, recorded: 0, rejected: results.length - accepted - forwarded, results };
   }
 
   /**
@@ -87,11 +90,14 @@ export class Feedback {
       return this.told(event.id, result);
     });
     if (strange.length > 0) {
-      await this.dependencies.forward?.(strange).catch((error: unknown) => {
+      try {
+        await this.dependencies.forward?.(strange);
+        this.add('forwarded', strange.length);
+      } catch (error) {
         if (insist) throw error;
         for (const entry of results)
           if (entry.result === 'forwarded') Object.assign(entry, this.told(entry.id, 'unknown'));
-      });
+      }
     }
     await this.dependencies.kept();
     return results;
@@ -108,13 +114,22 @@ export class Feedback {
     return result;
   }
 
+  /** So many that were forwarded are for no decision of any gateway. */
+  unclaimed(count: number): void {
+    this.add('unknown', count);
+  }
+
+  private add(result: EventResult, count: number): void {
+    this.counts.set(result, (this.counts.get(result) ?? 0) + count);
+  }
+
   private find({ id, tenant }: RewardEvent): LiveRoute | undefined {
     for (const live of this.dependencies.routes()) if (live.join?.knows(id, tenant) === true) return live;
     return undefined;
   }
 
   private told(id: string, result: EventResult): FeedbackAnswer['results'][number] {
-    if (result === 'malformed' || result === 'unknown') this.counts.set(result, (this.counts.get(result) ?? 0) + 1);
+    if (result === 'malformed' || result === 'unknown') this.add(result, 1);
     if (result === 'accepted' || result === 'forwarded') return { id, result };
     return { id, result, message: MESSAGES[result] };
   }

@@ -284,7 +284,8 @@ test('three gateways learn as one, and go on when Redis fails over to its replic
       method: 'POST',
       body: JSON.stringify({ events }),
     });
-    assert.equal(((await sent.json()) as { accepted: number }).accepted, 3 * each);
+    const { accepted, forwarded } = (await sent.json()) as { accepted: number; forwarded: number };
+    assert.deepEqual([accepted, forwarded], [each, 2 * each]);
   };
 
   await until('one of them decides', async () => (await leaderOf(servers)) !== undefined);
@@ -314,6 +315,18 @@ test('three gateways learn as one, and go on when Redis fails over to its replic
   for (const server of servers) assert.equal((await view(server)).weights.next, 0.2);
   await reward(10);
   await learnt(150);
+  // Nobody's: each gateway says so of what it was asked itself.
+  const unmatched = async (server: ServerProcess): Promise<Record<string, number>> =>
+    (await admin<{ unmatched_feedback: Record<string, number> }>(server, '/routes-status')).unmatched_feedback;
+  const stranger = await fetch(servers[0].url('/switchyard/v1/feedback'), {
+    method: 'POST',
+    body: JSON.stringify({ events: [{ id: 'nobody', reward: 1 }] }),
+  });
+  const { accepted, forwarded } = (await stranger.json()) as { accepted: number; forwarded: number };
+  assert.deepEqual([accepted, forwarded], [0, 1]);
+  await until('nobody has claimed it', async () => (await unmatched(servers[0])).unknown === 1);
+  assert.deepEqual(await unmatched(servers[0]), { forwarded: 80 + 20 + 1, unknown: 1 });
+  assert.deepEqual(await unmatched(servers[1]), {});
   await admin(servers.find((server) => server !== after.server) as ServerProcess, '/routes/m/promote', 'POST');
   await until('all have the end', async () =>
     (await Promise.all(servers.map(view))).every(({ weights }) => weights.next === 1),
@@ -424,7 +437,8 @@ test('a gateway that starts again is told which of its waiting decisions it had 
   const events = {
     onStanding() {},
     onDocuments() {},
-    onRewards: async () => {},
+    onRewards: async () => [],
+    onUnclaimed() {},
     predecessors: () => [],
     onCommand() {},
     onLeading() {},
@@ -463,7 +477,9 @@ test('a gateway that starts again takes in the rewards that came for it meanwhil
       onRewards: async (events) => {
         if (!ready) throw new Error('not yet');
         gateway.taken.push(...events);
+        return events.map(() => true);
       },
+      onUnclaimed() {},
       predecessors: () => predecessors,
       onCommand() {},
       onLeading() {},
@@ -496,6 +512,48 @@ test('a gateway that starts again takes in the rewards that came for it meanwhil
   const stranger = await start(['forgotten']);
   await other.cluster.forwardRewards(['f']);
   await has(stranger, 'f');
+  for (const cluster of clusters) await cluster.close();
+});
+
+test('of the rewards that a gateway forwards it is told how many no other one claims, each once', async () => {
+  const url = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
+  const settings = { url, leaseMs: 2000, prefix: 'claims', pollMs: 20 };
+  const unclaimed: number[] = [];
+  const clusters: RouteCluster[] = [];
+  /** A gateway with decisions of its own. */
+  const start = async (own: string[]): Promise<RouteCluster> => {
+    const cluster = new RouteCluster(settings, () => new Map(), {
+      onStanding() {},
+      onDocuments() {},
+      onRewards: async (events) => events.map((event) => own.includes(event as string)),
+      onUnclaimed: (count) => void unclaimed.push(count),
+      predecessors: () => [],
+      onCommand() {},
+      onLeading() {},
+      onTold() {},
+      log() {},
+    });
+    clusters.push(cluster);
+    await cluster.start(60_000);
+    await until('it has begun to read', () => redis(STEADY, 'hexists', 'claims:read', cluster.id) === '1');
+    return cluster;
+  };
+  const sender = await start(['mine']);
+  // Both claim the first: one was decided before a restart, say.
+  await start(['a', 'b']);
+  await start(['a', 'c']);
+  await sender.forwardRewards(['a', 'b', 'a', 'nobody']);
+  await sender.forwardRewards(['c', 'nobody', 'mine']);
+  await sender.forwardRewards(['b']);
+  await until('their time is over', () => unclaimed.reduce((sum, count) => sum + count, 0) >= 3);
+  // Behind it nothing is told again.
+  await sender.forwardRewards(['nobody']);
+  await until('the time of the next one, too', () => unclaimed.reduce((sum, count) => sum + count, 0) >= 4);
+  assert.equal(unclaimed.at(-1), 1);
+  assert.equal(
+    unclaimed.reduce((sum, count) => sum + count, 0),
+    4,
+  );
   for (const cluster of clusters) await cluster.close();
 });
 

@@ -141,7 +141,10 @@ export function renderRoutes(routes: Iterable<LiveRoute>): string {
 /** The Prometheus text of feedback that is of no route. */
 export function renderUnmatchedFeedback(counts: ReadonlyMap<string, number>): string {
   const name = 'switchyard_feedback_unmatched_total';
-  const lines = [`# HELP ${name} Feedback of no known decision, by what was wrong with it`, `# TYPE ${name} counter`];
+  const lines = [
+    `# HELP ${name} Feedback of no decision that this gateway knows, by what became of it`,
+    `# TYPE ${name} counter`,
+  ];
   for (const [result, count] of counts) lines.push(`${name}{${labels({ result })}} ${count}`);
   return `${lines.join('\n')}\n`;
 }

@@ -442,13 +442,15 @@ export class Routes {
       onStanding: (route, standing) => this.runtime.follow(route, standing),
       onDocuments: () => void this.rereadDocuments(),
       onRewards: async (events) => {
-        const known = events.map(readForwarded).filter((event) => event !== undefined);
+        const rewards = events.map(readForwarded);
         await this.runtime.recover();
         if (this.runtime.predecessors().length > 0) throw new Error('the decisions they may be for are not there yet');
         await this.parts.fleet.flushRoutes();
-        for (const event of known) this.feedbackJoin.reward(event);
+        const known = rewards.map((event) => event !== undefined && this.feedbackJoin.reward(event) !== 'unknown');
         await this.runtime.flush();
+        return known;
       },
+      onUnclaimed: (count) => this.feedbackJoin.unclaimed(count),
       predecessors: () => this.runtime.predecessors(),
       onCommand: (route, command) => {
         const live = this.runtime.routes.get(route);

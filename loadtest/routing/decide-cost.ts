@@ -67,7 +67,7 @@ export interface Cost {
 export function measureDecide(decisions: number, routes = ROUTES): Cost {
   const table = compileRoutes(parseRoutes(manyRoutes(routes)));
   let now = 0;
-  const around = { random: Math.random, now: () => now, wallClock: () => now };
+  const around = { random: Math.random, now: () => now, steadyClock: () => now };
   const request = new Request();
   const models = Array.from({ length: routes }, (_, i) => `m${(i * 7919) % routes}`);
   const users = Array.from({ length: 256 }, (_, i) => `user-${i * 2654435761}`);

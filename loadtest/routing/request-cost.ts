@@ -10,7 +10,7 @@ import type {
   RequestHeaders,
   ResponseObserver,
 } from '../../src/pipeline/types.ts';
-import { monotonicMs } from '../../src/shared/clock.ts';
+import { monotonicMs, steadyOffset, steadyTime } from '../../src/shared/clock.ts';
 import { RequestIds } from '../../src/shared/ids.ts';
 import { manyRoutes } from './decide-cost.ts';
 
@@ -56,12 +56,13 @@ class UserHeaders implements RequestHeaders {
  *   report) or one (as in the load test)
  */
 export function measureRequest(blocks: number, requests: number, spread: number): number {
-  const recorder = new RouteRecorder();
+  const recorder = new RouteRecorder(steadyOffset);
   const dependencies = {
     ids: new RequestIds(),
     random: Math.random,
     now: monotonicMs,
     wallClock: Date.now,
+    steadyClock: steadyTime,
     taps: [recorder],
     shadowsUpTo: 1000,
   };

@@ -6,6 +6,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { SinkConfig } from '../config/event-log-schema.ts';
 import { KafkaSource } from '../monitoring/kafka-source.ts';
 import { type MonitorStores, MonitorStream, openStores } from '../monitoring/stream.ts';
+import { steadyTime } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { createLogger } from '../telemetry/logging.ts';
 import { native } from '../tensor/native.ts';
@@ -185,7 +186,7 @@ async function run(): Promise<void> {
     const count = pipeline.pump();
     arriving.add(count, Date.now());
     if (count > 0) for (const runner of runners) runner.notify();
-    const more = feed?.step(Date.now()) === true;
+    const more = feed?.step(steadyTime()) === true;
     if (more || rings.some(({ fill }) => fill > 0.05)) setImmediate(pump);
     else setTimeout(pump, count > 0 ? BUSY_MS : IDLE_MS);
   }
@@ -245,7 +246,7 @@ async function run(): Promise<void> {
     await topics?.close();
     while (pipeline.pump() > 0);
     spool.flush();
-    while (feed?.step(Date.now()) === true);
+    while (feed?.step(steadyTime()) === true);
     monitors.close();
     await Promise.all(runners.map((runner) => runner.stop(ms)));
     release();
@@ -278,7 +279,7 @@ async function run(): Promise<void> {
   for (const runner of runners) runner.start();
   setInterval(() => post({ kind: 'status', status: status() }), STATUS_MS);
   setInterval(release, RELEASE_MS);
-  setInterval(() => monitors.tick(Date.now()), MONITOR_MS);
+  setInterval(() => monitors.tick(steadyTime()), MONITOR_MS);
   pump();
   post({ kind: 'started' });
 }

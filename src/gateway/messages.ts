@@ -37,6 +37,8 @@ export interface GatewayThreadData {
   traceCounters: SharedArrayBuffer;
   logSettings: LogSettings;
   instanceId: string;
+  /** The control thread's: what is decided here is waited for there. */
+  steadyOffset: number;
   /** Ring to the log thread, this thread's own; absent: nothing is logged. */
   eventLog: RingMemory | undefined;
 }

@@ -40,7 +40,6 @@ export interface ShadowActivity {
 export type LearningRecord = Pick<
   DecisionRecord,
   | 'id'
-  | 'time'
   | 'route'
   | 'tenant'
   | 'assigned'
@@ -53,6 +52,8 @@ export type LearningRecord = Pick<
   | 'status'
   | 'latencyMs'
 > & {
+  /** Of its first byte: steadyTime() of the control thread, where its reward is waited for. */
+  time: number;
   /** The assigned variant failed, and others were asked after it. */
   failedOver: boolean;
 };

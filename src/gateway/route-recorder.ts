@@ -28,6 +28,12 @@ export class RouteRecorder implements DecisionTap {
   private learning: LearningRecord[] = [];
   private lost = 0;
   private learns: ReadonlySet<string> = new Set();
+  private readonly steadyOffset: number;
+
+  /** @param steadyOffset see GatewayThreadData */
+  constructor(steadyOffset: number) {
+    this.steadyOffset = steadyOffset;
+  }
 
   /** Routes whose single decisions are learnt from: bandits and experiments on rewards. */
   setLearning(routes: ReadonlySet<string>): void {
@@ -104,7 +110,7 @@ export class RouteRecorder implements DecisionTap {
     }
     this.learning.push({
       id: record.id,
-      time: record.time,
+      time: Math.round(record.receivedAt + this.steadyOffset),
       route: record.route,
       tenant: record.tenant,
       assigned: record.assigned,

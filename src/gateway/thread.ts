@@ -103,12 +103,13 @@ async function build() {
           random: Math.random,
           sendLarge: (record) => control.postMessage({ kind: 'largeRecord', record } satisfies GatewayEvent, [record]),
         });
-  const routes = new RouteRecorder();
+  const routes = new RouteRecorder(data.steadyOffset);
   const routed = new RoutedDataPlane(dataPlane, {
     ids: new RequestIds(),
     random: Math.random,
     now: monotonicMs,
     wallClock: Date.now,
+    steadyClock: () => monotonicMs() + data.steadyOffset,
     taps: [routes],
     log: tap,
     shadowsUpTo: config.limits.maxOutstanding >> 2,

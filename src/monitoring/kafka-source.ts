@@ -8,6 +8,7 @@ import type { Bounds } from '../kafka/begin.ts';
 import type { KafkaClients } from '../kafka/client.ts';
 import { type FollowedBatch, TopicFollower } from '../kafka/follower.ts';
 import type { Lag } from '../kafka/lag.ts';
+import { steadyTime } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { readEvents, toldOf } from '../shared/feedback-events.ts';
 import type { Logger } from '../telemetry/logging.ts';
@@ -144,7 +145,7 @@ export class KafkaSource implements MonitorSource {
       }
       places.set(partition, offset);
     }
-    this.stream.settle(Date.now());
+    this.stream.settle(steadyTime());
   }
 
   /** The sink's own, or events that others have written as Avro by a schema of theirs. */

@@ -1,4 +1,5 @@
 import type { FeedbackRecord, LogRecord } from '../eventlog/record.ts';
+import { steadyTime } from '../shared/clock.ts';
 import type { MonitorSpec } from './document.ts';
 import { Journal } from './journal.ts';
 import { LabelStore } from './label-store.ts';
@@ -95,7 +96,7 @@ export class MonitorStream {
   set(plans: readonly MonitorPlan[]): void {
     if (plans.length > 0) this.open();
     // What is read below is of one moment, too.
-    this.keep(Date.now());
+    this.keep(steadyTime());
     this.planned = true;
     const next = new Map<string, Watcher>();
     for (const plan of plans) {
@@ -114,11 +115,11 @@ export class MonitorStream {
       else this.stores?.windows.drop(number);
     }
     this.moved = true;
-    this.keep(Date.now());
+    this.keep(steadyTime());
   }
 
   close(): void {
-    this.keep(Date.now());
+    this.keep(steadyTime());
     this.monitors = new Map();
     this.stores?.journal.close();
     this.stores = undefined;
@@ -145,7 +146,7 @@ export class MonitorStream {
     if (this.leaving.length > 0 || now >= this.keepAt || many) this.keep(now);
   }
 
-  /** Ends windows that are old enough. */
+  /** Ends windows that are old enough. @param now steadyTime() */
   tick(now: number): void {
     for (const monitor of this.monitors.values()) monitor.tick(now);
     this.settle(now);

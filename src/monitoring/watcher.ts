@@ -1,4 +1,5 @@
 import { type FeedbackRecord, isWithoutValues, type LogRecord } from '../eventlog/record.ts';
+import { steadyTime } from '../shared/clock.ts';
 import { Counters, freeze } from './counters.ts';
 import { layoutOf, readRow, rowsOf, valueAt } from './features.ts';
 import type { LabelJournal, LabelStore } from './label-store.ts';
@@ -136,7 +137,7 @@ export class Watcher {
           slices,
         });
     }
-    if (waiting.length > 0) this.learn(this.pending?.add(record.id, waiting, Date.now()) ?? []);
+    if (waiting.length > 0) this.learn(this.pending?.add(record.id, waiting, steadyTime()) ?? []);
   }
 
   feedback({ id, label, tenant }: FeedbackRecord): void {
@@ -144,7 +145,7 @@ export class Watcher {
     if (quality === undefined || label === undefined) return;
     const value = readLabel(label, quality.field);
     // Null is what a redaction leaves of it.
-    if (value !== undefined && value !== null) this.learn(this.pending?.take(id, value, tenant, Date.now()) ?? []);
+    if (value !== undefined && value !== null) this.learn(this.pending?.take(id, value, tenant, steadyTime()) ?? []);
   }
 
   /** Nothing is counted by a reference that the plan has: versions of long ago are left out. */
@@ -179,6 +180,7 @@ export class Watcher {
     }
   }
 
+  /** @param now steadyTime(): labels are waited for, and windows are open, as time passes */
   tick(now: number): void {
     for (const state of this.versions.values()) {
       const { counters, openedAt } = state;
@@ -275,7 +277,7 @@ export class Watcher {
     const { window } = state;
     if (state.counters.rows === 0) {
       Object.assign(window, { from: record.time, firstId: record.id, season });
-      state.openedAt = Date.now();
+      state.openedAt = steadyTime();
     }
     // Threads and partitions come one after the other: the times of records do not only rise.
     window.from = Math.min(window.from, record.time);

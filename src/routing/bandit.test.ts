@@ -54,7 +54,7 @@ test('without a snapshot, with a stale one, and as an apprentice, the default is
   const table = compile(BANDIT('policy: epsilonGreedy, default: b, mode: apprentice, refresh: 10s'));
   const ranker = table.routes.get('ranker')!;
   const out = newDecision();
-  const clock = { now: 0, wallClock: 0 };
+  const clock = { now: 0, steadyClock: 0 };
   const decided = () => {
     decide(table, request({}), around(seeded(1), clock), out);
     return [out.served, out.detour, Array.from(out.pmf)];
@@ -68,7 +68,7 @@ test('without a snapshot, with a stale one, and as an apprentice, the default is
   assert.deepEqual(decided(), [1, 'apprentice', [0, 1, 0]]);
   assert.ok(Math.abs(out.proposedPmf[2] - (0.9 + 0.1 / 3)) < 1e-12);
   assert.ok(out.proposed >= 0);
-  clock.wallClock = 100_001;
+  clock.steadyClock = 100_001;
   assert.deepEqual(decided(), [1, 'staleSnapshot', [0, 1, 0]]);
 });
 

@@ -78,8 +78,8 @@ export interface Surroundings {
   random(): number;
   /** monotonicMs(), for ejections and circuits. */
   now(): number;
-  /** Milliseconds since 1970, for the age of snapshots. */
-  wallClock(): number;
+  /** steadyTime() of the control thread, for the age of snapshots. */
+  steadyClock(): number;
 }
 
 /** A snapshot older than this many refresh periods is not decided by any more. */
@@ -190,7 +190,8 @@ function drawArm(route: CompiledRoute, request: RequestView, around: Surrounding
   }
   if (conditional.length !== variants.length) conditional = new Float64Array(variants.length);
   const { policy } = live;
-  const stale = policy !== undefined && around.wallClock() - policy.snapshot.createdAt > STALE_PERIODS * bandit.refresh;
+  const stale =
+    policy !== undefined && around.steadyClock() - policy.snapshot.createdAt > STALE_PERIODS * bandit.refresh;
   if (policy === undefined || stale) {
     out.detour = stale ? 'staleSnapshot' : 'noSnapshot';
     assignForSure(route, fallback, out);

@@ -51,7 +51,7 @@ test('ejected and open variants are served by their fallbacks; the last one neve
     ),
   );
   const { health, ...ranker } = table.routes.get('ranker')!;
-  const clock = { now: 0, wallClock: 0 };
+  const clock = { now: 0, steadyClock: 0 };
   const out = newDecision();
   const served = () => {
     decide(table, request({}), around(seeded(1), clock), out);
@@ -98,7 +98,7 @@ test('a circuit opens by failure ratio, tries one request, and closes', () => {
     ),
   );
   const { health } = table.routes.get('ranker')!;
-  const clock = { now: 0, wallClock: 0 };
+  const clock = { now: 0, steadyClock: 0 };
   const out = newDecision();
   const served = () => {
     decide(table, request({}), around(seeded(1), clock), out);
@@ -144,7 +144,7 @@ test('without a fallback an ejected variant is served still, one whose circuit i
     ),
   );
   const { health } = table.routes.get('ranker')!;
-  const clock = { now: 0, wallClock: 0 };
+  const clock = { now: 0, steadyClock: 0 };
   const out = newDecision();
   const decided = () => {
     decide(table, request({}), around(seeded(1), clock), out);

@@ -23,4 +23,15 @@ export function monotonicMs(): number {
   return performance.now() + offset;
 }
 
+/** What the machine's clock was ahead of monotonicMs() when this thread began. */
+export const steadyOffset = Date.now() - monotonicMs();
+
+/**
+ * Milliseconds since 1970, by what the machine's clock said when this thread began: it moves on as time does, however
+ * somebody sets that clock meanwhile. For what is waited for; other threads are given `steadyOffset` of the one that asks.
+ */
+export function steadyTime(): number {
+  return Math.round(monotonicMs() + steadyOffset);
+}
+
 export type Clock = () => number;

@@ -44,10 +44,10 @@ export function compile(...documents: string[]) {
 }
 
 /** What deciding has besides the request: chance, and clocks that stand at `at`. */
-export const around = (random = seeded(1), at = { now: 0, wallClock: 0 }) => ({
+export const around = (random = seeded(1), at = { now: 0, steadyClock: 0 }) => ({
   random,
   now: () => at.now,
-  wallClock: () => at.wallClock,
+  steadyClock: () => at.steadyClock,
 });
 
 /** A spec with two variants of one model. */

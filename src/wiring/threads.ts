@@ -5,7 +5,7 @@ import { ExecutorPool, type ExecutorPoolEvents } from '../control/executor-pool.
 import { GatewayFleet, type GatewayFleetDependencies } from '../control/gateway-fleet.ts';
 import { MetricsHub } from '../control/metrics-hub.ts';
 import { EventLog, type EventLogDependencies } from '../eventlog/event-log.ts';
-import { monotonicMs } from '../shared/clock.ts';
+import { monotonicMs, steadyOffset } from '../shared/clock.ts';
 import { DEFAULT_LOG_SETTINGS } from '../telemetry/log-settings.ts';
 import { TraceSettingsStore } from '../telemetry/trace-settings.ts';
 import { native } from '../tensor/native.ts';
@@ -101,6 +101,7 @@ export function startThreads(setup: Setup, events: ThreadEvents): Threads {
       traceCounters: traceSettings.counters,
       logSettings,
       instanceId: randomUUID(),
+      steadyOffset,
     },
     eventLog?.rings,
   );

@@ -45,7 +45,7 @@ interface Results {
 /** A route as a gateway has it: records go through the thread's sums and reports to the control thread's. */
 class Bench {
   readonly live: LiveRoute;
-  private readonly recorder = new RouteRecorder();
+  private readonly recorder = new RouteRecorder(0);
   private readonly ledger = new Ledger();
   private ids = 0;
 
@@ -58,7 +58,7 @@ class Bench {
 
   decided(record: Partial<DecisionRecord> & Pick<DecisionRecord, 'assigned' | 'served'>): string {
     const id = `d${this.ids++}`;
-    const rest = { id, time: 0, route: 'r', version: '1', role: 'arm', analysed: true, bucket: 1, detour: '' };
+    const rest = { id, receivedAt: 0, route: 'r', version: '1', role: 'arm', analysed: true, bucket: 1, detour: '' };
     const whole = { ...rest, fallbacks: [], pmf: [0.5, 0.5], status: 'ok', latencyMs: 5, ...record };
     this.recorder.decided(whole as unknown as DecisionRecord);
     return id;

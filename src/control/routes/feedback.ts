@@ -34,6 +34,7 @@ export interface FeedbackDependencies {
   kept(): Promise<void>;
   /** Undefined: this gateway is alone. */
   forward: ((events: readonly RewardEvent[]) => Promise<void>) | undefined;
+  /** steadyTime(), as decisions have it. */
   now(): number;
 }
 

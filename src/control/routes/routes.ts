@@ -11,6 +11,7 @@ import type { RouteActivity } from '../../gateway/route-activity.ts';
 import { kafkaConfigured } from '../../kafka/client.ts';
 import type { Lag } from '../../kafka/lag.ts';
 import type { ServingTable } from '../../pipeline/types.ts';
+import { steadyTime } from '../../shared/clock.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayFleet } from '../gateway-fleet.ts';
 import { type AliasSource, RouteAliases } from './aliases.ts';
@@ -110,14 +111,14 @@ export class Routes {
           problem: (message, fields) => log.error({ route, ...fields }, message),
         }),
       log: (level, message, fields) => log[level](fields, message),
-      now: Date.now,
+      now: steadyTime,
     });
     this.feedbackJoin = new Feedback({
       routes: () => this.runtime.routes.values(),
       flush: () => fleet.flushRoutes(),
       kept: () => this.runtime.flush(),
       forward: this.cluster === undefined ? undefined : (events) => this.cluster!.forwardRewards(events),
-      now: Date.now,
+      now: steadyTime,
     });
     this.rewardTopics = new RewardTopics({
       kafka: parts.kafka,
@@ -232,7 +233,7 @@ export class Routes {
       this.originOf(live),
       this.runtime.data(live),
       this.runtime.versions(live.document),
-      Date.now(),
+      steadyTime(),
     );
   }
 

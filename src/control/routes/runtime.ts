@@ -46,7 +46,7 @@ export interface RuntimeDependencies {
   /** Where a route's decisions that wait for rewards outlive the process. */
   journal(route: string, print: string): WaitingJournal;
   log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970, which pass as time does: steadyTime(). */
   now(): number;
 }
 

@@ -11,6 +11,8 @@ export interface DecisionRecord {
   readonly id: string;
   /** Milliseconds since 1970. */
   readonly time: number;
+  /** monotonicMs() of its first byte. */
+  readonly receivedAt: number;
   readonly route: string;
   /** What the client asked for. */
   readonly requestedModel: string;

@@ -57,6 +57,7 @@ async function logged(unwanted: readonly string[] = []) {
     random: () => 0.5,
     now: monotonicMs,
     wallClock: () => 1000,
+    steadyClock: () => 1000,
     taps: [],
     log: {
       wants: (route, model) => !unwanted.includes(route || model),

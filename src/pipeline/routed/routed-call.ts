@@ -110,6 +110,10 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     return this.plane.wallTime(this.context.receivedAt);
   }
 
+  get receivedAt(): number {
+    return this.context.receivedAt;
+  }
+
   get decision(): DecisionRecord {
     return this;
   }

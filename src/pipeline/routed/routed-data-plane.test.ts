@@ -77,6 +77,7 @@ async function routed(
     random: () => (random = (random + 0.6180339887) % 1),
     now: monotonicMs,
     wallClock: Date.now,
+    steadyClock: Date.now,
     taps: [{ decided: (record) => records.push(record), shadowed: (outcome) => shadows.push(outcome) }],
     shadowsUpTo,
   });

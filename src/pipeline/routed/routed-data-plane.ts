@@ -40,8 +40,10 @@ export interface RoutedDataPlaneDependencies {
   random(): number;
   /** monotonicMs() */
   now(): number;
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970, by the machine's clock. */
   wallClock(): number;
+  /** The same by the control thread's steadyTime(), which stamps snapshots. */
+  steadyClock(): number;
   taps: readonly DecisionTap[];
   /** Absent: nothing is logged. */
   log?: RequestLog;

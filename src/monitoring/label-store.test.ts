@@ -179,7 +179,7 @@ test('what is kept of requests that wait, and of labels, outlives a process that
       stream.settle(Infinity);
       writeSync(1, 'asked r' + i + '\\n');
       if (i % 2 === 0) continue;
-      stream.feedback([{ id: 'r' + i, time: 1, route: '', model: 'm', rewards: {}, label: '1' }]);
+      stream.feedback([{ id: 'r' + i, time: 1, route: '', model: 'm', rewards: {}, label: '1', tenant: '' }]);
       stream.settle(Infinity);
       writeSync(1, 'told r' + i + '\\n');
     }`;

@@ -38,8 +38,7 @@ function logOf(count: number): (LogRecord | FeedbackRecord)[] {
   const random = seededRandom(7);
   return Array.from({ length: count }, (_, i) => {
     const id = `r${i}`;
-    if (i % 3 === 2)
-      return { id: `r${i - 1}`, time: i, route: '', model: 'm', rewards: {}, label: '1' } as FeedbackRecord;
+    if (i % 3 === 2) return { id: `r${i - 1}`, time: i, route: '', model: 'm', rewards: {}, label: '1', tenant: '' };
     const version = random() < 0.7 ? '1' : '2';
     return {
       ...{

@@ -115,7 +115,10 @@ async function build(setup: Setup, adminPort: Promise<number>, onFatal: (message
     hub.addSource(text);
 
   // Behind all others: what threads tell meanwhile finds who is told.
-  const pull = await createFollower(setup, registry, manager, () => routes.traffic());
+  const pull = await createFollower(setup, registry, manager, {
+    traffic: () => routes.traffic(),
+    registryToken: () => reloader.current.models.registry.token ?? '',
+  });
   return {
     threads,
     registry: registry.registry,

@@ -1,9 +1,12 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { adminBindingProblem, isLoopback } from '../config/admin-binding.ts';
+import type { GatewayToken } from '../config/gateway-token-schema.ts';
 import { ConfigError } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { SwitchyardError } from '../shared/errors.ts';
+import type { GatewayClaims } from '../shared/gateway-claims.ts';
 import { isRunToken, type RunClaims, verifyRunToken } from '../shared/run-token.ts';
+import { GatewayTokens } from './gateway-tokens.ts';
 import type { Role } from './route.ts';
 
 /** Refuses a server section that would let anyone on the network administer the server. Throws ConfigError. */
@@ -27,26 +30,29 @@ export interface AccessFacts {
 export class AccessPolicy {
   private readonly token: string | undefined;
   private readonly tokenDigest: Buffer | undefined;
+  private readonly gateways: GatewayTokens;
 
-  constructor(token: string | undefined) {
+  /** @param gatewayTokens as they are configured now */
+  constructor(token: string | undefined, gatewayTokens: () => readonly GatewayToken[]) {
+    this.gateways = new GatewayTokens(gatewayTokens);
     this.token = token;
     this.tokenDigest = token === undefined ? undefined : digest(token);
   }
 
   /**
-   * As `check` for the registry, which also lets jobs in: their tokens say which run is theirs. Returns what the caller
-   * may touch; undefined: everything. Throws permission_denied or unauthenticated.
+   * As `check` for the registry, which also lets jobs and gateways in: their tokens say which run or gateway is theirs.
+   * Returns what the caller may touch; undefined: everything. Throws permission_denied or unauthenticated.
    */
-  checkRegistry(facts: AccessFacts): RunClaims | undefined {
-    const given = this.token === undefined ? undefined : givenToken(facts.authorization);
-    if (given === undefined || !isRunToken(given)) {
-      this.check('operator', facts);
-      return undefined;
-    }
+  checkRegistry(facts: AccessFacts): RunClaims | GatewayClaims | undefined {
     this.check('public', facts);
-    const claims = verifyRunToken(this.token as string, given, Date.now());
-    if (claims !== undefined) return claims;
-    throw new SwitchyardError('unauthenticated', 'the token of this job is over, or none of this server');
+    const given = givenToken(facts.authorization);
+    if (this.token !== undefined && given !== undefined) {
+      if (isRunToken(given)) return runClaims(this.token, given);
+      const gateway = this.gateways.find(digest(given), Date.now());
+      if (gateway !== undefined) return gateway;
+    }
+    this.check('operator', facts);
+    return undefined;
   }
 
   /** Throws permission_denied or unauthenticated. */
@@ -72,10 +78,16 @@ export class AccessPolicy {
         'unauthenticated',
         given === undefined
           ? 'this needs the admin token; send the header "Authorization: Bearer <server.adminToken>", or the token as the password of HTTP Basic'
-          : 'the admin token is wrong; it is the value of server.adminToken',
+          : 'this token opens nothing here; the admin token is the value of server.adminToken, and gateways have those of server.gatewayTokens',
       );
     }
   }
+}
+
+function runClaims(secret: string, token: string): RunClaims {
+  const claims = verifyRunToken(secret, token, Date.now());
+  if (claims !== undefined) return claims;
+  throw new SwitchyardError('unauthenticated', 'the token of this job is over, or none of this server');
 }
 
 function givenToken(authorization: string): string | undefined {

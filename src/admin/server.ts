@@ -21,7 +21,7 @@ const MAX_SIGNED_BYTES = 1024 * 1024;
  */
 export function startAdminServer(services: AdminServices, server: Config['server']): Promise<HttpServer> {
   checkAdminBinding(server);
-  const access = new AccessPolicy(server.adminToken);
+  const access = new AccessPolicy(server.adminToken, () => services.config().server.gatewayTokens);
   return listenNode(
     {
       host: server.adminHost,
@@ -85,10 +85,14 @@ function serveRegistry(
   const request = { method, path, query, contentLength, actor: actorOf(authorization), ...streams };
   try {
     const claims = access.checkRegistry(facts);
-    void registry.serve(claims === undefined ? request : { ...request, actor: `job ${claims.jobId}`, claims });
+    void registry.serve(claims === undefined ? request : { ...request, actor: bearerOf(claims), claims });
   } catch (error) {
     registry.refuse(request, error);
   }
+}
+
+function bearerOf(claims: NonNullable<ReturnType<AccessPolicy['checkRegistry']>>): string {
+  return 'jobId' in claims ? `job ${claims.jobId}` : `gateway ${claims.gatewayId}`;
 }
 
 /** A route that answers by node's streams. */

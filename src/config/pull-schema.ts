@@ -19,7 +19,10 @@ export const pullSchema = z
       .url({ protocol: /^https?$/ })
       .optional()
       .describe("Admin address of the registry's server; absent: the registry of this process"),
-    token: z.string().optional().describe('Admin token of that server'),
+    token: z
+      .string()
+      .optional()
+      .describe('Token of that server: one of its server.gatewayTokens. Taken anew without a restart'),
     follow: z
       .array(followed)
       .default([])

@@ -6,6 +6,7 @@ import { artifactsSchema } from './artifacts-schema.ts';
 import { datasetsSchema } from './datasets-schema.ts';
 import { eventLogSchema } from './event-log-schema.ts';
 import { featuresSchema } from './features-schema.ts';
+import { gatewayTokenProblems, gatewayTokensSchema } from './gateway-token-schema.ts';
 import { hostsSchema } from './hosts-schema.ts';
 import { kafkaSchema } from './kafka-schema.ts';
 import { monitoringSchema } from './monitoring-schema.ts';
@@ -55,6 +56,9 @@ const settings = z.strictObject({
       adminHost: z.string().default('127.0.0.1'),
       adminPort: port.default(8080),
       adminToken: z.string().optional().describe('Bearer token of the admin port; needed to bind it beyond loopback'),
+      gatewayTokens: gatewayTokensSchema.describe(
+        'Tokens that open to a gateway what it needs of the registry, and nothing else; taken without a restart',
+      ),
       tls: tls.optional().describe('For the HTTP, gRPC, metrics and admin ports'),
       maxBodyBytes: count.default(256 * 1024 * 1024),
       maxConnectionsPerAddress: count.default(4096),
@@ -226,6 +230,8 @@ export const configSchema = settings.superRefine(({ server, eventLog, kafka, mon
   const problem = adminBindingProblem(server);
   if (problem !== undefined)
     context.addIssue({ code: 'custom', path: ['server', problem.field], message: problem.message });
+  for (const { path, message } of gatewayTokenProblems(server))
+    context.addIssue({ code: 'custom', path: ['server', 'gatewayTokens', ...path], message });
   eventLog.sinks.forEach(({ kind }, i) => {
     if (kind !== 'kafka' || kafka.brokers.length > 0) return;
     const message = 'a kafka sink needs brokers; name them in kafka.brokers';

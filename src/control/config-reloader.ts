@@ -5,6 +5,7 @@ import { ConfigError, loadConfig } from '../config/load.ts';
 import { type Config, configSchema } from '../config/schema.ts';
 import { admissionFiles, readAdmissionConfig } from './admission-config.ts';
 import { FileWatch } from './file-watch.ts';
+import { changedLiveSettings, withLiveSettings } from './live-settings.ts';
 
 export interface ReloadStatus {
   /** Counts configurations taken into use; starts at 1. */
@@ -22,14 +23,14 @@ export interface ReloadSource {
   overrides: Record<string, unknown>;
 }
 
-/** What a reload can change; everything else of the configuration waits for a restart. */
+/** What a reload can change, besides live-settings.ts; everything else of the configuration waits for a restart. */
 const LIVE_SECTION = 'admission';
 /** Settings of that section which connections were made with. */
 const FIXED_ADMISSION = ['redisUrl'] as const;
 
 /**
  * Reads the configuration again when one of its files changes, or on request: all of it is validated first, then the
- * admission section is swapped whole; a bad one leaves the last good one serving. What threads and sockets were built
+ * admission section and the live settings are swapped whole; a bad one leaves the last good one serving. What threads and sockets were built
  * with needs a restart, and is named.
  */
 export class ConfigReloader {
@@ -103,16 +104,19 @@ export class ConfigReloader {
 
   private take(next: Config, admission: AdmissionConfig): void {
     const restartNeeded = waitingForRestart(this.asWritten, next);
-    const changed = !isDeepStrictEqual(admission, this.admission);
-    if (changed) this.applyAdmission(admission);
+    const changed = changedLiveSettings(this.lastTaken, next);
+    if (!isDeepStrictEqual(admission, this.admission)) {
+      this.applyAdmission(admission);
+      changed.unshift(LIVE_SECTION);
+    }
     // Who asks again, or just after the file was noticed, hears of the last change.
     let { applied } = this.status;
-    if (changed) applied = [LIVE_SECTION];
+    if (changed.length > 0) applied = changed;
     else if (!isDeepStrictEqual(next, this.lastTaken)) applied = [];
     this.lastTaken = next;
     this.admission = admission;
     const { redisUrl } = this.asWritten.admission;
-    this.current = { ...this.current, admission: { ...next.admission, redisUrl } };
+    this.current = { ...withLiveSettings(this.current, next), admission: { ...next.admission, redisUrl } };
     const generation = this.status.generation + 1;
     this.status = { generation, problems: [], applied, restartNeeded };
     if (restartNeeded.length === 0) this.log.info({ generation, applied }, 'configuration reloaded');
@@ -121,10 +125,11 @@ export class ConfigReloader {
   }
 }
 
-/** Every section of the schema but the one that takes effect at once, and of that the settings that do not. */
-function waitingForRestart(inForce: Config, next: Config): string[] {
+/** Every section of the schema that has not taken effect at once, and of the one that has the settings that do not. */
+function waitingForRestart(asWritten: Config, next: Config): string[] {
+  const [inForce, wanted] = [withLiveSettings(asWritten, next), withLiveSettings(next, next)];
   const sections = (Object.keys(configSchema.shape) as (keyof Config)[]).filter(
-    (section) => section !== LIVE_SECTION && !isDeepStrictEqual(inForce[section], next[section]),
+    (section) => section !== LIVE_SECTION && !isDeepStrictEqual(inForce[section], wanted[section]),
   );
   const settings = FIXED_ADMISSION.filter((setting) => inForce.admission[setting] !== next.admission[setting]);
   return [...sections, ...settings.map((setting) => `${LIVE_SECTION}.${setting}`)];

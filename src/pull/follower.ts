@@ -280,7 +280,10 @@ export class RegistryFollower {
     const models = reportedModels(this.wanted, this.standing, await this.parts.index());
     const { routes, decisions } = this.parts.traffic();
     const rows = { routes: registeredRows(routes, this.names), decisions: registeredRows(decisions, this.names) };
-    await this.parts.source.report({ ...this.parts.gateway, models, ...rows }).catch(() => {});
+    await this.parts.source.report({ ...this.parts.gateway, models, ...rows }).catch((error: unknown) => {
+      const { code, message } = toSwitchyardError(error);
+      if (REFUSALS.has(code)) this.warnOnce(`the registry takes no report of what is served here: ${message}`);
+    });
   }
 
   private async pause(ms: number): Promise<void> {

@@ -52,7 +52,7 @@ const urlOf = (server: http.Server): string => `http://127.0.0.1:${(server.addre
 let source: RemoteSource;
 before(async () => {
   for (const server of [registry, thief]) await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  source = new RemoteSource({ url: urlOf(registry), token: TOKEN, timeoutMs: 60_000 });
+  source = new RemoteSource({ url: urlOf(registry), token: () => TOKEN, timeoutMs: 60_000 });
 });
 after(() => {
   for (const server of [registry, thief]) {

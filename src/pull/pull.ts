@@ -16,6 +16,8 @@ import { VersionStore } from './version-store.ts';
 
 export interface PullParts extends Pick<FollowerParts, 'provide' | 'index' | 'prove' | 'traffic' | 'log'> {
   dataDir: string;
+  /** For the registry of another server, as it is configured now; '' = none. */
+  registryToken(): string;
   /** The registry of this process, for a configuration without url. */
   serving(): Promise<Serving>;
   programVersion: string;
@@ -35,7 +37,7 @@ export async function createPull(config: PullConfig, parts: PullParts): Promise<
   const source =
     config.url === undefined
       ? new EmbeddedSource(parts.serving)
-      : new RemoteSource({ url: config.url, token: config.token ?? '' });
+      : new RemoteSource({ url: config.url, token: parts.registryToken });
   const keys = config.trustedKeys.map((file) => trustedKey(readFileSync(file)));
   const follow = {
     models: config.follow.map(({ name, alias, served = name }) => ({ name, alias, served })),

@@ -7,8 +7,8 @@ import type { RegistrySource } from './source.ts';
 export interface RemoteOptions {
   /** Such as "https://registry.example:8080": the admin port of the registry's server. */
   url: string;
-  /** Its admin token; '' = none. */
-  token: string;
+  /** What it asks for, asked for each call since it may change; '' = none. */
+  token(): string;
   /** How long one wait for a change takes. */
   waitSeconds?: number;
   /** For calls that do not wait, and for silence inside a download. */
@@ -98,7 +98,8 @@ export class RemoteSource implements RegistrySource {
   }
 
   private async send(method: string, path: string, body: object | undefined, signal: AbortSignal): Promise<Response> {
-    const { url, token } = this.options;
+    const { url } = this.options;
+    const token = this.options.token();
     let response: Response;
     try {
       response = await fetch(`${url.replace(/\/+$/, '')}/api/v1/registry/${path}`, {

@@ -23,7 +23,7 @@ import { signingKey } from './manifest/signature.ts';
 import { createModels, type Models } from './models/models.ts';
 import { RestDispatch } from './rest/dispatch.ts';
 import type { RestRoute } from './rest/route.ts';
-import { jobScope } from './rest/scope.ts';
+import { tokenScope } from './rest/scope.ts';
 import type { RouteAliasSource } from './routes/route-aliases.ts';
 import { createRouteStore, type RouteStore } from './routes/route-store.ts';
 import { createTracking, type Tracking } from './tracking/tracking.ts';
@@ -108,7 +108,7 @@ export async function openRegistry(
   );
   const rest = new RestDispatch(
     [...tracking.routes, ...storage.routes, ...models.routes, ...more({ database, events, commits, storage })],
-    jobScope(database),
+    tokenScope(database),
     (error) => log.error({ err: error }, 'a registry request failed'),
   );
   webhooks.start();

@@ -3,7 +3,8 @@ import { createModelManager, type ModelManager } from '../models/manager.ts';
 import { PreflightLauncher } from '../models/preflight/launcher.ts';
 import { RemoteMirrors } from '../models/remotes.ts';
 import type { ServingTable } from '../pipeline/types.ts';
-import type { FollowerParts, RegistryFollower } from '../pull/follower.ts';
+import type { RegistryFollower } from '../pull/follower.ts';
+import type { PullParts } from '../pull/pull.ts';
 import type { RegistryServices } from './registry.ts';
 import type { Setup } from './setup.ts';
 import type { Threads } from './threads.ts';
@@ -60,7 +61,7 @@ export async function createFollower(
   { config: { models }, dataDir, version, onnxRuntime, log }: Setup,
   { registry }: Pick<RegistryServices, 'registry'>,
   manager: ModelManager,
-  traffic: FollowerParts['traffic'],
+  { traffic, registryToken }: Pick<PullParts, 'traffic' | 'registryToken'>,
 ): Promise<RegistryFollower | undefined> {
   if (models.source !== 'registry') return undefined;
   const { createPull } = await import('../pull/pull.ts');
@@ -68,6 +69,7 @@ export async function createFollower(
   const { systemPlaces } = await import('../doctor/libraries.ts');
   return createPull(models.registry, {
     dataDir,
+    registryToken,
     serving: async () => (await registry.get()).models.serving,
     provide: (wanted) => manager.provide(wanted),
     index: () => manager.repositoryIndex(false),

@@ -1,12 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SwitchyardError } from '../../shared/errors.ts';
-import type { RunClaims } from '../../shared/run-token.ts';
 import { invalidParameter, RegistryError } from '../errors.ts';
 import { checkTarget, parseBody, readBody, readQuery, validate } from './request.ts';
 import { JSON_HEADERS, sendError } from './respond.ts';
 import type { JsonRoute, RestRoute, StreamRoute } from './route.ts';
 import { RestRouter } from './router.ts';
-import type { ScopeCheck } from './scope.ts';
+import type { Claims, ScopeCheck } from './scope.ts';
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
@@ -19,8 +18,8 @@ export interface RestRequest {
   /** -1: none is declared. */
   contentLength: number;
   actor: string;
-  /** Of a job's token: all it may touch. Absent: everything. */
-  claims?: RunClaims;
+  /** Of a job's or a gateway's token: all it may touch. Absent: everything. */
+  claims?: Claims;
   request: IncomingMessage;
   response: ServerResponse;
 }
@@ -32,7 +31,7 @@ export class RestDispatch {
   private readonly onError: (error: unknown) => void;
   private readonly scope: ScopeCheck;
 
-  /** @param scope says whether a job may make a call */
+  /** @param scope says whether a job or a gateway may make a call */
   constructor(routes: readonly RestRoute[], scope: ScopeCheck, onError: (error: unknown) => void) {
     this.routes = routes;
     this.router = new RestRouter(routes);

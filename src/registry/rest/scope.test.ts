@@ -11,7 +11,7 @@ import { scriptJob, trainingUnderTest } from '../../testing/training.ts';
 import type { Training } from '../../training/training.ts';
 import type { RegistryError } from '../errors.ts';
 import { RegistryFront } from '../front.ts';
-import { jobScope } from './scope.ts';
+import { tokenScope } from './scope.ts';
 
 const TOKEN = 'correct-horse-battery-staple';
 
@@ -153,7 +153,7 @@ describe("a job's token", { timeout: 600_000 }, () => {
       ...['mlflowSearchRuns', 'mlflowSearchExperiments', 'mlflowSearchLoggedModels', 'mlflowGetLatestVersions'],
       ...['mlflowCreateRegisteredModel', 'createMultipartUpload'],
     ];
-    const check = jobScope(registry.registry.database);
+    const check = tokenScope(registry.registry.database);
     const claims = { jobId: job.id, runId: job.runId, experimentId: job.experimentId, expiresAt: Date.now() + 60_000 };
     const open: string[] = [];
     for (const route of routes) {

@@ -1,11 +1,16 @@
+import type { GatewayClaims } from '../../shared/gateway-claims.ts';
 import type { RunClaims } from '../../shared/run-token.ts';
 import { checkArtifactPath, pathOfUri, rootOf } from '../artifacts/path.ts';
 import type { Db, RegistryDatabase } from '../database/database.ts';
 import { RegistryError, shown } from '../errors.ts';
+import { checkGatewayCall } from './gateway-scope.ts';
 import type { RestRoute } from './route.ts';
 
-/** Rejects with PERMISSION_DENIED when a job may not make a call with these values. */
-export type ScopeCheck = (claims: RunClaims, route: RestRoute, values: Record<string, unknown>) => Promise<void>;
+/** Of a token that opens a part of the registry: a job's, or a gateway's. */
+export type Claims = RunClaims | GatewayClaims;
+
+/** Rejects with PERMISSION_DENIED when the bearer of a token may not make a call with these values. */
+export type ScopeCheck = (claims: Claims, route: RestRoute, values: Record<string, unknown>) => Promise<void>;
 
 type Rule = (db: Db, claims: RunClaims, values: Record<string, unknown>) => Promise<boolean>;
 
@@ -63,10 +68,14 @@ const RULES: Readonly<Record<string, Rule>> = {
 
 /**
  * Jobs read all of the registry, and write only what is theirs: their run and its children, the models of these, and new
- * versions made of them. A token ends with its job.
+ * versions made of them. A token ends with its job. Gateways follow, fetch and report, and do nothing else.
  */
-export function jobScope(database: RegistryDatabase): ScopeCheck {
+export function tokenScope(database: RegistryDatabase): ScopeCheck {
   return async (claims, route, values) => {
+    if ('gatewayId' in claims) {
+      checkGatewayCall(claims, route, values);
+      return;
+    }
     const allowed = await database.read(async (db) => {
       if (!(await isRunning(db, claims))) return false;
       const rule = Object.hasOwn(RULES, route.operationId) ? RULES[route.operationId] : undefined;

@@ -60,7 +60,7 @@ export function aliasRoutes(context: ModelsContext): RestRoute[] {
       request: z.object(which),
       handle: ({ name, alias }) =>
         database.read(async (db) => {
-          const [model_version] = await showVersions(db, [await versionByAlias(db, name, alias)]);
+          const [model_version] = await showVersions(db, database.kind, [await versionByAlias(db, name, alias)]);
           return { model_version };
         }),
     }),

@@ -31,6 +31,7 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       const rows = await newestOfStages(db, [await findModel(db, name)]);
       const model_versions = await showVersions(
         db,
+        database.kind,
         rows.filter((row) => wanted.size === 0 || wanted.has(row.stage)),
       );
       return model_versions.length === 0 ? {} : { model_versions };
@@ -51,7 +52,7 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
             action: 'created',
             data: { name, tags: asRecord(given.tags), description: description ?? null },
           });
-          const [registered_model] = await showModels(db, [row]);
+          const [registered_model] = await showModels(db, database.kind, [row]);
           return { registered_model };
         }),
     }),
@@ -65,7 +66,7 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
         commit(context, async (db, now, note) => {
           const row = await renameModel(db, now, name, new_name, actor, context.signingKey, note);
           note({ entity: 'registered_model', action: 'updated', data: { name: row.name, previous_name: name } });
-          const [registered_model] = await showModels(db, [row]);
+          const [registered_model] = await showModels(db, database.kind, [row]);
           return { registered_model };
         }),
     }),
@@ -77,7 +78,9 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       request: z.object({ ...named, description: text }),
       handle: ({ name, description }) =>
         commit(context, async (db, now) => {
-          const [registered_model] = await showModels(db, [await describeModel(db, now, name, description ?? '')]);
+          const [registered_model] = await showModels(db, database.kind, [
+            await describeModel(db, now, name, description ?? ''),
+          ]);
           return { registered_model };
         }),
     }),
@@ -103,7 +106,7 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       request: z.object(named),
       handle: ({ name }) =>
         database.read(async (db) => {
-          const [registered_model] = await showModels(db, [await findModel(db, name)]);
+          const [registered_model] = await showModels(db, database.kind, [await findModel(db, name)]);
           return { registered_model };
         }),
     }),
@@ -116,7 +119,7 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       handle: (request) =>
         database.read(async (db) => {
           const { rows, next } = await searchModels(db, database.kind, request);
-          const registered_models = await showModels(db, rows);
+          const registered_models = await showModels(db, database.kind, rows);
           return { ...(rows.length === 0 ? {} : { registered_models }), ...next };
         }),
     }),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { sql } from 'kysely';
 import { INVALID, ModelsUnderTest, RUN_ID } from '../../testing/model-registry.ts';
 
 const models = await ModelsUnderTest.open();
@@ -86,4 +87,28 @@ test('versions are found by model, run, source and tags', async () => {
   );
   await refused('GET', 'model-versions/search', { filter: "current_stage = 'None'" }, INVALID);
   await refused('GET', 'model-versions/search', { filter: 'version_number > 1.5e400' }, INVALID);
+});
+
+test('a page holds versions of more models than a statement takes parameters', async () => {
+  const models = 33_000;
+  const { database } = registry.registry;
+  await database.write(async (db) => {
+    const { rows } = await sql<{ model_key: number }>`
+      INSERT INTO registered_models (name, description, creation_time, last_updated_time, next_version)
+      WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${sql.lit(models)})
+      SELECT 'many ' || i, '', 1, 1, 2 FROM n RETURNING model_key`.execute(db);
+    assert.equal(rows.length, models);
+    await sql`
+      INSERT INTO model_versions (model_key, version, creation_time, last_updated_time, description, user_id, stage, source,
+        storage_location, run_id, run_link, model_id, approval)
+      SELECT model_key, 1, 1, 1, '', '', 'None', 'models:/m', '', '', '', '', '' FROM registered_models
+      WHERE name LIKE 'many %'`.execute(db);
+    await sql`
+      INSERT INTO model_version_tags (model_key, version, key, value)
+      SELECT model_key, 1, 'of', name FROM registered_models WHERE name LIKE 'many %'`.execute(db);
+  });
+  const filter = "name LIKE 'many %'";
+  const found = await registry.ok('GET', 'model-versions/search', { filter, max_results: 200_000 });
+  assert.equal(found.model_versions.length, models);
+  for (const { name, tags } of found.model_versions) assert.deepEqual(tags, [{ key: 'of', value: name }]);
 });

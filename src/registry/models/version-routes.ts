@@ -74,7 +74,7 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
               description: row.description || null,
             },
           });
-          const [model_version] = await showVersions(db, [row]);
+          const [model_version] = await showVersions(db, database.kind, [row]);
           return { model_version };
         }),
     }),
@@ -87,7 +87,7 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       handle: ({ description, ...rest }) =>
         commit(context, async (db, now) => {
           const row = await describeVersion(db, now, { ...rest, description: description ?? '' });
-          const [model_version] = await showVersions(db, [row]);
+          const [model_version] = await showVersions(db, database.kind, [row]);
           return { model_version };
         }),
     }),
@@ -100,7 +100,7 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       handle: ({ archive_existing_versions, ...rest }) =>
         commit(context, async (db, now) => {
           const row = await transitionStage(db, now, { ...rest, archive: archive_existing_versions ?? false });
-          const [model_version] = await showVersions(db, [row]);
+          const [model_version] = await showVersions(db, database.kind, [row]);
           return { model_version };
         }),
     }),
@@ -126,7 +126,7 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       request: z.object(which),
       handle: ({ name, version }) =>
         database.read(async (db) => {
-          const [model_version] = await showVersions(db, [await findVersion(db, name, version)]);
+          const [model_version] = await showVersions(db, database.kind, [await findVersion(db, name, version)]);
           return { model_version };
         }),
     }),
@@ -139,7 +139,7 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       handle: (request) =>
         database.read(async (db) => {
           const { rows, next } = await searchVersions(db, database.kind, request);
-          const model_versions = await showVersions(db, rows);
+          const model_versions = await showVersions(db, database.kind, rows);
           return { ...(rows.length === 0 ? {} : { model_versions }), ...next };
         }),
     }),

@@ -1,5 +1,6 @@
 import type { Selectable } from 'kysely';
-import type { Db } from '../database/database.ts';
+import type { DatabaseKind, Db } from '../database/database.ts';
+import { inKeys } from '../database/statements.ts';
 import type { ModelTables } from '../database/tables/models.ts';
 import { groupBy } from '../group-by.ts';
 
@@ -25,22 +26,22 @@ export interface ShownVersion {
   aliases?: string[];
 }
 
-/** Versions as MLflow shows them, in the same order; tags and aliases are read in one query each. */
-export async function showVersions(db: Db, rows: readonly VersionRow[]): Promise<ShownVersion[]> {
+/** Versions as MLflow shows them, in the same order; tags and aliases are read in one query each, of any number. */
+export async function showVersions(db: Db, kind: DatabaseKind, rows: readonly VersionRow[]): Promise<ShownVersion[]> {
   if (rows.length === 0) return [];
   const models = [...new Set(rows.map((row) => row.model_key))];
   const versions = [...new Set(rows.map((row) => row.version))];
   const tags = await db
     .selectFrom('model_version_tags')
     .selectAll()
-    .where('model_key', 'in', models)
+    .where(inKeys(kind, 'model_key', models))
     .$if(rows.length === 1, (query) => query.where('version', 'in', versions))
     .orderBy('key')
     .execute();
   const aliases = await db
     .selectFrom('model_aliases')
     .selectAll()
-    .where('model_key', 'in', models)
+    .where(inKeys(kind, 'model_key', models))
     .orderBy('alias')
     .execute();
   const key = (row: { model_key: number; version: number }): string => `${row.model_key}/${row.version}`;
@@ -65,11 +66,11 @@ export async function showVersions(db: Db, rows: readonly VersionRow[]): Promise
 }
 
 /** Registered models as MLflow shows them: with the newest version of each stage. */
-export async function showModels(db: Db, rows: readonly ModelRow[]): Promise<object[]> {
+export async function showModels(db: Db, kind: DatabaseKind, rows: readonly ModelRow[]): Promise<object[]> {
   if (rows.length === 0) return [];
   const keys = rows.map((row) => row.model_key);
   const newest = await newestOfStages(db, rows);
-  const shown = groupBy(await showVersions(db, newest), (version) => version.name);
+  const shown = groupBy(await showVersions(db, kind, newest), (version) => version.name);
   const tags = groupBy(
     await db.selectFrom('registered_model_tags').selectAll().where('model_key', 'in', keys).orderBy('key').execute(),
     (tag) => tag.model_key,

@@ -5,7 +5,7 @@ import { jsonRoute, type RestRoute } from '../rest/route.ts';
 import type { ModelsContext } from './context.ts';
 import { findModel } from './find.ts';
 import { stageOf } from './names.ts';
-import { isPrompt } from './prompts.ts';
+import { isPrompt, isPromptModel } from './prompts.ts';
 import {
   createModel,
   deleteModel,
@@ -146,9 +146,11 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       summary: 'Set a tag of a registered model',
       request: z.object({ ...named, ...keyValue.shape }),
       handle: async ({ name, key, value }) => {
-        await commit(context, async (db) => {
+        await commit(context, async (db, _now, note) => {
           const { model_key } = await findModel(db, name);
           await setModelTag(db, model_key, { key, value });
+          if (await isPromptModel(db, model_key))
+            note({ entity: 'prompt_tag', action: 'set', data: { name, key, value } });
         });
         return {};
       },
@@ -160,7 +162,12 @@ export function modelRoutes(context: ModelsContext): RestRoute[] {
       summary: 'Delete a tag of a registered model',
       request: z.object({ ...named, key: required }),
       handle: async ({ name, key }) => {
-        await commit(context, (db) => deleteModelTag(db, name, key));
+        await commit(context, async (db, _now, note) => {
+          const { model_key } = await findModel(db, name);
+          await deleteModelTag(db, model_key, key);
+          if (await isPromptModel(db, model_key))
+            note({ entity: 'prompt_tag', action: 'deleted', data: { name, key } });
+        });
         return {};
       },
     }),

@@ -3,7 +3,7 @@ import type { Db } from '../database/database.ts';
 import { alreadyExists } from '../errors.ts';
 import type { SigningKey } from '../manifest/signature.ts';
 import { keepMoves } from './alias-moves.ts';
-import { findModel, lockModel } from './find.ts';
+import { lockModel } from './find.ts';
 import { checkDescription, checkModelName, checkModelTag } from './names.ts';
 import { signForNewName } from './signing.ts';
 import type { ModelRow } from './view.ts';
@@ -125,7 +125,6 @@ export async function setModelTag(db: Db, modelKey: number, tag: Tag): Promise<v
 }
 
 /** Removing a tag that is not there is no error. */
-export async function deleteModelTag(db: Db, name: string, key: string): Promise<void> {
-  const { model_key } = await findModel(db, name);
-  await db.deleteFrom('registered_model_tags').where('model_key', '=', model_key).where('key', '=', key).execute();
+export async function deleteModelTag(db: Db, modelKey: number, key: string): Promise<void> {
+  await db.deleteFrom('registered_model_tags').where('model_key', '=', modelKey).where('key', '=', key).execute();
 }

@@ -218,6 +218,35 @@ test('aliases that go with their version or model, or get another name with it, 
   await registry.ok('DELETE', `webhooks/${webhook.webhook_id}`);
 });
 
+test('tags of prompts are told as set and deleted, those of models are not', async () => {
+  const { webhook } = await registry.ok('POST', 'webhooks', {
+    name: 'prompt-tags',
+    url: url('/prompt-tags'),
+    events: ['SET', 'DELETED'].map((action) => ({ entity: 'PROMPT_TAG', action })),
+  });
+  const tags = [{ key: 'mlflow.prompt.is_prompt', value: 'true' }];
+  await registry.ok('POST', 'registered-models/create', { name: 'greeting', tags });
+  await registry.ok('POST', 'registered-models/create', { name: 'no prompt' });
+  for (const name of ['no prompt', 'greeting']) {
+    await registry.ok('POST', 'registered-models/set-tag', { name, key: 'language', value: 'en' });
+    await registry.ok('DELETE', 'registered-models/delete-tag', { name, key: 'language' });
+  }
+  const of = () => received.filter(({ request }) => request.url === '/prompt-tags').map(({ body }) => JSON.parse(body));
+  const path = `${OWN}/webhooks/${webhook.webhook_id}/deliveries`;
+  const { deliveries } = await registry.ok('GET', path);
+  assert.equal(deliveries.length, 2);
+  await until(() => of().length >= 2);
+  const told = of().sort((a, b) => b.action.localeCompare(a.action));
+  assert.deepEqual(
+    told.map(({ entity, action, data }) => ({ entity, action, data })),
+    [
+      { entity: 'prompt_tag', action: 'set', data: { name: 'greeting', key: 'language', value: 'en' } },
+      { entity: 'prompt_tag', action: 'deleted', data: { name: 'greeting', key: 'language' } },
+    ],
+  );
+  await registry.ok('DELETE', `${OWN}/webhooks/${webhook.webhook_id}`);
+});
+
 test("MLflow's clients see only webhooks and events that they know", async () => {
   const mixed = [...events, { entity: 'RUN', action: 'CREATED' }];
   const { webhook } = await registry.ok('POST', `${OWN}/webhooks`, {
@@ -252,6 +281,7 @@ test('webhooks that could reach what they must not, or ask for nothing, are refu
     { name: 'x'.repeat(64) },
     { events: [] },
     { events: [{ entity: 'MODEL_VERSION', action: 'EXPLODED' }] },
+    { events: [{ entity: 'BUDGET_POLICY', action: 'EXCEEDED' }] },
     { events: ['model_version.created'] },
     { status: 'SLEEPY' },
   ])

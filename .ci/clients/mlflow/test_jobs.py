@@ -60,6 +60,8 @@ def test_mlflow_script():
             mlflow.set_tag("flavour", "plain")
             with mlflow.start_run(nested=True, run_name="fold-1"):
                 mlflow.log_metric("loss", 0.5)
+                with mlflow.start_run(nested=True, run_name="epoch-1"):
+                    mlflow.log_metric("loss", 0.4)
         print("loss=99 step=99")
         """,
         params={"seed": 7},
@@ -75,6 +77,8 @@ def test_mlflow_script():
     assert [file.path for file in client.list_artifacts(job["run_id"])] == ["logs", "note.txt"]
     children = client.search_runs([job["experiment_id"]], f"tags.mlflow.parentRunId = '{job['run_id']}'")
     assert [child.info.run_name for child in children] == ["fold-1"]
+    below = client.search_runs([job["experiment_id"]], f"tags.mlflow.parentRunId = '{children[0].info.run_id}'")
+    assert [(run.info.run_name, run.data.metrics) for run in below] == [("epoch-1", {"loss": 0.4})]
 
 
 def test_model_of_a_script_is_registered():

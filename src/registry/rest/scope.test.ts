@@ -106,6 +106,34 @@ describe("a job's token", { timeout: 600_000 }, () => {
     await version(`mlflow-artifacts:/${experimentId}/${runId}/artifacts/a.txt`);
   });
 
+  test('writes runs below its children too, and none below those of others', async () => {
+    const nested = (parent: string, more: object[] = []) => ({
+      experiment_id: job.experimentId,
+      tags: [{ key: 'mlflow.parentRunId', value: parent }, ...more],
+    });
+    const below = async (parent: string): Promise<string> =>
+      JSON.parse(await may('POST', 'runs/create', nested(parent))).run.info.run_id;
+    let run = job.runId;
+    for (let depth = 1; depth <= 8; depth++) {
+      run = await below(run);
+      await may('POST', 'runs/log-metric', { run_id: run, key: 'a', value: 1, timestamp: 1 });
+    }
+    const files = '/api/2.0/mlflow-artifacts/artifacts';
+    await may('PUT', `${files}/${job.experimentId}/${run}/artifacts/a.txt`, {});
+    await mayNot('POST', 'runs/create', nested(run));
+
+    const other = (await registry.ok('POST', 'runs/create', { experiment_id: '0' })).run.info.run_id;
+    const child = (await registry.ok('POST', 'runs/create', nested(other))).run.info.run_id;
+    const two = [nested(other), nested(child), nested(job.runId, [{ key: 'mlflow.parentRunId', value: other }])];
+    for (const body of two) await mayNot('POST', 'runs/create', body);
+    const grandchild = (await registry.ok('POST', 'runs/create', nested(child))).run.info.run_id;
+    await mayNot('POST', 'runs/log-metric', { run_id: grandchild, key: 'a', value: 1, timestamp: 1 });
+    // Two runs that are each other's parent end the climb too.
+    const tag = { run_id: other, key: 'mlflow.parentRunId', value: child };
+    await registry.ok('POST', 'runs/set-tag', tag);
+    await mayNot('POST', 'runs/log-metric', { run_id: other, key: 'a', value: 1, timestamp: 1 });
+  });
+
   test('writes nothing else', async () => {
     const other = (await registry.ok('POST', 'runs/create', { experiment_id: '0' })).run.info.run_id;
     const files = '/api/2.0/mlflow-artifacts/artifacts';

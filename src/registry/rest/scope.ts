@@ -15,13 +15,18 @@ export type ScopeCheck = (claims: Claims, route: RestRoute, values: Record<strin
 type Rule = (db: Db, claims: RunClaims, values: Record<string, unknown>) => Promise<boolean>;
 
 const PARENT = 'mlflow.parentRunId';
+/** Runs below the job's: a trial, its folds, and some more. */
+const MAX_DEPTH = 8;
 
 const ownRun: Rule = (db, claims, { run_id, run_uuid }) => isOwn(db, claims, run_id ?? run_uuid);
 const ownModel: Rule = (db, claims, { model_id }) => isOwnModel(db, claims, model_id);
-/** Only below the job's run. */
-const childRun: Rule = async (_db, claims, { experiment_id, tags }) =>
-  experiment_id === claims.experimentId &&
-  (tags as { key: string; value: string }[]).some(({ key, value }) => key === PARENT && value === claims.runId);
+/** Only below the job's run, and no deeper than isOwn climbs. */
+const childRun: Rule = async (db, claims, { experiment_id, tags }) => {
+  const parents = (tags as { key: string; value: string }[]).filter(({ key }) => key === PARENT);
+  if (experiment_id !== claims.experimentId || parents.length === 0) return false;
+  for (const { value } of parents) if (!(await isOwn(db, claims, value, MAX_DEPTH - 1))) return false;
+  return true;
+};
 const ownArtifact: Rule = async (db, claims, { path }) => {
   const root = rootOf(checkArtifactPath(String(path)));
   if (root.kind === 'run') return isOwn(db, claims, root.id);
@@ -67,7 +72,7 @@ const RULES: Readonly<Record<string, Rule>> = {
 };
 
 /**
- * Jobs read all of the registry, and write only what is theirs: their run and its children, the models of these, and new
+ * Jobs read all of the registry, and write only what is theirs: their run and those below it, the models of these, and new
  * versions made of them. A token ends with its job. Gateways follow, fetch and report, and do nothing else.
  */
 export function tokenScope(database: RegistryDatabase): ScopeCheck {
@@ -84,7 +89,7 @@ export function tokenScope(database: RegistryDatabase): ScopeCheck {
     if (allowed) return;
     throw new RegistryError(
       'PERMISSION_DENIED',
-      `job ${claims.jobId} may not make this call (${route.operationId}): while it runs it reads everything, and writes to its run ${shown(claims.runId)}, child runs and their models only`,
+      `job ${claims.jobId} may not make this call (${route.operationId}): while it runs it reads everything, and writes to its run ${shown(claims.runId)}, runs below it and their models only`,
     );
   };
 }
@@ -94,17 +99,25 @@ async function isRunning(db: Db, { jobId, runId }: RunClaims): Promise<boolean> 
   return job?.run_id === runId && (job.status === 'starting' || job.status === 'running');
 }
 
-async function isOwn(db: Db, { runId }: RunClaims, id: unknown): Promise<boolean> {
-  if (id === runId) return true;
-  if (typeof id !== 'string') return false;
-  const child = await db
+/** Whether a run is the job's, or below it. Only runs that are the job's already take tags from it, so none is drawn in. */
+async function isOwn(db: Db, { runId }: RunClaims, id: unknown, most = MAX_DEPTH): Promise<boolean> {
+  let run = id;
+  for (let depth = 0; typeof run === 'string' && depth <= most; depth++) {
+    if (run === runId) return true;
+    run = await parentOf(db, run);
+  }
+  return false;
+}
+
+async function parentOf(db: Db, id: string): Promise<string | undefined> {
+  const tag = await db
     .selectFrom('tags as t')
     .innerJoin('runs as r', 'r.run_key', 't.run_key')
     .select('t.value')
     .where('r.run_id', '=', id)
     .where('t.key', '=', PARENT)
     .executeTakeFirst();
-  return child?.value === runId;
+  return tag?.value;
 }
 
 async function isOwnModel(db: Db, claims: RunClaims, id: unknown): Promise<boolean> {

@@ -88,6 +88,7 @@ export function measureRequest(blocks: number, requests: number, spread: number)
         receivedAt: monotonicMs(),
         deadline: Number.POSITIVE_INFINITY,
         priority: 0,
+        maxPriority: 0,
         traceparent: '',
         path: '/v2/models/m/infer',
         headers,

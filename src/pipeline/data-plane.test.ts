@@ -307,6 +307,7 @@ test('a cancelled request leaves no trace: its place is free and its batch mates
         receivedAt: 0,
         deadline: Number.POSITIVE_INFINITY,
         priority: 0,
+        maxPriority: 0,
         traceparent: '',
         path: '',
         headers: undefined,

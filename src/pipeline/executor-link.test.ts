@@ -6,7 +6,7 @@ import { type Frame, FrameReader } from '../executor/frame.ts';
 import { INFER } from '../executor/messages.ts';
 import { fp32 } from '../testing/loopback.ts';
 import { testModelConfig } from '../testing/model-config.ts';
-import { ExecutorLink } from './executor-link.ts';
+import { ExecutorLink, effectivePriority } from './executor-link.ts';
 import type { Pending } from './pending.ts';
 
 const { port1, port2 } = new MessageChannel();
@@ -130,6 +130,27 @@ test('a copy for a shadow has no deadline at the executor, comes after all level
   const reader = new FrameReader(receiveMessageOnPort(port2)?.message as Frame);
   const words = Array.from({ length: 8 }, () => reader.next());
   assert.deepEqual(words.slice(3, 6), [1, COPY_LEVEL, Number.POSITIVE_INFINITY]);
+});
+
+test('a request is served at the level it asks for or the default one, at none above its tenant or below the last', () => {
+  const batching = { ...config.batching, priorityLevels: 4, defaultPriorityLevel: 2 };
+  const levelOf = (priority: number, maxPriority: number, own = batching): number => {
+    const made = pending();
+    const context = { priority, maxPriority } as Pending['context'];
+    return effectivePriority({ ...made, context, version: { ...made.version, config: { ...config, batching: own } } });
+  };
+  assert.deepEqual(
+    [0, 1, 3, 9].map((asked) => levelOf(asked, 0)),
+    [2, 1, 3, 4],
+  );
+  assert.deepEqual(
+    [0, 1, 3, 4].map((asked) => levelOf(asked, 3)),
+    [3, 3, 3, 4],
+  );
+  assert.equal(levelOf(0, 1), 2);
+  assert.equal(levelOf(0, 9), 4, 'there is no lower one');
+  assert.equal(levelOf(COPY_LEVEL, 3), COPY_LEVEL);
+  assert.equal(levelOf(0, 3, { ...batching, priorityLevels: 0 }), 1);
 });
 
 test('an executor is full once its queue, a running batch and one on its way back cannot hold more of a version', () => {

@@ -156,11 +156,13 @@ export function isCopy({ context }: Pending): boolean {
   return context.priority === COPY_LEVEL;
 }
 
-/** The level that a request's priority means to its model; 1 where there are no levels, and copies come after all. */
+/** The level that a request's priority means to its model, none above its tenant's; 1 where there are no levels. Copies come after all. */
 export function effectivePriority(pending: Pending): number {
   if (isCopy(pending)) return COPY_LEVEL;
   const { batching } = pending.version.config;
   if (batching.priorityLevels === 0) return 1;
-  const asked = pending.context.priority;
-  return asked === 0 ? batching.defaultPriorityLevel : Math.min(asked, batching.priorityLevels);
+  const { priority, maxPriority } = pending.context;
+  const asked = priority === 0 ? batching.defaultPriorityLevel : priority;
+  // Level 1 is the highest, so the tenant's highest level is a lower bound on the number.
+  return Math.min(Math.max(asked, maxPriority), batching.priorityLevels);
 }

@@ -58,8 +58,10 @@ export interface RequestContext {
   receivedAt: number;
   /** monotonicMs() by which an answer is useful; Infinity: none. */
   deadline: number;
-  /** 0 = the model's default level; COPY_LEVEL = behind all levels. */
+  /** As asked for: 1 = highest, 0 = the model's default level. COPY_LEVEL = behind all levels. */
   priority: number;
+  /** The highest level that the tenant may have; 0 = any. */
+  maxPriority: number;
   /** W3C traceparent, '' = none. */
   traceparent: string;
   /** HTTP path or full gRPC method. */

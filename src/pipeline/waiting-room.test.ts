@@ -137,6 +137,7 @@ test('who goes away while it waits is not run', async () => {
     receivedAt: monotonicMs(),
     deadline: Number.POSITIVE_INFINITY,
     priority: 0,
+    maxPriority: 0,
     traceparent: '',
     path: '',
     headers: undefined,

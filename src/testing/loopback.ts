@@ -109,6 +109,7 @@ export class Loopback {
           receivedAt: monotonicMs(),
           deadline: Number.POSITIVE_INFINITY,
           priority: 0,
+          maxPriority: 0,
           traceparent: '',
           path: '',
           headers: undefined,

@@ -154,6 +154,7 @@ export class InferenceTopic {
       receivedAt: now,
       deadline: now + timeoutMs,
       priority: 0,
+      maxPriority: 0,
       traceparent: headerOf(message, 'traceparent') ?? '',
       path: this.settings.requests,
       headers: { header: (name) => headerOf(message, name) },

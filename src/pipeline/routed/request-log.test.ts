@@ -81,6 +81,7 @@ async function logged(unwanted: readonly string[] = []) {
     receivedAt: monotonicMs(),
     deadline: Infinity,
     priority: 0,
+    maxPriority: 0,
     traceparent: '',
     path: '',
     headers: undefined,

@@ -48,6 +48,7 @@ function context(deadline = Infinity, headers: Record<string, string> = {}): Req
     receivedAt: monotonicMs(),
     deadline,
     priority: 0,
+    maxPriority: 0,
     traceparent: '',
     path: '',
     headers: { header: (name) => headers[name] },

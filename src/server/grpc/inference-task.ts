@@ -204,18 +204,16 @@ export abstract class InferenceTask implements ResponseObserver {
     if (!this.ended) this.submission = submission;
   }
 
-  private contextOf({ timeoutMicros, priority: asked }: Pick<Prepared, 'timeoutMicros' | 'priority'>): RequestContext {
+  private contextOf({ timeoutMicros, priority }: Pick<Prepared, 'timeoutMicros' | 'priority'>): RequestContext {
     const byParameter = timeoutMicros === 0 ? Number.POSITIVE_INFINITY : this.receivedAt + timeoutMicros / 1000;
     const identity = this.identity;
-    let priority = asked;
-    // Level 1 is the highest: a tenant may not climb over its own.
-    if (identity !== undefined && priority > 0 && priority < identity.maxPriority) priority = identity.maxPriority;
     return {
       protocol: this.protocol,
       tenant: identity === undefined ? 'default' : identity.tenant,
       receivedAt: this.receivedAt,
       deadline: Math.min(byParameter, this.call.deadline),
       priority,
+      maxPriority: identity === undefined ? 0 : identity.maxPriority,
       traceparent: this.call.header('traceparent'),
       path: this.call.path,
       headers: undefined,

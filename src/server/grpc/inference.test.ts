@@ -258,12 +258,13 @@ describe('inference over gRPC', () => {
       ['authorization', 'Bearer good'],
       ['x-api-key', 'slow'],
     ]) {
-      it(`admits by ${name}, gives back, and bounds the priority`, async () => {
+      it(`admits by ${name}, gives back, and passes on what the priority is bounded by`, async () => {
         const metadata = allowed(name, value);
         const request = inferRequest('echo', [1], { parameters: { priority: { uint64_param: 1 } } });
         await echo.client.unary('ModelInfer', request, { metadata });
         assert.equal(services.dataPlane.contexts[0].tenant, 'acme');
-        assert.equal(services.dataPlane.contexts[0].priority, 2);
+        const [{ priority, maxPriority }] = services.dataPlane.contexts;
+        assert.deepEqual({ priority, maxPriority }, { priority: 1, maxPriority: 2 });
         assert.deepEqual(held, []);
       });
     }

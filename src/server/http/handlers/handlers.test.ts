@@ -265,7 +265,7 @@ for (const library of SOCKET_LIBRARIES) {
         });
         assert.equal(good.status, 200);
         assert.equal(services.dataPlane.contexts[0].tenant, 'good');
-        assert.equal(services.dataPlane.contexts[0].priority, 2, 'level 1 is above what the tenant may ask for');
+        assert.equal(services.dataPlane.contexts[0].maxPriority, 2, 'level 1 is above what the tenant may ask for');
         assert.equal((await call('POST', ECHO, '{', { 'X-Api-Key': 'good' })).status, 400);
         assert.equal(
           (await call('POST', '/v2/models/missing/infer', inferBody(), { 'X-Api-Key': 'good' })).status,

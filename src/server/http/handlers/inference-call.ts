@@ -220,14 +220,13 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
       }
       if (parameters.priority !== undefined) priority = readNumber('priority', parameters.priority);
     }
-    // Level 1 is the highest, so a tenant's highest level is a lower bound on the number.
-    if (priority > 0 && priority < this.identity.maxPriority) priority = this.identity.maxPriority;
     return {
       protocol: this.protocol,
       tenant: this.identity.tenant,
       receivedAt: this.receivedAt,
       deadline,
       priority,
+      maxPriority: this.identity.maxPriority,
       traceparent: this.traceparent,
       path: this.path,
       headers: this.headers,

@@ -8,7 +8,7 @@ export interface ShedInput {
   predictedWaitMs: number;
   /** Time until the answer is useless; Infinity: no deadline. */
   deadlineLeftMs: number;
-  /** 1 = highest … priorityLevels = lowest. 0 counts as the lowest. */
+  /** 1 = highest … priorityLevels = lowest. What is below 1 (a copy) counts as the lowest. */
   priority: number;
   /** 0 or 1: priorities are off. */
   priorityLevels: number;

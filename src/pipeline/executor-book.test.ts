@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
+import { COPY_LEVEL } from '../batching/types.ts';
 import { fp32 } from '../testing/loopback.ts';
 import { testModelConfig } from '../testing/model-config.ts';
 import { ExecutorBook } from './executor-book.ts';
@@ -76,4 +77,25 @@ test('a request is not sent again twice, without its inputs, or when its client 
   assert.equal(book.sendAgain(sent({ replayable: false }), now, 1), false);
   assert.equal(book.sendAgain(sent({ state: STATE.DONE }), now, 1), false);
   assert.equal(book.sendAgain(sent({ streamed: {} as Timings }), now, 1), false);
+});
+
+test('a request is shed as one of the level it is queued at', () => {
+  const place = version([2]);
+  const { batching } = place.config;
+  const levels = { ...batching, priorityLevels: 3, defaultPriorityLevel: 1 };
+  const leveled = { ...place, config: { ...place.config, batching: levels } };
+  const of = (priority: number, maxPriority: number): Pending =>
+    sent({ version: leveled, context: { ...sent().context, priority, maxPriority } });
+  const most = 10;
+  const before = links[2].outstanding;
+  for (let i = 0; i < 7; i++) links[2].send(of(1, 0));
+  assert.equal(book.choose(of(0, 0), most), links[2], 'the default level is the highest here');
+  assert.equal(book.choose(of(1, 0), most), links[2]);
+  for (const [priority, maxPriority] of [
+    [3, 0],
+    [0, 3],
+    [COPY_LEVEL, 0],
+  ])
+    assert.throws(() => book.choose(of(priority, maxPriority), most), { code: 'overloaded', message: /priority/ });
+  assert.equal(links[2].outstanding, before + 7);
 });

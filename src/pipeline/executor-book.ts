@@ -3,7 +3,7 @@ import { queueFull } from '../batching/queue-bound.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { RetryBudget } from '../shared/retry-budget.ts';
-import { type ExecutorLink, isCopy } from './executor-link.ts';
+import { type ExecutorLink, effectivePriority, isCopy } from './executor-link.ts';
 import { type Pending, STATE } from './pending.ts';
 import type { ServingTable, ServingVersion } from './types.ts';
 
@@ -70,7 +70,7 @@ export class ExecutorBook {
         maxOutstanding,
         predictedWaitMs: link.predictedWaitMs(copy),
         deadlineLeftMs: context.deadline - monotonicMs(),
-        priority: context.priority,
+        priority: effectivePriority(pending),
         priorityLevels: version.config.batching.priorityLevels,
       });
       if (verdict !== null) {

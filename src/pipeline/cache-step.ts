@@ -6,7 +6,8 @@ import type { Pending } from './pending.ts';
 
 /** The response cache as the pipeline sees it. Keys hold the tenant, so that no answer crosses tenants. */
 export interface PipelineCache {
-  key(pending: Pending): string;
+  /** `identity`: what answers, by content. */
+  key(pending: Pending, identity: string): string;
   get(key: string): Tensor[] | undefined | Promise<Tensor[] | undefined>;
   /** Copies what it keeps: the caller's bytes stay the caller's. */
   set(key: string, outputs: Tensor[]): void;
@@ -14,11 +15,11 @@ export interface PipelineCache {
 
 export function pipelineCache(cache: ResponseCache): PipelineCache {
   return {
-    key: ({ context, version, request }) =>
+    key: ({ context, version, request }, identity) =>
       cacheKey({
         tenant: context.tenant,
         model: version.model,
-        version: version.cacheIdentity,
+        version: identity,
         inputs: request.inputs,
         outputs: request.outputs,
         parameters: modelParameters(request, version.config),

@@ -4,13 +4,15 @@ import fc from 'fast-check';
 import type { ExecuteOptions } from '../backends/backend.ts';
 import { COPY_LEVEL } from '../batching/types.ts';
 import { createResponseCache } from '../cache/response-cache.ts';
+import type { ModelConfig } from '../config/model-config.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { floats, fp32, Loopback } from '../testing/loopback.ts';
 import { testModelConfig } from '../testing/model-config.ts';
 import { pipelineCache } from './cache-step.ts';
-import type { InferRequest, ParameterValue } from './types.ts';
+import { EnsembleDriver } from './ensemble-driver.ts';
+import type { InferRequest, ParameterValue, RequestContext } from './types.ts';
 
 const opened: Loopback[] = [];
 function loopback(...args: ConstructorParameters<typeof Loopback>): Loopback {
@@ -347,6 +349,86 @@ test('an ensemble feeds each step with what the one before answered', async () =
     [1, 2, 3].map((i) => loop.infer({ model: 'both', inputs: [fp32('x', [1, 4], [i, 0, 0, 0])] })),
   );
   for (const [i, answer] of answers.entries()) assert.deepEqual(floats(answer.outputs[0]), [2 * (i + 1) + 1, 1, 1, 1]);
+  assert.equal(loop.plane.inFlight, 0);
+});
+
+test('the answer of an ensemble is cached as long as its steps stay the same, and none that reads the feature store', async () => {
+  const loop = loopback({ cache: pipelineCache(createResponseCache({ maxBytes: 1_000_000, ttlMs: 60_000 })) });
+  let runs = 0;
+  let release = (): void => {};
+  let gate = Promise.resolve();
+  const counted = (add: number) => async (inputs: Tensor[]) => {
+    runs++;
+    await gate;
+    return [
+      fp32(
+        'y',
+        inputs[0].shape,
+        floats(inputs[0]).map((value) => value + add),
+      ),
+    ];
+  };
+  const ensemble = [{ modelName: 'step', modelVersion: '', inputMap: { x: 'x' }, outputMap: { y: 'y' } }];
+  await loop.load(testModelConfig({ name: 'step' }), counted(1));
+  await loop.load(testModelConfig({ name: 'inner', ensemble }), () => []);
+  const outer = [{ ...ensemble[0], modelName: 'inner' }];
+  await loop.load(testModelConfig({ name: 'outer', ensemble: outer, responseCache: true }), () => []);
+  const ask = async (model = 'outer'): Promise<number> =>
+    floats((await loop.infer({ model, inputs: [fp32('x', [1, 4], [5, 0, 0, 0])] })).outputs[0])[0];
+  assert.deepEqual([await ask(), await ask(), runs], [6, 6, 1]);
+
+  await loop.load(testModelConfig({ name: 'step' }), counted(2), '2');
+  assert.deepEqual([await ask(), await ask(), runs], [7, 7, 2], 'a step has a new version');
+
+  gate = new Promise((resolve) => {
+    release = resolve;
+  });
+  await loop.load(testModelConfig({ name: 'step' }), counted(3), '3');
+  const answer = ask();
+  while (runs < 3) await new Promise((resolve) => setImmediate(resolve));
+  await loop.load(testModelConfig({ name: 'step' }), counted(4), '4');
+  release();
+  assert.deepEqual([await answer, await ask(), runs], [8, 9, 4], 'it changed meanwhile');
+
+  const features = {} as ModelConfig['features'];
+  await loop.load(testModelConfig({ name: 'fed', ensemble: outer, responseCache: true, features }), () => []);
+  assert.equal(new EnsembleDriver(loop.plane).identity(loop.plane.findVersion('fed', '')), undefined);
+});
+
+test('a client that goes away takes the steps of an ensemble along whose answer would be cached', async () => {
+  const loop = loopback({
+    blocking: false,
+    cache: pipelineCache(createResponseCache({ maxBytes: 1_000_000, ttlMs: 60_000 })),
+  });
+  let signal: AbortSignal | undefined;
+  await loop.load(testModelConfig({ name: 'step' }), (_inputs, options) => {
+    signal = options.signal;
+    return new Promise(() => {});
+  });
+  const ensemble = [{ modelName: 'step', modelVersion: '', inputMap: { x: 'x' }, outputMap: { y: 'y' } }];
+  await loop.load(testModelConfig({ name: 'both', ensemble, responseCache: true }), () => []);
+  const context = {
+    tenant: 'default',
+    receivedAt: monotonicMs(),
+    deadline: Number.POSITIVE_INFINITY,
+    priority: 0,
+    traceparent: '',
+  };
+  const submission = loop.plane.infer(
+    {
+      model: 'both',
+      version: '',
+      id: '',
+      inputs: [fp32('x', [1, 4], [1, 0, 0, 0])],
+      outputs: [],
+      parameters: undefined,
+    },
+    context as RequestContext,
+    { onResponse: () => assert.fail('answered'), onError: () => assert.fail('told') },
+  );
+  while (signal === undefined) await new Promise((resolve) => setImmediate(resolve));
+  submission.cancel();
+  while (!signal.aborted) await new Promise((resolve) => setImmediate(resolve));
   assert.equal(loop.plane.inFlight, 0);
 });
 

@@ -257,20 +257,31 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     pending.outputs = outputMask(request, config);
     pending.inputBytes = byteLength(request.inputs);
     pending.replayable = keepInputs || version.executors.length > 1;
-    if (config.ensemble !== undefined) return this.startEnsemble(pending);
     const { cache } = this.dependencies;
-    if (config.responseCache && cache !== undefined) return this.startCached(pending, cache);
+    if (config.responseCache && cache !== undefined) {
+      // A request that waited for the feature store has its values in its inputs.
+      const identity = config.ensemble === undefined ? version.cacheIdentity : this.ensembles.identity(version);
+      if (identity !== undefined) return this.startCached(pending, cache, identity);
+    }
+    return this.run(pending);
+  }
+
+  /** `identity`: of an ensemble whose answer is kept. */
+  private run(pending: Pending, identity?: string): Submission {
+    if (pending.version.config.ensemble !== undefined) return this.startEnsemble(pending, identity);
     this.enqueue(pending);
     return new PendingSubmission(this.requests, pending);
   }
 
-  private startEnsemble(pending: Pending): Submission {
+  private startEnsemble(pending: Pending, identity?: string): Submission {
     const { version, request, context } = pending;
     this.requests.add(pending);
     try {
       const running = this.ensembles.start(version, request, context, {
         done: (outputs) => {
-          if (pending.state !== STATE.DONE) this.requests.succeed(pending, outputs, undefined, true, monotonicMs());
+          if (pending.state === STATE.DONE) return;
+          if (identity !== undefined) pending.cacheKey = this.keptUnder(pending, identity);
+          this.requests.succeed(pending, outputs, undefined, true, monotonicMs());
         },
         failed: (error) => {
           if (pending.state !== STATE.DONE) this.requests.fail(pending, error);
@@ -288,10 +299,20 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     }
   }
 
-  private startCached(pending: Pending, cache: PipelineCache): Submission {
+  /** The key of an ensemble's answer; '' where a step's version was changed meanwhile, and the answer may be of both. */
+  private keptUnder(pending: Pending, identity: string): string {
+    try {
+      return this.ensembles.identity(pending.version) === identity ? pending.cacheKey : '';
+    } catch {
+      return '';
+    }
+  }
+
+  private startCached(pending: Pending, cache: PipelineCache, identity: string): Submission {
     const { metrics } = this.dependencies;
     const begun = monotonicMs();
-    pending.cacheKey = cache.key(pending);
+    pending.cacheKey = cache.key(pending, identity);
+    let inner: Submission = new PendingSubmission(this.requests, pending);
     this.requests.add(pending);
     this.requests.takeTurn(pending);
     const proceed = (found: Tensor[] | undefined): void => {
@@ -305,7 +326,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
       metrics.cacheMiss(pending.version, monotonicMs() - begun);
       this.requests.pending.remove(pending);
       try {
-        this.enqueue(pending);
+        inner = this.run(pending, identity);
       } catch (error) {
         this.requests.fail(pending, toSwitchyardError(error));
       }
@@ -313,7 +334,7 @@ export class GatewayDataPlane implements DataPlane, StepRunner {
     const found = cache.get(pending.cacheKey);
     if (found instanceof Promise) found.then(proceed, () => proceed(undefined));
     else queueMicrotask(() => proceed(found));
-    return new PendingSubmission(this.requests, pending);
+    return { cancel: () => inner.cancel() };
   }
 
   /** Throws overloaded or unavailable; after a successful return the pending table owns the request. */

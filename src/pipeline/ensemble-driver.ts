@@ -44,6 +44,22 @@ export class EnsembleDriver {
     this.runner = runner;
   }
 
+  /**
+   * The ensemble by content, with every version that it would run now: what its cached answers belong to. Undefined: a step
+   * reads the feature store, whose values are not part of the request. Throws not_found, unavailable.
+   */
+  identity(version: ServingVersion): string | undefined {
+    const { ensemble, features } = version.config;
+    if (features !== undefined) return undefined;
+    let identity = version.cacheIdentity;
+    for (const { modelName, modelVersion } of ensemble ?? []) {
+      const step = this.identity(this.runner.findVersion(modelName, modelVersion));
+      if (step === undefined) return undefined;
+      identity += ` ${step}`;
+    }
+    return identity;
+  }
+
   /** Throws overloaded when the ensemble's bound on requests in flight is reached, and whatever its first steps throw. */
   start(
     version: ServingVersion,

@@ -155,6 +155,15 @@ test('mistakes are refused with place and remedy', () => {
     [base.replace('version: "7"', 'version: "7", alias: a'), /a version or an alias, not both/],
     [base.replace('kind: Route', 'kind: Rout'), /^route.yaml:2:1: kind: kind must be Route or AnalysisTemplate/],
     [base.replace('margin: 0.2%', 'margin: 0%'), /no amount of data/],
+    [
+      base.replace('margin: 0.2%', 'margin: 2'),
+      /^route.yaml:\d+:\d+: .*margin: is 200%, .* below 100%: if 2 percent is meant, write "2%"/,
+    ],
+    [base.replace('margin: 1%', 'margin: 100%'), /metrics.2.margin: is 100%, .* everything would pass/],
+    [
+      ROUTE.replace('STRATEGY', STRATEGIES.experiment.replace('nonInferiority: 0.2%', 'nonInferiority: 2')),
+      /guardrails.1.nonInferiority: is 200%, .* write "2%"/,
+    ],
     [base.replace('minRequests: 5000', 'minRequests: 50'), /50 requests cannot show a 0.99 quantile; at least 1000/],
     [base.replace('result >= 0.95', 'process.exit()'), /condition "process.exit\(\)"/],
     [base.replace('{name: agreement, test', '{name: errors, test'), /two metrics have the same name/],

@@ -36,6 +36,10 @@ export function checkRoute(spec: RouteSpec, context: z.RefinementCtx): void {
         );
     }
     checkReward(experiment.reward, ['strategy', 'experiment', 'reward'], report);
+    experiment.guardrails.forEach(({ metric, nonInferiority }, i) => {
+      const path = ['strategy', 'experiment', 'guardrails', i, 'nonInferiority'];
+      if (metric === 'errors') checkShare(nonInferiority, path, report);
+    });
     if (arms.length < 2) report(['strategy', 'experiment', 'split'], 'an experiment compares at least two variants');
     if (experiment.control !== undefined && !arms.includes(experiment.control)) {
       report(['strategy', 'experiment', 'control'], `must be one of the split: ${arms.join(', ')}`);
@@ -199,6 +203,15 @@ function checkBandit(bandit: BanditSpec, known: (name: string, path: PropertyKey
   }
 }
 
+/** Rates never differ by 100 % or more: such a margin lets everything pass. */
+function checkShare(margin: number, path: PropertyKey[], report: Report): void {
+  if (margin < 1) return;
+  report(
+    path,
+    `is ${margin * 100}%, and two rates never differ by more than 100%, so everything would pass; must be below 100%: if ${margin} percent is meant, write "${margin}%"`,
+  );
+}
+
 /** Which settings go with which kind of metric, and whether it can ever be decided. */
 export function checkMetric(metric: Metric, context: z.RefinementCtx): void {
   const report: Report = (path, message) => context.addIssue({ code: 'custom', path, message });
@@ -222,6 +235,7 @@ export function checkMetric(metric: Metric, context: z.RefinementCtx): void {
   if (metric.margin === undefined) report([], `${metric.test} needs a margin`);
   else if (metric.margin <= 0)
     report(['margin'], 'no amount of data shows that there is no difference at all; allow a margin above 0');
+  else if (metric.test !== 'latencyQuantile') checkShare(metric.margin, ['margin'], report);
   if (metric.test !== 'latencyQuantile') {
     if (metric.quantile !== undefined) report(['quantile'], 'goes with latencyQuantile');
     return;

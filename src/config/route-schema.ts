@@ -134,7 +134,9 @@ const route = z.strictObject({
 const metric = z.strictObject({
   name,
   test: z.enum(['errorRate', 'latencyQuantile', 'shadowMismatch']).optional(),
-  margin: fraction(0, 10).optional(),
+  margin: fraction(0, 10)
+    .optional()
+    .describe('Worse by less than this. errorRate and shadowMismatch: a difference of rates, below 100%; latencyQuantile: relative'),
   quantile: z.number().gt(0).lt(1).optional(),
   minRequests: z.number().int().positive().default(1000),
   alpha: z.number().gt(0).lt(0.5).default(0.05),

@@ -90,6 +90,10 @@ test('too few effective samples, or wrong propensities, are refused with no figu
   assert.equal(few.code, 1);
   assert.match(few.out, /refused: only \d+\.\d effective samples of at least 100/);
   assert.doesNotMatch(few.out, /SNIPS/);
+  const json = await cli(['ope', file(log(90, () => 0.5)), '--route', ROUTE, '--weights', 'a=1', '-o', 'json']);
+  const { ips, snips, dr, refusal } = JSON.parse(json.out) as Record<string, unknown>;
+  assert.deepEqual({ ips, snips, dr }, { ips: null, snips: null, dr: null });
+  assert.match(String(refusal), /effective samples/);
   const enough = await cli([
     'ope',
     file(log(90, () => 0.5)),

@@ -83,9 +83,14 @@ async function ope(files: string[], flags: OpeFlags, output: Output): Promise<nu
     if (error instanceof TypeError || error instanceof RangeError) throw new CliError(error.message);
     throw error;
   }
-  if (flags.output === 'json') output.out(JSON.stringify(result, undefined, 2));
+  if (flags.output === 'json') output.out(JSON.stringify(shown(result), undefined, 2));
   else output.out(render(result, table, records.length));
   return result.refusal === '' ? EXIT.ok : EXIT.failed;
+}
+
+/** A script that reads only the estimates must not find any that are refused. */
+function shown(result: LogEvaluation): object {
+  return result.refusal === '' ? result : { ...result, ips: null, snips: null, dr: null };
 }
 
 const ANY: [number, number] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];

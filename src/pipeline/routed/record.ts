@@ -76,7 +76,7 @@ export interface ShadowOutcome {
    */
   outcome: 'match' | 'mismatch' | 'failed' | 'dropped' | 'uncompared';
   latencyMs: number;
-  /** Of a mismatch: what differs first; of a failure, the error. */
+  /** Of a mismatch: what differs first, without values; of a failure, the error's code. Neither holds what is redacted. */
   difference: string;
 }
 

@@ -278,7 +278,7 @@ test('a shadow gets a copy, is compared, and never changes the answer', async ()
   assert.equal(factor(await other.ask()), 2);
   await other.loop.plane.idle();
   assert.equal(other.shadows[0].outcome, 'mismatch');
-  assert.match(other.shadows[0].difference, /output 'y' element 0 is 3, not 2/);
+  assert.match(other.shadows[0].difference, /^output 'y' element 0 differs by 1 \(atol [\d.e-]+, rtol [\d.e-]+\)$/);
   const broken = await routed(`${VARIANTS}${shadow}strategy:\n  weighted: {stable: 100, next: 0}`, failing);
   assert.equal(factor(await broken.ask()), 2);
   await broken.loop.plane.idle();
@@ -356,7 +356,7 @@ test('a copy that failed says so only where the client was answered', async () =
   assert.equal(factor(await one.ask()), 2);
   await one.loop.plane.idle();
   assert.equal(one.shadows[0].outcome, 'failed');
-  assert.match(one.shadows[0].difference, /^failed with internal: .*the weights are gone/);
+  assert.equal(one.shadows[0].difference, 'failed with internal', 'a message may hold what was sent');
   const refusing = await routed(spec, () => {
     throw new SwitchyardError('invalid_argument', 'x must be positive');
   });

@@ -46,7 +46,7 @@ const variant = z
 const shadow = z.strictObject({
   variant: name,
   sample: fraction(0, 1).default(1),
-  maxInFlight: z.number().int().positive().default(64),
+  maxInFlight: z.number().int().positive().default(64).describe('Copies under way, on each gateway thread'),
   timeout: duration.default(500),
   compare: z
     .strictObject({
@@ -70,7 +70,7 @@ const resilience = z.strictObject({
   timeout: duration.optional(),
   outlier: z
     .strictObject({
-      consecutive5xx: z.number().int().positive().default(5),
+      consecutive5xx: z.number().int().positive().default(5).describe('As one gateway thread sees them'),
       interval: duration.default(10_000).describe('How often ejected variants are looked at again'),
       baseEjection: duration.default(30_000).describe('Times the number of ejections in a row'),
       maxEjection: duration.default(300_000),
@@ -78,16 +78,21 @@ const resilience = z.strictObject({
     .optional(),
   retryBudget: z
     .strictObject({
-      percent: z.number().min(0).max(100).default(20),
-      minConcurrency: z.number().int().min(0).default(3),
+      percent: z
+        .number()
+        .min(0)
+        .max(100)
+        .default(20)
+        .describe("Of the route's requests under way, on each gateway thread"),
+      minConcurrency: z.number().int().min(0).default(3).describe('On each gateway thread'),
     })
     .optional(),
   circuitBreaker: z
     .strictObject({
-      maxInFlight: z.number().int().positive().optional(),
+      maxInFlight: z.number().int().positive().optional().describe('Of a variant, on each gateway thread'),
       failureRatio: fraction(0, 1).default(0.5),
       window: duration.default(10_000),
-      minRequests: z.number().int().positive().default(20),
+      minRequests: z.number().int().positive().default(20).describe('Within the window, on one gateway thread'),
       open: duration.default(5000).describe('Until a trial request is let through'),
     })
     .optional(),
@@ -136,7 +141,9 @@ const metric = z.strictObject({
   test: z.enum(['errorRate', 'latencyQuantile', 'shadowMismatch']).optional(),
   margin: fraction(0, 10)
     .optional()
-    .describe('Worse by less than this. errorRate and shadowMismatch: a difference of rates, below 100%; latencyQuantile: relative'),
+    .describe(
+      'Worse by less than this. errorRate and shadowMismatch: a difference of rates, below 100%; latencyQuantile: relative',
+    ),
   quantile: z.number().gt(0).lt(1).optional(),
   minRequests: z.number().int().positive().default(1000),
   alpha: z.number().gt(0).lt(0.5).default(0.05),

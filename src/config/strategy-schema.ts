@@ -65,7 +65,9 @@ const experiment = z.strictObject({
     .array(
       z.strictObject({
         metric: experimentMetric,
-        nonInferiority: fraction(0, 10).describe('Worse by less than this; errors: absolute, below 100%; others: relative'),
+        nonInferiority: fraction(0, 10).describe(
+          'Worse by less than this; errors: absolute, below 100%; others: relative',
+        ),
         alpha: z.number().gt(0).lt(0.5).default(0.05),
       }),
     )

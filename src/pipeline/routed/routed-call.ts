@@ -186,7 +186,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   private refuse(): void {
     const { name, spec } = this.compiled;
     const { maxInFlight, open } = spec.resilience.circuitBreaker ?? {};
-    const full = maxInFlight === undefined ? '' : `, or ${maxInFlight} requests are in flight`;
+    const full = maxInFlight === undefined ? '' : `, or ${maxInFlight} requests are in flight on this thread`;
     const message = `variant ${this.assigned} of route ${name} is not asked now: its circuit is open${full}; try again later`;
     this.fail(new SwitchyardError('unavailable', message, { retryAfterMs: open }), monotonicMs());
   }

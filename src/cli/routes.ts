@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import type { AdminClient, RouteRow, RouteView } from '../client/admin.ts';
-import { CliError, EXIT, type Output } from './io.ts';
+import { CliError, type Output } from './io.ts';
 import { type AdminFlags, connect, withAdmin } from './options.ts';
 import { addReplay } from './routes-replay.ts';
 import { renderRoute } from './routes-view.ts';
@@ -156,16 +156,15 @@ export async function watch(
 }
 
 async function apply(files: string[], flags: AdminFlags & { dryRun?: boolean }, output: Output): Promise<void> {
-  const { readRouteFiles } = await import('../config/load-routes.ts');
-  const { ConfigError, readYaml } = await import('../config/yaml-file.ts');
+  const { readRouteDocuments, readRouteFiles } = await import('../config/load-routes.ts');
+  const { ConfigError } = await import('../config/yaml-file.ts');
   let documents: unknown[];
   try {
-    documents = readRouteFiles(files).flatMap(({ file, text }) =>
-      readYaml(text, file).documents.flatMap(({ plain }) => (plain === null ? [] : [plain])),
-    );
+    // Here the lines are known; the server gets no text.
+    documents = readRouteDocuments(readRouteFiles(files));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    throw new CliError(error.problems.join('\n'), EXIT.usage);
+    throw new CliError(error.problems.join('\n'));
   }
   const { changed } = await (await connect(flags)).applyRoutes(documents, flags.dryRun ?? false);
   output.out(flags.dryRun === true ? `no problems in ${changed.join(', ')}` : `applied ${changed.join(', ')}`);

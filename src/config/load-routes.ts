@@ -2,7 +2,16 @@ import { readFileSync } from 'node:fs';
 import type { Document } from 'yaml';
 import type { RouteDocument, TemplateDocument } from './route-schema.ts';
 import { routeDocumentSchema } from './route-schema.ts';
-import { ConfigError, describe, located, type Problem, place, readYaml, type YamlFile } from './yaml-file.ts';
+import {
+  ConfigError,
+  describe,
+  located,
+  type Problem,
+  place,
+  placeText,
+  readYaml,
+  type YamlFile,
+} from './yaml-file.ts';
 
 /** All routes and templates of a configuration, checked with one another. Swapped whole, or not at all. */
 export interface RouteSet {
@@ -19,6 +28,8 @@ export function variantKey(route: string, variant: string): string {
 export interface RouteFile {
   file: string;
   text: string;
+  /** The text is not what anybody wrote: its problems are told by their path alone, without a line. */
+  generated?: boolean;
 }
 
 /** True for a model that the repository or the registry has. */
@@ -55,28 +66,13 @@ export function readRouteFiles(files: readonly string[]): RouteFile[] {
 interface Parsed {
   yaml: YamlFile;
   document: Document;
+  /** As it was read, and as the schema reads that. */
+  plain: unknown;
   value: RouteDocument | TemplateDocument;
 }
 
 export function parseRoutes(files: readonly RouteFile[], context: RouteContext = {}): RouteSet {
-  const problems: string[] = [];
-  const parsed: Parsed[] = [];
-  for (const { file, text } of files) {
-    try {
-      const yaml = readYaml(text, file);
-      const found: Problem[] = [];
-      for (const { plain, document } of yaml.documents) {
-        if (plain === null) continue;
-        const result = routeDocumentSchema.safeParse(plain);
-        if (result.success) parsed.push({ yaml, document, value: inOneOrder(result.data) });
-        else found.push(...result.error.issues.flatMap((issue) => describe(issue, document)));
-      }
-      problems.push(...located(yaml, found));
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      problems.push(...error.problems);
-    }
-  }
+  const { parsed, problems } = parseDocuments(files);
   problems.push(...checkTogether(parsed, context));
   if (problems.length > 0) throw new ConfigError(problems);
   const values = parsed.map(({ value }) => value);
@@ -87,6 +83,38 @@ export function parseRoutes(files: readonly RouteFile[], context: RouteContext =
     ),
     places: new Map(parsed.flatMap(placesOf)),
   };
+}
+
+/**
+ * The documents as they are written, each checked by itself: what they refer to may be elsewhere. Throws ConfigError
+ * with the problems of all files.
+ */
+export function readRouteDocuments(files: readonly RouteFile[]): unknown[] {
+  const { parsed, problems } = parseDocuments(files);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return parsed.map(({ plain }) => plain);
+}
+
+function parseDocuments(files: readonly RouteFile[]): { parsed: Parsed[]; problems: string[] } {
+  const problems: string[] = [];
+  const parsed: Parsed[] = [];
+  for (const { file, text, generated } of files) {
+    try {
+      const yaml = { ...readYaml(text, file), generated };
+      const found: Problem[] = [];
+      for (const { plain, document } of yaml.documents) {
+        if (plain === null) continue;
+        const result = routeDocumentSchema.safeParse(plain);
+        if (result.success) parsed.push({ yaml, document, plain, value: inOneOrder(result.data) });
+        else found.push(...result.error.issues.flatMap((issue) => describe(issue, document)));
+      }
+      problems.push(...located(yaml, found));
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      problems.push(...error.problems);
+    }
+  }
+  return { parsed, problems };
 }
 
 /**
@@ -110,11 +138,11 @@ function sorted(shares: Record<string, number>, first: string | undefined): Reco
   return Object.fromEntries(order.map((name) => [name, shares[name]]));
 }
 
-function placesOf({ yaml: { file, lines }, document, value }: Parsed): [string, string][] {
+function placesOf({ yaml, document, value }: Parsed): [string, string][] {
   if (value.kind !== 'Route') return [];
   return Object.keys(value.spec.variants).map((variant) => {
-    const { line, col } = lines.linePos(place(['spec', 'variants', variant], document));
-    return [variantKey(value.metadata.name, variant), `${file}:${line}:${col}`];
+    const at = placeText(yaml, place(['spec', 'variants', variant], document));
+    return [variantKey(value.metadata.name, variant), at];
   });
 }
 

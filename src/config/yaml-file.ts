@@ -31,6 +31,8 @@ export interface YamlFile {
   file: string;
   documents: YamlDocument[];
   lines: LineCounter;
+  /** Not what anybody wrote: lines of it say nothing. */
+  generated?: boolean | undefined;
 }
 
 /** The same of a file. Throws ConfigError, also when it cannot be read. */
@@ -69,13 +71,17 @@ export function readYaml(text: string, file: string, maxBytes: number = MAX_BYTE
 }
 
 /** The problems as lines of text, in the order of the file. */
-export function located({ file, lines }: YamlFile, problems: readonly Problem[]): string[] {
+export function located(yaml: YamlFile, problems: readonly Problem[]): string[] {
   return [...problems]
     .sort((a, b) => a.offset - b.offset)
-    .map(({ offset, message }) => {
-      const { line, col } = lines.linePos(offset);
-      return `${file}:${line}:${col}: ${message}`;
-    });
+    .map(({ offset, message }) => `${placeText(yaml, offset)}: ${message}`);
+}
+
+/** file:line:column; the file alone of what is generated. */
+export function placeText({ file, lines, generated }: YamlFile, offset: number): string {
+  if (generated === true) return file;
+  const { line, col } = lines.linePos(offset);
+  return `${file}:${line}:${col}`;
 }
 
 /** The parser's words without the place, which stands in front already, and without its own API. */

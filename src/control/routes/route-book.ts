@@ -131,6 +131,7 @@ export class RouteBook {
     const documents = [...stored.values()].map(({ kind, name, body }) => ({
       file: `${API}${kind}/${name}`,
       text: body,
+      generated: true,
     }));
     return parseRoutes([...files, ...documents], {
       knowsModel: anyModel ? undefined : this.surroundings.knowsModel(),

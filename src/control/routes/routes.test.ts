@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { cli } from '../../testing/cli.ts';
 import { scriptRepository, times, until, x } from '../../testing/script-models.ts';
 import { ServerProcess } from '../../testing/server-process.ts';
 
@@ -190,8 +191,16 @@ test('routes made over the API survive kill -9, and those of files cannot be rem
     spec: { ...made.spec, strategy: { weighted: { only: 90 } } },
   });
   assert.equal(bad.status, 400);
-  assert.match(bad.body.error, /api:Route\/front:\d+:\d+: .*add up to 90/);
-  assert.equal((await admin(server, 'PUT', '/routes/front', made)).status, 200);
+  assert.match(bad.body.error, /^api:Route\/front: spec\.strategy\.weighted: .*add up to 90/);
+  const file = join(folder, 'front.yaml');
+  const apply = () => cli(['routes', 'apply', file, '--admin', `http://127.0.0.1:${server.ports.admin}`]);
+  const template = 'canary: {stable: only, candidate: next, steps: [{setWeight: 5}], background: {templates: [gone]}}';
+  writeFileSync(file, route('front', `${BOTH.replace('stable', 'only')}strategy: {${template}}`));
+  const refused = await apply();
+  assert.equal(refused.code, 1);
+  assert.match(refused.err, /api:Route\/front: spec\.strategy\.canary\.background\.templates\.0: no AnalysisTemplate/);
+  writeFileSync(file, `# front\n${JSON.stringify(made)}\n`);
+  assert.equal((await apply()).out, 'applied front');
   assert.equal((await ask(server, {}, 'front')).version, '2');
   assert.equal((await admin(server, 'DELETE', '/routes/m')).status, 400);
   assert.equal((await admin(server, 'DELETE', '/routes/none')).status, 404);

@@ -53,3 +53,14 @@ test("kafkajs's lines become ours: its errors are warnings, and a repeated one i
     expected,
   );
 });
+
+test('of an error that kafkajs tells its text is told', () => {
+  const { logger, read } = lines();
+  const write = logInto(logger, () => 0)(1);
+  const log = { timestamp: '', message: 'Error when calling eachBatch', error: new Error('no topic') };
+  write({ namespace: 'Runner', level: 1, label: '', log });
+  assert.deepEqual(
+    read().map((line) => (line as unknown as { error: string }).error),
+    ['no topic'],
+  );
+});

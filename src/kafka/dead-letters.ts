@@ -3,6 +3,7 @@ import { SwitchyardError } from '../shared/errors.ts';
 import type { KafkaClients } from './client.ts';
 import { COMPRESSION } from './compression/pack.ts';
 import { Sender } from './sender.ts';
+import { topicsOf } from './topics.ts';
 
 /** A record that cannot be used, ever. */
 export interface DeadLetter {
@@ -27,6 +28,23 @@ export class TopicWriter {
   private sender: { of: KafkaClients; sender: Sender } | undefined;
   /** Batches of several partitions come at once, and take turns. */
   private last: Promise<unknown> = Promise.resolve();
+  /** Topics that the brokers were asked for, and did not make. */
+  private readonly unmade = new Set<string>();
+
+  /** Those of the topics that are not there, and that the brokers do not make. Rejects when they are away. */
+  async missing(clients: KafkaClients, topics: readonly string[]): Promise<string[]> {
+    const there = new Set(await topicsOf(clients));
+    const missing: string[] = [];
+    for (const topic of topics) {
+      const name = clients.topic(topic);
+      if (there.has(name)) this.unmade.delete(name);
+      else if (this.unmade.has(name) || !(await this.inTurn((sender) => sender.ask(name), clients))) {
+        this.unmade.add(name);
+        missing.push(topic);
+      }
+    }
+    return missing;
+  }
 
   /**
    * Resolves with the numbers of the messages that are too large for the topic. Rejects when the brokers do not take the
@@ -34,11 +52,7 @@ export class TopicWriter {
    */
   send(clients: KafkaClients, topic: string, messages: readonly Message[]): Promise<number[]> {
     if (messages.length === 0) return Promise.resolve([]);
-    const sent = this.last.then(() =>
-      this.senderFor(clients).sendAll(clients.topic(topic), messages, COMPRESSION.none),
-    );
-    this.last = sent.catch(() => {});
-    return sent;
+    return this.inTurn((sender) => sender.sendAll(clients.topic(topic), messages, COMPRESSION.none), clients);
   }
 
   /** One that is larger than the topic takes goes without its value, or without all that it came with. */
@@ -69,6 +83,12 @@ export class TopicWriter {
   async close(): Promise<void> {
     await this.last;
     await this.sender?.sender.close();
+  }
+
+  private inTurn<T>(work: (sender: Sender) => Promise<T>, clients: KafkaClients): Promise<T> {
+    const done = this.last.then(() => work(this.senderFor(clients)));
+    this.last = done.catch(() => {});
+    return done;
   }
 
   private senderFor(clients: KafkaClients): Sender {

@@ -5,6 +5,7 @@ import type { KafkaConfig } from '../config/kafka-schema.ts';
 import { type Begin, begin } from './begin.ts';
 import { type KafkaClients, kafkaClients } from './client.ts';
 import { type Lag, LagWatch } from './lag.ts';
+import { topicsOf } from './topics.ts';
 
 export interface FollowedBatch {
   /** Without the prefix. */
@@ -260,16 +261,6 @@ export class TopicFollower {
 
 /** kafkajs's text of UNKNOWN_TOPIC_OR_PARTITION. */
 const UNKNOWN_TOPIC = 'does not host this topic-partition';
-
-async function topicsOf(clients: KafkaClients): Promise<string[]> {
-  const admin = clients.admin();
-  try {
-    await admin.connect();
-    return await admin.listTopics();
-  } finally {
-    await admin.disconnect().catch(() => {});
-  }
-}
 
 async function leave(consumer: Consumer | undefined): Promise<void> {
   if (consumer === undefined) return;

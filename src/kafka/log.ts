@@ -17,7 +17,9 @@ export function logInto(logger: Logger, now: () => number): logCreator {
   const told = new Map<string, number>();
   return () =>
     ({ namespace, level, log }: LogEntry) => {
-      const { message, timestamp: _, logger: __, error, broker, topic, groupId, stack: ___, ...others } = log;
+      const { message, timestamp: _, logger: __, error: thrown, broker, topic, groupId, stack: ___, ...others } = log;
+      // An Error has nothing that JSON shows.
+      const error = thrown instanceof Error ? thrown.message : thrown;
       const key = `${namespace} ${message} ${String(error ?? '')} ${String(broker ?? '')}`;
       const at = now();
       if (level <= WARN) {

@@ -3,6 +3,7 @@ import type { KafkaMessage, Message } from 'kafkajs';
 import type { Logger } from 'pino';
 import type { KafkaConfig, TopicInferenceConfig } from '../config/kafka-schema.ts';
 import { isFramed } from '../kafka/avro-values.ts';
+import type { KafkaClients } from '../kafka/client.ts';
 import { type DeadLetter, deadLetterTopic, TopicWriter } from '../kafka/dead-letters.ts';
 import { type FollowedBatch, TopicFollower } from '../kafka/follower.ts';
 import type { Lag } from '../kafka/lag.ts';
@@ -40,6 +41,8 @@ const DOUBTFUL: ReadonlySet<ErrorCode> = new Set(['internal', 'deadline_exceeded
 const TRIES = 3;
 const FIRST_WAIT_MS = 100;
 const MAX_WAIT_MS = 5000;
+/** Between two looks whether a topic that was not there has been made. */
+const LOOK_MS = 5000;
 
 /**
  * Inference over topics: requests (v2 JSON, or Avro framed by a schema registry) from one, answers to another, with the request's key. Goes through the
@@ -54,6 +57,9 @@ export class InferenceTopic {
   private readonly follower: TopicFollower;
   private readonly writer = new TopicWriter();
   private readonly avro: AvroRequests | undefined;
+  /** Those by whom the topics for answers and dead letters were found. */
+  private complete: KafkaClients | undefined;
+  private told = '';
 
   constructor(settings: TopicInferenceConfig, parts: InferenceTopicParts) {
     this.settings = settings;
@@ -64,7 +70,7 @@ export class InferenceTopic {
       kafka: parts.kafka,
       log: parts.log,
       group: `inference.${settings.requests}`,
-      trouble: `requests cannot be read from the topic ${settings.requests}`,
+      trouble: `requests of the topic ${settings.requests} cannot be answered`,
       partitions: 4,
       resolvesItself: true,
       take: (batch) => this.take(batch),
@@ -84,8 +90,44 @@ export class InferenceTopic {
     await this.writer.close();
   }
 
-  private async take({ topic, partition, messages, payload, clients }: FollowedBatch): Promise<void> {
-    const { inFlight, results, deadLetters = deadLetterTopic(topic) } = this.settings;
+  private async take(batch: FollowedBatch): Promise<void> {
+    // Before any is asked: what cannot be answered would be asked again and again.
+    if (!(await this.topicsAreThere(batch))) return;
+    try {
+      await this.answerAll(batch);
+    } catch (error) {
+      // One of them may have been deleted.
+      this.complete = undefined;
+      throw error;
+    }
+  }
+
+  /** Waits until there are topics for what comes of a batch. False: the partition is lost meanwhile. */
+  private async topicsAreThere({ clients, payload }: FollowedBatch): Promise<boolean> {
+    while (this.complete !== clients) {
+      const missing = await this.writer.missing(clients, [this.settings.results, this.deadLetters]);
+      if (missing.length === 0) {
+        this.complete = clients;
+        this.told = '';
+        break;
+      }
+      const names = missing.map((name) => JSON.stringify(clients.topic(name))).join(' and ');
+      const reason = `Kafka has no topic ${names}, or does not show it to this user, and does not make it; create it`;
+      if (reason !== this.told) this.parts.log.error({ topic: this.settings.requests, reason }, 'requests wait');
+      this.told = reason;
+      await payload.heartbeat();
+      await sleep(LOOK_MS);
+      if (!payload.isRunning() || payload.isStale()) return false;
+    }
+    return true;
+  }
+
+  private get deadLetters(): string {
+    return this.settings.deadLetters ?? deadLetterTopic(this.settings.requests);
+  }
+
+  private async answerAll({ topic, partition, messages, payload, clients }: FollowedBatch): Promise<void> {
+    const { inFlight, results } = this.settings;
     for (let from = 0; from < messages.length; from += inFlight) {
       if (!payload.isRunning() || payload.isStale()) return;
       const chunk = messages.slice(from, from + inFlight);
@@ -102,7 +144,7 @@ export class InferenceTopic {
       const answers = answered.map(({ answer }) => answer);
       const tooLarge = await this.writer.send(clients, results, answers);
       for (const number of tooLarge) letters.push(this.unsent(answered[number]));
-      await this.writer.setAside(clients, topic, partition, letters, deadLetters);
+      await this.writer.setAside(clients, topic, partition, letters, this.deadLetters);
       this.counts.answered += answers.length - tooLarge.length;
       this.counts.deadLetters += letters.length;
       this.counts.tombstones += chunk.length - asked.length;

@@ -5,6 +5,7 @@ import type { KafkaClients } from '../../kafka/client.ts';
 import { COMPRESSION } from '../../kafka/compression/pack.ts';
 import { MAX_BATCH_BYTES, type Outgoing, requests } from '../../kafka/requests.ts';
 import { isOf, Sender } from '../../kafka/sender.ts';
+import { topicsOf } from '../../kafka/topics.ts';
 import type { Logger } from '../../telemetry/logging.ts';
 import { byReference } from '../encode/by-reference.ts';
 import type { RecordKind } from '../encode/container.ts';
@@ -58,7 +59,7 @@ export class KafkaSink implements Sink {
   ) {
     this.replayed = replayed;
     this.missing = new MissingTopics({
-      list: () => this.topicsThere(),
+      list: () => topicsOf(clients),
       tell: (topic) =>
         log.error(
           { sink: config.name, topic },
@@ -103,7 +104,7 @@ export class KafkaSink implements Sink {
     try {
       for (const request of requests(outgoing, MAX_BATCH_BYTES)) refused += await this.request(request);
     } catch (error) {
-      const unknown = isOf(error, 'UNKNOWN_TOPIC_OR_PARTITION') || isOf(error, 'INVALID_TOPIC_EXCEPTION');
+      const unknown = isOf(error, ['UNKNOWN_TOPIC_OR_PARTITION', 'INVALID_TOPIC_EXCEPTION']);
       if (!unknown || !(await this.missing.learn(outgoing.map(({ topic }) => topic)))) throw error;
       return this.send(batch);
     }
@@ -163,16 +164,6 @@ export class KafkaSink implements Sink {
     if (record.kind === FEEDBACK) return record;
     const u8 = byReference(record.u8, record.start, record.end, this.keep) ?? record.body;
     return { ...record, u8, start: 0, end: u8.length, body: u8 };
-  }
-
-  private async topicsThere(): Promise<readonly string[]> {
-    const admin = this.clients.admin();
-    await admin.connect();
-    try {
-      return await admin.listTopics();
-    } finally {
-      await admin.disconnect();
-    }
   }
 
   private async ensureTopic(topic: string): Promise<void> {

@@ -81,5 +81,7 @@ export interface Backend {
   readonly name: string;
   /** True: execute blocks its thread, so such models get executors of the compute pool; false: they get I/O executors. */
   readonly blocking: boolean;
+  /** Does what the first `load` in this process would, as far as it needs no model. Problems are left to `load`. */
+  prepare?(): void;
   load(spec: LoadSpec): Promise<BackendModel>;
 }

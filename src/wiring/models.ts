@@ -45,6 +45,8 @@ export function createModels(
       },
       preflight: new PreflightLauncher({
         timeoutMs: models.preflightTimeoutMs,
+        // Whoever moves an alias waits for it.
+        spare: models.source === 'registry',
         onCrash: (spec, reason, stderr) =>
           logger.error({ model: spec.model, version: spec.version, reason, stderr }, 'a version crashed in preflight'),
       }),

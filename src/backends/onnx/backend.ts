@@ -34,6 +34,10 @@ export class OnnxBackend implements Backend {
     this.#way = way;
   }
 
+  prepare(): void {
+    if (this.#way !== 'node') sharedProblem();
+  }
+
   /** @throws SwitchyardError failed_precondition, unsupported or invalid_argument, free of machine paths */
   async load(spec: LoadSpec): Promise<BackendModel> {
     const files = await locateModel(spec);

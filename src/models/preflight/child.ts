@@ -1,3 +1,4 @@
+import type { LoadSpec } from '../../backends/backend.ts';
 import { createBackend } from '../../backends/registry.ts';
 import { toSwitchyardError } from '../../shared/errors.ts';
 import type { PreflightReport } from '../loader.ts';
@@ -14,7 +15,7 @@ function send(message: PreflightMessage): Promise<void> {
   });
 }
 
-async function prove({ backend, spec }: PreflightOrder): Promise<PreflightReport> {
+async function prove(backend: string, spec: LoadSpec): Promise<PreflightReport> {
   const model = await (await createBackend(backend)).load(spec);
   await send({ type: 'checking' });
   const { warmupMs } = await checkModel(model, spec.config);
@@ -23,8 +24,17 @@ async function prove({ backend, spec }: PreflightOrder): Promise<PreflightReport
   return { signature, memoryBytes, warmupMs };
 }
 
-process.on('message', (order: PreflightOrder) => {
-  void prove(order).then(
+async function prepare(backend: string): Promise<void> {
+  (await createBackend(backend)).prepare?.();
+}
+
+process.on('message', ({ backend, spec }: PreflightOrder) => {
+  if (spec === undefined) {
+    // What is wrong with the runtime is told of the first model.
+    prepare(backend).catch(() => {});
+    return;
+  }
+  void prove(backend, spec).then(
     (report) => send({ type: 'passed', report }),
     async (thrown) => {
       const { code, message } = toSwitchyardError(thrown);

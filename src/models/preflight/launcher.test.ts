@@ -3,10 +3,13 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { getPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { LoadSpec } from '../../backends/backend.ts';
+import type { Forked } from '../../backends/process/fork.ts';
 import type { ModelConfig } from '../../config/model-config.ts';
 import { fixtureSpec, modelConfig } from '../../testing/load-spec.ts';
-import { forkChild, PreflightLauncher } from './launcher.ts';
+import { PreflightLauncher } from './launcher.ts';
+import { forkChild } from './processes.ts';
 
 const root = await mkdtemp(join(tmpdir(), 'switchyard-preflight-'));
 after(() => rm(root, { recursive: true }));
@@ -62,6 +65,36 @@ test('a process that proved an ONNX model proves the next one, until it fails on
   await launcher.run(own);
   await launcher.run(own);
   assert.equal(forks, 5);
+});
+
+test('a spare process stands ready before the first model and after each, and proves ONNX models only', async () => {
+  const forked: Forked[] = [];
+  const launcher = new PreflightLauncher({
+    spare: true,
+    fork: () => {
+      forked.push(forkChild());
+      return forked.at(-1)!;
+    },
+  });
+  const ready = async (count: number) => {
+    while (forked.length < count) await sleep(5);
+  };
+  const gone = async ({ process: child }: Forked) => {
+    while (child.exitCode === null && child.signalCode === null) await sleep(5);
+  };
+  await ready(1);
+  await launcher.run(await script('own', 'export function execute({ X }) { return { Y: X }; }'));
+  assert.equal(forked.length, 2);
+  await launcher.run(onnx('simple'));
+  assert.equal(forked.length, 2);
+  await ready(3);
+  await gone(forked[0]);
+  // One that is lost is not missed.
+  forked[2].process.kill('SIGKILL');
+  await gone(forked[2]);
+  await launcher.run(onnx('simple'));
+  await ready(5);
+  assert.ok(forked[4].process.kill('SIGKILL'));
 });
 
 test('a proving process gives way to what serves', () => {

@@ -1,32 +1,23 @@
-import { getPriority, setPriority } from 'node:os';
 import type { LoadSpec } from '../../backends/backend.ts';
-import { describeExit, type Forked, forkEntry } from '../../backends/process/fork.ts';
+import { describeExit, type Forked } from '../../backends/process/fork.ts';
 import { backendName } from '../../backends/registry.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { Preflight, PreflightReport } from '../loader.ts';
+import { forkChild, ProvingProcesses } from './processes.ts';
 import type { PreflightMessage, PreflightOrder } from './protocol.ts';
 
 /** As that of `models.preflightTimeoutMs`. */
 const DEFAULT_TIMEOUT_MS = 60_000;
-/** How long a process waits for a further model. */
-const IDLE_MS = 1000;
-/**
- * By how much a proving process is nicer than this one: about a tenth of a busy core's time. The lowest priority would leave
- * it a hundredth, and on a server without a pause a sound version would not be proven within its time.
- */
-const NICER_BY = 10;
-
-interface IdleChild {
-  forked: Forked;
-  timer: NodeJS.Timeout;
-  leave: () => void;
-}
+/** The backend whose models leave nothing behind in the process that has proven them. */
+const REUSABLE = 'onnxruntime';
 
 export interface PreflightOptions {
   /** Loading and checking together; a version's parameter `switchyard.load_timeout_ms` overrides it. */
   timeoutMs?: number;
   /** What a process that crashed or hung wrote to stderr last: for the log, never for clients. */
   onCrash?: (spec: LoadSpec, reason: string, stderrTail: string) => void;
+  /** Whether a process stands ready for the next ONNX model, however long none has come. */
+  spare?: boolean;
   /** Starts a process of child.ts. */
   fork?: () => Forked;
 }
@@ -40,12 +31,14 @@ export class PreflightLauncher implements Preflight {
   readonly #timeoutMs: number;
   readonly #onCrash: (spec: LoadSpec, reason: string, stderrTail: string) => void;
   readonly #fork: () => Forked;
-  readonly #idle: IdleChild[] = [];
+  readonly #processes: ProvingProcesses;
 
-  constructor({ timeoutMs = DEFAULT_TIMEOUT_MS, onCrash = () => {}, fork = forkChild }: PreflightOptions = {}) {
+  constructor(options: PreflightOptions = {}) {
+    const { timeoutMs = DEFAULT_TIMEOUT_MS, onCrash = () => {}, spare = false, fork = forkChild } = options;
     this.#timeoutMs = timeoutMs;
     this.#onCrash = onCrash;
     this.#fork = fork;
+    this.#processes = new ProvingProcesses(fork, spare ? REUSABLE : '');
   }
 
   /**
@@ -56,9 +49,9 @@ export class PreflightLauncher implements Preflight {
   run(spec: LoadSpec): Promise<PreflightReport> {
     const backend = backendName(spec.config.backend);
     const timeoutMs = timeoutOf(spec, this.#timeoutMs);
-    const reusable = backend === 'onnxruntime';
+    const reusable = backend === REUSABLE;
     return new Promise((resolve, reject) => {
-      const forked = (reusable ? this.#takeIdle() : undefined) ?? this.#fork();
+      const forked = reusable ? this.#processes.take() : this.#fork();
       const { process: child, stderrTail } = forked;
       let phase = 'loading';
       let settled = false;
@@ -87,7 +80,7 @@ export class PreflightLauncher implements Preflight {
         }
         if (settled) return;
         settle();
-        if (message.type === 'passed' && reusable) this.#keep(forked);
+        if (message.type === 'passed' && reusable) this.#processes.keep(forked);
         // A model whose native threads hold up the exit does not get to stay.
         else child.kill('SIGKILL');
         if (message.type === 'passed') resolve(message.report);
@@ -104,41 +97,6 @@ export class PreflightLauncher implements Preflight {
       child.send(order, () => {});
     });
   }
-
-  #takeIdle(): Forked | undefined {
-    const idle = this.#idle.pop();
-    if (idle === undefined) return undefined;
-    const { forked, timer, leave } = idle;
-    clearTimeout(timer);
-    forked.process.off('exit', leave);
-    forked.process.ref();
-    forked.process.channel?.ref();
-    return forked;
-  }
-
-  #keep(forked: Forked): void {
-    const { process: child } = forked;
-    const leave = () => {
-      const at = this.#idle.findIndex((idle) => idle.forked === forked);
-      if (at >= 0) clearTimeout(this.#idle.splice(at, 1)[0].timer);
-      child.kill('SIGKILL');
-    };
-    child.once('exit', leave);
-    this.#idle.push({ forked, timer: setTimeout(leave, IDLE_MS).unref(), leave });
-    // It ends with this process, and does not keep it.
-    child.unref();
-    child.channel?.unref();
-  }
-}
-
-/** What `fork` is unless told otherwise. The process gives way to those that serve. */
-export function forkChild(): Forked {
-  const forked = forkEntry('models/preflight/child');
-  // One that is ended already cannot be ended again: no news to anybody.
-  forked.process.on('error', () => {});
-  // Before it has made threads, which take over what it has; one that did not start has no id.
-  if (forked.process.pid !== undefined) setPriority(forked.process.pid, Math.min(19, getPriority() + NICER_BY));
-  return forked;
 }
 
 function timeoutOf(spec: LoadSpec, fallback: number): number {

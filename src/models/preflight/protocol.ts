@@ -5,7 +5,8 @@ import type { PreflightReport } from '../loader.ts';
 /** One message to the child, and its answers over the same channel. */
 export interface PreflightOrder {
   backend: string;
-  spec: LoadSpec;
+  /** Absent: the process opens the backend's runtime, answers nothing, and waits for more. */
+  spec?: LoadSpec;
 }
 
 export type PreflightMessage =

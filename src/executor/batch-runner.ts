@@ -23,8 +23,8 @@ export interface ExecutionMetrics {
     cpuSeconds: number,
     gpuSeconds: number,
   ): void;
-  /** CPU that a run used which ended in an error. */
-  recordCpu(row: number, cpuSeconds: number): void;
+  /** What a run used which ended in an error. */
+  recordFailedRun(row: number, cpuSeconds: number, gpuSeconds: number): void;
 }
 
 /** Runs batches: gather → execute → scatter → reply, and finds the one poisoned item when a batch fails. */
@@ -84,7 +84,7 @@ export class BatchRunner {
       else if (gathered.ragged === undefined && outputs.every(hasFixedWidth)) checkOutputRows(outputs, paddedRows);
       else parts = scatter(outputs, itemRows, paddedRows, gathered.ragged, loaded.config.signature.outputs);
     } catch (error) {
-      this.metrics.recordCpu(loaded.metricsRow, cpuMs(loaded, monotonicMs() - start) / 1000);
+      this.chargeFailure(loaded, items, rows, monotonicMs() - start);
       return { error };
     } finally {
       if (loaded.blocking) this.mark.end();
@@ -113,12 +113,30 @@ export class BatchRunner {
     for (let i = 0; i < items.length; i++) {
       const item = items[i];
       times.queue = start - item.enqueuedAt;
+      const { spent } = item;
+      // Its share of the batch, by rows, is to hold what it used up before.
+      times.cpu = spent === undefined ? cpu : cpu + (spent.cpu * rows) / item.rows;
+      times.gpu = spent === undefined ? gpu : gpu + (spent.gpu * rows) / item.rows;
       if (batch !== undefined) this.outbox.rows(item.gateway, item.id, times, batch, indices, first, item.rows);
       else this.outbox.ok(item.gateway, item.id, times, parts![i], indices, attach, true);
       first += item.rows;
     }
+    times.cpu = cpu;
+    times.gpu = gpu;
     this.record(loaded, rows, times);
     return undefined;
+  }
+
+  /** A failed run of `wallMs` has cost too: its items bear it by their rows, until they are answered. */
+  private chargeFailure(loaded: LoadedModel, items: readonly ExecutorItem[], rows: number, wallMs: number): void {
+    const cpu = cpuMs(loaded, wallMs);
+    const gpu = loaded.onGpu ? loaded.gpuMs(wallMs) : 0;
+    this.metrics.recordFailedRun(loaded.metricsRow, cpu / 1000, gpu / 1000);
+    for (const item of items) {
+      item.spent ??= { cpu: 0, gpu: 0 };
+      item.spent.cpu += (cpu * item.rows) / rows;
+      item.spent.gpu += (gpu * item.rows) / rows;
+    }
   }
 
   /** One poisoned item must not take its batch mates along: the policy says which parts to run again by themselves. */
@@ -139,7 +157,7 @@ export class BatchRunner {
   }
 
   private answerAll(items: ExecutorItem[], error: unknown): void {
-    for (const item of items) this.outbox.error(item.gateway, item.id, error);
+    for (const item of items) this.outbox.error(item.gateway, item.id, error, item.spent);
   }
 
   private async stream(loaded: LoadedModel, item: ExecutorItem): Promise<void> {
@@ -154,15 +172,18 @@ export class BatchRunner {
       batchSize: item.rows,
     };
     const options = this.options(loaded, [item]);
+    const charge = (): void => {
+      const took = monotonicMs() - start;
+      times.cpu += cpuMs(loaded, took - times.computeInfer);
+      if (loaded.onGpu) times.gpu += loaded.gpuMs(took - times.computeInfer);
+      times.computeInfer = took;
+    };
     if (loaded.blocking) this.watch(loaded, [item], item.rows, start);
     try {
       const responses = loaded.model.executeStream?.(alignedAll(item.inputs), options) ?? [];
       for await (const outputs of responses) {
         if (options.signal?.aborted) break;
-        const took = monotonicMs() - start;
-        times.cpu += cpuMs(loaded, took - times.computeInfer);
-        if (loaded.onGpu) times.gpu += loaded.gpuMs(took - times.computeInfer);
-        times.computeInfer = took;
+        charge();
         const indices = outputs.map((output) => loaded.outputNames.indexOf(output.name));
         this.outbox.ok(item.gateway, item.id, times, outputs, indices, false, false);
         this.outbox.flush();
@@ -171,15 +192,13 @@ export class BatchRunner {
       }
       this.outbox.end(item.gateway, item.id);
     } catch (error) {
-      this.outbox.error(item.gateway, item.id, error);
+      charge();
+      this.outbox.error(item.gateway, item.id, error, times);
     } finally {
       if (loaded.blocking) this.mark.end();
       loaded.running.delete(item);
     }
-    const took = monotonicMs() - start;
-    times.cpu += cpuMs(loaded, took - times.computeInfer);
-    if (loaded.onGpu) times.gpu += loaded.gpuMs(took - times.computeInfer);
-    times.computeInfer = took;
+    charge();
     this.record(loaded, item.rows, times);
   }
 

@@ -4,8 +4,8 @@ import type { BackendModel, ExecuteOptions } from '../backends/backend.ts';
 import { fp32 } from '../testing/loopback.ts';
 import { testModelConfig } from '../testing/model-config.ts';
 import { ExecutorCore } from './core.ts';
-import { type Frame, FrameWriter } from './frame.ts';
-import { CANCEL, INFER } from './messages.ts';
+import { type Frame, FrameReader, FrameWriter } from './frame.ts';
+import { CANCEL, INFER, REPLY_ERROR, REPLY_OK } from './messages.ts';
 import { RunMark } from './run-mark.ts';
 
 const HANDLE = 7;
@@ -17,6 +17,7 @@ const HANDLE = 7;
  */
 async function executor(gpu?: { busyMs: number }) {
   const gpuSeconds: number[] = [];
+  const sent: Frame[] = [];
   const config = testModelConfig();
   const cpuSeconds = { batches: 0, failures: 0, unclaimed: 0 };
   const runs: { options: ExecuteOptions; end(): void; fail(): void }[] = [];
@@ -44,13 +45,13 @@ async function executor(gpu?: { busyMs: number }) {
     complete: (given) => given,
     warmUp: async () => {},
     onAbsence: () => {},
-    send: () => {},
+    send: (_gateway, frame) => sent.push(frame),
     metrics: {
       recordBatch: (...figures) => {
         cpuSeconds.batches += figures[5];
         gpuSeconds.push(figures[6]);
       },
-      recordCpu: (_row, seconds) => {
+      recordFailedRun: (_row, seconds) => {
         cpuSeconds.failures += seconds;
       },
     },
@@ -62,14 +63,16 @@ async function executor(gpu?: { busyMs: number }) {
     { model: config.name, version: '1', config, directory: '', modelDirectory: '', device: gpu === undefined ? -1 : 0 },
     0,
   );
-  return { core, runs, gpuSeconds, cpuSeconds };
+  return { core, runs, gpuSeconds, cpuSeconds, sent };
 }
 
-function inferFrame(id: number): Frame {
+function inferFrame(...ids: number[]): Frame {
   const writer = new FrameWriter();
-  writer.reserve(8);
-  for (const value of [INFER, id, HANDLE, 1, 1, Number.POSITIVE_INFINITY, 0, 1]) writer.push(value);
-  writer.pushTensor(0, fp32('x', [1, 4], [id, 0, 0, 0]), false);
+  for (const id of ids) {
+    writer.reserve(8);
+    for (const value of [INFER, id, HANDLE, 1, 1, Number.POSITIVE_INFINITY, 0, 1]) writer.push(value);
+    writer.pushTensor(0, fp32('x', [1, 4], [id, 0, 0, 0]), false);
+  }
   return writer.take().frame;
 }
 
@@ -132,4 +135,25 @@ test('CPU of a model in a process of its own is what that says, also for runs th
   await run('fail', 0.25);
   await run('end', 1);
   assert.deepEqual(cpuSeconds, { batches: 1.5, failures: 0.25, unclaimed: 0 });
+});
+
+test('a request bears its share of every run it was in, also of those that failed, whether it fails or not', async () => {
+  const { core, runs, cpuSeconds, sent } = await executor();
+  core.receive(0, inferFrame(1, 2));
+  core.pump();
+  const seconds = [0.5, 0.25, 1];
+  for (const [i, end] of (['fail', 'fail', 'end'] as const).entries()) {
+    assert.equal(runs.length, i + 1);
+    cpuSeconds.unclaimed = seconds[i];
+    runs[i][end]();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.deepEqual(cpuSeconds, { batches: 1, failures: 0.75, unclaimed: 0 });
+  assert.equal(sent.length, 1);
+  const reader = new FrameReader(sent[0]);
+  const words = (count: number): number[] => Array.from({ length: count }, () => reader.next());
+  const [kind, id, , , , cpu] = words(7);
+  assert.deepEqual([kind, id, cpu], [REPLY_ERROR, 1, 500]);
+  const answered = words(10);
+  assert.deepEqual([answered[0], answered[1], answered[6], answered[8]], [REPLY_OK, 2, 1250, 1]);
 });

@@ -179,6 +179,7 @@ export class ExecutorCore {
       parameters,
       traceparent,
       abort: undefined,
+      spent: undefined,
     };
     // The request's own timeout; the queue heeds it where the policy allows the override.
     const timeoutMs = deadline === Number.POSITIVE_INFINITY ? 0 : Math.max(deadline - now, 0.001);

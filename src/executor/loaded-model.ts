@@ -23,6 +23,8 @@ export interface ExecutorItem extends QueueItem {
   traceparent: string | undefined;
   /** Set while a remote or process backend works on it, so that a cancel reaches it. */
   abort: AbortController | undefined;
+  /** Milliseconds of CPUs and GPUs that fell to it in runs which failed; undefined: there was none. */
+  spent: { cpu: number; gpu: number } | undefined;
 }
 
 /** One version loaded on this executor: its backend model, its queue and what it has learned about its speed. */

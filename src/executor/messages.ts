@@ -15,7 +15,7 @@ export const REPLY_OK = 1;
 export const REPLY_PARTIAL = 2;
 /** A decoupled model's stream ended without a further response: [END, id]. */
 export const REPLY_END = 3;
-/** [ERROR, id, error code, text, retry after ms (0 = none)] */
+/** [ERROR, id, error code, text, retry after ms (0 = none), CPU ms, GPU ms]: of this request alone. */
 export const REPLY_ERROR = 4;
 
 /** Error codes by number in frames. */

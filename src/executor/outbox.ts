@@ -118,15 +118,18 @@ export class Outbox {
     writer.push(id);
   }
 
-  error(gateway: number, id: number, thrown: unknown): void {
+  /** `spent`: milliseconds of CPUs and GPUs that the request has used up. */
+  error(gateway: number, id: number, thrown: unknown, spent?: { cpu: number; gpu: number }): void {
     const error = toSwitchyardError(thrown);
     const writer = this.writer(gateway);
-    writer.reserve(5);
+    writer.reserve(7);
     writer.push(REPLY_ERROR);
     writer.push(id);
     writer.push(Math.max(0, ERROR_CODES.indexOf(error.code)));
     writer.push(writer.pushText(error.message));
     writer.push(error.retryAfterMs ?? 0);
+    writer.push(spent?.cpu ?? 0);
+    writer.push(spent?.gpu ?? 0);
   }
 
   /** Notes that a batch was answered at `now`. */

@@ -67,9 +67,11 @@ export class RequestRecorder implements RequestMetrics {
     context: RequestContext,
     error: SwitchyardError,
     now: number = monotonicMs(),
+    cpu: number = 0,
+    gpu: number = 0,
   ): void {
     this.block.recordFailure(version.metricsRow, error.code, now - context.receivedAt, 0);
-    this.tenants.record(this.tenantNames.slotOf(context.tenant), false, 0, 0, 0, 0);
+    this.tenants.record(this.tenantNames.slotOf(context.tenant), false, 0, 0, cpu / 1000, gpu / 1000);
     if (error.code === 'internal') this.logInternal(version, error);
     if (this.tracer.enabled) this.trace(version, request, context, now, undefined, error);
   }

@@ -82,9 +82,11 @@ export class InFlight {
     pending.observer.onResponse(response, final);
   }
 
-  fail(pending: Pending, error: SwitchyardError): void {
+  /** `cpu`, `gpu`: milliseconds that it has used up all the same. */
+  fail(pending: Pending, error: SwitchyardError, cpu: number = 0, gpu: number = 0): void {
     this.finish(pending);
-    this.parts.metrics.failure(pending.version, pending.request, pending.context, error);
+    const { version, request, context } = pending;
+    this.parts.metrics.failure(version, request, context, error, monotonicMs(), cpu, gpu);
     pending.observer.onError(error);
   }
 

@@ -11,13 +11,15 @@ export interface RequestMetrics {
   pending(version: ServingVersion, delta: number): void;
   /** `now`: monotonicMs() of the answer. */
   success(pending: Pending, outputs: readonly Tensor[], timings: Timings | undefined, now: number): void;
-  /** `at`: monotonicMs() of the failure; absent: now. */
+  /** `at`: monotonicMs() of the failure; absent: now. `cpu`, `gpu`: milliseconds that it used up before; absent: none. */
   failure(
     version: ServingVersion,
     request: Pick<InferRequest, 'id'>,
     context: RequestContext,
     error: SwitchyardError,
     at?: number,
+    cpu?: number,
+    gpu?: number,
   ): void;
   cacheHit(version: ServingVersion, lookupMs: number): void;
   cacheMiss(version: ServingVersion, lookupMs: number): void;

@@ -12,9 +12,16 @@ import { takeReplies } from './replies.ts';
 import type { InferRequest, RequestContext, ServingVersion } from './types.ts';
 
 const none = (): void => {};
+const charged: (number | undefined)[][] = [];
 const requests = new InFlight({
   executors: new ExecutorBook(),
-  metrics: { pending: none, success: none, failure: none, cacheHit: none, cacheMiss: none },
+  metrics: {
+    pending: none,
+    success: none,
+    failure: (...[, , , , , cpu, gpu]) => charged.push([cpu, gpu]),
+    cacheHit: none,
+    cacheMiss: none,
+  },
   cache: undefined,
   table: () => ({ generation: 0, models: new Map() }),
 });
@@ -56,15 +63,17 @@ test('each request of a frame gets its own answer, and what belongs to none is r
   assert.equal(requests.pending.size, 0);
 });
 
-test('an error goes to its request, with the time to wait before the next try', () => {
+test('an error goes to its request, with the time to wait before the next try, and what it used is its own', () => {
   const [failed, unknown] = [underWay('failed'), underWay('unknown')];
   requests.cancel(unknown);
   const writer = new FrameWriter();
   for (const { id } of [unknown, failed]) {
     const text = writer.pushText('full');
-    writer.reserve(5);
-    for (const word of [REPLY_ERROR, id, ERROR_CODES.indexOf('overloaded'), text, 250]) writer.push(word);
+    writer.reserve(7);
+    for (const word of [REPLY_ERROR, id, ERROR_CODES.indexOf('overloaded'), text, 250, 5, 7]) writer.push(word);
   }
+  charged.length = 0;
   assert.equal(takeReplies(writer.take().frame, 0, monotonicMs(), requests), 2);
+  assert.deepEqual(charged, [[5, 7]]);
   assert.deepEqual(told.splice(0), ['failed overloaded full 250']);
 });

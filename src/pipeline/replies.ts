@@ -22,14 +22,16 @@ export function takeReplies(frame: Frame, executor: number, now: number, inFligh
       const code = ERROR_CODES[reader.next()];
       const text = reader.text(reader.next());
       const retryAfterMs = reader.next();
+      const cpu = reader.next();
+      const gpu = reader.next();
       answers++;
       // Not the request's doing: its executor, or the process behind it, is gone or going.
       const again = code === 'unavailable' && pending?.executor === executor;
       if (again && inFlight.sendAgain(pending)) continue;
       if (pending !== undefined) {
         const error = new SwitchyardError(code, text, retryAfterMs > 0 ? { retryAfterMs } : {});
-        if (pending.turn === undefined) inFlight.fail(pending, error);
-        else inFlight.inTurn(pending, () => inFlight.fail(pending, error));
+        if (pending.turn === undefined) inFlight.fail(pending, error, cpu, gpu);
+        else inFlight.inTurn(pending, () => inFlight.fail(pending, error, cpu, gpu));
       }
       continue;
     }

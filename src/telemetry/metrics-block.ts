@@ -154,9 +154,10 @@ export class MetricsBlock {
     chunk[at + 3] += computeOutputMs * 1e6;
   }
 
-  /** CPU of a run that failed: no batch was executed, but it cost. */
-  recordCpu(row: number, cpuSeconds: number): void {
+  /** A run that failed: no batch was executed, but it cost. */
+  recordFailedRun(row: number, cpuSeconds: number, gpuSeconds: number): void {
     this.add(row, Column.cpuSeconds, cpuSeconds);
+    this.add(row, Column.gpuSeconds, gpuSeconds);
   }
 
   /** +1 when a request is accepted, -1 when it is answered, by the same thread. */

@@ -140,7 +140,7 @@ export class Loopback {
       warmUp: async () => {},
       onAbsence: () => {},
       send: (_, frame, transfer) => port1.postMessage(frame, transfer),
-      metrics: { recordBatch: (_row, rows) => this.counts.batches.push(rows), recordCpu: () => {} },
+      metrics: { recordBatch: (_row, rows) => this.counts.batches.push(rows), recordFailedRun: () => {} },
       mark: new RunMark(RunMark.allocate()),
       drainPorts: () => {
         for (let message = receiveMessageOnPort(port1); message !== undefined; message = receiveMessageOnPort(port1)) {

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { Consumer, KafkaMessage } from 'kafkajs';
 import { isFramed } from '../../kafka/avro-values.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
+import { COMPRESSION } from '../../kafka/compression/pack.ts';
+import { Sender } from '../../kafka/sender.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import { parseBig } from '../../shared/exact-json.ts';
 import type { Source } from '../batch.ts';
@@ -255,7 +257,10 @@ export function valueRows(clients: KafkaClients, parse: (text: string) => unknow
   };
 }
 
-/** One record of JSON for each row. Resolves with their number when the brokers have them all. */
+/**
+ * One record of JSON for each row, packed. Resolves with their number when the brokers have them all; rejects with
+ * payload_too_large, and the row's number from 0 on, where one is more than the topic takes.
+ */
 export async function writeTopic(
   clients: KafkaClients,
   topic: string,
@@ -263,12 +268,11 @@ export async function writeTopic(
   source: Source,
   onProgress?: (progress: Progress) => void,
 ): Promise<number> {
-  const producer = clients.producer({ idempotent: true });
+  const sender = new Sender(() => clients.producer({ idempotent: true, maxInFlightRequests: 1 }));
   const { fields } = source.schema;
   const keyAt = key === undefined ? -1 : fields.findIndex(({ name }) => name === key);
   let rows = 0;
   try {
-    await producer.connect();
     for await (const batch of source.batches()) {
       for (let from = 0; from < batch.rows; from += SEND_ROWS) {
         const messages = Array.from({ length: Math.min(SEND_ROWS, batch.rows - from) }, (_, i) => {
@@ -276,7 +280,14 @@ export async function writeTopic(
           const id = keyAt < 0 ? null : batch.columns[keyAt][from + i];
           return { key: id === null ? null : String(id), value: JSON.stringify(Object.fromEntries(row)) };
         });
-        await producer.send({ topic, messages });
+        const [tooLarge] = await sender.sendAll(topic, messages, COMPRESSION.gzip);
+        if (tooLarge !== undefined) {
+          const bytes = Buffer.byteLength(messages[tooLarge].value);
+          throw new SwitchyardError(
+            'payload_too_large',
+            `row ${rows + from + tooLarge} has ${bytes} bytes of JSON, more than the topic ${JSON.stringify(topic)} takes; raise its max.message.bytes, or leave columns out`,
+          );
+        }
       }
       rows += batch.rows;
       onProgress?.({ rows, bytes: 0, totalBytes: undefined });
@@ -292,6 +303,6 @@ export async function writeTopic(
       },
     );
   } finally {
-    await producer.disconnect().catch(() => {});
+    await sender.close();
   }
 }

@@ -262,7 +262,7 @@ export class RegistryFollower {
     const wanted = [...this.wanted.values()].map(({ deployment }) => deployment);
     const standing = [...this.standing.values()].map(({ deployment }) => deployment);
     try {
-      await writeState(this.stateFile, this.parts.follow, { wanted, standing, recent: this.recent.list() });
+      await writeState(this.stateFile, { wanted, standing, recent: this.recent.list() });
     } catch (error) {
       this.parts.log('warn', `what is served cannot be kept on disk: ${toSwitchyardError(error).message}`, {});
     }

@@ -172,7 +172,7 @@ test('a gateway elsewhere mirrors a registry, serves on without it, also after a
   await stop(registry);
   assert.equal((await ask(gateway, 'far')).body.model_version, '2');
   await stop(gateway);
-  gateway = await start(config, gatewayData);
+  gateway = await start(config.replace('follow: [', 'follow: [{name: one more}, '), gatewayData);
   assert.equal((await ask(gateway, 'far')).body.model_version, '2', 'served at once, from its own disk');
 
   registry = await open();

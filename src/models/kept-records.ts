@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { toSwitchyardError } from '../shared/errors.ts';
 import type { Log } from './reconciler.ts';
 import { DigestCache } from './repository/digest.ts';
-import { type JsonTable, type Quarantined, quarantineTable, verdictTable } from './verdicts.ts';
+import { type JsonTable, type Quarantined, quarantineTable, unprovenTable, verdictTable } from './verdicts.ts';
 
 /**
  * What is known of versions beyond the process's end, in the data folder. A full disk costs work at the next start, never
@@ -12,6 +12,7 @@ import { type JsonTable, type Quarantined, quarantineTable, verdictTable } from 
 export class KeptRecords {
   readonly quarantine: JsonTable<Quarantined>;
   readonly verdicts: ReturnType<typeof verdictTable>;
+  readonly unproven: ReturnType<typeof unprovenTable>;
   readonly digests: DigestCache;
   private readonly dataDir: string;
   private readonly log: Log;
@@ -21,11 +22,12 @@ export class KeptRecords {
     this.log = log;
     this.quarantine = quarantineTable(dataDir);
     this.verdicts = verdictTable(dataDir);
+    this.unproven = unprovenTable(dataDir);
     this.digests = new DigestCache(join(dataDir, 'digests.json'));
   }
 
   async load(): Promise<void> {
-    await Promise.all([this.quarantine.load(), this.verdicts.load(), this.digests.load()]);
+    await Promise.all([this.quarantine.load(), this.verdicts.load(), this.unproven.load(), this.digests.load()]);
     const stale = join(this.dataDir, 'overrides');
     await this.written('removing files of old load requests', rm(stale, { recursive: true, force: true }));
   }
@@ -33,6 +35,15 @@ export class KeptRecords {
   async persist(): Promise<void> {
     await this.written('keeping digests', this.digests.save());
     await this.written('keeping preflight verdicts', this.verdicts.flush());
+  }
+
+  /** To be called before a version is loaded without a proof: it may end the process. */
+  async noteUnproven(key: string, model: string, version: string): Promise<void> {
+    if (this.unproven.get(key) !== undefined) return;
+    await this.written(
+      'noting a version without preflight',
+      this.unproven.set(key, { model, version, loadedAt: Date.now() }),
+    );
   }
 
   async quarantineVersion(key: string, row: Quarantined): Promise<void> {

@@ -56,6 +56,7 @@ export class VersionLoader {
   private readonly pool: ExecutorPool;
   private readonly preflight: Preflight;
   private readonly verdicts: JsonTable<Verdict>;
+  private readonly noteUnproven: (key: string, model: string, version: string) => Promise<void>;
   private readonly digests: DigestCache;
   private readonly slots: Semaphore;
   private readonly metricsRow: (model: string, version: string) => number;
@@ -68,6 +69,8 @@ export class VersionLoader {
       pool: ExecutorPool;
       preflight: Preflight;
       verdicts: JsonTable<Verdict>;
+      /** A version is about to be loaded that nothing has proven: should it end the process, this tells which one it was. */
+      noteUnproven(key: string, model: string, version: string): Promise<void>;
       digests: DigestCache;
       metricsRow: (model: string, version: string) => number;
     },
@@ -76,6 +79,7 @@ export class VersionLoader {
     this.pool = parts.pool;
     this.preflight = parts.preflight;
     this.verdicts = parts.verdicts;
+    this.noteUnproven = (...version) => parts.noteUnproven(...version);
     this.digests = parts.digests;
     this.metricsRow = parts.metricsRow;
     this.slots = new Semaphore(options.parallelLoads);
@@ -127,6 +131,7 @@ export class VersionLoader {
     guardFiles(version, config);
     const verdict = await this.verdictOn(spec, key);
     if (verdict) spec.config = completeConfig(config, verdict.signature, this.options.defaultMaxBatchSize);
+    else if (!isRemote(config.backend)) await this.noteUnproven(key, spec.model, spec.version);
     const handle = this.nextHandle++;
     const loaded = await this.pool.load(spec, handle);
     try {

@@ -385,6 +385,32 @@ test('three crashes in a minute quarantine the version, also for the next proces
   assert.equal(world.serving(), 'm:2');
 });
 
+test('a supervisor quarantines a version that was loaded last without a preflight, though it ended the process as it was loaded', async () => {
+  await put('m/1/model.onnx');
+  await put('m/config.pbtxt', 'parameters { key: "switchyard.preflight" value { string_value: "off" } }');
+  const manager = manage();
+  await manager.start();
+  await new Promise((resolve) => setTimeout(resolve, 2));
+  await put('proven/1/model.onnx');
+  await manager.poll();
+  await new Promise((resolve) => setTimeout(resolve, 2));
+  await put('m/2/model.onnx', onnx('2'));
+  const data = join(root, 'data');
+  let quarantined: unknown;
+  const load = world.load.bind(world);
+  world.load = async (spec, handle) => {
+    // The process may end here: what the next one needs is on the disk.
+    quarantined = await quarantineNewest(data, 'the gateway crashed', Date.now(), 1e6);
+    return load(spec, handle);
+  };
+  await manager.poll();
+  assert.ok(!world.events.includes('preflight m/2'));
+  assert.deepEqual(quarantined, { model: 'm', version: '2' });
+  world = new World();
+  await manage().start();
+  assert.equal(world.serving(), 'm:1 proven:1');
+});
+
 test('a supervisor quarantines the version proven last', async () => {
   await put('m/1/model.onnx');
   const manager = manage();

@@ -64,6 +64,7 @@ export class ModelManager {
       pool: deps.pool,
       preflight: deps.preflight,
       verdicts: this.records.verdicts,
+      noteUnproven: (...version) => this.records.noteUnproven(...version),
       digests: this.records.digests,
       metricsRow: deps.metricsRow ?? countRows(),
     });

@@ -14,6 +14,14 @@ export interface Verdict {
   provenAt: number;
 }
 
+/** A version that was loaded without a proof, by the same digest. */
+export interface Unproven {
+  model: string;
+  version: string;
+  /** Milliseconds since the epoch when it was first loaded. */
+  loadedAt: number;
+}
+
 export interface Quarantined {
   model: string;
   version: string;
@@ -67,13 +75,17 @@ export function verdictTable(dataDir: string): JsonTable<Verdict> {
   return new JsonTable<Verdict>(join(dataDir, 'preflight.json'));
 }
 
+export function unprovenTable(dataDir: string): JsonTable<Unproven> {
+  return new JsonTable<Unproven>(join(dataDir, 'unproven.json'));
+}
+
 export function quarantineTable(dataDir: string): JsonTable<Quarantined> {
   return new JsonTable<Quarantined>(join(dataDir, 'quarantine.json'));
 }
 
 /**
- * For a supervisor whose child keeps crashing: quarantines the version that was proven last, before the child starts
- * again. Resolves with it, or undefined when every known version is older than `maxAgeMs` or already quarantined: then a
+ * For a supervisor whose child keeps crashing: quarantines the version that was proven last, or first loaded without a
+ * proof, before the child starts again. Resolves with it, or undefined when every known version is older than `maxAgeMs` or already quarantined: then a
  * new model is not the likely cause.
  */
 export async function quarantineNewest(
@@ -83,16 +95,18 @@ export async function quarantineNewest(
   maxAgeMs: number,
 ): Promise<{ model: string; version: string } | undefined> {
   const verdicts = verdictTable(dataDir);
+  const unproven = unprovenTable(dataDir);
   const quarantine = quarantineTable(dataDir);
-  await Promise.all([verdicts.load(), quarantine.load()]);
-  let newest: [string, Verdict] | undefined;
-  for (const entry of verdicts.entries()) {
-    const [key, { provenAt }] = entry;
-    if (quarantine.get(key) !== undefined || nowMs - provenAt > maxAgeMs) continue;
-    if (newest === undefined || provenAt > newest[1].provenAt) newest = entry;
-  }
+  await Promise.all([verdicts.load(), unproven.load(), quarantine.load()]);
+  let newest: { key: string; model: string; version: string; at: number } | undefined;
+  const consider = (key: string, { model, version }: Verdict | Unproven, at: number): void => {
+    if (quarantine.get(key) !== undefined || nowMs - at > maxAgeMs) return;
+    if (newest === undefined || at > newest.at) newest = { key, model, version, at };
+  };
+  for (const [key, verdict] of verdicts.entries()) consider(key, verdict, verdict.provenAt);
+  for (const [key, version] of unproven.entries()) consider(key, version, version.loadedAt);
   if (newest === undefined) return undefined;
-  const [key, { model, version }] = newest;
+  const { key, model, version } = newest;
   await quarantine.set(key, { model, version, reason, since: nowMs });
   return { model, version };
 }

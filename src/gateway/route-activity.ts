@@ -7,7 +7,7 @@ export interface SliceActivity {
   variant: string;
   /** Another one than served where that one failed or was ejected. */
   assigned: string;
-  /** '' when no version was reached. */
+  /** '' when none was named and none answered. */
   version: string;
   role: DecisionRecord['role'];
   analysed: boolean;
@@ -44,6 +44,7 @@ export type LearningRecord = Pick<
   | 'tenant'
   | 'assigned'
   | 'served'
+  | 'version'
   | 'analysed'
   | 'bucket'
   | 'unitHash'

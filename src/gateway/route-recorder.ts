@@ -115,6 +115,7 @@ export class RouteRecorder implements DecisionTap {
       tenant: record.tenant,
       assigned: record.assigned,
       served: record.served,
+      version: record.version,
       analysed: record.analysed,
       bucket: record.bucket,
       unitHash: record.unitHash,

@@ -14,6 +14,7 @@ import {
   sampleRatioTest,
 } from '../../experiments/statistics/sample-ratio.ts';
 import { type Contribution, clusterKey } from './contribution.ts';
+import { isMeasured } from './experiment-versions.ts';
 import { sliceOf } from './ledger.ts';
 import type { Standing } from './standing.ts';
 
@@ -63,7 +64,7 @@ const FIXED_AFTER = 100;
 /** What a look finds of the arms: guardrails that are violated, and mSPRT's mixture and p-values, which never rise. */
 function compared(spec: RouteSpec, standing: Standing, data: Contribution): Pick<Standing, 'msprt' | 'violated'> {
   const experiment = spec.strategy.experiment as ExperimentSpec;
-  const arms = armsOf(spec, data);
+  const arms = armsOf(spec, standing, data);
   const scale = standing.msprt?.scale ?? controlMean(experiment, arms, FIXED_AFTER);
   const { primary, guardrails } = compareArms(experiment, arms, scale);
   const violated = guardrails.flatMap(({ arm, metric, verdict }) => (verdict === 'violated' ? `${arm} ${metric}` : []));
@@ -77,7 +78,7 @@ function compared(spec: RouteSpec, standing: Standing, data: Contribution): Pick
 export function experimentResults(spec: RouteSpec, standing: Standing, data: Contribution): object | undefined {
   const experiment = spec.strategy.experiment;
   if (experiment === undefined) return undefined;
-  const arms = armsOf(spec, data);
+  const arms = armsOf(spec, standing, data);
   const counts = countsOf(spec, data);
   const { primary, guardrails } = compareArms(experiment, arms, standing.msprt?.scale);
   const verdict =
@@ -94,6 +95,7 @@ export function experimentResults(spec: RouteSpec, standing: Standing, data: Con
     control: controlOf(experiment),
     arms: arms.map(({ name, requests, errors, rewards }, i) => ({
       name,
+      version: standing.versions?.[name] ?? '',
       counted: counts[i],
       requests,
       errors,
@@ -117,6 +119,7 @@ export function experimentResults(spec: RouteSpec, standing: Standing, data: Con
       // Of units, one in so many is counted.
       sampled: spec.unit === undefined ? 1 : 2 ** data.units.level,
     },
+    history: standing.history ?? [],
   };
 }
 
@@ -159,10 +162,10 @@ function countsOf(spec: RouteSpec, data: Contribution): number[] {
   return Object.keys(split).map((_, arm) => groups.reduce((sum, { counts }) => sum + counts[arm], 0));
 }
 
-function armsOf(spec: RouteSpec, data: Contribution): ArmData[] {
+function armsOf(spec: RouteSpec, standing: Standing, data: Contribution): ArmData[] {
   const { split } = spec.strategy.experiment as ExperimentSpec;
   return Object.keys(split).map((name) => {
-    const arm = armData(name, data);
+    const arm = armData(name, data, (version) => isMeasured(spec, standing, name, version));
     if (spec.unit === undefined) return arm;
     return { ...arm, clusters: (metric) => data.clusters.get(clusterKey(metric, name)) ?? noClusters() };
   });
@@ -173,11 +176,12 @@ function armsOf(spec: RouteSpec, data: Contribution): ArmData[] {
  * first attempt included. A failure of the arm's variant is its error though another variant answered after it, so that
  * no fallback hides a failing arm. What was detoured because the variant was ejected says nothing of its error rate.
  */
-function armData(name: string, data: Contribution): ArmData {
+function armData(name: string, data: Contribution, measured: (version: string) => boolean): ArmData {
   const latency = newHistogram();
   const arm: ArmData = { name, requests: 0, errors: 0, latency, rewards: data.rewards.get(name) ?? NO_MOMENTS };
   for (const slice of data.sums.slices.values()) {
     if (slice.assigned !== name || slice.role !== 'arm' || !slice.analysed) continue;
+    if (slice.variant === name && !measured(slice.version)) continue;
     addHistogram(latency, slice.latency);
     if (slice.variant !== name) {
       arm.requests += slice.fallbacks;

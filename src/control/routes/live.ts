@@ -8,6 +8,7 @@ import { ERROR_TABLE } from '../../shared/errors.ts';
 import { dimensionOf, epochOf } from './bandit-control.ts';
 import { type Contribution, clusterKey, clustersIn, noContribution } from './contribution.ts';
 import { clusteredMetrics, groupOf } from './experiment-control.ts';
+import { isMeasured } from './experiment-versions.ts';
 import { RewardJoin } from './reward-join.ts';
 import type { Standing } from './standing.ts';
 import type { WaitingJournal } from './waiting-journal.ts';
@@ -95,7 +96,14 @@ export function learnFrom(live: LiveRoute, record: LearningRecord): void {
   if (live.join === undefined || !record.analysed || record.status === 'cancelled') return;
   if (record.proposed !== undefined) count(live, record.proposed.variant === record.assigned ? 'agreed' : 'disagreed');
   const { experiment } = live.document.spec.strategy;
-  if (experiment !== undefined) countUnit(live, experiment, record);
+  if (experiment !== undefined) {
+    const measured = record.assigned !== record.served || isServed(live, record);
+    countUnit(live, experiment, record, measured);
+    if (!measured) {
+      count(live, 'otherVersion');
+      return;
+    }
+  }
   const detoured = experiment === undefined && record.assigned !== record.served;
   if (detoured && !record.failedOver) {
     count(live, 'detoured');
@@ -112,12 +120,21 @@ export function learnFrom(live: LiveRoute, record: LearningRecord): void {
     });
 }
 
-/** Notes which unit it was, and what it says of the metrics that are compared by cluster. */
-function countUnit(live: LiveRoute, experiment: ExperimentSpec, record: LearningRecord): void {
+function isServed({ document, standing }: LiveRoute, { assigned, version }: LearningRecord): boolean {
+  return isMeasured(document.spec, standing, assigned, version);
+}
+
+/**
+ * Notes which unit it was, and what it says of the metrics that are compared by cluster.
+ *
+ * @param measured false: of a version that is not compared. Its unit counts, or shares would look other than planned
+ */
+function countUnit(live: LiveRoute, experiment: ExperimentSpec, record: LearningRecord, measured: boolean): void {
   if (live.document.spec.unit === undefined || record.bucket < 0) return;
   live.stirred = true;
   if (record.unitHash >= 0)
     live.own.units.add(groupOf(Object.values(experiment.split), record.assigned), record.unitHash);
+  if (!measured) return;
   for (const metric of clusteredMetrics(experiment)) {
     const value = clusteredValue(metric, record);
     if (value !== undefined) addToCluster(clustersOf(live, metric, record.assigned), record.bucket, value);

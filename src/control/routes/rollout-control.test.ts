@@ -2,8 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseRoutes } from '../../config/load-routes.ts';
 import type { CanarySpec } from '../../config/strategy-schema.ts';
-import { noRouteSums } from './ledger.ts';
-import { beginIfDue, evidenceOf, type RolloutStanding, rolloutOf, stepRollout } from './rollout-control.ts';
+import { newHistogram } from '../../experiments/statistics/latency-histogram.ts';
+import { noRouteSums, type RouteSums } from './ledger.ts';
+import {
+  beginIfDue,
+  compareAnewIfDue,
+  evidenceOf,
+  type RolloutStanding,
+  rolloutOf,
+  stepRollout,
+} from './rollout-control.ts';
 import { resume, type Standing } from './standing.ts';
 
 const specOf = (sample: string) =>
@@ -51,4 +59,32 @@ test('a candidate that fails its copies does not agree with stable', () => {
   sums.shadows.set('next', shadow);
   const { compared, mismatched } = evidenceOf(canary, rolloutOf(standing) as RolloutStanding, sums).shadow;
   assert.deepEqual([compared, mismatched], [100, 40]);
+});
+
+function served(sums: RouteSums, version: string, requests: number, errors: number): void {
+  const none = { clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0, latency: newHistogram() };
+  const slice = { variant: 'stable', assigned: 'stable', version, role: 'control' as const, analysed: true };
+  sums.slices.set(version, { ...slice, ...none, requests, errors });
+}
+
+test('a canary is compared with the version that stable has become, from nothing', () => {
+  const spec = specOf('50%');
+  const canary = spec.strategy.canary as CanarySpec;
+  const sums = noRouteSums();
+  const begun = beginIfDue('m', spec, resume(spec, undefined), { stable: '1', candidate: '2' }, sums, 0) as Standing;
+  assert.equal(compareAnewIfDue(begun, { stable: '1', candidate: '2' }, sums, 5), begun);
+  assert.equal(compareAnewIfDue(begun, undefined, sums, 5), begun, 'nothing is loaded');
+  served(sums, '1', 1000, 400);
+  const moved = compareAnewIfDue(begun, { stable: '3', candidate: '2' }, sums, 5);
+  // Another gateway has not read the alias yet.
+  served(sums, '1', 1100, 450);
+  served(sums, '3', 70, 2);
+  const rollout = rolloutOf(moved) as RolloutStanding;
+  const { control } = evidenceOf(canary, rollout, sums);
+  assert.deepEqual([control.requests, control.errors], [70, 2]);
+  assert.match(rollout.state.history.at(-1)?.message ?? '', /stable is version 3 now, not 1/);
+  assert.equal(rollout.state.stableVersion, '1', 'its end moves the alias only if that names what it did');
+  assert.equal(compareAnewIfDue(moved, { stable: '3', candidate: '2' }, sums, 6), moved);
+  const over = stepRollout(spec, begun, { type: 'abort' }, sums, new Map(), 7).standing;
+  assert.equal(compareAnewIfDue(over, { stable: '3', candidate: '2' }, sums, 8), over);
 });

@@ -10,7 +10,7 @@ import {
   NO_MEASUREMENTS,
   type Report,
 } from '../../experiments/rollout/judge.ts';
-import { beginRollout, isOver, type RolloutEvent, type RolloutState } from '../../experiments/rollout/state.ts';
+import { beginRollout, isOver, note, type RolloutEvent, type RolloutState } from '../../experiments/rollout/state.ts';
 import { newHistogram } from '../../experiments/statistics/latency-histogram.ts';
 import { canaryWeights, initialState, withWeights } from '../../routing/live-route.ts';
 import { decodeSums, type EncodedSums, encodeSums, type RouteSums } from './ledger.ts';
@@ -23,6 +23,8 @@ export interface RolloutStanding {
   /** Sums when the present comparison began, and when the rollout did. */
   window: EncodedSums;
   start: EncodedSums;
+  /** The version of stable that is compared, if it is not the one the rollout began with. */
+  stable?: string;
   /** Outcomes of queries, by where they are asked, template and metric. */
   queries: Record<string, Measurements & { askedAt: number }>;
 }
@@ -78,6 +80,29 @@ export function beginIfDue(
   const rollout: RolloutStanding = { state: beginRollout(route, versions, now), window: start, start, queries: {} };
   const fresh = withWeights(before === undefined ? standing.state : initialState(spec), [100, 0, 0]);
   return { ...standing, rollout, state: { ...fresh, version: version + 1 } };
+}
+
+/**
+ * A comparison that begins again where stable has become another version under way: what the old one did says nothing
+ * of the new one. The rollout goes on; its end still moves the alias only if that names what it did at the beginning.
+ */
+export function compareAnewIfDue(
+  standing: Standing,
+  versions: VersionPair | undefined,
+  sums: RouteSums,
+  now: number,
+): Standing {
+  const rollout = rolloutOf(standing);
+  if (rollout === undefined || versions === undefined) return standing;
+  const { phase, stableVersion } = rollout.state;
+  // A promotion makes stable what the candidate is, and its rollback may have to undo that.
+  if (isOver(rollout.state) || phase === 'promoting' || phase === 'rollingBack') return standing;
+  const before = rollout.stable ?? stableVersion;
+  if (before === versions.stable) return standing;
+  const state = { ...rollout.state, reports: [], version: rollout.state.version + 1 };
+  note(state, now, `stable is version ${versions.stable} now, not ${before}: its comparison begins again`);
+  const start = encodeSums(sums);
+  return { ...standing, rollout: { ...rollout, state, stable: versions.stable, window: start, start } };
 }
 
 /** One event, a tick above all: the next standing, and an alias to be moved. */
@@ -201,6 +226,7 @@ function judgeAll(
 export function evidenceOf(canary: CanarySpec, rollout: RolloutStanding, sums: RouteSums): Evidence {
   const window = decodeSums(rollout.window);
   const control = canary.control === 'matched' ? 'control' : 'stable';
+  const stableOf = (part: RouteSums) => armOf(part, canary.stable, control, rollout.stable);
   const compared = (part: RouteSums) => {
     const shadow = part.shadows.get(canary.candidate);
     return shadow === undefined ? { compared: 0, mismatched: 0 } : comparisons(shadow);
@@ -208,7 +234,7 @@ export function evidenceOf(canary: CanarySpec, rollout: RolloutStanding, sums: R
   const shadow = compared(sums);
   const before = compared(decodeSums(rollout.start));
   return {
-    control: since(armOf(sums, canary.stable, control), armOf(window, canary.stable, control)),
+    control: since(stableOf(sums), stableOf(window)),
     candidate: since(armOf(sums, canary.candidate, 'candidate'), armOf(window, canary.candidate, 'candidate')),
     shadow: {
       compared: Math.max(0, shadow.compared - before.compared),
@@ -221,8 +247,10 @@ export function evidenceOf(canary: CanarySpec, rollout: RolloutStanding, sums: R
 /**
  * A part's requests as its variant answered them. One that failed and was answered by another variant is still its
  * failure: fallbacks must not hide a bad candidate. What the client got wrong, or was shed or given up, is nobody's.
+ *
+ * @param only other versions are left out, which gateways serve until they have read what an alias means now
  */
-function armOf(sums: RouteSums, variant: string, role: string): ArmEvidence {
+function armOf(sums: RouteSums, variant: string, role: string, only?: string): ArmEvidence {
   const arm = { requests: 0, errors: 0, latency: newHistogram() };
   for (const slice of sums.slices.values()) {
     if (slice.role !== role || !slice.analysed) continue;
@@ -231,6 +259,7 @@ function armOf(sums: RouteSums, variant: string, role: string): ArmEvidence {
       arm.errors += slice.fallbacks;
       continue;
     }
+    if (only !== undefined && slice.version !== '' && slice.version !== only) continue;
     arm.requests += slice.requests - slice.clientErrors - slice.sheds - slice.cancelled;
     arm.errors += slice.errors;
     for (let i = 0; i < arm.latency.length; i++) arm.latency[i] += slice.latency[i];

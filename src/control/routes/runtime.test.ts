@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { parseRoutes } from '../../config/load-routes.ts';
 import type { AliasTable } from '../../pipeline/routed/route-version.ts';
 import { type AliasSource, RouteAliases } from './aliases.ts';
+import { experimentResults } from './experiment-control.ts';
 import { rolloutOf } from './rollout-control.ts';
 import { RouteRuntime, type RuntimeDependencies } from './runtime.ts';
 import type { WaitingJournal } from './waiting-journal.ts';
@@ -81,13 +82,19 @@ class Gateway {
   readonly registry = { champion: '1', readable: true, before: async (): Promise<void> => {} };
   /** What threads are told, in order: the alias, and the candidate's buckets. */
   readonly told: string[] = [];
+  /** The prints of journals that were opened. */
+  readonly journals: string[] = [];
   readonly runtime: RouteRuntime;
+  readonly aliases: RouteAliases;
   leads: boolean;
+  private readonly routes: string;
   private clock = 10_000;
 
-  constructor(leads: boolean) {
+  constructor(leads: boolean, routes = CANARY) {
     this.leads = leads;
-    const table = () => ({ models: new Map([['m', { versions: [{ version: '1' }, { version: '2' }] }]]) }) as never;
+    this.routes = routes;
+    const versions = ['1', '2', '3'].map((version) => ({ version }));
+    const table = () => ({ models: new Map([['m', { versions }]]) }) as never;
     const source: AliasSource = {
       read: async () => {
         if (!this.registry.readable) throw new Error('the registry is away');
@@ -100,12 +107,13 @@ class Gateway {
       },
     };
     const told = (aliases: AliasTable) => this.told.push(`champion ${aliases.get('m')?.get('champion')}`);
+    this.aliases = new RouteAliases(source, table, told, () => {});
     this.runtime = new RouteRuntime({
       publishRoutes: () => {},
       publishState: (_route, { buckets }) =>
         this.told.push(`candidate ${buckets.reduce((sum, [slot, n]) => sum + (slot === 2 ? n : 0), 0)}`),
       table,
-      aliases: new RouteAliases(source, table, told, () => {}),
+      aliases: this.aliases,
       aliasSource: source,
       node: 'this',
       fleet: {
@@ -115,7 +123,15 @@ class Gateway {
         learnt: async () => 0,
       },
       save: async () => {},
-      journal: () => ({}) as WaitingJournal,
+      journal: (_route, print) => {
+        this.journals.push(print);
+        return {
+          read: () => ({ entries: [], owners: new Set(), next: 0 }),
+          decided() {},
+          flush() {},
+          drop() {},
+        } as never;
+      },
       log: () => {},
       now: () => this.clock,
     });
@@ -124,7 +140,7 @@ class Gateway {
   }
 
   reload(): void {
-    this.runtime.replace(parseRoutes([{ file: 'routes.yaml', text: CANARY }]));
+    this.runtime.replace(parseRoutes([{ file: 'routes.yaml', text: this.routes }]));
   }
 
   get rollout() {
@@ -201,4 +217,82 @@ test('a reload while an alias is being moved does not stop the rollout, whatever
   await gateway.tick();
   await gateway.tick();
   assert.deepEqual([gateway.rollout?.phase, gateway.registry.champion], ['succeeded', '2']);
+});
+
+const EXPERIMENT = `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: m}
+spec:
+  variants: {a: {model: m, version: "1"}, b: {model: m, alias: champion}}
+  strategy:
+    experiment: {split: {a: 50, b: 50}, primary: {metric: reward}, guardrails: [{metric: errors, nonInferiority: 2%}]}
+`;
+
+/** As gateway threads report them: so many requests of arm b by a version, all failed or none. */
+function reported(gateway: Gateway, version: string, requests: number, status: 'ok' | 'internal'): void {
+  const counts = { requests, errors: status === 'ok' ? 0 : requests, clientErrors: 0, sheds: 0, cancelled: 0 };
+  const slice = { route: 'm', variant: 'b', assigned: 'b', version, role: 'arm' as const, analysed: true };
+  const decision = {
+    route: 'm',
+    time: 0,
+    assigned: 'b',
+    served: 'b',
+    version,
+    analysed: true,
+    bucket: -1,
+    unitHash: -1,
+  };
+  const rest = { tenant: '', proposed: undefined, features: undefined };
+  const learning = Array.from({ length: requests }, (_, i) => ({
+    ...{ ...decision, ...rest, id: `${version}-${i}`, status, latencyMs: 1, failedOver: false },
+  }));
+  const slices = [{ ...slice, ...counts, fallbacks: 0, latency: [] }];
+  gateway.runtime.activity({ slices, shadows: [], learning, lost: 0 });
+}
+
+function armB(gateway: Gateway): { version: string; requests: number; errors: number } {
+  const live = gateway.runtime.routes.get('m')!;
+  const results = experimentResults(live.document.spec, live.standing, gateway.runtime.data(live));
+  const { version, requests, errors } = (results as { arms: ReturnType<typeof armB>[] }).arms[1];
+  return { version, requests, errors };
+}
+
+test('an experiment begins anew when the alias of an arm moves, and counts nothing of the version before', async () => {
+  const [leader, other] = [new Gateway(true, EXPERIMENT), new Gateway(false, EXPERIMENT)];
+  for (const gateway of [leader, other]) await gateway.tick();
+  other.runtime.follow('m', leader.standing);
+  for (const gateway of [leader, other]) reported(gateway, '1', 500, 'internal');
+  await leader.tick();
+  other.runtime.follow('m', leader.standing);
+  assert.deepEqual(armB(leader), { version: '1', requests: 500, errors: 500 });
+  const before = leader.runtime.routes.get('m')!;
+  assert.equal(before.join?.waiting, 500);
+  const { state } = before.standing;
+
+  leader.registry.champion = '3';
+  await leader.aliases.refresh();
+  // Served, but not decided on yet.
+  reported(leader, '3', 7, 'ok');
+  assert.deepEqual(armB(leader), { version: '1', requests: 500, errors: 500 });
+  await leader.tick();
+  const after = leader.runtime.routes.get('m')!.standing;
+  assert.deepEqual(armB(leader), { version: '3', requests: 0, errors: 0 });
+  assert.match(after.history?.at(-1)?.message ?? '', /b is version 3 now, not 1/);
+  assert.deepEqual(after.state.buckets, state.buckets, 'users stay where they are');
+  assert.ok(after.state.version > state.version);
+  assert.equal(leader.runtime.routes.get('m')?.join?.waiting, 0, 'rewards of the version before are not waited for');
+  assert.deepEqual([new Set(leader.journals).size, leader.journals.at(-1)], [2, after.print]);
+
+  other.runtime.follow('m', leader.standing);
+  // The other has not read the alias yet, and a thread of this one reports late.
+  for (const gateway of [leader, other]) {
+    reported(gateway, '1', 200, 'internal');
+    reported(gateway, '3', 40, 'ok');
+    assert.deepEqual(armB(gateway), { version: '3', requests: 40, errors: 0 });
+    assert.equal(gateway.runtime.routes.get('m')?.join?.waiting, 40);
+  }
+  await leader.tick();
+  assert.equal(leader.runtime.routes.get('m')?.standing.print, after.print, 'once');
+  leader.reload();
+  assert.deepEqual(armB(leader), { version: '3', requests: 40, errors: 0 }, 'a reload of the same goes on');
 });

@@ -14,11 +14,19 @@ import {
   merge,
 } from './contribution.ts';
 import { lookAtExperiment } from './experiment-control.ts';
+import { withVersions } from './experiment-versions.ts';
 import { Ledger, noRouteSums } from './ledger.ts';
 import { isControlled, type LiveRoute, learnFrom, mature, newLive } from './live.ts';
-import { beginIfDue, promotedSince, rolloutOf, stepRollout, type VersionPair } from './rollout-control.ts';
+import {
+  beginIfDue,
+  compareAnewIfDue,
+  promotedSince,
+  rolloutOf,
+  stepRollout,
+  type VersionPair,
+} from './rollout-control.ts';
 import { RolloutErrands } from './rollout-errands.ts';
-import { resume, type Standing } from './standing.ts';
+import { resume, type Standing, sameStrategy } from './standing.ts';
 import { StandingKeeper } from './standing-keeper.ts';
 import { variantVersions } from './variant-versions.ts';
 import type { WaitingJournal } from './waiting-journal.ts';
@@ -100,7 +108,9 @@ export class RouteRuntime {
       const stored = this.stored.get(live.name);
       if (stored === undefined || !this.precedes(stored, live.standing)) continue;
       const { version } = live.standing.state;
-      live.standing = resume(live.document.spec, stored);
+      const standing = resume(live.document.spec, stored);
+      if (standing.print !== live.standing.print) this.countAnew(live, standing);
+      live.standing = standing;
       // Decisions name the version: it goes on growing.
       if (live.standing.state.version <= version)
         live.standing = { ...live.standing, state: { ...live.standing.state, version: version + 1 } };
@@ -115,7 +125,7 @@ export class RouteRuntime {
    */
   private precedes(stored: Standing, standing: Standing): boolean {
     if (stored.state.version > standing.state.version) return true;
-    return this.dependencies.fleet === undefined && stored.print === standing.print;
+    return this.dependencies.fleet === undefined && sameStrategy(stored.print, standing.print);
   }
 
   /** Swaps all routes at once; each goes on where it stood as far as that still fits. */
@@ -137,9 +147,7 @@ export class RouteRuntime {
         continue;
       }
       old?.join?.drop();
-      const live = newLive(document, standing, this.dependencies.node, (print) =>
-        this.dependencies.journal(name, print),
-      );
+      const live = this.newLive(document, standing);
       this.ledger.set(name, noRouteSums());
       this.routes.set(name, live);
     }
@@ -156,6 +164,19 @@ export class RouteRuntime {
       Object.values(spec.variants).flatMap(({ model, alias }) => (alias === undefined ? [] : [model])),
     );
     void this.dependencies.aliases.follow(aliased);
+  }
+
+  private newLive(document: RouteDocument, standing: Standing): LiveRoute {
+    const { node, journal } = this.dependencies;
+    return newLive(document, standing, node, (print) => journal(document.metadata.name, print));
+  }
+
+  /** What was counted so far, and decisions that wait for rewards, are of what the route does not compare any more. */
+  private countAnew(live: LiveRoute, standing: Standing): void {
+    live.join?.drop();
+    const { own, join } = this.newLive(live.document, standing);
+    Object.assign(live, { own, join });
+    this.ledger.set(live.name, own.sums);
   }
 
   states(): Map<string, RouteState> {
@@ -234,9 +255,11 @@ export class RouteRuntime {
       return;
     }
     // One of another strategy is of a gateway that has other routes, or not read them again yet.
-    if (standing.print !== live.standing.print) return;
+    if (!sameStrategy(standing.print, live.standing.print)) return;
     const before = live.standing;
-    live.standing = resume(live.document.spec, standing);
+    const after = resume(live.document.spec, standing);
+    if (after.print !== before.print) this.countAnew(live, after);
+    live.standing = after;
     if (promotedSince(live.document.spec, before, live.standing)) live.held = true;
     if (live.held) void this.release(live);
     else if (live.standing.state.version !== before.state.version) this.show(live);
@@ -318,16 +341,30 @@ export class RouteRuntime {
     if (now >= live.lookedAt && now - live.lookedAt < LOOK_MS) return;
     live.lookedAt = now;
     if (experiment !== undefined) {
+      this.followVersions(live, now);
       const fleet = this.dependencies.fleet !== undefined;
       if (live.stirred || fleet) this.take(live, lookAtExperiment(spec, live.standing, this.data(live)));
       live.stirred = false;
     } else if (canary !== undefined) {
       const { sums } = this.data(live);
-      const begun = beginIfDue(live.name, spec, live.standing, this.pair(live), sums, now);
-      if (begun !== undefined) this.take(live, begun);
+      const pair = this.pair(live);
+      const begun = beginIfDue(live.name, spec, live.standing, pair, sums, now);
+      this.take(live, begun ?? compareAnewIfDue(live.standing, pair, sums, now));
       this.step(live, { type: 'tick' }, now);
       void this.errands.query(live, this.templates, now);
     }
+  }
+
+  /** An experiment's arms have become other versions, or are known for the first time. */
+  private followVersions(live: LiveRoute, now: number): void {
+    const { document, standing } = live;
+    const next = withVersions(document.spec, standing, this.versions(document), now);
+    if (next.print !== standing.print) {
+      this.countAnew(live, next);
+      const fields = { route: live.name, reason: next.history?.at(-1)?.message };
+      this.dependencies.log('warn', 'an experiment begins anew: what it had measured is of other versions', fields);
+    }
+    this.take(live, next);
   }
 
   /** Both versions of a canary, once they are loaded. */

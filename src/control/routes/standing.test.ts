@@ -105,3 +105,24 @@ test('a canary goes on when variants it does not compare come, go or are written
   assert.equal(strategyPrint(specOf(canary, ['c', 'b', 'a'])), print);
   assert.notEqual(strategyPrint(specOf(canary.replace('5', '6'), ['a', 'b'])), print);
 });
+
+test('an experiment begins anew when an arm is another version, model or alias; other variants do not matter to it', () => {
+  const text = 'experiment: {split: {a: 50, b: 50}, primary: {metric: errors}}';
+  const spec = specOf(text, ['a', 'b']);
+  const changed = (variant: object): RouteSpec => ({
+    ...spec,
+    variants: { ...spec.variants, b: variant as RouteSpec['variants'][string] },
+  });
+  const standing: Standing = { ...resume(spec, undefined), violated: ['b errors'] };
+  for (const variant of [
+    { model: 'm', version: '2' },
+    { model: 'n', version: '1' },
+    { model: 'm', alias: 'next' },
+  ]) {
+    const after = resume(changed(variant), standing);
+    assert.notEqual(after.print, standing.print, JSON.stringify(variant));
+    assert.equal(after.violated, undefined);
+    assert.deepEqual(after.state.buckets, standing.state.buckets, 'users stay where they are');
+  }
+  assert.equal(strategyPrint(specOf(text, ['c', 'b', 'a'])), standing.print);
+});

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { RouteSpec } from '../../config/route-schema.ts';
+import type { RouteSpec, VariantSpec } from '../../config/route-schema.ts';
 import type { RatioEvidence } from '../../experiments/statistics/sample-ratio.ts';
 import { initialState, type RouteState, slotsOf, takeState, withWeights } from '../../routing/live-route.ts';
 import { newShared } from '../../routing/matchers.ts';
@@ -11,14 +11,17 @@ import type { EncodedContribution } from './contribution.ts';
  * by their leader. JSON as it is.
  */
 export interface Standing {
-  /** Of the strategy and what its variants are; another one starts over. */
+  /** Of what is counted: the strategy and what its variants are, and which beginning of it. Other counts start over. */
   print: string;
   state: RouteState;
   /** The variant of each slot that the state's buckets are of. Absent in what an earlier version of the program kept. */
   slots?: string[];
-  /** Bandits: what is folded so far, and the versions it was learnt on. */
+  /** Bandits: what is folded so far. */
   totals?: Totals;
+  /** Bandits and experiments: the versions that arms are measured on, '' for none yet. */
   versions?: Record<string, string>;
+  /** Experiments: why they began anew, the newest last. */
+  history?: { at: number; message: string }[];
   /** Experiments: evidence against the planned shares, and from which counts on requests are counted. */
   ratio?: { evidence: RatioEvidence; weights: number[]; from: number[] };
   /** Experiments by mSPRT: control's size when its mixture was fixed, and each arm's p-value so far. */
@@ -33,18 +36,45 @@ export interface Standing {
   before?: EncodedContribution;
 }
 
-/** Equal for strategies that may go on where the other stood. */
+/**
+ * Equal for strategies that may go on where the other stood. Bandits may on other versions: their arms' past counts for
+ * less then. What an experiment has measured is of the versions it names.
+ */
 export function strategyPrint({ strategy, variants }: RouteSpec): string {
   const { weighted, experiment, canary, bandit } = strategy;
   const kept =
     weighted !== undefined
       ? 'weighted'
       : experiment !== undefined
-        ? { experiment: { ...experiment, split: Object.keys(experiment.split) } }
+        ? {
+            experiment: { ...experiment, split: Object.keys(experiment.split) },
+            served: Object.keys(experiment.split).map((arm) => servedBy(variants[arm])),
+          }
         : bandit !== undefined
           ? { arms: bandit.arms, dim: bandit.context?.dim ?? 0, range: bandit.reward.range }
           : canary !== undefined && { canary, stable: variants[canary.stable], candidate: variants[canary.candidate] };
   return createHash('sha256').update(JSON.stringify(kept)).digest('base64url').slice(0, 16);
+}
+
+function servedBy({ model, version, alias }: VariantSpec): (string | undefined)[] {
+  return [model, version, alias];
+}
+
+/** The print of the same strategy that begins anew. Never given twice for a route, whose state's version only grows. */
+export function printAnew(print: string, stateVersion: number): string {
+  return `${strategyOf(print)}${ANEW}${stateVersion}`;
+}
+
+/** Whether two prints are of the same strategy, whichever beginning of it. */
+export function sameStrategy(a: string, b: string): boolean {
+  return strategyOf(a) === strategyOf(b);
+}
+
+/** Is no digit of a print. */
+const ANEW = '.';
+
+function strategyOf(print: string): string {
+  return print.split(ANEW)[0];
 }
 
 /**
@@ -62,7 +92,7 @@ export function resume(spec: RouteSpec, before: Standing | undefined): Standing 
   const weights = spec.strategy.weighted ?? spec.strategy.experiment?.split;
   const shared = weights === undefined ? undefined : sameShares(before, slots, Object.values(weights));
   const state = shared ?? before.state;
-  if (before.print !== print || takeState(spec, variants, state, newShared()) === undefined)
+  if (!sameStrategy(before.print, print) || takeState(spec, variants, state, newShared()) === undefined)
     return { print, state: { ...fresh, version, buckets: shared?.buckets ?? fresh.buckets }, slots };
   // A canary's own mirror stays while it is in force.
   const rollout = before.rollout as { state: { mirror: number } } | undefined;

@@ -49,7 +49,7 @@ export interface DecisionRecord {
   readonly proposed: { variant: string; pmf: number[] } | undefined;
   /** Contextual bandits: the features a reward is learnt with. */
   readonly features: number[] | undefined;
-  /** Of the served variant; version '' when nothing was reached. */
+  /** Of the served variant. Without an answer the version is the one asked for; '' when the version policy had the choice. */
   readonly model: string;
   readonly version: string;
   readonly status: 'ok' | ErrorCode;

@@ -195,12 +195,15 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     const { compiled, context, request } = this;
     const variant = compiled.variants[this.servedIndex];
     const attempt = ++this.attempts;
+    this.version = '';
     requestStarted(compiled.health, this.servedIndex);
     try {
+      // A failure is that version's.
+      this.version = this.plane.versionOf(variant);
       // Named one by one: copying an object of unknown shape costs more than deciding.
       const asked: InferRequest = {
         model: variant.model,
-        version: this.plane.versionOf(variant),
+        version: this.version,
         id: request.id,
         inputs: request.inputs,
         outputs: request.outputs,

@@ -183,6 +183,13 @@ test('without a fallback the error is the answer, and is on record', async () =>
   assert.deepEqual({ id, variant, version }, { id: 'id0', variant: 'next', version: '' });
 });
 
+test('a failure is of the version that was asked for', async () => {
+  const named = VARIANTS.replace('model: two', 'model: two, version: "1"');
+  const { ask, records } = await routed(`${named}strategy:\n  weighted: {stable: 0, next: 100}`, failing);
+  const { context } = await ask();
+  assert.deepEqual([records[0].status, records[0].version, context.served?.version], ['internal', '1', '1']);
+});
+
 test('a slow variant is given up after its timeout, but not after the deadline of the request', async () => {
   const slow = async (inputs: Tensor[]) => {
     await new Promise((resolve) => setTimeout(resolve, 2000));

@@ -211,7 +211,13 @@ test('a shadow shows how many answers differ, with interval and verdict, and the
   const found = JSON.parse((await cli(['routes', 'mismatches', 'ranker', '-o', 'json', ...admin])).out) as object[];
   assert.ok(found.length > 0 && found.length <= 20, `${found.length} examples`);
   const metrics = await (await fetch(`http://127.0.0.1:${server!.ports.metrics}/metrics`)).text();
-  assert.match(metrics, /switchyard_route_shadow_mismatch_rate\{route="ranker",variant="next",bound="low"\} 0\.\d/);
-  assert.match(metrics, /switchyard_route_shadow_verdict\{route="ranker",variant="next",verdict="fail"\} 1/);
+  assert.match(
+    metrics,
+    /switchyard_route_shadow_mismatch_rate\{route="ranker",variant="next",version="2",bound="low"\} 0\.\d/,
+  );
+  assert.match(
+    metrics,
+    /switchyard_route_shadow_verdict\{route="ranker",variant="next",version="2",verdict="fail"\} 1/,
+  );
   assert.equal((await cli(['routes', 'mismatches', 'nobody', ...admin])).code, 1);
 });

@@ -27,6 +27,8 @@ export interface SliceActivity {
 export interface ShadowActivity {
   route: string;
   variant: string;
+  /** '' where none was named and none answered. */
+  version: string;
   match: number;
   mismatch: number;
   failed: number;

@@ -3,7 +3,7 @@ import type { DecisionRecord, DecisionTap, ShadowOutcome } from '../pipeline/rou
 import { ERROR_TABLE } from '../shared/errors.ts';
 import type { LearningRecord, RouteActivity, ShadowActivity, SliceActivity } from './route-activity.ts';
 
-/** Mismatches kept between two reports of a route. */
+/** Mismatches kept between two reports of a shadowed version. */
 const MAX_EXAMPLES = 5;
 /** Slices kept from report to report: more than routes have, unless versions come and go for days. */
 const MAX_SLICES = 65_536;
@@ -54,11 +54,12 @@ export class RouteRecorder implements DecisionTap {
   }
 
   shadowed(outcome: ShadowOutcome): void {
-    const key = `${outcome.route}\n${outcome.variant}`;
+    const key = `${outcome.route}\n${outcome.variant}\n${outcome.version}`;
     let shadow = this.shadows.get(key);
     if (shadow === undefined) {
-      const { route, variant } = outcome;
-      shadow = { route, variant, match: 0, mismatch: 0, failed: 0, dropped: 0, uncompared: 0, examples: [] };
+      const { route, variant, version } = outcome;
+      const counts = { match: 0, mismatch: 0, failed: 0, dropped: 0, uncompared: 0 };
+      shadow = { route, variant, version, ...counts, examples: [] };
       this.shadows.set(key, shadow);
     }
     shadow[outcome.outcome]++;

@@ -154,7 +154,7 @@ test('docs/operations.md has exactly the metrics that are produced, with their t
         renderPrometheus(new MetricsReader(), []) +
         renderModelMemory([]) +
         renderExecutorLosses({ ended: 0, hung: 0, abandoned: 0 }) +
-        renderRoutes([]) +
+        renderRoutes([], () => ({})) +
         renderUnmatchedFeedback(new Map()) +
         new JobMetrics().render() +
         renderRewardTopics(new Map()) +

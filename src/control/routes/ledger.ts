@@ -25,11 +25,12 @@ export interface EncodedSums {
   shadows: ShadowSums[];
 }
 
-/** Mismatches kept per shadowed variant, the newest. */
+/** Mismatches kept per shadowed version, the newest. */
 const MAX_EXAMPLES = 20;
 const NO_REQUESTS = { requests: 0, errors: 0, clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0 };
 /** Versions of a variant that are told apart; the traffic of further ones is summed up as version ''. */
 const MAX_SLICES = 256;
+const MAX_SHADOWS = 64;
 
 export function noRouteSums(): RouteSums {
   return { slices: new Map(), shadows: new Map() };
@@ -101,9 +102,13 @@ function addSlice({ slices }: RouteSums, slice: SliceSums | Omit<SliceActivity, 
 }
 
 function addShadow({ shadows }: RouteSums, shadow: ShadowSums): void {
-  const found = shadows.get(shadow.variant);
+  const key = (version: string) => shadowKey(shadow.variant, version);
+  // Sums that were kept by an earlier version of the program do not say.
+  let version = shadow.version ?? '';
+  if (!shadows.has(key(version)) && shadows.size >= MAX_SHADOWS) version = '';
+  const found = shadows.get(key(version));
   if (found === undefined) {
-    shadows.set(shadow.variant, { ...shadow, examples: shadow.examples.slice(-MAX_EXAMPLES) });
+    shadows.set(key(version), { ...shadow, version, examples: shadow.examples.slice(-MAX_EXAMPLES) });
     return;
   }
   found.match += shadow.match;
@@ -126,6 +131,22 @@ export function decodeSums({ slices, shadows }: EncodedSums): RouteSums {
   for (const slice of slices) addSlice(sums, slice);
   for (const shadow of shadows) addShadow(sums, shadow);
   return sums;
+}
+
+function shadowKey(variant: string, version: string): string {
+  return `${variant}\n${version}`;
+}
+
+/** Whether a variant, in any version, got copies of requests. */
+export function hasShadow({ shadows }: RouteSums, variant: string): boolean {
+  for (const shadow of shadows.values()) if (shadow.variant === variant) return true;
+  return false;
+}
+
+/** What copies to a version of a variant came to. */
+export function shadowOf({ shadows }: RouteSums, variant: string, version: string): ShadowSums {
+  const none = { match: 0, mismatch: 0, failed: 0, dropped: 0, uncompared: 0, examples: [] };
+  return shadows.get(shadowKey(variant, version)) ?? { variant, version, ...none };
 }
 
 /** Sums of the slices that fit, as one. Undefined if none does. */

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseRoutes } from '../../config/load-routes.ts';
 import type { CanarySpec } from '../../config/strategy-schema.ts';
 import { newHistogram } from '../../experiments/statistics/latency-histogram.ts';
-import { noRouteSums, type RouteSums } from './ledger.ts';
+import { Ledger, noRouteSums, type RouteSums } from './ledger.ts';
 import {
   beginIfDue,
   compareAnewIfDue,
@@ -55,8 +55,13 @@ test('a candidate that fails its copies does not agree with stable', () => {
   const canary = spec.strategy.canary as CanarySpec;
   const sums = noRouteSums();
   const standing = beginIfDue('m', spec, resume(spec, undefined), { stable: '1', candidate: '2' }, sums, 0) as Standing;
-  const shadow = { variant: 'next', match: 60, mismatch: 1, failed: 39, dropped: 7, uncompared: 5, examples: [] };
-  sums.shadows.set('next', shadow);
+  const shadow = { route: 'm', variant: 'next', version: '2', match: 60, mismatch: 1, failed: 39 };
+  const ledger = new Ledger();
+  ledger.set('m', sums);
+  const counted = { dropped: 7, uncompared: 5, examples: [] };
+  // Of a gateway that has not read yet what the candidate is.
+  const other = { ...shadow, ...counted, version: '1', mismatch: 500 };
+  ledger.add({ slices: [], shadows: [{ ...shadow, ...counted }, other], learning: [], lost: 0 });
   const { compared, mismatched } = evidenceOf(canary, rolloutOf(standing) as RolloutStanding, sums).shadow;
   assert.deepEqual([compared, mismatched], [100, 40]);
 });

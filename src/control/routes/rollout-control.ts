@@ -13,7 +13,7 @@ import {
 import { beginRollout, isOver, note, type RolloutEvent, type RolloutState } from '../../experiments/rollout/state.ts';
 import { newHistogram } from '../../experiments/statistics/latency-histogram.ts';
 import { canaryWeights, initialState, withWeights } from '../../routing/live-route.ts';
-import { decodeSums, type EncodedSums, encodeSums, type RouteSums } from './ledger.ts';
+import { decodeSums, type EncodedSums, encodeSums, type RouteSums, shadowOf } from './ledger.ts';
 import { comparisons } from './shadow-view.ts';
 import type { Standing } from './standing.ts';
 
@@ -227,10 +227,7 @@ export function evidenceOf(canary: CanarySpec, rollout: RolloutStanding, sums: R
   const window = decodeSums(rollout.window);
   const control = canary.control === 'matched' ? 'control' : 'stable';
   const stableOf = (part: RouteSums) => armOf(part, canary.stable, control, rollout.stable);
-  const compared = (part: RouteSums) => {
-    const shadow = part.shadows.get(canary.candidate);
-    return shadow === undefined ? { compared: 0, mismatched: 0 } : comparisons(shadow);
-  };
+  const compared = (part: RouteSums) => comparisons(shadowOf(part, canary.candidate, rollout.state.candidateVersion));
   const shadow = compared(sums);
   const before = compared(decodeSums(rollout.start));
   return {

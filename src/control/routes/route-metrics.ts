@@ -1,7 +1,8 @@
+import type { RouteDocument } from '../../config/route-schema.ts';
 import { lowerBound, total } from '../../experiments/statistics/latency-histogram.ts';
 import { ratioPValue } from '../../experiments/statistics/sample-ratio.ts';
 import { escapeLabel } from '../../telemetry/prometheus.ts';
-import type { SliceSums } from './ledger.ts';
+import { hasShadow, type SliceSums, shadowOf } from './ledger.ts';
 import type { LiveRoute } from './live.ts';
 import { type ShadowView, shadowView } from './shadow-view.ts';
 import { healthOf, weightsOf } from './view.ts';
@@ -13,8 +14,11 @@ interface Family {
   name: string;
   type: 'counter' | 'gauge' | 'histogram';
   help: string;
-  lines(live: LiveRoute): string[];
+  lines(live: LiveRoute, versions: VersionsOf): string[];
 }
+
+/** The versions that a route's variants are served by now; '' for none. */
+type VersionsOf = (document: RouteDocument) => Record<string, string>;
 
 const FAMILIES: readonly Family[] = [
   slices('switchyard_route_requests_total', 'Requests by the variant that served them', ({ requests }) => requests),
@@ -64,16 +68,16 @@ const FAMILIES: readonly Family[] = [
       [...own.sums.shadows.values()].flatMap((shadow) =>
         OUTCOMES.map(
           (outcome) =>
-            `switchyard_route_shadow_total{${labels({ route: name, variant: shadow.variant, outcome })}} ${shadow[outcome]}`,
+            `switchyard_route_shadow_total{${labels({ route: name, variant: shadow.variant, version: shadow.version, outcome })}} ${shadow[outcome]}`,
         ),
       ),
   },
   {
     name: 'switchyard_route_shadow_mismatch_rate',
     type: 'gauge',
-    help: 'Share of compared shadows that differ, with the bounds of its 95 % interval',
-    lines: (live) =>
-      shadowsOf(live).flatMap(({ variant, view }) =>
+    help: 'Share of compared shadows that differ, of the version served now, with the bounds of its 95 % interval',
+    lines: (live, versions) =>
+      shadowsOf(live, versions).flatMap(({ variant, version, view }) =>
         (
           [
             ['estimate', view.mismatch_rate ?? Number.NaN],
@@ -82,7 +86,7 @@ const FAMILIES: readonly Family[] = [
           ] as const
         ).map(
           ([bound, value]) =>
-            `switchyard_route_shadow_mismatch_rate{${labels({ route: live.name, variant, bound })}} ${value}`,
+            `switchyard_route_shadow_mismatch_rate{${labels({ route: live.name, variant, version, bound })}} ${value}`,
         ),
       ),
   },
@@ -90,11 +94,11 @@ const FAMILIES: readonly Family[] = [
     name: 'switchyard_route_shadow_verdict',
     type: 'gauge',
     help: "1 for the verdict on a shadow's mismatch rate against compare.maxMismatch",
-    lines: (live) =>
-      shadowsOf(live).flatMap(({ variant, view: { verdict } }) =>
+    lines: (live, versions) =>
+      shadowsOf(live, versions).flatMap(({ variant, version, view: { verdict } }) =>
         verdict === null
           ? []
-          : [`switchyard_route_shadow_verdict{${labels({ route: live.name, variant, verdict })}} 1`],
+          : [`switchyard_route_shadow_verdict{${labels({ route: live.name, variant, version, verdict })}} 1`],
       ),
   },
   {
@@ -128,12 +132,12 @@ const FAMILIES: readonly Family[] = [
 ];
 
 /** The Prometheus text of this gateway's routes. */
-export function renderRoutes(routes: Iterable<LiveRoute>): string {
+export function renderRoutes(routes: Iterable<LiveRoute>, versions: VersionsOf): string {
   const all = [...routes];
   const lines: string[] = [];
   for (const { name, type, help, lines: rows } of FAMILIES) {
     lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
-    for (const live of all) lines.push(...rows(live));
+    for (const live of all) lines.push(...rows(live, versions));
   }
   return `${lines.join('\n')}\n`;
 }
@@ -159,12 +163,18 @@ function slices(name: string, help: string, value: (slice: SliceSums) => number)
   };
 }
 
-function shadowsOf({ own, document }: LiveRoute): { variant: string; view: ShadowView }[] {
+/** Of the versions served now: a verdict on one that is gone would stay for ever. */
+function shadowsOf(
+  { own, document }: LiveRoute,
+  versions: VersionsOf,
+): { variant: string; version: string; view: ShadowView }[] {
+  if (own.sums.shadows.size === 0) return [];
   const limit = document.spec.shadow?.compare.maxMismatch;
-  return [...own.sums.shadows.values()].map((shadow) => ({
-    variant: shadow.variant,
-    view: shadowView(shadow, limit),
-  }));
+  return Object.entries(versions(document)).flatMap(([variant, version]) =>
+    hasShadow(own.sums, variant)
+      ? [{ variant, version, view: shadowView(shadowOf(own.sums, variant, version), limit) }]
+      : [],
+  );
 }
 
 function sliceLabels(live: LiveRoute, { variant, assigned, version, role, analysed }: SliceSums): string {

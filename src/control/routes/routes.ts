@@ -55,6 +55,7 @@ const ALIAS_POLL_MS = 5000;
 const ALONE = 'this';
 /** A start waits so long for the database and Redis, and goes on without what they know. */
 const START_MS = 5000;
+const MAX_MISMATCHES = 20;
 /** A change is answered after so long although a thread or the registry holds it up: it is made, and will be in force. */
 const IN_FORCE_MS = 5000;
 
@@ -199,7 +200,7 @@ export class Routes {
 
   metrics(): string {
     return (
-      renderRoutes(this.runtime.routes.values()) +
+      renderRoutes(this.runtime.routes.values(), (document) => this.runtime.versions(document)) +
       renderUnmatchedFeedback(this.feedbackJoin.counts) +
       renderRewardTopics(this.rewardTopics.counts)
     );
@@ -255,7 +256,7 @@ export class Routes {
   /** Mismatches of shadows, the newest last. Throws not_found. */
   mismatches(name: string): object[] {
     const { sums } = this.runtime.data(this.find(name));
-    return [...sums.shadows.values()].flatMap(({ examples }) => examples);
+    return [...sums.shadows.values()].flatMap(({ examples }) => examples).slice(-MAX_MISMATCHES);
   }
 
   /** Reads the files again; resolves when they are in force. @returns the problems; with any, everything stays as it was. */

@@ -4,6 +4,7 @@ import { parseRoutes } from '../../config/load-routes.ts';
 import type { AliasTable } from '../../pipeline/routed/route-version.ts';
 import { type AliasSource, RouteAliases } from './aliases.ts';
 import { experimentResults } from './experiment-control.ts';
+import { shadowOf } from './ledger.ts';
 import { rolloutOf } from './rollout-control.ts';
 import { RouteRuntime, type RuntimeDependencies } from './runtime.ts';
 import type { WaitingJournal } from './waiting-journal.ts';
@@ -295,4 +296,13 @@ test('an experiment begins anew when the alias of an arm moves, and counts nothi
   assert.equal(leader.runtime.routes.get('m')?.standing.print, after.print, 'once');
   leader.reload();
   assert.deepEqual(armB(leader), { version: '3', requests: 40, errors: 0 }, 'a reload of the same goes on');
+});
+
+test('copies that nobody answered are of the version that is served, where the policy has the choice', () => {
+  const text = EXPERIMENT.replace('alias: champion', 'version: "2"').replace('version: "1"', '').replace('m, }', 'm}');
+  const gateway = new Gateway(true, text);
+  const copies = { route: 'm', variant: 'a', version: '', match: 0, mismatch: 0, failed: 3, dropped: 1, uncompared: 0 };
+  gateway.runtime.activity({ slices: [], shadows: [{ ...copies, examples: [] }], learning: [], lost: 0 });
+  const { sums } = gateway.runtime.routes.get('m')!.own;
+  assert.deepEqual([shadowOf(sums, 'a', '3').failed, shadowOf(sums, 'a', '').failed], [3, 0]);
 });

@@ -1,7 +1,7 @@
 import type { RouteSet } from '../../config/load-routes.ts';
 import type { RouteDocument, TemplateDocument } from '../../config/route-schema.ts';
 import type { RolloutEvent } from '../../experiments/rollout/state.ts';
-import type { RouteActivity } from '../../gateway/route-activity.ts';
+import type { RouteActivity, ShadowActivity } from '../../gateway/route-activity.ts';
 import type { ServingTable } from '../../pipeline/types.ts';
 import type { RouteState } from '../../routing/live-route.ts';
 import type { AliasSource, RouteAliases } from './aliases.ts';
@@ -184,7 +184,7 @@ export class RouteRuntime {
   }
 
   activity(activity: RouteActivity): void {
-    this.ledger.add(activity);
+    this.ledger.add({ ...activity, shadows: activity.shadows.map((shadow) => this.ofVersion(shadow)) });
     for (const { route } of activity.slices) this.stir(route);
     for (const { route } of activity.shadows) this.stir(route);
     for (const record of activity.learning) {
@@ -192,6 +192,13 @@ export class RouteRuntime {
       if (live !== undefined) learnFrom(live, record);
     }
     if (activity.learning.length > 0) void this.flush();
+  }
+
+  /** Copies that nobody answered, to a variant whose version the policy chooses, are of the one it chooses now. */
+  private ofVersion(shadow: ShadowActivity): ShadowActivity {
+    const document = this.routes.get(shadow.route)?.document;
+    if (shadow.version !== '' || document === undefined) return shadow;
+    return { ...shadow, version: this.versions(document)[shadow.variant] ?? '' };
   }
 
   /** Resolves when decisions and rewards outlive this process. Never rejects. */

@@ -5,7 +5,7 @@ import { BUCKETS, decodeBuckets } from '../../routing/buckets.ts';
 import { banditState } from './bandit-control.ts';
 import type { Contribution } from './contribution.ts';
 import { experimentResults } from './experiment-control.ts';
-import { sliceOf } from './ledger.ts';
+import { hasShadow, shadowOf, sliceOf } from './ledger.ts';
 import type { LiveRoute } from './live.ts';
 import { evidenceOf, rolloutOf } from './rollout-control.ts';
 import { type ShadowView, shadowView } from './shadow-view.ts';
@@ -99,7 +99,7 @@ export function routeView(
                 p50: round(histogramQuantile(served.latency, 0.5)),
                 p99: round(histogramQuantile(served.latency, 0.99)),
               },
-        shadow: shadowOf(document, data, name),
+        shadow: shadowedOf(document, data, name, versions[name]),
       };
     }),
     ...rolloutView(live, data),
@@ -140,9 +140,15 @@ function rolloutView(live: LiveRoute, data: Contribution): object {
   };
 }
 
-function shadowOf({ spec }: RouteDocument, data: Contribution, variant: string): ShadowView | undefined {
-  const shadow = data.sums.shadows.get(variant);
-  return shadow === undefined ? undefined : shadowView(shadow, spec.shadow?.compare.maxMismatch);
+/** Of the version that is served now: what copies to another one came to says nothing of it. */
+function shadowedOf(
+  { spec }: RouteDocument,
+  { sums }: Contribution,
+  variant: string,
+  version: string,
+): ShadowView | undefined {
+  if (!hasShadow(sums, variant)) return undefined;
+  return shadowView(shadowOf(sums, variant, version), spec.shadow?.compare.maxMismatch);
 }
 
 function given(key: string, value: object | undefined): object {

@@ -69,6 +69,7 @@ export interface ShadowOutcome {
   id: string;
   route: string;
   variant: string;
+  /** Without an answer the one that was asked for; '' when the version policy had the choice, or nothing was sent. */
   version: string;
   /**
    * 'match' and 'mismatch' were compared; 'failed' differs too, since the client got an answer. 'dropped' (not sent, shed

@@ -65,6 +65,8 @@ export class ShadowCall implements ResponseObserver {
     if (this.plane.logs(this.route.name, request.model)) this.request = request;
     try {
       const version = this.plane.versionOf(variant);
+      // A failure is that version's.
+      this.outcome.version = version;
       this.plane.inner.infer({ ...request, model: variant.model, version }, this.context, this, true);
     } catch (error) {
       this.onError(toSwitchyardError(error));

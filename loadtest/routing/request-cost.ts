@@ -90,6 +90,7 @@ export function measureRequest(blocks: number, requests: number, spread: number)
         priority: 0,
         maxPriority: 0,
         traceparent: '',
+        tracestate: '',
         path: '/v2/models/m/infer',
         headers,
         served: undefined,

@@ -72,8 +72,8 @@ export interface ExecuteOptions {
   signal?: AbortSignal;
   /** Of the requests, all of which have the same; undefined: none. Those for the gateway are not among them. */
   parameters?: Record<string, string | number | boolean>;
-  /** W3C traceparent to send along; only for backends on other servers. */
-  traceparent?: string;
+  /** W3C's trace context to send along, the state '' where there is none; only for backends on other servers. */
+  trace?: { traceparent: string; tracestate: string };
 }
 
 /** One per runtime, living in an executor thread (or in a child process behind the process backend). */

@@ -234,7 +234,7 @@ export class BatchRunner {
       const abort = new AbortController();
       options.signal = abort.signal;
       // A batch is one call: it is part of the first trace that any of its requests belongs to.
-      options.traceparent = items.find((item) => item.traceparent !== undefined)?.traceparent;
+      options.trace = items.find((item) => item.trace !== undefined)?.trace;
       if (items.length === 1) {
         items[0].abort = abort;
         loaded.running.add(items[0]);

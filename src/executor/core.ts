@@ -5,7 +5,7 @@ import type { ModelConfig } from '../config/model-config.ts';
 import { monotonicMs } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { BatchRunner, type ExecutionMetrics } from './batch-runner.ts';
-import { type CallParameters, type Frame, FrameReader } from './frame.ts';
+import { type CallParameters, type Frame, FrameReader, type TraceContext } from './frame.ts';
 import { type ExecutorItem, LoadedModel } from './loaded-model.ts';
 import { CANCEL, INFER, INFER_ALONE } from './messages.ts';
 import { Outbox, type SendFrame } from './outbox.ts';
@@ -142,7 +142,7 @@ export class ExecutorCore {
     id: number,
     now: number,
     parameters: CallParameters | undefined,
-    traceparent: string | undefined,
+    trace: TraceContext | undefined,
     alone: boolean,
   ): void {
     const rows = reader.next();
@@ -177,7 +177,7 @@ export class ExecutorCore {
       inputs,
       outputs,
       parameters,
-      traceparent,
+      trace,
       abort: undefined,
       spent: undefined,
     };

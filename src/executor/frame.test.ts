@@ -88,11 +88,12 @@ test('a frame of numbers and small tensors is one buffer, others bring what they
   assert.ok(narrow instanceof ArrayBuffer);
   fill();
   writer.pushParameters(7, { temperature: 0.5 });
-  writer.pushTrace(7, '00-trace');
+  const trace = { traceparent: '00-trace', tracestate: 'a=1' };
+  writer.pushTrace(7, trace);
   assert.equal(writer.pushText('not now'), 0);
   const wide = new FrameReader(sent(writer));
   assert.deepEqual(wide.parameters()?.get(7), { temperature: 0.5 });
-  assert.equal(wide.traces()?.get(7), '00-trace');
+  assert.deepEqual(wide.traces()?.get(7), trace);
   assert.equal(wide.text(0), 'not now');
   for (const reader of [new FrameReader(narrow), wide]) {
     assert.equal(reader.next(), 7);

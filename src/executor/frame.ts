@@ -12,6 +12,13 @@ export type Frame = ArrayBuffer | WideFrame;
 /** What a request asks of its model besides its tensors. */
 export type CallParameters = Record<string, string | number | boolean>;
 
+/** W3C's, of a request whose caller traces it. */
+export interface TraceContext {
+  traceparent: string;
+  /** '' = none. */
+  tracestate: string;
+}
+
 /** A frame with more than numbers and small tensors. What is absent is empty. */
 interface WideFrame {
   /** The one with the words, then those of large tensors. */
@@ -20,8 +27,8 @@ interface WideFrame {
   texts?: string[];
   /** Of requests to models that read them: [request id, parameters] pairs. */
   parameters?: [number, CallParameters][];
-  /** W3C traceparents of requests to other servers: [request id, traceparent] pairs. */
-  traces?: [number, string][];
+  /** Of requests to other servers: [request id, trace context] pairs. */
+  traces?: [number, TraceContext][];
 }
 
 /** Tensors at least this large travel in their own buffer if they own it. */
@@ -78,9 +85,9 @@ export class FrameWriter {
     this.parameters.push([id, parameters]);
   }
 
-  pushTrace(id: number, traceparent: string): void {
+  pushTrace(id: number, trace: TraceContext): void {
     this.traces ??= [];
-    this.traces.push([id, traceparent]);
+    this.traces.push([id, trace]);
   }
 
   /**
@@ -244,7 +251,7 @@ export class FrameReader {
   }
 
   /** Of requests that have any, by id; undefined: none has. */
-  traces(): Map<number, string> | undefined {
+  traces(): Map<number, TraceContext> | undefined {
     return this.wide?.traces === undefined ? undefined : new Map(this.wide.traces);
   }
 

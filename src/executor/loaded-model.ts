@@ -7,7 +7,7 @@ import { ModelQueue } from '../batching/queue.ts';
 import type { QueueItem } from '../batching/types.ts';
 import type { ModelConfig } from '../config/model-config.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { CallParameters } from './frame.ts';
+import type { CallParameters, TraceContext } from './frame.ts';
 
 /** A request waiting in, or running on, this executor. Its tensors are views into the frame it came in. */
 export interface ExecutorItem extends QueueItem {
@@ -20,7 +20,7 @@ export interface ExecutorItem extends QueueItem {
   /** Those that its model reads, if any. */
   parameters: CallParameters | undefined;
   /** Of a request to another server whose caller traces it. */
-  traceparent: string | undefined;
+  trace: TraceContext | undefined;
   /** Set while a remote or process backend works on it, so that a cancel reaches it. */
   abort: AbortController | undefined;
   /** Milliseconds of CPUs and GPUs that fell to it in runs which failed; undefined: there was none. */

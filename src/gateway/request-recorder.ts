@@ -116,6 +116,7 @@ export class RequestRecorder implements RequestMetrics {
       version: version.version,
       requestId: request.id,
       traceparent: context.traceparent,
+      tracestate: context.tracestate,
       receivedAt: context.receivedAt,
       queuedAt: queuedAt(timings, context.receivedAt, endedAt),
       endedAt,

@@ -24,6 +24,7 @@ interface Span {
   traceId: string;
   spanId: string;
   parentSpanId?: string;
+  traceState?: string;
   startTimeUnixNano: string;
   endTimeUnixNano: string;
 }
@@ -188,12 +189,13 @@ parameters { key: "remote_model" value { string_value: "scale" } }
   const front = await start('front', `models: {repositories: [${root}]}\n`);
   const traceId = 'c0ffee1916cd43dd8448eb211c80319c';
   for (const traceparent of [`00-${traceId}-b7ad6b7169203331-01`, 'nonsense']) {
-    const { status, body } = await infer(front, 'far', x(3), { traceparent });
+    const { status, body } = await infer(front, 'far', x(3), { traceparent, tracestate: 'rojo=00f067aa0ba902b7' });
     assert.equal(status, 200, body.error);
   }
   await until('the span of the server behind arrives', () => spans.some((span) => span.traceId === traceId));
   const span = spans.find((each) => each.traceId === traceId && each.name === 'infer');
   assert.equal(span?.parentSpanId, 'b7ad6b7169203331');
+  assert.equal(span?.traceState, 'rojo=00f067aa0ba902b7');
 });
 
 test('memory of loaded versions is a metric', async () => {

@@ -311,6 +311,7 @@ test('a cancelled request leaves no trace: its place is free and its batch mates
         priority: 0,
         maxPriority: 0,
         traceparent: '',
+        tracestate: '',
         path: '',
         headers: undefined,
         served: undefined,
@@ -413,6 +414,7 @@ test('a client that goes away takes the steps of an ensemble along whose answer 
     deadline: Number.POSITIVE_INFINITY,
     priority: 0,
     traceparent: '',
+    tracestate: '',
   };
   const submission = loop.plane.infer(
     {

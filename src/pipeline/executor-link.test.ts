@@ -105,6 +105,25 @@ test('parameters go to those that read them', async () => {
   assert.deepEqual(told, [undefined, { temperature: 0.5 }]);
 });
 
+test('the trace of a request to another server goes along, and of its state what may be sent on', async () => {
+  const link = new ExecutorLink(0, port1, () => {});
+  const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+  const elsewhere = { ...config, instanceGroups: [{ kind: 'remote' as const, count: 1, gpus: [] }] };
+  const told: unknown[] = [];
+  for (const tracestate of ['rojo=1,congo=2', '', 'a=\u00fc', `a=${'b'.repeat(511)}`]) {
+    const traced = pending();
+    traced.context = { ...traced.context, traceparent, tracestate };
+    traced.version = { ...traced.version, config: elsewhere };
+    link.send(traced);
+    await tick();
+    told.push(new FrameReader(receiveMessageOnPort(port2)?.message as Frame).traces()?.get(traced.id));
+  }
+  assert.deepEqual(
+    told,
+    ['rojo=1,congo=2', '', '', ''].map((tracestate) => ({ traceparent, tracestate })),
+  );
+});
+
 test('a slow executor gets the whole tick, for a fuller batch', async () => {
   const link = new ExecutorLink(0, port1, () => {});
   send(link, 3);

@@ -17,6 +17,8 @@ const SLOW_PACE = 0.1;
 
 /** What may be sent on: the text is the client's. */
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+/** As long as everyone has to send on. */
+const TRACESTATE = /^[ -~]{1,512}$/;
 
 /** A gateway thread's side of one executor: collects this tick's requests and sends them as one message. */
 export class ExecutorLink {
@@ -69,9 +71,9 @@ export class ExecutorLink {
     }
     const parameters = modelParameters(request, version.config);
     if (parameters !== undefined) writer.pushParameters(pending.id, parameters);
-    const { traceparent } = pending.context;
+    const { traceparent, tracestate } = pending.context;
     if (traceparent !== '' && isElsewhere(version) && TRACEPARENT.test(traceparent))
-      writer.pushTrace(pending.id, traceparent);
+      writer.pushTrace(pending.id, { traceparent, tracestate: TRACESTATE.test(tracestate) ? tracestate : '' });
     this.outstanding++;
     if (level === COPY_LEVEL) this.copies++;
     else if (queueBound(version.config) > 0) this.count(version.handle, 1);

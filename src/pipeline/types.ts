@@ -64,6 +64,8 @@ export interface RequestContext {
   maxPriority: number;
   /** W3C traceparent, '' = none. */
   traceparent: string;
+  /** W3C tracestate as sent, '' = none; only with a traceparent. */
+  tracestate: string;
   /** HTTP path or full gRPC method. */
   path: string;
   /** The headers or metadata that routes ask for; undefined: no route does. */

@@ -139,6 +139,7 @@ test('who goes away while it waits is not run', async () => {
     priority: 0,
     maxPriority: 0,
     traceparent: '',
+    tracestate: '',
     path: '',
     headers: undefined,
     served: undefined,

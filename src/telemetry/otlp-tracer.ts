@@ -1,4 +1,13 @@
-import { ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, TraceFlags, type Tracer, trace } from '@opentelemetry/api';
+import {
+  createTraceState,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  TraceFlags,
+  type Tracer,
+  trace,
+} from '@opentelemetry/api';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { AlwaysOnSampler, BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node';
@@ -83,6 +92,7 @@ export class OtlpTracer implements RequestTracer {
             traceId: parent.traceId,
             spanId: parent.spanId,
             traceFlags: TraceFlags.SAMPLED,
+            traceState: request.tracestate === '' ? undefined : createTraceState(request.tracestate),
             isRemote: true,
           });
     const span = this.tracer.startSpan(

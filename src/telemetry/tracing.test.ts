@@ -11,6 +11,7 @@ interface OtlpSpan {
   traceId: string;
   spanId: string;
   parentSpanId?: string;
+  traceState?: string;
   startTimeUnixNano: string;
   endTimeUnixNano: string;
   attributes: { key: string; value: Record<string, unknown> }[];
@@ -53,6 +54,7 @@ function request(overrides: Partial<TracedRequest> = {}): TracedRequest {
     version: '1',
     requestId: 'r1',
     traceparent: '',
+    tracestate: '',
     receivedAt: endedAt - 20,
     queuedAt: endedAt - 18,
     endedAt,
@@ -68,12 +70,13 @@ test('phases arrive at the collector as children of the request, one after the o
   const store = new TraceSettingsStore({ on: true, rate: 1, count: -1 });
   const tracer = await createTracer(config(), store.state, store.counters);
   spans.length = 0;
-  tracer.record(request({ traceparent: PARENT }));
+  tracer.record(request({ traceparent: PARENT, tracestate: 'rojo=00f067aa0ba902b7,congo=t61rcWkgMzE' }));
   tracer.record(request({ requestId: 'r2', timings: undefined, error: 'deadline_exceeded' }));
   await tracer.flush();
   const root = spans.find((span) => span.parentSpanId === 'b7ad6b7169203331')!;
   assert.equal(root.traceId, '0af7651916cd43dd8448eb211c80319c');
   assert.equal(root.name, 'infer');
+  assert.equal(root.traceState, 'rojo=00f067aa0ba902b7,congo=t61rcWkgMzE');
   const attribute = (key: string) => Object.values(root.attributes.find((entry) => entry.key === key)!.value)[0];
   assert.equal(attribute('switchyard.tenant'), 'acme');
   assert.equal(Number(attribute('switchyard.batch.size')), 3);

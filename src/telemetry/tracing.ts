@@ -19,6 +19,8 @@ export interface TracedRequest {
   version: string;
   requestId: string;
   traceparent: string;
+  /** W3C tracestate as sent, '' = none. */
+  tracestate: string;
   receivedAt: number;
   /** When it was handed to an executor; 0: unknown. */
   queuedAt: number;

@@ -111,6 +111,7 @@ export class Loopback {
           priority: 0,
           maxPriority: 0,
           traceparent: '',
+          tracestate: '',
           path: '',
           headers: undefined,
           served: undefined,

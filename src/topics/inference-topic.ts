@@ -198,6 +198,7 @@ export class InferenceTopic {
       priority: 0,
       maxPriority: 0,
       traceparent: headerOf(message, 'traceparent') ?? '',
+      tracestate: headerOf(message, 'tracestate') ?? '',
       path: this.settings.requests,
       headers: { header: (name) => headerOf(message, name) },
       served: undefined,
@@ -255,6 +256,7 @@ export class InferenceTopic {
 
   private messageOf(message: KafkaMessage, partition: number, value: Buffer): Message {
     const traceparent = headerOf(message, 'traceparent');
+    const tracestate = headerOf(message, 'tracestate');
     return {
       key: message.key,
       value,
@@ -262,6 +264,7 @@ export class InferenceTopic {
         'content-type': this.settings.avro?.answers === 'avro' ? 'avro/binary' : 'application/json',
         'switchyard-request': `${this.settings.requests}/${partition}/${message.offset}`,
         ...(traceparent === undefined ? {} : { traceparent }),
+        ...(tracestate === undefined ? {} : { tracestate }),
       },
     };
   }

@@ -1,5 +1,6 @@
 import { type ChannelCredentials, Client, type ClientDuplexStream, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { SwitchyardError } from '../../shared/errors.ts';
+import type { ExecuteOptions } from '../backend.ts';
 import { fromStatus } from './status.ts';
 
 /** Messages may be as large as gRPC allows; the gateway has bounded the request already. */
@@ -35,7 +36,7 @@ export class ReplicaChannels {
     path: string,
     request: Buffer,
     timeoutMs: number,
-    { signal, traceparent }: { signal?: AbortSignal; traceparent?: string } = {},
+    { signal, trace }: Pick<ExecuteOptions, 'signal' | 'trace'> = {},
   ): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) {
@@ -49,16 +50,16 @@ export class ReplicaChannels {
         if (error !== null) reject(fromStatus(error.code, error.details));
         else resolve(response!);
       };
-      const metadata = this.#metadataOf(traceparent);
+      const metadata = this.#metadataOf(trace);
       const call = this.#client().makeUnaryRequest(path, identity, identity, request, metadata, options, done);
       signal?.addEventListener('abort', abort, { once: true });
     });
   }
 
   /** A bidirectional stream; the caller writes, ends and reads it. Its errors are gRPC's own. */
-  duplex(path: string, timeoutMs: number, traceparent?: string): ClientDuplexStream<Buffer, Buffer> {
+  duplex(path: string, timeoutMs: number, trace?: ExecuteOptions['trace']): ClientDuplexStream<Buffer, Buffer> {
     const options = { deadline: Date.now() + timeoutMs };
-    return this.#client().makeBidiStreamRequest(path, identity, identity, this.#metadataOf(traceparent), options);
+    return this.#client().makeBidiStreamRequest(path, identity, identity, this.#metadataOf(trace), options);
   }
 
   close(): void {
@@ -66,10 +67,11 @@ export class ReplicaChannels {
   }
 
   /** One for all calls that nobody traces. */
-  #metadataOf(traceparent: string | undefined): Metadata {
-    if (traceparent === undefined) return this.#metadata;
+  #metadataOf(trace: ExecuteOptions['trace']): Metadata {
+    if (trace === undefined) return this.#metadata;
     const metadata = new Metadata();
-    metadata.set('traceparent', traceparent);
+    metadata.set('traceparent', trace.traceparent);
+    if (trace.tracestate !== '') metadata.set('tracestate', trace.tracestate);
     return metadata;
   }
 

@@ -72,7 +72,7 @@ class V2Model implements BackendModel {
       this.#form === 'bare' ? options.parameters : { ...options.parameters, triton_enable_empty_final_response: true };
     const request = encodeInferRequest(model, version, inputs, options.outputs, parameters);
     const replica = set.pick();
-    const call = this.#replicas.channels(replica).duplex(MODEL_STREAM_INFER, timeoutMs, options.traceparent);
+    const call = this.#replicas.channels(replica).duplex(MODEL_STREAM_INFER, timeoutMs, options.trace);
     const abort = () => call.cancel();
     options.signal?.addEventListener('abort', abort, { once: true });
     if (options.signal?.aborted) abort();

@@ -83,6 +83,7 @@ async function logged(unwanted: readonly string[] = []) {
     priority: 0,
     maxPriority: 0,
     traceparent: '',
+    tracestate: '',
     path: '',
     headers: undefined,
     served: undefined,

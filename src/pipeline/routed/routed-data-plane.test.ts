@@ -50,6 +50,7 @@ function context(deadline = Infinity, headers: Record<string, string> = {}): Req
     priority: 0,
     maxPriority: 0,
     traceparent: '',
+    tracestate: '',
     path: '',
     headers: { header: (name) => headers[name] },
     served: undefined,

@@ -207,6 +207,7 @@ export abstract class InferenceTask implements ResponseObserver {
   private contextOf({ timeoutMicros, priority }: Pick<Prepared, 'timeoutMicros' | 'priority'>): RequestContext {
     const byParameter = timeoutMicros === 0 ? Number.POSITIVE_INFINITY : this.receivedAt + timeoutMicros / 1000;
     const identity = this.identity;
+    const traceparent = this.call.header('traceparent');
     return {
       protocol: this.protocol,
       tenant: identity === undefined ? 'default' : identity.tenant,
@@ -214,7 +215,8 @@ export abstract class InferenceTask implements ResponseObserver {
       deadline: Math.min(byParameter, this.call.deadline),
       priority,
       maxPriority: identity === undefined ? 0 : identity.maxPriority,
-      traceparent: this.call.header('traceparent'),
+      traceparent,
+      tracestate: traceparent === '' ? '' : this.call.header('tracestate'),
       path: this.call.path,
       headers: undefined,
       served: undefined,

@@ -25,6 +25,7 @@ describe('inference over gRPC', () => {
     it('carries a request to the data plane and its answer back', async () => {
       const metadata = new Metadata();
       metadata.set('traceparent', '00-11111111111111111111111111111111-2222222222222222-01');
+      metadata.set('tracestate', 'rojo=00f067aa0ba902b7');
       const request = inferRequest('echo', [1, 2, 3], {
         parameters: { priority: { uint64_param: 2 }, a: { double_param: 1.5 } },
       });
@@ -38,6 +39,7 @@ describe('inference over gRPC', () => {
       assert.equal(context.priority, 2);
       assert.equal(context.deadline, Number.POSITIVE_INFINITY);
       assert.match(context.traceparent, /^00-1+-2+-01$/);
+      assert.equal(context.tracestate, 'rojo=00f067aa0ba902b7');
     });
 
     it('answers classes when asked to', async () => {

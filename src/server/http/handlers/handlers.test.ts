@@ -222,13 +222,14 @@ for (const library of SOCKET_LIBRARIES) {
       await call('POST', ECHO, inferBody({ parameters: { timeout: 5_000_000, priority: 3 } }), {
         'X-Request-Timeout-Ms': '250',
         traceparent: trace,
+        tracestate: 'rojo=00f067aa0ba902b7',
       });
       await call('POST', ECHO, inferBody({ parameters: { timeout: 1000 } }), { 'X-Switchyard-Priority': '1' });
       await call('POST', ECHO, inferBody());
       const [first, second, third] = services.dataPlane.contexts;
       assert.ok(Math.abs(first.deadline - first.receivedAt - 250) < 1e-6);
       assert.equal(first.priority, 3);
-      assert.equal(first.traceparent, trace);
+      assert.deepEqual([first.traceparent, first.tracestate], [trace, 'rojo=00f067aa0ba902b7']);
       assert.equal(first.protocol, 'http');
       assert.ok(Math.abs(second.deadline - second.receivedAt - 1) < 1e-6);
       assert.equal(second.priority, 1);

@@ -44,6 +44,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
   private deadline: number;
   private headerPriority = 0;
   private readonly traceparent: string;
+  private readonly tracestate: string;
   private readonly path: string;
   private readonly headers: RequestHeaders | undefined;
   /** Known once the request was handed over. */
@@ -64,6 +65,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     this.version = route.version;
     this.acceptEncoding = head.acceptEncoding;
     this.traceparent = head.traceparent;
+    this.tracestate = this.traceparent === '' ? '' : head.header('tracestate');
     this.path = head.path;
     const wanted = gateway.services.dataPlane.headersOf(route.model);
     this.headers = wanted.names.length === 0 ? undefined : head.keep(wanted);
@@ -228,6 +230,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
       priority,
       maxPriority: this.identity.maxPriority,
       traceparent: this.traceparent,
+      tracestate: this.tracestate,
       path: this.path,
       headers: this.headers,
       served: undefined,

@@ -1,13 +1,5 @@
 import { z } from 'zod';
-
-const ssl = z
-  .strictObject({
-    caFile: z.string().optional().describe("PEM authorities; absent: the system's"),
-    certFile: z.string().optional().describe('PEM client certificate'),
-    keyFile: z.string().optional().describe('PEM key of the client certificate'),
-    serverName: z.string().optional().describe('Name the certificate must have, if it is not the host of the address'),
-  })
-  .refine((s) => (s.certFile === undefined) === (s.keyFile === undefined), 'give certFile and keyFile, or neither');
+import { sslSchema } from './ssl-schema.ts';
 
 const sasl = z.strictObject({
   mechanism: z.enum(['plain', 'scram-sha-256', 'scram-sha-512']),
@@ -97,7 +89,7 @@ export const kafkaSchema = z
       .regex(/^[\w.-]{0,128}$/, 'allowed: letters, digits, "_", "." and "-"')
       .default('')
       .describe('Put before the name of every topic'),
-    ssl: ssl.optional().describe('TLS to the brokers; {} for the defaults; absent: plain text'),
+    ssl: sslSchema.optional().describe('TLS to the brokers; {} for the defaults; absent: plain text'),
     sasl: sasl.optional(),
     inference: z
       .array(inference)

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { sslSchema } from './ssl-schema.ts';
 
 const alias = z.string().regex(/^[\w-]{1,255}$/, 'allowed: 1 to 255 letters, digits, "_" and "-"');
 
@@ -23,6 +24,7 @@ export const pullSchema = z
       .string()
       .optional()
       .describe('Token of that server: one of its server.gatewayTokens. Taken anew without a restart'),
+    ssl: sslSchema.optional().describe('TLS to an https url; the client certificate is for a server that requires one'),
     follow: z
       .array(followed)
       .default([])
@@ -41,7 +43,11 @@ export const pullSchema = z
       .optional()
       .describe('How the registry calls this gateway; default: host name and a number kept in dataDir'),
   })
-  .superRefine(({ follow }, context) => {
+  .superRefine(({ follow, url, ssl }, context) => {
+    if (ssl !== undefined && !url?.startsWith('https:')) {
+      const message = 'is for a url that begins with https://; give one, or leave ssl out';
+      context.addIssue({ code: 'custom', path: ['ssl'], message });
+    }
     const owners = new Map<string, string>();
     for (const [i, { name, served = name }] of follow.entries()) {
       const owner = owners.get(served) ?? name;

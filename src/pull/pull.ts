@@ -11,6 +11,7 @@ import type { Serving } from '../registry/serving/serving.ts';
 import { USABLE_CORES } from '../shared/usable-cores.ts';
 import { EmbeddedSource } from './embedded-source.ts';
 import { type FollowerParts, RegistryFollower } from './follower.ts';
+import { readCertificates } from './registry-http.ts';
 import { RemoteSource } from './remote-source.ts';
 import { VersionStore } from './version-store.ts';
 
@@ -31,13 +32,15 @@ export interface PullParts extends Pick<FollowerParts, 'provide' | 'index' | 'pr
   memoryBudgetBytes: number;
 }
 
-/** A gateway's side of the registry, wired. Paths of keys are absolute. Rejects when a key cannot be read. */
+/** A gateway's side of the registry, wired. Paths of keys and certificates are absolute. Rejects when one cannot be read. */
 export async function createPull(config: PullConfig, parts: PullParts): Promise<RegistryFollower> {
   const folder = join(parts.dataDir, 'pull');
   const source =
     config.url === undefined
       ? new EmbeddedSource(parts.serving)
-      : new RemoteSource({ url: config.url, token: parts.registryToken });
+      : new RemoteSource({ url: config.url, token: parts.registryToken, ssl: config.ssl });
+  // Told at the start, not when the registry is asked first.
+  if (config.ssl !== undefined) await readCertificates(config.ssl);
   const keys = config.trustedKeys.map((file) => trustedKey(readFileSync(file)));
   const follow = {
     models: config.follow.map(({ name, alias, served = name }) => ({ name, alias, served })),

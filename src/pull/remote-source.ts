@@ -1,7 +1,10 @@
+import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
+import type { SslConfig } from '../config/ssl-schema.ts';
 import type { Follow, GatewayReport, Resolution, VersionManifest } from '../registry/serving/types.ts';
 import { SwitchyardError } from '../shared/errors.ts';
+import { away, RegistryHttp } from './registry-http.ts';
 import type { RegistrySource } from './source.ts';
 
 export interface RemoteOptions {
@@ -9,6 +12,8 @@ export interface RemoteOptions {
   url: string;
   /** What it asks for, asked for each call since it may change; '' = none. */
   token(): string;
+  /** For an https url; absent: the system's authorities, and no client certificate. */
+  ssl?: SslConfig;
   /** How long one wait for a change takes. */
   waitSeconds?: number;
   /** For calls that do not wait, and for silence inside a download. */
@@ -42,12 +47,14 @@ const SIGNED = z.object({
 const MANIFEST = z.object({ digest: z.string(), manifest: z.string(), signed: SIGNED.optional() });
 const NOTHING = z.unknown();
 
-/** A registry behind its REST API. Redirects are refused: the token must go nowhere else. */
+/** A registry behind its REST API. */
 export class RemoteSource implements RegistrySource {
   private readonly options: RemoteOptions;
+  private readonly http: RegistryHttp;
 
   constructor(options: RemoteOptions) {
     this.options = options;
+    this.http = new RegistryHttp(options.url, () => options.token(), options.ssl);
   }
 
   watch(follow: Follow, mark: string, signal: AbortSignal): Promise<Resolution> {
@@ -66,8 +73,8 @@ export class RemoteSource implements RegistrySource {
     const timeoutMs = this.options.timeoutMs ?? TIMEOUT_MS;
     const silence = setTimeout(() => abort.abort(new Error(`no bytes for ${timeoutMs} ms`)), timeoutMs);
     try {
-      const { body } = await this.send('GET', `blobs/${encodeURIComponent(digest)}`, undefined, abort.signal);
-      return Readable.from(watched(body ?? [], silence), { objectMode: false });
+      const body = await this.send('GET', `blobs/${encodeURIComponent(digest)}`, undefined, abort.signal);
+      return Readable.from(watched(body, silence), { objectMode: false });
     } catch (error) {
       clearTimeout(silence);
       throw error;
@@ -97,37 +104,23 @@ export class RemoteSource implements RegistrySource {
     }
   }
 
-  private async send(method: string, path: string, body: object | undefined, signal: AbortSignal): Promise<Response> {
-    const { url } = this.options;
-    const token = this.options.token();
-    let response: Response;
-    try {
-      response = await fetch(`${url.replace(/\/+$/, '')}/api/v1/registry/${path}`, {
-        method,
-        signal,
-        redirect: 'error',
-        headers: {
-          ...(token === '' ? {} : { authorization: `Bearer ${token}` }),
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        },
-        body: body === undefined ? null : JSON.stringify(body),
-      });
-    } catch (error) {
-      const cause = (error as Error).cause as { code?: string } | undefined;
-      throw away(`the registry does not answer (${cause?.code ?? (error as Error).name})`);
-    }
-    if (response.ok) return response;
+  private async send(
+    method: string,
+    path: string,
+    body: object | undefined,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
+    const response = await this.http.send(method, path, body, signal);
+    const { statusCode: status = 0 } = response;
+    if (status < 300) return response;
     const text = (await textOf(response).catch(() => '')).slice(0, 500);
-    const code = response.status === 404 ? 'not_found' : response.status < 500 ? 'failed_precondition' : 'unavailable';
-    throw new SwitchyardError(code, `the registry answered ${response.status}: ${messageOf(text)}`);
+    const code = status === 404 ? 'not_found' : status < 500 ? 'failed_precondition' : 'unavailable';
+    throw new SwitchyardError(code, `the registry answered ${status}: ${messageOf(text)}`);
   }
 }
 
 /** Bytes as they come; `silence` is put off by each. A connection that breaks is told as the registry being away. */
-async function* watched(
-  body: AsyncIterable<Uint8Array> | Uint8Array[],
-  silence: NodeJS.Timeout,
-): AsyncIterable<Uint8Array> {
+async function* watched(body: AsyncIterable<Uint8Array>, silence: NodeJS.Timeout): AsyncIterable<Uint8Array> {
   try {
     for await (const chunk of body) {
       silence.refresh();
@@ -141,11 +134,11 @@ async function* watched(
 }
 
 /** A whole body, unless it is longer than any honest one. */
-async function textOf({ body }: Response): Promise<string> {
+async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   try {
-    for await (const chunk of body ?? []) {
+    for await (const chunk of body) {
       size += chunk.byteLength;
       if (size > MAX_JSON_BYTES) throw new Error(`more than ${MAX_JSON_BYTES} bytes`);
       chunks.push(chunk);
@@ -154,10 +147,6 @@ async function textOf({ body }: Response): Promise<string> {
     throw away(`the registry's answer is not whole: ${(error as Error).message}`);
   }
   return Buffer.concat(chunks).toString();
-}
-
-function away(message: string): SwitchyardError {
-  return new SwitchyardError('unavailable', message);
 }
 
 function messageOf(text: string): string {

@@ -20,8 +20,9 @@ function resolveServer({ server: { tls } }: Config, baseDir: string): void {
 function resolveKeys({ models, registry, kafka }: Config, baseDir: string): void {
   models.registry.trustedKeys = models.registry.trustedKeys.map((file) => resolve(baseDir, file));
   if (registry.signingKey !== undefined) registry.signingKey = resolve(baseDir, registry.signingKey);
-  for (const file of ['caFile', 'certFile', 'keyFile'] as const)
-    if (kafka.ssl?.[file] !== undefined) kafka.ssl[file] = resolve(baseDir, kafka.ssl[file]);
+  for (const ssl of [models.registry.ssl, kafka.ssl])
+    for (const file of ['caFile', 'certFile', 'keyFile'] as const)
+      if (ssl?.[file] !== undefined) ssl[file] = resolve(baseDir, ssl[file]);
 }
 
 /** What jobs may use. */

@@ -8,6 +8,7 @@
 #   kafka.sh join [port]      starts a second broker of the same cluster; `leave` ends it
 # The controller listens on the port behind the broker's, the second broker on the one behind that. Who connects through
 # a proxy on port + 21 to port + 20 is told the proxy's address. Topics are made when they are first used, unless KAFKA_AUTO_CREATE is false.
+# With KAFKA_ACLS=true the broker knows access control lists; what none speaks of is allowed to everyone.
 set -eu
 verb=${1:-}
 port=${2:-19092}
@@ -71,6 +72,8 @@ group.min.session.timeout.ms=1000
 num.network.threads=2
 num.io.threads=2
 auto.create.topics.enable=${KAFKA_AUTO_CREATE:-true}
+${KAFKA_ACLS:+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true}
 PROPERTIES
     format "$dir/server.properties"
   fi

@@ -3,10 +3,23 @@ import { SwitchyardError } from '../shared/errors.ts';
 import { COMPRESSION } from './compression/pack.ts';
 import { bytesOfMessage, MAX_BATCH_BYTES, requests } from './requests.ts';
 
-/** Kafka's words for what the limit of a topic or a broker lets no further. */
-const TOO_LARGE = ['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE'];
 const NO_TOPIC = ['UNKNOWN_TOPIC_OR_PARTITION', 'INVALID_TOPIC_EXCEPTION'];
-const FORBIDDEN = ['TOPIC_AUTHORIZATION_FAILED'];
+
+/** What brokers refuse however often it is sent: its size, its time, what it is, or who sends it. */
+export type Refusal = 'size' | 'time' | 'form' | 'rights';
+
+/** By Kafka's names of errors. */
+const REFUSALS: Readonly<Record<Refusal, readonly string[]>> = {
+  size: ['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE'],
+  time: ['INVALID_TIMESTAMP'],
+  form: ['INVALID_RECORD'],
+  rights: ['TOPIC_AUTHORIZATION_FAILED'],
+};
+
+/** Undefined: it may be taken when it is sent again. */
+export function refusalOf(error: unknown): Refusal | undefined {
+  return (Object.keys(REFUSALS) as Refusal[]).find((refusal) => isOf(error, REFUSALS[refusal]));
+}
 
 /**
  * Sends through one producer, which connects when it is first used. After a failure the next one is a new one: an idempotent
@@ -20,18 +33,15 @@ export class Sender {
     this.make = make;
   }
 
-  /** Resolves with false when it is too large for the brokers; some of it may have arrived. Rejects when they do not take it now. */
-  async send(topicMessages: TopicMessages[], compression: number): Promise<boolean> {
+  /** Rejects when the brokers do not take it, or do not answer; some of it may have arrived. */
+  async send(topicMessages: TopicMessages[], compression: number): Promise<void> {
     const producer = await this.producer();
     try {
       await producer.sendBatch({ topicMessages, acks: -1, compression });
-      return true;
     } catch (error) {
-      const tooLarge = isOf(error, TOO_LARGE);
-      // Of one message nothing has arrived. Brokers that are away are not waited for.
-      const whole = tooLarge && topicMessages.length === 1 && topicMessages[0].messages.length === 1;
-      if (!whole) void this.close();
-      if (tooLarge) return false;
+      // Of one message that was refused nothing has arrived. Brokers that are away are not waited for.
+      const whole = topicMessages.length === 1 && topicMessages[0].messages.length === 1;
+      if (!whole || !['size', 'time'].includes(refusalOf(error) ?? '')) void this.close();
       throw error;
     }
   }
@@ -53,9 +63,10 @@ export class Sender {
   async ask(topic: string): Promise<boolean> {
     try {
       // A producer learns of a topic by writing to it, if only nothing.
-      return await this.send([{ topic, messages: [] }], COMPRESSION.none);
+      await this.send([{ topic, messages: [] }], COMPRESSION.none);
+      return true;
     } catch (error) {
-      if (isOf(error, NO_TOPIC)) return false;
+      if (isMissing(error)) return false;
       throw explained(error, topic);
     }
   }
@@ -67,12 +78,22 @@ export class Sender {
       const [first] = part.messages;
       const surelyLarge = part.messages.length === 1 && bytesOfMessage(first.message) > MAX_BATCH_BYTES;
       const all = part.messages.map(({ message }) => message);
-      if (!surelyLarge && (await this.send([{ topic, messages: all }], compression))) continue;
+      if (!surelyLarge && (await this.fits(topic, all, compression))) continue;
       // Every client reads gzip.
       for (const { message, number } of part.messages)
-        if (!(await this.send([{ topic, messages: [message] }], COMPRESSION.gzip))) tooLarge.push(number);
+        if (!(await this.fits(topic, [message], COMPRESSION.gzip))) tooLarge.push(number);
     }
     return tooLarge;
+  }
+
+  private async fits(topic: string, messages: Message[], compression: number): Promise<boolean> {
+    try {
+      await this.send([{ topic, messages }], compression);
+      return true;
+    } catch (error) {
+      if (refusalOf(error) === 'size') return false;
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
@@ -95,13 +116,18 @@ export class Sender {
   }
 }
 
+/** Whether it says that there is no such topic. */
+export function isMissing(error: unknown): boolean {
+  return isOf(error, NO_TOPIC);
+}
+
 function explained(error: unknown, topic: string): unknown {
   const name = JSON.stringify(topic);
-  if (isOf(error, NO_TOPIC))
+  if (isMissing(error))
     return new SwitchyardError('failed_precondition', `Kafka has no topic ${name}, and does not make it; create it`, {
       cause: error,
     });
-  if (isOf(error, FORBIDDEN))
+  if (refusalOf(error) === 'rights')
     return new SwitchyardError(
       'permission_denied',
       `this user may not write to the topic ${name}; allow it in an ACL`,
@@ -112,8 +138,9 @@ function explained(error: unknown, topic: string): unknown {
   return error;
 }
 
-/** Whether it is one of these errors of Kafka's, or has one for its cause. */
-export function isOf(error: unknown, wanted: readonly string[]): boolean {
-  const { type = '', cause } = error as { type?: string; cause?: unknown };
-  return wanted.includes(type) || (cause !== undefined && isOf(cause, wanted));
+/** Whether it is one of these errors of Kafka's, has one for its cause, or several of which one is. */
+function isOf(error: unknown, wanted: readonly string[]): boolean {
+  if (typeof error !== 'object' || error === null) return false;
+  const { type = '', cause, errors = [] } = error as { type?: string; cause?: unknown; errors?: readonly unknown[] };
+  return wanted.includes(type) || [cause, ...errors].some((one) => isOf(one, wanted));
 }

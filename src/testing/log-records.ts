@@ -66,7 +66,7 @@ export class LogLoop {
 
   constructor(
     settings: Partial<Pick<EventLogConfig, 'rule' | 'models'>> = {},
-    options: { bytes?: number; random?: () => number; keep?: KeepPayload } = {},
+    options: { bytes?: number; random?: () => number; keep?: KeepPayload; table?: ServingTable } = {},
   ) {
     this.memory = allocateRing(options.bytes ?? 1024 * 1024);
     this.reader = new RingReader(this.memory);
@@ -74,7 +74,7 @@ export class LogLoop {
       this.memory,
       { ...eventLogSchema.parse({}), ...settings },
       {
-        table: () => IRIS_TABLE,
+        table: () => options.table ?? IRIS_TABLE,
         random: options.random ?? (() => 0.5),
         sendLarge: (record) => this.large.push(record),
       },

@@ -1,10 +1,9 @@
 import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
-import type { Message } from 'kafkajs';
 import type { KafkaSinkConfig } from '../../config/event-log-schema.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
 import { COMPRESSION } from '../../kafka/compression/pack.ts';
 import { MAX_BATCH_BYTES, type Outgoing, requests } from '../../kafka/requests.ts';
-import { isOf, Sender } from '../../kafka/sender.ts';
+import { isMissing, type Refusal, refusalOf, Sender } from '../../kafka/sender.ts';
 import { topicsOf } from '../../kafka/topics.ts';
 import type { Logger } from '../../telemetry/logging.ts';
 import { byReference } from '../encode/by-reference.ts';
@@ -14,13 +13,23 @@ import { FEEDBACK_SCHEMA, INFERENCE_SCHEMA } from '../encode/schema.ts';
 import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
 import { blocks, groupRecords, type RecordGroup, type Sized } from './kafka-blocks.ts';
 import { RecordMessages } from './kafka-messages.ts';
-import { MissingTopics } from './missing-topics.ts';
 import { type Batch, NOTHING, type Sink, type Taken } from './sink.ts';
+import { WaitingTopics } from './waiting-topics.ts';
 
 /** A request to the broker costs as much as a hundred records in it. */
 const LINGER_MS = { record: 20, block: 200 };
 const UNMATCHED = 'unmatched';
 const SOURCE = 'switchyard';
+
+const NOT_THERE =
+  'a topic is not there, and the brokers do not make it: its records wait in the spool. Create it, or set createTopics of the sink';
+/** Why a topic takes nothing. */
+const REASONS: Readonly<Record<Refusal, string>> = {
+  size: 'its limit of a record is too small; raise its max.message.bytes',
+  time: "even the time of sending is not within its message.timestamp.before.max.ms and .after.max.ms; set this machine's clock",
+  form: 'the brokers find the records invalid; a compacted topic takes none without a key, as blocks are: set layout: record of the sink, or take compact out of its cleanup.policy',
+  rights: 'this user may not write to it; allow it in an ACL',
+};
 
 /** Of a group's records. */
 interface Made extends Outgoing {
@@ -47,7 +56,7 @@ export class KafkaSink implements Sink {
   /** Schema ids by subject. */
   private readonly schemas = new Map<string, Promise<number>>();
   private readonly topics = new Set<string>();
-  private readonly missing: MissingTopics;
+  private readonly waiting: WaitingTopics;
 
   /** @param keep keeps what is too large for the broker @param replayed a header for records that come again; '': none */
   constructor(
@@ -58,13 +67,12 @@ export class KafkaSink implements Sink {
     replayed = '',
   ) {
     this.replayed = replayed;
-    this.missing = new MissingTopics({
+    this.waiting = new WaitingTopics({
       list: () => topicsOf(clients),
-      tell: (topic) =>
-        log.error(
-          { sink: config.name, topic },
-          'a topic is not there, and the brokers do not make it: its records wait in the spool. Create it, or set createTopics of the sink',
-        ),
+      tell: (topic, reason) => {
+        if (reason === '') log.error({ sink: config.name, topic }, NOT_THERE);
+        else log.error({ sink: config.name, topic, reason }, 'a topic takes no records: they wait in the spool');
+      },
     });
     // Its sends may be given up, since a batch that failed comes again.
     const retry = { retries: 5, initialRetryTime: 100, maxRetryTime: 2000 };
@@ -83,7 +91,7 @@ export class KafkaSink implements Sink {
   }
 
   get waits(): boolean {
-    return this.missing.some;
+    return this.waiting.some;
   }
 
   restore(): void {}
@@ -95,25 +103,24 @@ export class KafkaSink implements Sink {
     const outgoing: Made[] = [];
     for (const group of groups) {
       const topic = this.clients.topic(`${topicPart(group.model)}.${group.kind}`);
-      if (!this.missing.wants(topic, next)) continue;
+      if (!this.waiting.wants(topic, next)) continue;
       await this.ensureTopic(topic);
       const messages = await this.messages(topic, group);
       refused += messages.refused;
       if (messages.list.length > 0) outgoing.push({ topic, group, messages: messages.list });
     }
     try {
-      for (const request of requests(outgoing, MAX_BATCH_BYTES)) refused += await this.request(request);
+      for (const request of requests(outgoing, MAX_BATCH_BYTES)) refused += await this.request(request, next);
     } catch (error) {
-      const unknown = isOf(error, ['UNKNOWN_TOPIC_OR_PARTITION', 'INVALID_TOPIC_EXCEPTION']);
-      if (!unknown || !(await this.missing.learn(outgoing.map(({ topic }) => topic)))) throw error;
+      if (!isMissing(error) || !(await this.waiting.learn(outgoing.map(({ topic }) => topic)))) throw error;
       return this.send(batch);
     }
-    this.missing.sent(next);
-    return { settled: !this.missing.some, refused };
+    this.waiting.sent(next);
+    return { settled: !this.waiting.some, refused };
   }
 
   async tick(now: number): Promise<Taken> {
-    return (await this.missing.made(now)) ? { ...NOTHING, again: true } : NOTHING;
+    return (await this.waiting.again(now)) ? { ...NOTHING, again: true } : NOTHING;
   }
 
   note(): undefined {
@@ -124,37 +131,67 @@ export class KafkaSink implements Sink {
     await this.sender.close();
   }
 
-  /** One request to the broker. Returns how many records the broker will never take. */
-  private async request(made: readonly Made[]): Promise<number> {
+  /** One request to the broker. Resolves with how many records it will never take. @param next as of `send` */
+  private async request(all: readonly Made[], next: number): Promise<number> {
+    // One may have been closed by a request before.
+    const made = all.filter(({ topic }) => this.waiting.wants(topic, next));
+    if (made.length === 0) return 0;
     const topicMessages = made.map(({ topic, messages }) => ({
       topic,
       messages: messages.map(({ message }) => message),
     }));
-    return (await this.sender.send(topicMessages, this.compression)) ? 0 : this.oneByOne(made);
+    try {
+      await this.sender.send(topicMessages, this.compression);
+      return 0;
+    } catch (error) {
+      const refusal = refusalOf(error);
+      if (refusal === undefined) throw error;
+      let refused = 0;
+      // It is not said which of the topics it was.
+      if (made.length > 1) for (const one of made) refused += await this.request([one], next);
+      else refused += await this.refusedRequest(made[0], next, refusal);
+      return refused;
+    }
+  }
+
+  private async refusedRequest(made: Made, next: number, refusal: Refusal): Promise<number> {
+    if (refusal === 'size') return this.oneByOne(made);
+    if (refusal === 'time' && made.messages.some(({ message }) => message.timestamp !== undefined))
+      return this.request([{ ...made, messages: made.messages.map(withoutTime) }], next);
+    this.waiting.close(made.topic, REASONS[refusal]);
+    return 0;
   }
 
   /**
    * For a request that the broker does not take because of its size. What is too large by itself goes without its values,
-   * which are kept by reference. Returns how many records the broker will never take.
+   * which are kept by reference. Resolves with how many records the broker will never take.
    */
-  private async oneByOne(all: readonly Made[]): Promise<number> {
+  private async oneByOne({ topic, group, messages }: Made): Promise<number> {
     let refused = 0;
-    const taken = (topic: string, message: Message): Promise<boolean> =>
-      this.sender.send([{ topic, messages: [message] }], this.compression);
-    for (const { topic, group, messages } of all) {
-      for (const { message, records } of messages) {
-        if (await taken(topic, message)) continue;
-        for (const record of records) {
-          // Of a block each record has a second chance by itself.
-          const tries = records.length > 1 ? [record, this.withoutValues(record)] : [this.withoutValues(record)];
-          let arrived = false;
-          for (const one of tries) {
-            const [small] = (await this.messages(topic, { ...group, records: [one] })).list;
-            arrived = small !== undefined && (await taken(topic, small.message));
-            if (arrived) break;
-          }
-          if (!arrived) refused++;
+    const taken = async (one: Sized): Promise<boolean> => {
+      try {
+        await this.sender.send([{ topic, messages: [one.message] }], this.compression);
+        return true;
+      } catch (error) {
+        const refusal = refusalOf(error);
+        if (refusal === 'size') return false;
+        if (refusal === 'time' && one.message.timestamp !== undefined) return taken(withoutTime(one));
+        throw error;
+      }
+    };
+    for (const each of messages) {
+      if (await taken(each)) continue;
+      const { records } = each;
+      for (const record of records) {
+        // Of a block each record has a second chance by itself.
+        const tries = records.length > 1 ? [record, this.withoutValues(record)] : [this.withoutValues(record)];
+        let arrived = false;
+        for (const one of tries) {
+          const [small] = (await this.messages(topic, { ...group, records: [one] })).list;
+          arrived = small !== undefined && (await taken(small));
+          if (arrived) break;
         }
+        if (!arrived) refused++;
       }
     }
     return refused;
@@ -174,6 +211,9 @@ export class KafkaSink implements Sink {
     try {
       const { partitions: numPartitions, replication: replicationFactor } = createTopics;
       await admin.createTopics({ topics: [{ topic, numPartitions, replicationFactor }], waitForLeaders: true });
+    } catch (error) {
+      // It may be there all the same.
+      if (refusalOf(error) !== 'rights') throw error;
     } finally {
       await admin.disconnect();
     }
@@ -206,6 +246,11 @@ export class KafkaSink implements Sink {
     }
     return id;
   }
+}
+
+/** With the time of sending. The record has its own, as ce_time has. */
+function withoutTime({ message: { timestamp: _, ...message }, records }: Sized): Sized {
+  return { message, records };
 }
 
 /** A model's name as a part of a topic's: Kafka allows letters, digits, "_", "." and "-". */

@@ -57,3 +57,40 @@ test('lineage leads from commit and data to what serves, and back', async () => 
   assert.deepEqual((await registry.ok('GET', `${OWN}/lineage`, { commit: 'other' })).versions, []);
   await refused('GET', `${OWN}/lineage`, {}, [400, 'invalid_argument']);
 });
+
+test('who moved a version to which stage is kept, also of versions that were archived by it', async () => {
+  const name = await model(2);
+  const told: Record<string, unknown>[] = [];
+  const end = registry.registry.events.subscribe(({ type, data }) => {
+    if (type === 'model_version_stage.set') told.push(data);
+  });
+  const move = (version: string, stage: string, archive_existing_versions = false) =>
+    registry.ok('POST', 'model-versions/transition-stage', { name, version, stage, archive_existing_versions });
+  const before = Date.now();
+  await move('1', 'Staging');
+  await move('1', 'Production');
+  await move('1', 'production');
+  await move('2', 'Production', true);
+  end();
+  const moves = async (version: string): Promise<string[]> => {
+    const { stage_moves } = await registry.ok(
+      'GET',
+      `${OWN}/models/${encodeURIComponent(name)}/versions/${version}/lineage`,
+    );
+    for (const { at } of stage_moves) assert.ok(at >= before && at <= Date.now());
+    return stage_moves.map((row: Record<string, string>) => `${row.previous} ${row.stage} ${row.actor}`);
+  };
+  assert.deepEqual(await moves('1'), [
+    'None Staging tester',
+    'Staging Production tester',
+    'Production Archived tester',
+  ]);
+  assert.deepEqual(await moves('2'), ['None Production tester']);
+  const common = { name, actor: 'tester' };
+  assert.deepEqual(told, [
+    { ...common, version: '1', stage: 'Staging', previous: 'None' },
+    { ...common, version: '1', stage: 'Production', previous: 'Staging' },
+    { ...common, version: '1', stage: 'Archived', previous: 'Production' },
+    { ...common, version: '2', stage: 'Production', previous: 'None' },
+  ]);
+});

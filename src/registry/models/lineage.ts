@@ -3,6 +3,7 @@ import { invalidParameter } from '../errors.ts';
 import { trafficOf } from '../serving/traffic.ts';
 import { approvalsOf, evidenceOf } from './decisions.ts';
 import { withoutKey } from './history.ts';
+import { stageMovesOf } from './stages.ts';
 import type { VersionRow } from './view.ts';
 
 const COMMIT_TAG = 'mlflow.source.git.commit';
@@ -52,6 +53,7 @@ export async function lineageOf(db: Db, row: VersionRow): Promise<object> {
     evidence: (await evidenceOf(db, of)).map(withoutKey),
     approvals: (await approvalsOf(db, of)).map(withoutKey),
     alias_moves: moves,
+    stage_moves: await stageMovesOf(db, of),
     gateways,
     ...(await trafficOf(db, of)),
   };

@@ -9,14 +9,8 @@ import { findVersion } from './find.ts';
 import { asRecord } from './model-routes.ts';
 import { isPrompt, isPromptModel } from './prompts.ts';
 import { searchRequest, searchVersions } from './search.ts';
-import {
-  createVersion,
-  deleteVersion,
-  deleteVersionTag,
-  describeVersion,
-  setVersionTag,
-  transitionStage,
-} from './versions.ts';
+import { transitionStage } from './stages.ts';
+import { createVersion, deleteVersion, deleteVersionTag, describeVersion, setVersionTag } from './versions.ts';
 import { showVersions } from './view.ts';
 
 const path = (call: string): string => `/api/2.0/mlflow/model-versions/${call}`;
@@ -97,9 +91,10 @@ export function versionRoutes(context: ModelsContext): RestRoute[] {
       operationId: 'mlflowTransitionModelVersionStage',
       summary: 'Move a version to a stage',
       request: z.object({ ...which, stage: required, archive_existing_versions: flag.nullish() }),
-      handle: ({ archive_existing_versions, ...rest }) =>
-        commit(context, async (db, now) => {
-          const row = await transitionStage(db, now, { ...rest, archive: archive_existing_versions ?? false });
+      handle: ({ archive_existing_versions, ...rest }, { actor }) =>
+        commit(context, async (db, now, note) => {
+          const wish = { ...rest, archive: archive_existing_versions ?? false, actor };
+          const row = await transitionStage(db, now, wish, note);
           const [model_version] = await showVersions(db, database.kind, [row]);
           return { model_version };
         }),

@@ -6,7 +6,7 @@ import { jsonList } from '../rest/fields.ts';
 import { dropAliasesOf } from './aliases.ts';
 import { pinFiles } from './files.ts';
 import { findVersion, lockModel } from './find.ts';
-import { ACTIVE_STAGES, checkDescription, checkModelTag, stageOf } from './names.ts';
+import { checkDescription, checkModelTag } from './names.ts';
 import { isPrompt } from './prompts.ts';
 import { checkRequirementsTag } from './requirements-tag.ts';
 import { type ResolvedSource, resolveSource } from './sources.ts';
@@ -107,32 +107,6 @@ export async function describeVersion(
   checkDescription(description);
   const row = await findVersion(db, name, version);
   return changed(db, row, { description, last_updated_time: now });
-}
-
-/** Moves a version to a stage; with `archive`, those that are there go to Archived. */
-export async function transitionStage(
-  db: Db,
-  now: number,
-  wish: { name: string; version: string; stage: string; archive: boolean },
-): Promise<VersionRow> {
-  const stage = stageOf(wish.stage);
-  if (wish.archive && !ACTIVE_STAGES.includes(stage)) {
-    throw invalidParameter(
-      `Model version transition cannot archive existing model versions because '${stage}' is not an Active stage. Valid stages are ${ACTIVE_STAGES.join(', ')}`,
-    );
-  }
-  const model = await lockModel(db, wish.name, now);
-  const row = await findVersion(db, wish.name, wish.version);
-  if (wish.archive) {
-    await db
-      .updateTable('model_versions')
-      .set({ stage: 'Archived', last_updated_time: now })
-      .where('model_key', '=', model.model_key)
-      .where('stage', '=', stage)
-      .where('version', '!=', row.version)
-      .execute();
-  }
-  return changed(db, row, { stage, last_updated_time: now });
 }
 
 async function changed(db: Db, row: VersionRow, set: Partial<Omit<VersionRow, 'name'>>): Promise<VersionRow> {

@@ -25,6 +25,7 @@ const MLFLOW_EVENTS: Readonly<Record<string, readonly string[]>> = {
 const OWN_EVENTS: Readonly<Record<string, readonly string[]>> = {
   model_version_approval: ['set'],
   model_version_evidence: ['created'],
+  model_version_stage: ['set'],
   gateway: ['created', 'updated'],
   run: ['created', 'updated', 'deleted'],
   job: ['created', 'updated', 'deleted'],

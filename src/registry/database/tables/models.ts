@@ -76,6 +76,16 @@ export interface ModelTables {
     actor: string;
     reason: string;
   };
+  /** See migrations/0024-stage-moves.ts. */
+  stage_moves: {
+    move_key: Generated<number>;
+    model_key: number;
+    version: number;
+    stage: Stage;
+    previous: Stage;
+    at: number;
+    actor: string;
+  };
   version_approvals: {
     approval_key: Generated<number>;
     model_key: number;

@@ -85,6 +85,48 @@ test('the third try may succeed; what will never be taken is not tried again', a
   assert.deepEqual(await deliver(400, 200), { state: 'failed', tries: 1, status: 400 });
 });
 
+test('a disabled webhook is sent nothing, also not what was queued before; that waits until it is active again', async () => {
+  seen.length = 0;
+  const happening = { entity: 'drift', action: 'set', data: { name: 'm' } };
+  const setStatus = (status: 'ACTIVE' | 'DISABLED') =>
+    database.write((db) => db.updateTable('webhooks').set({ status }).where('webhook_id', '=', 'w1').execute());
+  const day = 24 * 3600 * 1000;
+  await database.write(async (db) => {
+    await db.deleteFrom('webhook_deliveries').execute();
+    await enqueueEvents(db, [happening], Date.now() - 8 * day);
+    await enqueueEvents(db, [happening, happening], Date.now());
+    const other = { ...hook, webhook_id: 'w2', name: 'other', url, creation_time: 1, last_updated_time: 1 };
+    await db.insertInto('webhooks').values(other).execute();
+    await db.insertInto('webhook_events').values({ webhook_id: 'w2', event: 'drift.set' }).execute();
+  });
+  await setStatus('DISABLED');
+  await database.write((db) => enqueueEvents(db, [happening], Date.now()));
+  const rows = () =>
+    database.read((db) => db.selectFrom('webhook_deliveries').select(['webhook_id', 'state', 'tries']).execute());
+  const delivered = async (id: string): Promise<number> =>
+    (await rows()).filter(({ webhook_id, state }) => webhook_id === id && state === 'delivered').length;
+  const queue = startQueue();
+  while ((await delivered('w2')) < 1) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(seen.length, 1, 'only the other one was sent something');
+  const waiting = (await rows()).filter(({ webhook_id }) => webhook_id === 'w1');
+  assert.deepEqual(
+    waiting.map(({ state, tries }) => [state, tries]),
+    [
+      ['pending', 0],
+      ['pending', 0],
+    ],
+    'what was queued a week before is given up',
+  );
+  await setStatus('ACTIVE');
+  while ((await delivered('w1')) < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await queue.close();
+  await database.write(async (db) => {
+    await db.deleteFrom('webhook_deliveries').execute();
+    await db.deleteFrom('webhook_events').where('webhook_id', '=', 'w2').execute();
+    await db.deleteFrom('webhooks').where('webhook_id', '=', 'w2').execute();
+  });
+});
+
 test('a webhook that never answers holds up no other one, and what it was told waits for the next process', async () => {
   await database.write(async (db) => {
     await db.deleteFrom('webhook_deliveries').execute();

@@ -168,12 +168,17 @@ export class WebhookQueue {
     return counts;
   }
 
-  /** Pending deliveries by the time they are due, without those of webhooks that have enough on their way. */
+  /**
+   * Pending deliveries by the time they are due, without those of webhooks that have enough on their way, or are disabled: what
+   * is queued for these waits until they are active again.
+   */
   private waiting(db: Db) {
     const full = [...this.onTheirWay()].flatMap(([webhook, count]) => (count < PARALLEL_TO_ONE ? [] : [webhook]));
     return db
       .selectFrom('webhook_deliveries as d')
+      .innerJoin('webhooks as w', 'w.webhook_id', 'd.webhook_id')
       .where('d.state', '=', 'pending')
+      .where('w.status', '=', 'ACTIVE')
       .$if(full.length > 0, (query) => query.where('d.webhook_id', 'not in', full))
       .orderBy('d.due');
   }
@@ -183,7 +188,6 @@ export class WebhookQueue {
     const { database, now } = this.parts;
     const due = await database.read((db) =>
       this.waiting(db)
-        .innerJoin('webhooks as w', 'w.webhook_id', 'd.webhook_id')
         .select(['d.delivery_key', 'd.delivery_id', 'd.webhook_id', 'd.body', 'd.tries', 'd.due', 'w.url', 'w.secret'])
         .where('d.due', '<=', now())
         .limit(PARALLEL - this.sending.size)
@@ -232,11 +236,15 @@ export class WebhookQueue {
     await database.write((db) =>
       db
         .deleteFrom('webhook_deliveries')
-        .where('state', '!=', 'pending')
         .where('at', '<', now() - KEPT_MS)
+        .where((is) => is.or([is('state', '!=', 'pending'), is('webhook_id', 'in', disabled(db))]))
         .execute(),
     );
   }
+}
+
+function disabled(db: Db) {
+  return db.selectFrom('webhooks').select('webhook_id').where('status', '=', 'DISABLED');
 }
 
 /** What becomes of a delivery after a try. */

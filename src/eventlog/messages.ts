@@ -99,7 +99,7 @@ export interface LogStatus {
   sinks: SinkFigures[];
   /** Of the topics that monitors read; undefined: they read this server's log. */
   monitorLags: Lag[];
-  monitorMessages: { read: number; unreadable: number; tombstone: number } | undefined;
+  monitorMessages: { read: number; unreadable: number; tombstone: number; replayed: number } | undefined;
 }
 
 export interface TailAnswer {

@@ -5,6 +5,14 @@ import type { DataType } from '../tensor/tensor.ts';
 /** The version of the record's shape, as consumers see it in `schemaVersion`. */
 export const SCHEMA_VERSION = 2;
 
+/** The header of Kafka's messages that a replay sent once more: its mark. */
+export const REPLAYED_HEADER = 'ce_replayed';
+
+/** Whether the message was sent once more: what is counted or learnt from has had it. */
+export function isReplayed(headers: KafkaMessage['headers']): boolean {
+  return headers?.[REPLAYED_HEADER] !== undefined;
+}
+
 /** What a record says whose values were to be kept by reference, and could not be. */
 export const PAYLOAD_NOT_KEPT = 'payload: not kept, the disk refused it';
 

@@ -1,7 +1,7 @@
 import type { KafkaMessage } from 'kafkajs';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import type { MonitoringConfig } from '../config/monitoring-schema.ts';
-import type { FeedbackRecord, MessageReader } from '../eventlog/record.ts';
+import { type FeedbackRecord, isReplayed, type MessageReader } from '../eventlog/record.ts';
 import { jsonOf } from '../kafka/avro-json.ts';
 import { isFramed } from '../kafka/avro-values.ts';
 import type { Bounds } from '../kafka/begin.ts';
@@ -12,9 +12,12 @@ import { steadyTime } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { readEvents, toldOf } from '../shared/feedback-events.ts';
 import type { Logger } from '../telemetry/logging.ts';
+import { RecentIds } from './recent-ids.ts';
 import type { MonitorSource, MonitorStream } from './stream.ts';
 
 const TELL_MS = 30_000;
+/** Of requests: a sink sends again what it sent in the last seconds. */
+const REMEMBERED = 100_000;
 /** The last message of a partition, by topic. */
 type Offsets = Map<string, Map<number, bigint>>;
 
@@ -22,12 +25,13 @@ type Offsets = Map<string, Map<number, bigint>>;
  * Feeds monitors from the topics of the event log instead of from this server's own log: the records of all gateways
  * then count in one place. It begins with what comes. Topics are made by whoever writes them, with the partitions that the
  * sink's settings say. A message that cannot be read is counted and told, and the next one is read. Offsets are committed
- * when monitors have kept what was counted up to them, and kept with it: each message counts once, also after a kill.
+ * when monitors have kept what was counted up to them, and kept with it: each message counts once, also after a kill. So
+ * does a record that its sink sent twice within a while; what a replay sent is left out.
  */
 export class KafkaSource implements MonitorSource {
   readonly name = 'kafka';
   /** Messages, by what became of them. */
-  readonly counts = { read: 0, unreadable: 0, tombstone: 0 };
+  readonly counts = { read: 0, unreadable: 0, tombstone: 0, replayed: 0 };
   private readonly reader: MessageReader;
   private readonly stream: MonitorStream;
   private readonly logger: Logger;
@@ -39,6 +43,7 @@ export class KafkaSource implements MonitorSource {
   /** Of these, what the brokers know. */
   private readonly committed: Offsets = new Map();
   private toldAt = 0;
+  private readonly recent = new RecentIds(REMEMBERED);
 
   constructor(
     kafka: KafkaConfig,
@@ -133,9 +138,10 @@ export class KafkaSource implements MonitorSource {
       if (offset <= (places.get(partition) ?? -1n)) continue;
       try {
         if (message.value === null) this.counts.tombstone++;
+        else if (isReplayed(message.headers)) this.counts.replayed++;
         else {
           if (topic.endsWith('.feedback')) this.stream.feedback(await this.labels(message, clients));
-          else this.stream.consume(this.reader.records(message));
+          else this.stream.consume(this.reader.records(message).filter(({ id }) => this.recent.add(id)));
           this.counts.read++;
         }
       } catch (error) {

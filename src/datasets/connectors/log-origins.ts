@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { MessageReader } from '../../eventlog/record.ts';
+import { isReplayed, type MessageReader } from '../../eventlog/record.ts';
 import { jsonOf } from '../../kafka/avro-json.ts';
 import { isFramed } from '../../kafka/avro-values.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
@@ -40,7 +40,10 @@ export function filesOrigin(folder: string, reader: MessageReader): LogOrigin {
   return { inference: () => rows('inference'), feedback: () => rows('feedback') };
 }
 
-/** The topics that a sink of kind `kafka` writes, in any of its forms; feedback also as others write it, as Avro of their own. */
+/**
+ * The topics that a sink of kind `kafka` writes, in any of its forms; feedback also as others write it, as Avro of their own.
+ * What a replay sent once more is left out, as in files.
+ */
 export function topicsOrigin(
   clients: KafkaClients,
   topics: Readonly<Record<Kind, string>>,
@@ -52,6 +55,7 @@ export function topicsOrigin(
     const rowsOf: RowsOfMessage = async (message, partition) => {
       const place = `${topic}/${partition}`;
       const { value, headers } = message;
+      if (isReplayed(headers)) return [];
       // The sink's own have a content type; without one they are events that others wrote by a schema of theirs.
       const others =
         kind === 'feedback' && value !== null && isFramed(value) && headers?.['content-type'] === undefined;

@@ -83,6 +83,23 @@ test("the event log's topics become one training set, whether JSON, Avro or bloc
   const json = recordJson(decodeRecord(records[0]));
   await producer.send({ topic: topics.inference, messages: messagesOf(records, json, 'inference') });
   await producer.send({ topic: topics.feedback, messages: messagesOf(encoded, recordJson(told[0]), 'feedback') });
+  // Delivered twice, and sent once more by a replay, with what it alone has.
+  loop.tap.finished(finishedRequest({ id: 'replayed' }));
+  const [replayed] = loop.take();
+  const again = [json, recordJson(decodeRecord(replayed))];
+  const headers = { 'content-type': 'application/json' };
+  await producer.send({
+    topic: topics.inference,
+    messages: [
+      { value: again[0], headers },
+      { value: again[1], headers: { ...headers, ce_replayed: '0123abcd' } },
+    ],
+  });
+  const label = recordJson({ ...told[0], id: 'json', time: 9000, label: '99' });
+  await producer.send({
+    topic: topics.feedback,
+    messages: [{ value: label, headers: { ...headers, ce_replayed: '0123abcd' } }],
+  });
   const rejects: Reject[] = [];
   const spec = { kind: 'log', model, labelled: true, topics } as const;
   const source = await connectors.open(spec, { rejects: { add: (reject: Reject) => void rejects.push(reject) } });
@@ -90,6 +107,9 @@ test("the event log's topics become one training set, whether JSON, Avro or bloc
   const column = (name: string) => columns[source.schema.fields.findIndex((field) => field.name === name)];
   const byId = new Map(column('id').map((id, i) => [id, [column('label')[i], column('reward.clicks')[i]]]));
   assert.deepEqual(byId, new Map(ids.map((id, i) => [id, [i, i]])));
+  assert.equal(column('id').length, ids.length, 'each once');
+  const all = await collect(await connectors.open({ ...spec, labelled: false }, { rejects: { add: () => {} } }));
+  assert.equal(all.rows, ids.length);
   assert.ok(
     source.schema.fields.some(({ name }) => name.startsWith(features[0].name)),
     'inputs are columns',

@@ -47,7 +47,7 @@ interface Feedback {
 /**
  * One row for each row of a request: id, row, event_time, model, version, variant, route, entity, sample_weight; a column for
  * each value of the inputs ("x", or "x[0]", "x[1]" …) and of the outputs ("prediction.y"); label, label_time and
- * "reward.name". A label that is a list as long as the request gives each row its own. Failed requests and shadows are left
+ * "reward.name". A label that is a list as long as the request gives each row its own. A request that is there twice counts once. Failed requests and shadows are left
  * out; so are columns that the gateway added, and what a tenant told of another one's request, which is kept as a reject. Values that lie apart by reference are read there, and the request is rejected
  * where they are gone, as what is no record at all.
  */
@@ -63,14 +63,20 @@ export async function readLog(
   const told = [...feedback.values()].flat();
   const rewards = new Set(told.flatMap((each) => Object.keys(each.rewards)));
   async function* rows(): AsyncGenerator<RawRow> {
+    const seen = new Set<string>();
     for await (const row of origin.inference()) {
       if (row.problem !== undefined) {
         yield row;
         continue;
       }
       records++;
+      if (!isWanted(row.values, window)) continue;
+      // A topic may bring a record more than once.
+      const id = String(row.values.id);
+      if (seen.has(id)) continue;
+      seen.add(id);
       const record = { ...row.values };
-      if (record.payloadSha256 && record.model === window.model) await resolve(record, payloads);
+      if (record.payloadSha256) await resolve(record, payloads);
       yield* rowsOf(record, window, feedback, row, options.rejects);
     }
   }
@@ -168,17 +174,24 @@ function columnsOf(value: unknown): LoggedColumn[] {
     });
 }
 
+/** Whether it is a request of the window that was answered, and no shadow. */
+function isWanted(
+  record: RawRow['values'],
+  { model, version, route, from = Number.NEGATIVE_INFINITY, until = Number.POSITIVE_INFINITY }: LogWindow,
+): boolean {
+  const time = Number(record.time);
+  if (record.status !== 'ok' || record.shadow === true || record.model !== model) return false;
+  if (time < from || time >= until) return false;
+  return (version === undefined || record.version === version) && (route === undefined || record.route === route);
+}
+
 function* rowsOf(
   record: Record<string, unknown>,
-  { model, version, route, from = Number.NEGATIVE_INFINITY, until = Number.POSITIVE_INFINITY, labelled }: LogWindow,
+  { model, labelled }: LogWindow,
   feedback: ReadonlyMap<string, Feedback[]>,
   { line, source }: RawRow,
   rejects: ReadOptions['rejects'],
 ): Generator<RawRow> {
-  const time = Number(record.time);
-  if (record.status !== 'ok' || record.shadow === true || record.model !== model || time < from || time >= until)
-    return;
-  if ((version !== undefined && record.version !== version) || (route !== undefined && record.route !== route)) return;
   const asker = String(record.tenant ?? '');
   const own: Feedback[] = [];
   for (const each of feedback.get(String(record.id)) ?? []) {
@@ -201,7 +214,7 @@ function* rowsOf(
     const values: Record<string, unknown> = {
       id: record.id,
       row,
-      event_time: time,
+      event_time: Number(record.time),
       model,
       version: record.version,
       variant: record.variant,

@@ -10,6 +10,7 @@ import { byReference } from '../encode/by-reference.ts';
 import type { RecordKind } from '../encode/container.ts';
 import type { KeepPayload } from '../encode/record-encoder.ts';
 import { FEEDBACK_SCHEMA, INFERENCE_SCHEMA } from '../encode/schema.ts';
+import { REPLAYED_HEADER } from '../record.ts';
 import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
 import { blocks, groupRecords, type RecordGroup, type Sized } from './kafka-blocks.ts';
 import { RecordMessages } from './kafka-messages.ts';
@@ -228,7 +229,7 @@ export class KafkaSink implements Sink {
         ? { list: blocks(group, MAX_BATCH_BYTES, SOURCE), refused: 0 }
         : this.recordMessages.of(group, schemaId);
     if (this.replayed !== '')
-      for (const { message } of made.list) message.headers = { ...message.headers, ce_replayed: this.replayed };
+      for (const { message } of made.list) message.headers = { ...message.headers, [REPLAYED_HEADER]: this.replayed };
     return made;
   }
 

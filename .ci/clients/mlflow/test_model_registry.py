@@ -42,10 +42,11 @@ def times(factor):
 X = np.array([[1.0, 2.0]], dtype=np.float32)
 
 
-def log_onnx(factor, name):
+def log_onnx(factor, name, **options):
+    signature = infer_signature(X, X * factor)
     with mlflow.start_run():
         mlflow.onnx.log_model(
-            times(factor), name="model", registered_model_name=name, signature=infer_signature(X, X * factor)
+            times(factor), name="model", registered_model_name=name, signature=signature, **options
         )
 
 
@@ -255,11 +256,12 @@ def test_the_gateway_serves_what_the_alias_points_to(client, experiment, unique)
         log_onnx(TRIPLE, unique)
         for version in ["2", "1"] * 5:
             took[version].append(move(version))
+        # With requirements, which the client else finds out by a process of its own that loads the model.
         for version in range(3, 8):
-            log_onnx(version + 1.0, unique)
+            log_onnx(version + 1.0, unique, pip_requirements=["onnx"])
             took["fresh"].append(move(str(version)))
         for number in range(5):
-            log_onnx(number + 10.0, f"{unique}-{number}")
+            log_onnx(number + 10.0, f"{unique}-{number}", pip_requirements=["onnx"])
             took["first"].append(move("1", f"{unique}-{number}"))
     finally:
         ending.set()

@@ -76,7 +76,8 @@ spec:
     method: 'POST',
     body: JSON.stringify({ events }),
   });
-  assert.equal(((await sent.json()) as { accepted: number }).accepted, 3 * USERS);
+  const { accepted, forwarded } = (await sent.json()) as { accepted: number; forwarded: number };
+  assert.deepEqual([accepted, forwarded], [USERS, 2 * USERS]);
   const next = [...variants.values()].filter((seen) => seen.has('next')).length;
   const view = async (server: ServerProcess): Promise<View['experiment']> => {
     const response = await fetch(`http://127.0.0.1:${server.ports.admin}/api/v1/routes/m`);

@@ -13,6 +13,12 @@ export function isReplayed(headers: KafkaMessage['headers']): boolean {
   return headers?.[REPLAYED_HEADER] !== undefined;
 }
 
+/** The topic of a model's records, without the prefix: Kafka allows letters, digits, "_", "." and "-". */
+export function topicOf(model: string, kind: 'inference' | 'feedback'): string {
+  const part = model === '' ? 'unmatched' : model.replace(/[^\w.-]/g, '_').slice(0, 200);
+  return `${part}.${kind}`;
+}
+
 /** What a record says whose values were to be kept by reference, and could not be. */
 export const PAYLOAD_NOT_KEPT = 'payload: not kept, the disk refused it';
 

@@ -263,7 +263,7 @@ async function run(): Promise<void> {
         break;
       case 'monitors':
         monitors.set(command.plans);
-        topics?.follow(command.plans.map(({ spec }) => spec.model));
+        topics?.follow(command.plans.map(({ spec }) => spec));
         break;
       case 'heard':
         monitors.heard(command.number);

@@ -48,7 +48,7 @@ test('monitors read every form of the topics, and a wrong message costs no other
   t.after(() => admin.disconnect());
   await admin.connect();
   const topic = clients.topic(`${model}.inference`);
-  source.follow([model]);
+  source.follow([{ model }]);
   const producer = clients.producer();
   await producer.connect();
   t.after(() => producer.disconnect());
@@ -130,7 +130,7 @@ test('what comes while no monitor reads is read later, also where nothing had co
     producer.send({ topic, messages: [{ partition: 1, value: JSON.stringify({ id, time: 1, rewards: {} }) }] });
   const open = (): KafkaSource => {
     const source = new KafkaSource(config, monitoringSchema.parse({}), new MonitorStream(() => {}), MESSAGES, log);
-    source.follow(['m']);
+    source.follow([{ model: 'm' }]);
     return source;
   };
   await send('before all');
@@ -146,4 +146,59 @@ test('what comes while no monitor reads is read later, also where nothing had co
   const second = open();
   t.after(() => second.close());
   await until('that is read', () => second.counts.read === 1);
+});
+
+test('labels join by id, whether their client named the route or nothing', { timeout: 600_000 }, async (t) => {
+  const topicPrefix = `monitors-${randomUUID().slice(0, 8)}.`;
+  const log = pino({ level: 'silent' });
+  const config = kafkaSchema.parse({ brokers: [broker], topicPrefix, clientId: topicPrefix });
+  const clients = await kafkaClients(config, log);
+  const admin = clients.admin();
+  t.after(() => admin.disconnect());
+  await admin.connect();
+  const names = ['iris.inference', 'iris.feedback', 'front_door.feedback', 'unmatched.feedback'];
+  const topics = names.map((name) => ({ topic: clients.topic(name), numPartitions: 1 }));
+  await admin.createTopics({ topics, waitForLeaders: true });
+  const { spec } = monitorSchema.parse({
+    apiVersion: 'switchyard/v1',
+    kind: 'Monitor',
+    metadata: { name: 'm' },
+    spec: {
+      model: 'iris',
+      reference: { records: 1000 },
+      quality: { prediction: 'outputs.y', metrics: [{ metric: 'mae', max: 1 }] },
+    },
+  });
+  let labels = 0;
+  const stream = new MonitorStream((event) => {
+    if (event.kind === 'labels') labels = event.labels.total;
+  });
+  stream.set([{ name: 'm', spec, generation: 0, references: [] }]);
+  const source = new KafkaSource(config, monitoringSchema.parse({}), stream, MESSAGES, log);
+  t.after(() => source.close());
+  source.follow([{ ...spec, route: 'front door' }]);
+  const groupId = `${config.clientId}.monitors`;
+  await until('it has a place in each topic', async () => {
+    const places = await admin.fetchOffsets({ groupId, topics: topics.map(({ topic }) => topic) });
+    return places.every(({ partitions }) => partitions.every(({ offset }) => Number(offset) >= 0));
+  });
+  const loop = new LogLoop();
+  const ids = ['by-model', 'by-route', 'by-nothing'];
+  for (const id of ids) loop.tap.finished(finishedRequest({ id }));
+  const producer = clients.producer();
+  await producer.connect();
+  t.after(() => producer.disconnect());
+  const send = (name: string, values: string[]) =>
+    producer.send({ topic: clients.topic(name), messages: values.map((value) => ({ value })) });
+  await send(
+    names[0],
+    loop.take().map((bytes) => recordJson(decodeRecord(bytes))),
+  );
+  const models = ['iris', 'front door', ''];
+  for (const [i, id] of ids.entries())
+    await send(names[i + 1], [JSON.stringify({ id, time: 1, model: models[i], rewards: {}, label: '0.25' })]);
+  await until('all labels are joined', () => {
+    stream.tick(Date.now());
+    return labels === 3;
+  });
 });

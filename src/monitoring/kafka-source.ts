@@ -1,7 +1,7 @@
 import type { KafkaMessage } from 'kafkajs';
 import type { KafkaConfig } from '../config/kafka-schema.ts';
 import type { MonitoringConfig } from '../config/monitoring-schema.ts';
-import { type FeedbackRecord, isReplayed, type MessageReader } from '../eventlog/record.ts';
+import { type FeedbackRecord, isReplayed, type MessageReader, topicOf } from '../eventlog/record.ts';
 import { jsonOf } from '../kafka/avro-json.ts';
 import { isFramed } from '../kafka/avro-values.ts';
 import type { Bounds } from '../kafka/begin.ts';
@@ -12,6 +12,7 @@ import { steadyTime } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
 import { readEvents, toldOf } from '../shared/feedback-events.ts';
 import type { Logger } from '../telemetry/logging.ts';
+import type { MonitorSpec } from './document.ts';
 import { RecentIds } from './recent-ids.ts';
 import type { MonitorSource, MonitorStream } from './stream.ts';
 
@@ -93,9 +94,18 @@ export class KafkaSource implements MonitorSource {
     if (place !== undefined) this.durable = place as Offsets;
   }
 
-  /** Which models' topics are read. */
-  follow(models: readonly string[]): void {
-    this.follower.follow(models.flatMap((model) => [`${model}.inference`, `${model}.feedback`]));
+  /**
+   * Which monitors' topics are read. Labels lie on the topic of the name that their client gave, the model's or the route's,
+   * or of none.
+   */
+  follow(specs: readonly Pick<MonitorSpec, 'model' | 'route' | 'quality'>[]): void {
+    this.follower.follow(
+      specs.flatMap(({ model, route = model, quality }) => [
+        topicOf(model, 'inference'),
+        topicOf(model, 'feedback'),
+        ...(quality === undefined ? [] : [topicOf(route, 'feedback'), topicOf('', 'feedback')]),
+      ]),
+    );
   }
 
   lags(): Lag[] {

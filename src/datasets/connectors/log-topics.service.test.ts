@@ -173,8 +173,8 @@ test('labels that others write as Avro of their own, with a schema registry, joi
     written({ id: 'a', label: 'stayed', seen_by: 'crm' }),
     written({ id: 'b', label: 'left', model: model }),
     written({ id: 'c', rewards: { clicks: 2 }, label: 'stayed' }),
-    // Of another model, and poison: a frame alone, a schema that nobody knows, a record that ends early, no event.
-    written({ id: 'd', label: 'left', model: 'other' }),
+    // By the route's name, and poison: a frame alone, a schema that nobody knows, a record that ends early, no event.
+    written({ id: 'd', label: 'left', model: 'front' }),
     Buffer.from([0, 1]),
     Buffer.from([0, 0x7f, 0xff, 0xff, 0xff, 2, 0x61]),
     (await written({ id: 'a', label: 'cut off' })).subarray(0, 9),
@@ -202,6 +202,7 @@ test('labels that others write as Avro of their own, with a schema registry, joi
     ['a', 'stayed', null],
     ['b', 'left', null],
     ['c', 'stayed', 2],
+    ['d', 'left', null],
   ]);
   const problems = rejects.map(({ reason }) => reason).sort();
   assert.equal(problems.length, 4, problems.join('\n'));

@@ -272,3 +272,26 @@ test('labels and rewards of another tenant are left out and kept as rejects, of 
   assert.equal(rejects.count, 2);
   assert.match(kept[0], /"line":2,"reason":"it was told by another tenant/);
 });
+
+test('a label counts by its id, also where its client named the route, and one of another model makes no column', async () => {
+  const named = join(folder, 'named');
+  mkdirSync(named);
+  const asked = ['a', 'b'].map((id, i) => request(id, i, [1, 2]));
+  const other = request('c', 3, [1, 2], { model: 'fraud' });
+  writeFileSync(join(named, 'inference-000000000000000.jsonl'), `${[...asked, other, asked[0]].join('\n')}\n`);
+  const about = (model: string, line: string): string => JSON.stringify({ ...JSON.parse(line), model });
+  const lines = [
+    about('front', told('a', 5, 1, { clicks: 1 })),
+    about('', told('b', 6, 0)),
+    about('fraud', told('c', 7, 'yes', { views: 9 })),
+  ];
+  writeFileSync(join(named, 'feedback-000000000000000.jsonl'), `${lines.join('\n')}\n`);
+  const source = await readLog(filesOrigin(named, MESSAGES), { model: 'churn', labelled: true }, {});
+  const { rows, columns } = await collect(source);
+  const names = source.schema.fields.map(({ name }) => name);
+  assert.deepEqual([rows, columns[names.indexOf('id')], columns[names.indexOf('label')]], [2, ['a', 'b'], [1, 0]]);
+  assert.deepEqual(
+    names.filter((name) => name.startsWith('reward.')),
+    ['reward.clicks'],
+  );
+});

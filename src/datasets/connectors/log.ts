@@ -106,12 +106,15 @@ export async function readLog(
   return withProgress(some, () => ({ bytes: records, totalBytes: undefined }), options.onProgress);
 }
 
+/** By the id of the request. The model's name in it is the client's, who may have called it by its route's. */
 async function readFeedback(
   origin: LogOrigin,
-  { model, labelsUntil = Number.POSITIVE_INFINITY }: LogWindow,
+  window: LogWindow,
   { rejects }: ReadOptions,
 ): Promise<Map<string, Feedback[]>> {
+  const { model, labelsUntil = Number.POSITIVE_INFINITY } = window;
   const found = new Map<string, Feedback[]>();
+  let others = false;
   for await (const row of origin.feedback()) {
     if (row.problem !== undefined) {
       reject(row, row.problem, rejects);
@@ -119,7 +122,8 @@ async function readFeedback(
     }
     const record = row.values;
     const time = Number(record.time);
-    if (time > labelsUntil || (record.model && record.model !== model)) continue;
+    if (time > labelsUntil) continue;
+    if (record.model && record.model !== model) others = true;
     const label =
       record.label === null || record.label === undefined || record.label === '' ? undefined : parse(record.label);
     const rewards = { ...(parse(record.rewards) as object | undefined) };
@@ -130,7 +134,14 @@ async function readFeedback(
     if (at < 0) told.push(next);
     else told[at] = together(told[at], next);
   }
-  return found;
+  if (!others) return found;
+  // Most of these are of other models: their rewards would be columns here.
+  const own = new Map<string, Feedback[]>();
+  for await (const { values, problem } of origin.inference()) {
+    const told = found.get(String(values.id));
+    if (told !== undefined && problem === undefined && isWanted(values, window)) own.set(String(values.id), told);
+  }
+  return own;
 }
 
 /** Of several labels the latest counts; rewards of different names add up. */

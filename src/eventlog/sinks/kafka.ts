@@ -10,7 +10,7 @@ import { byReference } from '../encode/by-reference.ts';
 import type { RecordKind } from '../encode/container.ts';
 import type { KeepPayload } from '../encode/record-encoder.ts';
 import { FEEDBACK_SCHEMA, INFERENCE_SCHEMA } from '../encode/schema.ts';
-import { REPLAYED_HEADER } from '../record.ts';
+import { REPLAYED_HEADER, topicOf } from '../record.ts';
 import { FEEDBACK, type SpoolRecord } from '../spool/format.ts';
 import { blocks, groupRecords, type RecordGroup, type Sized } from './kafka-blocks.ts';
 import { RecordMessages } from './kafka-messages.ts';
@@ -19,7 +19,6 @@ import { WaitingTopics } from './waiting-topics.ts';
 
 /** A request to the broker costs as much as a hundred records in it. */
 const LINGER_MS = { record: 20, block: 200 };
-const UNMATCHED = 'unmatched';
 const SOURCE = 'switchyard';
 
 const NOT_THERE =
@@ -103,7 +102,7 @@ export class KafkaSink implements Sink {
     let refused = unreadable;
     const outgoing: Made[] = [];
     for (const group of groups) {
-      const topic = this.clients.topic(`${topicPart(group.model)}.${group.kind}`);
+      const topic = this.clients.topic(topicOf(group.model, group.kind));
       if (!this.waiting.wants(topic, next)) continue;
       await this.ensureTopic(topic);
       const messages = await this.messages(topic, group);
@@ -252,9 +251,4 @@ export class KafkaSink implements Sink {
 /** With the time of sending. The record has its own, as ce_time has. */
 function withoutTime({ message: { timestamp: _, ...message }, records }: Sized): Sized {
   return { message, records };
-}
-
-/** A model's name as a part of a topic's: Kafka allows letters, digits, "_", "." and "-". */
-function topicPart(model: string): string {
-  return model === '' ? UNMATCHED : model.replace(/[^\w.-]/g, '_').slice(0, 200);
 }

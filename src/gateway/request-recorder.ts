@@ -57,6 +57,7 @@ export class RequestRecorder implements RequestMetrics {
       bytesOut,
       share * (timings?.cpu ?? 0),
       share * (timings?.gpu ?? 0),
+      share === 0 ? 0 : share * memoryMs(version, timings!),
     );
     if (this.tracer.enabled) this.trace(version, request, context, now, timings, undefined);
   }
@@ -71,7 +72,7 @@ export class RequestRecorder implements RequestMetrics {
     gpu: number = 0,
   ): void {
     this.block.recordFailure(version.metricsRow, error.code, now - context.receivedAt, 0);
-    this.tenants.record(this.tenantNames.slotOf(context.tenant), false, 0, 0, cpu / 1000, gpu / 1000);
+    this.tenants.record(this.tenantNames.slotOf(context.tenant), false, 0, 0, cpu / 1000, gpu / 1000, 0);
     if (error.code === 'internal') this.logInternal(version, error);
     if (this.tracer.enabled) this.trace(version, request, context, now, undefined, error);
   }
@@ -124,6 +125,12 @@ export class RequestRecorder implements RequestMetrics {
       error: error?.code,
     });
   }
+}
+
+/** Bytes × milliseconds: what the version holds on one executor, for as long as the batch ran there. */
+function memoryMs({ memoryBytes, executors }: ServingVersion, timings: Timings): number {
+  const { computeInput, computeInfer, computeOutput } = timings;
+  return (memoryBytes / Math.max(1, executors.length)) * (computeInput + computeInfer + computeOutput);
 }
 
 /** The stages end with the answer: counted back from there, so that no request needs a clock call when it is sent. */

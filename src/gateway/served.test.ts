@@ -208,7 +208,7 @@ test('memory of loaded versions is a metric', async () => {
 test("an isolated model's CPU time and memory are those of its process, and its tenants share the time", async () => {
   interface Usage {
     models: { model: string; cpu_seconds: number; memory_bytes: number }[];
-    tenants: { tenant: string; cpu_seconds: number }[];
+    tenants: { tenant: string; cpu_seconds: number; memory_byte_seconds: number }[];
   }
   const usage = async () => JSON.parse(await text(`http://127.0.0.1:${server.ports.admin}/api/v1/usage`)) as Usage;
   const tenants = ({ tenants }: Usage) =>
@@ -228,6 +228,10 @@ test("an isolated model's CPU time and memory are those of its process, and its 
     now = await usage();
     return model().memory_bytes > 20e6;
   });
+  const held = (await usage()).tenants.filter(({ tenant }) => tenant === 'a' || tenant === 'b');
+  for (const { tenant, memory_byte_seconds } of held)
+    assert.ok(memory_byte_seconds > 0, `${tenant} ${memory_byte_seconds}`);
+  assert.equal(held.length, 2);
 });
 
 const pem = (name: string) => readFileSync(join(FIXTURES, 'tls', name));

@@ -29,8 +29,8 @@ export function buildTable(entries: ReadonlyMap<string, ModelEntry>, generation:
 }
 
 function servingVersion(model: string, loaded: LoadedVersion, absence: string): ServingVersion {
-  const { handle, version, config, executors, metricsRow, key } = loaded;
-  return { handle, model, version, config, executors, absence, metricsRow, cacheIdentity: key };
+  const { handle, version, config, executors, metricsRow, memoryBytes, key } = loaded;
+  return { handle, model, version, config, executors, absence, metricsRow, memoryBytes, cacheIdentity: key };
 }
 
 /** Handle → why a loaded version can answer nothing at the moment; an ensemble cannot while a step of it cannot. */

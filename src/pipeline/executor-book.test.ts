@@ -27,6 +27,7 @@ function version(executors: number[], handle = 1): ServingVersion {
     absence: '',
     cacheIdentity: '',
     metricsRow: 0,
+    memoryBytes: 0,
   };
 }
 

@@ -37,6 +37,7 @@ function pending(): Pending {
       absence: '',
       cacheIdentity: '',
       metricsRow: 0,
+      memoryBytes: 0,
     },
     executor: 0,
     rows: 1,

@@ -166,6 +166,8 @@ export interface ServingVersion {
   cacheIdentity: string;
   /** Row of the metrics blocks. */
   metricsRow: number;
+  /** What it held when it was loaded, over all executors: an estimate. */
+  memoryBytes: number;
 }
 
 export interface VersionStatus {

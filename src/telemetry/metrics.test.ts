@@ -247,13 +247,13 @@ test('tenants: the same slot in all threads, a bounded number, the rest as other
     const slot = one.slotOf(`tenant-${i}`);
     assert.equal(two.slotOf(`tenant-${i}`), slot);
     assert.equal(slot === OTHER_TENANT, i >= MAX_TENANTS);
-    writers[0].record(slot, true, 1, 2, 0.5, 0);
-    writers[1].record(slot, false, 1, 2, 0.5, 0.25);
+    writers[0].record(slot, true, 1, 2, 0.5, 0, 100);
+    writers[1].record(slot, false, 1, 2, 0.5, 0.25, 0);
   }
   assert.equal(one.slotOf('other'), OTHER_TENANT);
   const sums = sumTenants(two, blocks);
   assert.equal(sums.length, MAX_TENANTS + 1);
-  assert.deepEqual([...sums.find(({ tenant }) => tenant === 'tenant-7')!.figures], [2, 1, 2, 4, 1, 0.25]);
+  assert.deepEqual([...sums.find(({ tenant }) => tenant === 'tenant-7')!.figures], [2, 1, 2, 4, 1, 0.25, 100]);
   assert.equal(sums.find(({ tenant }) => tenant === 'other')!.figures[0], 4 * MAX_TENANTS);
   const series = parse(renderPrometheus(threads(1).reader, [], sums));
   assert.equal(series.get('switchyard_tenant_requests_total{tenant="tenant-7"}'), 2);

@@ -60,6 +60,11 @@ const TENANT_FAMILIES: readonly { name: string; help: string; column: number }[]
     help: 'GPU time by tenant, estimated',
     column: TenantColumn.gpuSeconds,
   },
+  {
+    name: 'switchyard_tenant_memory_byte_seconds_total',
+    help: 'Memory of models by the time they ran for the tenant, estimated',
+    column: TenantColumn.memoryByteSeconds,
+  },
 ];
 
 function family(name: string, help: string, column: number, scale = 1): Family {

@@ -11,8 +11,9 @@ export const TenantColumn = {
   bytesOut: 3,
   cpuSeconds: 4,
   gpuSeconds: 5,
+  memoryByteSeconds: 6,
 } as const;
-export const TENANT_COLUMNS = 6;
+export const TENANT_COLUMNS = 7;
 
 /** One for all threads of the process. */
 export function allocateTenantNames(): SharedArrayBuffer {
@@ -92,8 +93,16 @@ export class TenantBlock {
     this.figures = new Float64Array(buffer);
   }
 
-  /** One request of the tenant, with its share of the batch's CPU and GPU seconds. */
-  record(slot: number, ok: boolean, bytesIn: number, bytesOut: number, cpuSeconds: number, gpuSeconds: number): void {
+  /** One request of the tenant, with its share of the batch's CPU and GPU seconds, and of the memory that it kept in use. */
+  record(
+    slot: number,
+    ok: boolean,
+    bytesIn: number,
+    bytesOut: number,
+    cpuSeconds: number,
+    gpuSeconds: number,
+    memoryByteSeconds: number,
+  ): void {
     const at = slot * TENANT_COLUMNS;
     this.figures[at + TenantColumn.requests]++;
     if (!ok) this.figures[at + TenantColumn.failures]++;
@@ -101,6 +110,7 @@ export class TenantBlock {
     this.figures[at + TenantColumn.bytesOut] += bytesOut;
     this.figures[at + TenantColumn.cpuSeconds] += cpuSeconds;
     this.figures[at + TenantColumn.gpuSeconds] += gpuSeconds;
+    this.figures[at + TenantColumn.memoryByteSeconds] += memoryByteSeconds;
   }
 }
 

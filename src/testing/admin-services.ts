@@ -128,6 +128,7 @@ export function fakeAdmin(settings: Record<string, unknown> = {}): FakeAdmin {
     absence: '',
     cacheIdentity: '1',
     metricsRow: 0,
+    memoryBytes: 0,
   };
   const table: ServingTable = {
     generation: 1,

@@ -149,6 +149,7 @@ export function echoServices(): EchoServices {
       absence: '',
       cacheIdentity: name,
       metricsRow: row,
+      memoryBytes: 0,
     };
     table.models.set(name, {
       name,

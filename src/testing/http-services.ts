@@ -234,6 +234,7 @@ function addModel(table: ServingTable, name: string, signature: ModelSignature):
     absence: '',
     cacheIdentity: '1',
     metricsRow: 0,
+    memoryBytes: 0,
   };
   table.models.set(name, {
     name,

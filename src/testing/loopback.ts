@@ -79,6 +79,7 @@ export class Loopback {
       absence: '',
       cacheIdentity: String(handle),
       metricsRow: handle,
+      memoryBytes: 0,
     };
     if (config.ensemble === undefined) {
       for (const [executor, core] of this.cores.entries()) {

@@ -52,6 +52,7 @@ function tenantUsage({ tenant, figures }: TenantFigures): object {
     bytes_out: figures[TenantColumn.bytesOut],
     cpu_seconds: figures[TenantColumn.cpuSeconds],
     gpu_seconds: figures[TenantColumn.gpuSeconds],
+    memory_byte_seconds: figures[TenantColumn.memoryByteSeconds],
   };
 }
 
@@ -80,7 +81,17 @@ export const usageRoutes: readonly AdminRoute[] = [
             },
           },
         },
-        tenants: { type: 'array', items: { type: 'object', properties: { tenant: { type: 'string' }, ...COSTS } } },
+        tenants: {
+          type: 'array',
+          items: {
+            type: 'object',
+            properties: {
+              tenant: { type: 'string' },
+              ...COSTS,
+              memory_byte_seconds: { ...NUMBER, description: 'Memory of models by the time they ran for the tenant' },
+            },
+          },
+        },
       },
     },
     handle: ({ services }) => ({

@@ -51,6 +51,7 @@ function version(join: string, inputs = INPUTS): ServingVersion {
     absence: '',
     cacheIdentity: '',
     metricsRow: 0,
+    memoryBytes: 0,
   };
 }
 

@@ -8,7 +8,7 @@ export function addRegistryFiles(program: Command, output: Output): void {
   const registry =
     program.commands.find((command) => command.name() === 'registry') ??
     program.command('registry').description('look after the registry of a running server');
-  withAdmin(registry.command('gc').description('remove blobs that nothing names, and what deleted runs left'))
+  withAdmin(registry.command('gc').description('remove for good what was deleted, and blobs that nothing names'))
     .option('--dry-run', 'only count')
     .addOption(
       new Option('--grace <seconds>', "touch nothing younger (default: the server's setting)").argParser(
@@ -50,7 +50,7 @@ async function collect(flags: AdminFlags & { dryRun?: boolean; grace?: number },
   }
   const verb = done.dry_run ? 'would remove' : 'removed';
   output.out(
-    `${verb} ${done.artifacts} artifacts, ${done.blobs} blobs (${done.bytes} bytes), ${done.uploads} uploads, ${done.staged} left-overs`,
+    `${verb} ${done.runs} runs, ${done.logged_models} logged models, ${done.experiments} experiments, ${done.artifacts} artifacts, ${done.blobs} blobs (${done.bytes} bytes), ${done.uploads} uploads, ${done.staged} left-overs`,
   );
 }
 

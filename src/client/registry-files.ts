@@ -16,6 +16,9 @@ export interface VersionRow {
 
 export interface CollectedRow {
   dry_run: boolean;
+  runs: number;
+  logged_models: number;
+  experiments: number;
   artifacts: number;
   blobs: number;
   bytes: number;

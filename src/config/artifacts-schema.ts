@@ -27,6 +27,11 @@ export const artifactsSchema = z
           .min(1 / 60)
           .default(24)
           .describe('Garbage collection touches nothing younger'),
+        deletedDays: z
+          .number()
+          .min(0)
+          .default(30)
+          .describe('So long deleted runs, logged models and experiments can be restored; then they go for good'),
         everyHours: z.number().min(0).default(24).describe('0: only when it is asked for'),
       })
       .prefault({}),

@@ -89,7 +89,7 @@ test('what a version brought is collected after its model', async () => {
   await run('import', layout, '--name', 'wilted');
   const doomed = async (): Promise<number> => {
     // As if the grace time were over.
-    const found = await served.registry.storage.collector.collect({ graceMs: -1000, dryRun: true });
+    const found = await served.registry.storage.collector.collect({ graceMs: -1000, deletedMs: -1000, dryRun: true });
     return found.artifacts;
   };
   const before = await doomed();

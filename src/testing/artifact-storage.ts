@@ -38,5 +38,5 @@ export async function storageUnderTest(): Promise<StorageSettings> {
 
 /** No collection by itself. */
 export function testStorage(changes: Partial<StorageSettings> = {}): StorageSettings {
-  return { ...DEFAULT_STORAGE, collect: { graceHours: 24, everyHours: 0 }, ...changes };
+  return { ...DEFAULT_STORAGE, collect: { graceHours: 24, deletedDays: 30, everyHours: 0 }, ...changes };
 }

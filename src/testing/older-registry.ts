@@ -9,6 +9,7 @@ import type { RegistryUnderTest } from './registry.ts';
 
 const RUN = 'a'.repeat(32);
 const IMPORT = '3f2b8c1e-9d4a-4b6f-8a51-0123456789ab';
+const AGES = { graceMs: 3_600_000, deletedMs: 3_600_000 };
 const UNUSED_IMPORT = 'c0ffee00-1111-4222-8333-0123456789ab';
 const AT = 1_700_000_000_000;
 
@@ -171,7 +172,7 @@ export async function checkUpgraded(registry: RegistryUnderTest): Promise<void> 
   );
   const { experiment_id } = await registry.ok('POST', 'experiments/create', { name: 'new' });
   assert.equal(experiment_id, '8');
-  const { artifacts } = await registry.registry.storage.collector.collect({ graceMs: 3_600_000, dryRun: false });
+  const { artifacts } = await registry.registry.storage.collector.collect({ ...AGES, dryRun: false });
   assert.equal(artifacts, 1);
   assert.deepEqual(await registry.registry.storage.artifacts.filesBelow(`imports/${UNUSED_IMPORT}`), []);
   assert.deepEqual(registry.errors, []);

@@ -161,7 +161,7 @@ test('rows that do not fit are kept with line and reason', async () => {
 
 test('garbage collection leaves datasets alone until they are deleted', async () => {
   const { json } = await upload('kept', 'k\n1\n');
-  const collect = () => server.registry.storage.collector.collect({ graceMs: -1000, dryRun: false });
+  const collect = () => server.registry.storage.collector.collect({ graceMs: -1000, deletedMs: -1000, dryRun: false });
   await collect();
   assert.equal((await get('/api/v1/datasets/kept/versions/1/data')).status, 200);
   await server.ok('DELETE', '/api/v1/datasets/kept/versions/1');

@@ -1,20 +1,26 @@
-import { type ExpressionBuilder, type SqlBool, sql } from 'kysely';
+import type { ExpressionBuilder } from 'kysely';
 import type { Digest } from '../blobs/digest.ts';
 import type { BlobVault } from '../blobs/vault.ts';
 import type { Db, RegistryDatabase } from '../database/database.ts';
 import type { Tables } from '../database/tables.ts';
-import { IMPORTS } from './path.ts';
+import { collectRecords, countRecords, type Records } from './collect-records.ts';
+import { artifactIsDoomed, type Bounds } from './deletion-rules.ts';
 import type { Uploads } from './uploads.ts';
 
-export interface CollectOptions {
+export interface CollectAges {
   /** Nothing younger is touched. */
   graceMs: number;
+  /** What was deleted later can be restored. At least the grace time. */
+  deletedMs: number;
+}
+
+export interface CollectOptions extends CollectAges {
   /** Only count. */
   dryRun: boolean;
 }
 
-export interface Collected {
-  /** Artifacts of runs, logged models and experiments that were deleted at least the grace time ago, and of unused imports. */
+export interface Collected extends Records {
+  /** Artifacts of runs and logged models that were deleted long enough ago, and of unused imports. */
   artifacts: number;
   /** Blobs that nothing names, and their bytes. */
   blobs: number;
@@ -52,18 +58,21 @@ export class GarbageCollector {
     return next;
   }
 
-  private async run({ graceMs, dryRun }: CollectOptions): Promise<Collected> {
-    const before = this.now() - graceMs;
-    if (dryRun) return this.database.read((db) => count(db, before));
+  private async run({ graceMs, deletedMs, dryRun }: CollectOptions): Promise<Collected> {
+    const now = this.now();
+    const before = now - graceMs;
+    const bounds = { before, deletedBefore: now - deletedMs };
+    if (dryRun) return this.database.read((db) => count(db, bounds));
     const forgotten = await this.database.write((db) =>
-      db.deleteFrom('artifacts').where(isDoomed(before)).executeTakeFirst(),
+      db.deleteFrom('artifacts').where(artifactIsDoomed(bounds)).executeTakeFirst(),
     );
+    const records = await collectRecords(this.database, bounds);
     const uploads = await this.uploads.expire(before);
     await this.findStrays(before);
     const { blobs, bytes } = await this.dropUnnamed(before);
     const keep = await this.uploads.ids();
     const staged = await this.vault.staging.sweep(before, (id) => keep.has(id));
-    return { artifacts: Number(forgotten.numDeletedRows), blobs, bytes, uploads, staged };
+    return { ...records, artifacts: Number(forgotten.numDeletedRows), blobs, bytes, uploads, staged };
   }
 
   private async dropUnnamed(before: number): Promise<{ blobs: number; bytes: number }> {
@@ -113,50 +122,6 @@ export class GarbageCollector {
   }
 }
 
-const IMPORTED_VERSION = `mlflow-artifacts:/${IMPORTS}`;
-const IMPORT_ID_LENGTH = 36;
-
-/** Artifacts that no longer belong to anything since that time, at least. */
-function isDoomed(before: number) {
-  return sql<SqlBool>`(${ownerIsDeleted(before)} OR ${isUnusedImport(before)})`;
-}
-
-/** An import lives as long as a version comes from it, and while its files are coming: the version is made after them. */
-function isUnusedImport(before: number) {
-  return sql<SqlBool>`(root_kind = 'import' AND created_time < ${before}
-    AND root_id NOT IN (SELECT root_id FROM artifacts WHERE root_kind = 'import' AND created_time >= ${before})
-    AND root_id NOT IN (
-      SELECT substr(path, ${sql.lit(IMPORTS.length + 1)}, ${sql.lit(IMPORT_ID_LENGTH)}) FROM uploads
-      WHERE path LIKE ${sql.lit(`${IMPORTS}%`)} AND touched_time >= ${before}
-    )
-    AND root_id NOT IN (
-      SELECT substr(storage_location, ${sql.lit(IMPORTED_VERSION.length + 1)}, ${sql.lit(IMPORT_ID_LENGTH)})
-      FROM model_versions WHERE storage_location LIKE ${sql.lit(`${IMPORTED_VERSION}%`)}
-    ))`;
-}
-
-/**
- * Artifacts whose run, logged model or experiment was deleted before that time, unless a registered version comes from
- * there. Versions of a bare artifact path name no owner; there are few, so their text is searched.
- */
-function ownerIsDeleted(before: number) {
-  return sql<SqlBool>`(((root_kind = 'run' AND root_id IN (
-      SELECT r.run_id FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
-      WHERE (r.lifecycle_stage = 'deleted' AND r.deleted_time < ${before})
-         OR (e.lifecycle_stage = 'deleted' AND e.last_update_time < ${before})
-    )) OR (root_kind = 'model' AND root_id IN (
-      SELECT m.model_id FROM logged_models m JOIN experiments e ON e.experiment_id = m.experiment_id
-      WHERE (m.lifecycle_stage = 'deleted' AND m.last_update_time < ${before})
-         OR (e.lifecycle_stage = 'deleted' AND e.last_update_time < ${before})
-    )))
-    AND root_id NOT IN (SELECT v.run_id FROM model_versions v)
-    AND root_id NOT IN (SELECT v.model_id FROM model_versions v)
-    AND NOT EXISTS (
-      SELECT 1 FROM model_versions v
-      WHERE v.run_id = '' AND v.model_id = '' AND v.storage_location LIKE '%/' || root_id || '/%'
-    ))`;
-}
-
 function isUnnamed({ and, not, exists, selectFrom }: ExpressionBuilder<Tables, 'blobs'>) {
   const pinned = selectFrom('model_version_files')
     .select('path')
@@ -200,8 +165,8 @@ function mark(db: Db, before: number, now: number): Promise<{ digest: string; si
 }
 
 /** What a collection would find; blobs that only doomed artifacts name are among them. */
-async function count(db: Db, before: number): Promise<Collected> {
-  const doomed = db.selectFrom('artifacts').select('path').where(isDoomed(before));
+async function count(db: Db, bounds: Bounds): Promise<Collected> {
+  const doomed = db.selectFrom('artifacts').select('path').where(artifactIsDoomed(bounds));
   const artifacts = await db
     .selectFrom('artifacts')
     .select(({ fn }) => fn.countAll().as('count'))
@@ -210,7 +175,7 @@ async function count(db: Db, before: number): Promise<Collected> {
   const blobs = await db
     .selectFrom('blobs')
     .select(({ fn }) => [fn.countAll().as('count'), fn.sum('size').as('bytes')])
-    .where('claimed_time', '<', before)
+    .where('claimed_time', '<', bounds.before)
     .where(({ and, not, exists, selectFrom }) =>
       and([
         not(
@@ -235,9 +200,10 @@ async function count(db: Db, before: number): Promise<Collected> {
   const uploads = await db
     .selectFrom('uploads')
     .select(({ fn }) => fn.countAll().as('count'))
-    .where('touched_time', '<', before)
+    .where('touched_time', '<', bounds.before)
     .executeTakeFirstOrThrow();
   return {
+    ...(await countRecords(db, bounds)),
     artifacts: Number(artifacts.count),
     blobs: Number(blobs.count),
     bytes: Number(blobs.bytes ?? 0),

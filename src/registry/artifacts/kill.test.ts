@@ -100,7 +100,7 @@ test('kill -9 during uploads and collections loses nothing that was acknowledged
       assert.equal(createHash('sha256').update(got).digest('hex'), sha256, path);
     }
     const { storage } = served.registry;
-    await storage.collector.collect({ graceMs: -1000, dryRun: false });
+    await storage.collector.collect({ graceMs: -1000, deletedMs: -1000, dryRun: false });
     assert.deepEqual(await readdir(storage.vault.staging.folder), []);
     for (const { digest } of await storage.artifacts.filesBelow('r0')) await storage.vault.verify(digest);
     assert.deepEqual(served.errors, []);

@@ -18,12 +18,12 @@ export interface StorageSettings {
   maxBytes: number;
   /** Absent: files below the data folder. */
   s3?: S3Options | undefined;
-  collect: { graceHours: number; everyHours: number };
+  collect: { graceHours: number; deletedDays: number; everyHours: number };
 }
 
 export const DEFAULT_STORAGE: StorageSettings = {
   maxBytes: 64 * 1024 ** 3,
-  collect: { graceHours: 24, everyHours: 24 },
+  collect: { graceHours: 24, deletedDays: 30, everyHours: 24 },
 };
 
 export interface Storage {
@@ -52,10 +52,12 @@ export async function openStorage(settings: StorageSettings, parts: Parts): Prom
   const artifacts = new Artifacts({ database, vault, now, maxBytes: settings.maxBytes });
   const uploads = new Uploads({ database, staging, artifacts, now });
   const collector = new GarbageCollector({ database, vault, uploads, now });
-  const { graceHours, everyHours } = settings.collect;
+  const { graceHours, deletedDays, everyHours } = settings.collect;
+  const graceMs = graceHours * 3_600_000;
+  const age = { graceMs, deletedMs: Math.max(graceMs, deletedDays * 86_400_000) };
   const collect = (): void => {
     collector
-      .collect({ graceMs: graceHours * 3_600_000, dryRun: false })
+      .collect({ ...age, dryRun: false })
       .catch((error: unknown) => parts.onError(error, 'garbage collection of the registry failed'));
   };
   // Timers hold at most 24.8 days.
@@ -69,7 +71,7 @@ export async function openStorage(settings: StorageSettings, parts: Parts): Prom
     routes: [
       ...artifactRoutes({ artifacts, vault, database }),
       ...uploadRoutes(uploads),
-      ...collectRoutes(collector, graceHours),
+      ...collectRoutes(collector, age),
     ],
     close: async () => {
       clearInterval(timer);

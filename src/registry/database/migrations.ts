@@ -19,6 +19,7 @@ import { versionSignatures } from './migrations/0019-version-signatures.ts';
 import { metricBacklog } from './migrations/0020-metric-backlog.ts';
 import { runNamePrefix } from './migrations/0021-run-name-prefix.ts';
 import { importedArtifacts } from './migrations/0022-imported-artifacts.ts';
+import { collectedRuns } from './migrations/0023-collected-runs.ts';
 import { stageMoves } from './migrations/0024-stage-moves.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
@@ -76,6 +77,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0020-metric-backlog': metricBacklog,
   '0021-run-name-prefix': runNamePrefix,
   '0022-imported-artifacts': importedArtifacts,
+  '0023-collected-runs': collectedRuns,
   '0024-stage-moves': stageMoves,
 };
 

@@ -48,6 +48,8 @@ export interface TrackingTables {
     deleted_time: number | null;
     artifact_uri: string;
   };
+  /** See migrations/0023-collected-runs.ts. */
+  collected_runs: { run_key: number };
   params: RunValue;
   tags: RunValue;
   metrics: MetricPoint & { run_key: number };

@@ -1,13 +1,23 @@
 import { open } from 'node:fs/promises';
 import { SwitchyardError } from '../../shared/errors.ts';
 
-/** A file-system error as the answer to a client: a full disk is 507, anything else stays what it is. */
+/**
+ * A file-system error as the answer to a client: a disk that is full or fails is 507, which clients do not try again by
+ * themselves, anything else stays what it is.
+ */
 export function diskError(error: unknown): unknown {
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
   if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG') {
     return new SwitchyardError(
       'insufficient_storage',
       'the registry has no room left for this upload; free space on its disk or collect garbage, then send it again',
+      { cause: error },
+    );
+  }
+  if (code === 'EIO' || code === 'EROFS') {
+    return new SwitchyardError(
+      'insufficient_storage',
+      `the registry's disk fails (${code}) and keeps nothing; let its operator look at the disk, then send the upload again`,
       { cause: error },
     );
   }

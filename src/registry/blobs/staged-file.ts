@@ -140,7 +140,9 @@ export class StagedFile {
     await this.syncing;
     if (this.failure !== undefined) throw this.failure;
     await this.handle.datasync().catch((error: unknown) => {
-      throw diskError(error);
+      // For good: what could not be written is forgotten by the system, and its next sync may say that all is well.
+      this.failure = diskError(error);
+      throw this.failure;
     });
   }
 

@@ -112,6 +112,32 @@ test('a file system that takes no direct writes gets others', async () => {
   assert.ok(bytes.equals(await readFile(path)));
 });
 
+test('a disk that fails is told from one that is full, and what it failed to keep is not gone on with', async (t) => {
+  const failing = (code: string) => (): Promise<never> => Promise.reject(Object.assign(new Error(code), { code }));
+  const cases: [string, RegExp][] = [
+    ['EIO', /the registry's disk fails \(EIO\)/],
+    ['EROFS', /the registry's disk fails \(EROFS\)/],
+    ['ENOSPC', /no room left/],
+  ];
+  for (const [code, message] of cases) {
+    const path = join(folder, code);
+    const handle = await open(path, 'wx');
+    const file = new StagedFile(code, path, handle, {} as AlignedBuffers);
+    await file.write(randomBytes(1000));
+    t.mock.method(handle, 'datasync', failing(code), { times: 1 });
+    await assert.rejects(file.sync(), { code: 'insufficient_storage', message });
+    // The system may answer the next sync as if all were well.
+    await assert.rejects(file.sync(), { code: 'insufficient_storage', message });
+    await assert.rejects(file.finish(), { code: 'insufficient_storage', message });
+    await assert.rejects(readFile(path), { code: 'ENOENT' });
+  }
+  const handle = await open(join(folder, 'write'), 'wx');
+  const file = new StagedFile('write', join(folder, 'write'), handle, {} as AlignedBuffers);
+  t.mock.method(handle, 'writev', failing('EIO'));
+  await file.write(randomBytes(1000));
+  await assert.rejects(file.finish(), { code: 'insufficient_storage', message: /EIO/ });
+});
+
 test('goes on where an earlier process stopped, without its torn tail', async () => {
   const bytes = randomBytes(2_500_000);
   const first = await staging.create('resumed');

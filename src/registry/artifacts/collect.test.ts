@@ -253,6 +253,18 @@ test('ends uploads that nobody goes on with, and sweeps what broken ones left', 
   assert.deepEqual(await readdir(vault.staging.folder), [fresh.id]);
 });
 
+test('ends what was stored in parts by a process that died, a day later at the earliest', async (t) => {
+  const asked: number[] = [];
+  t.mock.method(served.registry.storage.vault.store, 'abortUploads', async (before: number) => {
+    asked.push(Date.now() - before);
+    return 3;
+  });
+  assert.equal((await collect()).staged, 3);
+  assert.equal((await collect(true)).staged, 0);
+  assert.equal(asked.length, 1);
+  assert.ok(asked[0] >= 24 * HOUR, String(asked[0]));
+});
+
 test('uploads in parts outlive a restart', async () => {
   const bytes = randomBytes(300_000);
   const created = await served.registry.storage.uploads.create('a/parts', bytes.length, '', undefined);

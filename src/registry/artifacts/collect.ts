@@ -27,11 +27,13 @@ export interface Collected extends Records {
   bytes: number;
   /** Uploads in several requests that nobody went on with. */
   uploads: number;
-  /** Left-overs of uploads that broke off with their process. */
+  /** Left-overs of uploads that broke off with their process, in the staging folder and the bucket. */
   staged: number;
 }
 
 const BATCH = 500;
+/** No blob takes longer to its bucket. */
+const LONGEST_UPLOAD_MS = 24 * 3_600_000;
 
 /**
  * Garbage collection. It runs beside uploads, in several processes at once, and may be killed at any point: what is
@@ -72,7 +74,9 @@ export class GarbageCollector {
     const { blobs, bytes } = await this.dropUnnamed(before);
     const keep = await this.uploads.ids();
     const staged = await this.vault.staging.sweep(before, (id) => keep.has(id));
-    return { ...records, artifacts: Number(forgotten.numDeletedRows), blobs, bytes, uploads, staged };
+    // Of other processes it is not known whether they live.
+    const parts = await this.vault.store.abortUploads(Math.min(before, now - LONGEST_UPLOAD_MS));
+    return { ...records, artifacts: Number(forgotten.numDeletedRows), blobs, bytes, uploads, staged: staged + parts };
   }
 
   private async dropUnnamed(before: number): Promise<{ blobs: number; bytes: number }> {

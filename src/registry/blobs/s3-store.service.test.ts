@@ -4,6 +4,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import {
+  CreateMultipartUploadCommand,
+  ListMultipartUploadsCommand,
+  S3Client,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
 import { freshBucket } from '../../testing/artifact-storage.ts';
 import { blobStoreContract, readAll, stage } from '../../testing/blob-store-contract.ts';
 import { S3BlobStore, type S3Options } from './s3-store.ts';
@@ -25,6 +31,27 @@ test('uploads in several parts', async () => {
   const { digest, file, size } = await stage(staging, bytes);
   await store.adopt(digest, file, size);
   assert.ok(bytes.equals(await readAll(await store.open(digest))));
+});
+
+test('ends uploads in parts that a killed process left, its own and old ones only', async () => {
+  const { endpoint, region, bucket, accessKeyId, secretAccessKey } = options;
+  const credentials = { accessKeyId: accessKeyId ?? '', secretAccessKey: secretAccessKey ?? '' };
+  const client = new S3Client({ endpoint: endpoint ?? '', region, forcePathStyle: true, credentials });
+  const begin = async (Key: string): Promise<void> => {
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key }));
+    await client.send(new UploadPartCommand({ Bucket: bucket, Key, UploadId, PartNumber: 1, Body: randomBytes(10) }));
+  };
+  const left = async (): Promise<(string | undefined)[]> => {
+    const { Uploads } = await client.send(new ListMultipartUploadsCommand({ Bucket: bucket }));
+    return (Uploads ?? []).map(({ Key }) => Key).sort();
+  };
+  const keys = [1, 2, 3].map((i) => `registry/sha256/0${i}/${'0'.repeat(62)}0${i}`);
+  for (const key of [...keys, 'other/sha256/01/x']) await begin(key);
+  assert.equal(await store.abortUploads(Date.now() - 3_600_000), 0);
+  assert.equal((await left()).length, 4);
+  assert.equal(await store.abortUploads(Date.now() + 3_600_000), 3);
+  assert.deepEqual(await left(), ['other/sha256/01/x']);
+  client.destroy();
 });
 
 test('wrong keys, a missing bucket and an absent server are told apart from missing blobs', async () => {

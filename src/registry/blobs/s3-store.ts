@@ -2,10 +2,14 @@ import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import {
+  AbortMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
+  ListMultipartUploadsCommand,
+  type ListMultipartUploadsCommandOutput,
   ListObjectsV2Command,
+  type MultipartUpload,
   type S3Client,
   S3ServiceException,
 } from '@aws-sdk/client-s3';
@@ -106,6 +110,38 @@ export class S3BlobStore implements BlobStore {
     } while (token !== undefined);
   }
 
+  async abortUploads(beforeMs: number): Promise<number> {
+    let aborted = 0;
+    try {
+      for await (const { Key, UploadId, Initiated } of this.unfinished()) {
+        if (Initiated === undefined || Initiated.getTime() >= beforeMs) continue;
+        const command = new AbortMultipartUploadCommand({ Bucket: this.bucket, Key, UploadId });
+        // Another node may be about it, too.
+        const there = await this.client.send(command).then(() => true, whetherMissing);
+        if (there) aborted++;
+      }
+    } catch (error) {
+      // A store without this call, or rights that leave it out: then a rule of the bucket has to do it.
+      if (!(error instanceof S3ServiceException && [403, 405, 501].includes(error.$metadata.httpStatusCode ?? 0)))
+        throw s3Error(error);
+    }
+    return aborted;
+  }
+
+  /** Chosen here and not by the store: MinIO takes a prefix for a whole key. */
+  private async *unfinished(): AsyncIterable<MultipartUpload> {
+    let marker: { KeyMarker?: string | undefined; UploadIdMarker?: string | undefined } | undefined = {};
+    while (marker !== undefined) {
+      const page: ListMultipartUploadsCommandOutput = await this.client.send(
+        new ListMultipartUploadsCommand({ Bucket: this.bucket, ...marker }),
+      );
+      for (const upload of page.Uploads ?? []) if (upload.Key?.startsWith(this.prefix)) yield upload;
+      marker = page.IsTruncated
+        ? { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker }
+        : undefined;
+    }
+  }
+
   close(): void {
     this.client.destroy();
   }
@@ -118,6 +154,11 @@ export class S3BlobStore implements BlobStore {
 
 function isMissing(error: unknown): boolean {
   return error instanceof S3ServiceException && error.$metadata.httpStatusCode === 404 && error.name !== 'NoSuchBucket';
+}
+
+function whetherMissing(error: unknown): false {
+  if (isMissing(error)) return false;
+  throw error;
 }
 
 /** The store's trouble is not the client's: what can be tried again is 503, a full store 507. */

@@ -32,4 +32,6 @@ export interface BlobStore {
   /** Removing a missing blob is no error. */
   remove(digest: Digest): Promise<void>;
   list(): AsyncIterable<BlobInfo>;
+  /** Ends what began before that time to be stored in parts and was not ended, by a process that died. Returns how many. */
+  abortUploads(beforeMs: number): Promise<number>;
 }

@@ -47,6 +47,15 @@ test('approvals, what served, lineage and gateways are told', async () => {
   assert.equal(JSON.parse((await run('lineage', 'churn', '2')).out).approval, 'Approved');
   assert.match((await run('gateways')).out, /gw-1 +c +churn +2 +champion +READY/);
   assert.match((await run('gateways', 'churn')).out, /gw-1 +c +churn +2/);
+  const there = await run('forget', 'gw-1');
+  assert.equal(there.code, 1);
+  assert.match(there.err, /gateway "gw-1" reports; stop it/);
+  await registry.registry.database.write((db) => db.updateTable('gateways').set({ last_seen: 1 }).execute());
+  assert.doesNotMatch((await run('gateways')).out, /gw-1/);
+  assert.match((await run('gateways', '--all')).out, /gw-1 \(away since 1970/);
+  assert.match((await run('forget', 'gw-1')).out, /forgotten/);
+  assert.doesNotMatch((await run('gateways', '--all')).out, /gw-1/);
+  assert.match((await run('gateways', 'churn')).out, /gw-1 +c +churn +2/, 'its history stays');
   for (const args of [
     ['gateways'],
     ['gateways', 'churn'],

@@ -5,6 +5,8 @@ import { type AdminFlags, withAdmin } from './options.ts';
 import { formatTable } from './table.ts';
 
 const NO_VERSION = 'none';
+/** Longer than any registry is old. */
+const EVER_DAYS = 36_500;
 
 /** Verbs that ask and tell the registry of a running server. */
 export function addRegistry(program: Command, output: Output): void {
@@ -13,7 +15,14 @@ export function addRegistry(program: Command, output: Output): void {
     withAdmin(registry.command(name).description(description));
   verb('gateways', 'which gateways serve which versions')
     .argument('[model]', 'only this registered model, earlier versions included')
-    .action((model: string | undefined, flags: AdminFlags) => gateways(model, flags, output));
+    .option('--all', 'also those that have been away for more than a week')
+    .action((model: string | undefined, flags: AdminFlags & { all?: boolean }) => gateways(model, flags, output));
+  verb('forget', 'take a gateway that is away out of the list; its history stays')
+    .argument('<gateway>')
+    .action(async (gateway: string, flags: AdminFlags) => {
+      await (await connect(flags)).forgetGateway(gateway);
+      output.out(flags.output === 'json' ? '{}' : `gateway ${gateway} is forgotten; its history stays`);
+    });
   verb('history', 'all moves of an alias, newest first')
     .argument('<model>')
     .argument('<alias>')
@@ -69,7 +78,11 @@ async function connect(flags: AdminFlags): Promise<RegistryApi> {
   return new RegistryApi({ url: flags.admin, token: flags.token });
 }
 
-async function gateways(model: string | undefined, flags: AdminFlags, output: Output): Promise<void> {
+async function gateways(
+  model: string | undefined,
+  flags: AdminFlags & { all?: boolean },
+  output: Output,
+): Promise<void> {
   const client = await connect(flags);
   const columns = ['gateway', 'served', 'model', 'version', 'alias', 'state', 'since', 'until', 'reason'];
   if (model !== undefined) {
@@ -84,7 +97,7 @@ async function gateways(model: string | undefined, flags: AdminFlags, output: Ou
       );
     return;
   }
-  const rows = await client.gateways();
+  const rows = await client.gateways(flags.all === true ? EVER_DAYS : undefined);
   if (flags.output === 'json') {
     output.out(JSON.stringify({ gateways: rows }, undefined, 2));
     return;

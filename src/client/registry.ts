@@ -59,8 +59,13 @@ export class RegistryApi {
     this.options = options;
   }
 
-  gateways(): Promise<GatewayRow[]> {
-    return this.all('gateways', 'gateways');
+  /** @param awayDays those away for longer are left out; undefined: as the server has it */
+  gateways(awayDays?: number): Promise<GatewayRow[]> {
+    return this.all('gateways', 'gateways', awayDays === undefined ? '' : `&away_days=${awayDays}`);
+  }
+
+  forgetGateway(gateway: string): Promise<object> {
+    return this.call('DELETE', `gateways/${encodeURIComponent(gateway)}`);
   }
 
   modelGateways(model: string): Promise<(ServedRow & { gateway_id: string })[]> {
@@ -100,11 +105,14 @@ export class RegistryApi {
     return this.call('POST', `${versionPath(model, version)}/signature`);
   }
 
-  private async all<K extends string, T>(path: string, key: K): Promise<T[]> {
+  private async all<K extends string, T>(path: string, key: K, more = ''): Promise<T[]> {
     const rows: T[] = [];
     let token = '';
     do {
-      const page = await this.call<Paged<K, T>>('GET', `${path}?limit=1000&page_token=${encodeURIComponent(token)}`);
+      const page = await this.call<Paged<K, T>>(
+        'GET',
+        `${path}?limit=1000&page_token=${encodeURIComponent(token)}${more}`,
+      );
       rows.push(...page[key]);
       token = page.next_page_token ?? '';
     } while (token !== '');

@@ -66,6 +66,64 @@ test('the history ends by itself at the edge of silence, not before', async () =
   assert.deepEqual(await open(), [{ until: at }]);
 });
 
+test('what each gateway serves is read for a whole page, and those away for long are left out', async () => {
+  const now = Date.now();
+  const day = 24 * 3600 * 1000;
+  await report('list-a', '1', now);
+  await report('list-b', '2', now);
+  await report('list-c', '1', now - 8 * day);
+  await report('list-d', '1', now - 6 * day);
+  const listed = async (query: string): Promise<string[]> => {
+    const { gateways } = await registry.ok('GET', `/api/v1/registry/gateways?${query}`);
+    return gateways
+      .filter(({ gateway_id }: { gateway_id: string }) => gateway_id.startsWith('list-'))
+      .map(({ gateway_id, models }: { gateway_id: string; models: { name: string; version: string }[] }) =>
+        [gateway_id, ...models.map(({ name, version }) => `${name}/${version}`)].join(' '),
+      );
+  };
+  assert.deepEqual(await listed(''), ['list-a m/1', 'list-b m/2', 'list-d']);
+  assert.deepEqual(await listed('away_days=0'), ['list-a m/1', 'list-b m/2']);
+  assert.deepEqual(await listed('away_days=30'), ['list-a m/1', 'list-b m/2', 'list-c', 'list-d']);
+  const { status, json } = await registry.call('GET', '/api/v1/registry/gateways?away_days=-1', {});
+  assert.deepEqual([status, json.code], [400, 'invalid_argument']);
+  const paged: string[] = [];
+  let token = '';
+  do {
+    const page = await registry.ok('GET', `/api/v1/registry/gateways?limit=1&page_token=${token}`);
+    paged.push(...page.gateways.map(({ gateway_id }: { gateway_id: string }) => gateway_id));
+    token = page.next_page_token ?? '';
+  } while (token !== '');
+  assert.deepEqual(
+    paged.filter((id) => id.startsWith('list-')),
+    ['list-a', 'list-b', 'list-d'],
+  );
+});
+
+test('a gateway that is away is forgotten, its history stays, and one that reports is refused', async () => {
+  const now = Date.now();
+  const last = now - AWAY_MS - 1000;
+  await report('pod-1', '1', last);
+  await report('pod-2', '1', now);
+  const path = (id: string): string => `/api/v1/registry/gateways/${id}`;
+  const events: unknown[] = [];
+  const end = registry.registry.events.subscribe((event) => void events.push(event));
+  assert.deepEqual(await registry.ok('DELETE', path('pod-1')), {});
+  end();
+  assert.match(JSON.stringify(events), /gateway.deleted.*pod-1/);
+  assert.equal(await shown('pod-1'), undefined);
+  assert.deepEqual(await historyOf('pod-1'), [['1', last, last]]);
+  const there = await registry.call('DELETE', path('pod-2'), {});
+  assert.deepEqual([there.status, there.json.code], [400, 'failed_precondition']);
+  assert.match(there.json.error as string, /stop it/);
+  assert.equal((await shown('pod-2')).models.length, 1);
+  for (const id of ['pod-1', 'never-there']) {
+    const { status, json } = await registry.call('DELETE', path(id), {});
+    assert.deepEqual([status, json.code], [404, 'not_found'], id);
+  }
+  await report('pod-1', '2', now);
+  assert.equal((await shown('pod-1')).first_seen, now, 'one that comes back is new');
+});
+
 test('a gateway that comes back begins anew: nobody knows what it served in between', async () => {
   const at = 2_000_000;
   await report('back', '1', at);

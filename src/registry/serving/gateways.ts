@@ -98,7 +98,8 @@ async function modelKeys(db: Db, names: readonly string[]): Promise<Map<string, 
   return new Map(rows.map(({ name, model_key }) => [name, model_key]));
 }
 
-async function endModels(db: Db, gatewayId: string, at: number): Promise<void> {
+/** Ends what a gateway serves. */
+export async function endModels(db: Db, gatewayId: string, at: number): Promise<void> {
   await db
     .updateTable('gateway_models')
     .set({ until: at })
@@ -138,10 +139,10 @@ export interface ServedRow {
   until: number | null;
 }
 
-/** What a gateway serves (`now`), or has served, newest first. */
+/** What a gateway has served, or who has served a model, newest first; what goes on has no end. */
 export async function servedBy(
   db: Db,
-  filter: { gatewayId?: string; modelKeys?: readonly number[]; now: boolean; before?: number; limit: number },
+  filter: { gatewayId?: string; modelKeys?: readonly number[]; before?: number; limit: number },
 ): Promise<(ServedRow & { row_key: number; gateway_id: string })[]> {
   let query = db
     .selectFrom('gateway_models as g')
@@ -152,7 +153,6 @@ export async function servedBy(
     .limit(filter.limit);
   if (filter.gatewayId !== undefined) query = query.where('g.gateway_id', '=', filter.gatewayId);
   if (filter.modelKeys !== undefined) query = query.where('g.model_key', 'in', filter.modelKeys);
-  if (filter.now) query = query.where('g.until', 'is', null);
   if (filter.before !== undefined) query = query.where('g.row_key', '<', filter.before);
   const rows = await query.execute();
   return rows.map(({ model_key: _, name, version, ...row }) => ({

@@ -1,19 +1,26 @@
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
+import { commit } from '../commit.ts';
 import { modelKeysOf } from '../models/history.ts';
 import { invalidToken, keyBefore, keyPage, pageFields } from '../models/pages.ts';
 import { int64, required } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute, type StreamCall } from '../rest/route.ts';
+import { forgetGateway, listGateways } from './gateway-list.ts';
 import { endSilent, isGatewayId, servedBy } from './gateways.ts';
 import type { Serving, ServingContext } from './serving.ts';
 import { AWAY_MS } from './types.ts';
 
 const MAX_WAIT_SECONDS = 60;
+const DAY_MS = 24 * 3600 * 1000;
+/** Pods without a volume draw a new id at each start: those that are gone would fill the list for ever. */
+const AWAY_DAYS = 7;
+const MAX_AWAY_DAYS = 36_500;
 const name = z.string().min(1).max(256);
 const toVersion = { name, version: z.string().max(20), route: name, variant: name };
 
 /** What gateways ask and tell: what to serve, what it consists of, what they serve. */
-export function servingRoutes({ models: { database, now } }: ServingContext, serving: Serving): RestRoute[] {
+export function servingRoutes({ models }: ServingContext, serving: Serving): RestRoute[] {
+  const { database, now } = models;
   return [
     jsonRoute({
       method: 'POST',
@@ -29,10 +36,10 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
         mark: z.string().default(''),
         wait_seconds: z.number().min(0).max(MAX_WAIT_SECONDS).default(0),
       }),
-      handle: ({ models, every_alias, mark, wait_seconds }, { response }) => {
+      handle: ({ models: followed, every_alias, mark, wait_seconds }, { response }) => {
         const gone = new AbortController();
         response?.once('close', () => gone.abort());
-        return serving.watch({ models, everyAlias: every_alias }, mark, wait_seconds * 1000, gone.signal);
+        return serving.watch({ models: followed, everyAlias: every_alias }, mark, wait_seconds * 1000, gone.signal);
       },
     }),
     jsonRoute({
@@ -95,32 +102,39 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
       method: 'GET',
       path: '/api/v1/registry/gateways',
       operationId: 'registryListGateways',
-      summary: 'The gateways that have reported, by id, with what they serve now',
-      request: z.object({ limit: pageFields.limit, page_token: pageFields.page_token }),
-      handle: async ({ limit, page_token }) => {
+      summary:
+        'The gateways that have reported, by id, with what they serve now; those away for longer than away_days are left out',
+      request: z.object({
+        ...pageFields,
+        away_days: int64
+          .refine((days) => days >= 0 && days <= MAX_AWAY_DAYS, `allowed: 0 to ${MAX_AWAY_DAYS}`)
+          .default(AWAY_DAYS),
+      }),
+      handle: async ({ limit, page_token, away_days }) => {
         const after = gatewayBefore(page_token);
         await database.write((db) => endSilent(db, now()));
-        return database.read(async (db) => {
-          const rows = await db
-            .selectFrom('gateways')
-            .selectAll()
-            .where('gateway_id', '>', after)
-            .orderBy('gateway_id')
-            .limit(limit + 1)
-            .execute();
-          const gateways = await Promise.all(
-            rows.slice(0, limit).map(async (row) => ({
-              ...row,
-              away: row.last_seen + AWAY_MS < now(),
-              models: (await servedBy(db, { gatewayId: row.gateway_id, now: true, limit: 10_000 })).map(withoutKeys),
-            })),
-          );
-          const next =
-            rows.length > limit
-              ? { next_page_token: Buffer.from(rows[limit - 1].gateway_id).toString('base64url') }
-              : {};
-          return { gateways, ...next };
+        const seenSince = now() - AWAY_MS - away_days * DAY_MS;
+        const rows = await database.read((db) =>
+          listGateways(db, database.kind, { after, limit: limit + 1, seenSince, now: now() }),
+        );
+        const gateways = rows.slice(0, limit);
+        if (rows.length <= limit) return { gateways };
+        const next_page_token = Buffer.from(gateways[limit - 1].gateway_id).toString('base64url');
+        return { gateways, next_page_token };
+      },
+    }),
+    jsonRoute({
+      method: 'DELETE',
+      path: '/api/v1/registry/gateways/{gateway_id}',
+      operationId: 'registryForgetGateway',
+      summary: 'Take a gateway that is away out of the list; the history of what it served stays',
+      request: z.object({ gateway_id: required }),
+      handle: async ({ gateway_id }, { actor }) => {
+        await commit(models, async (db, at, note) => {
+          await forgetGateway(db, gateway_id, at);
+          note({ entity: 'gateway', action: 'deleted', data: { gateway_id, actor } });
         });
+        return {};
       },
     }),
     jsonRoute({
@@ -134,7 +148,6 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
         return database.read(async (db) => {
           const found = await servedBy(db, {
             gatewayId: gateway_id,
-            now: false,
             before: keyBefore(page_token),
             limit: limit + 1,
           });
@@ -153,7 +166,7 @@ export function servingRoutes({ models: { database, now } }: ServingContext, ser
         await database.write((db) => endSilent(db, now()));
         return database.read(async (db) => {
           const modelKeys = await modelKeysOf(db, name);
-          const found = await servedBy(db, { modelKeys, now: false, before: keyBefore(page_token), limit: limit + 1 });
+          const found = await servedBy(db, { modelKeys, before: keyBefore(page_token), limit: limit + 1 });
           const { rows, next } = keyPage(found, limit, (row) => row.row_key);
           return { gateways: rows.map(({ row_key: _, ...row }) => row), ...next };
         });

@@ -26,7 +26,7 @@ const OWN_EVENTS: Readonly<Record<string, readonly string[]>> = {
   model_version_approval: ['set'],
   model_version_evidence: ['created'],
   model_version_stage: ['set'],
-  gateway: ['created', 'updated'],
+  gateway: ['created', 'updated', 'deleted'],
   run: ['created', 'updated', 'deleted'],
   job: ['created', 'updated', 'deleted'],
   sweep: ['created', 'updated'],

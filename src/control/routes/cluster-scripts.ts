@@ -23,6 +23,11 @@ for i = 3, #ARGV, 2 do
 end
 return redis.call('INCR', KEYS[4])`;
 
+/** KEYS fence, leader, then keys to remove · ARGV token, id. */
+export const FORGET = `${FENCED}
+for i = 3, #KEYS do redis.call('DEL', KEYS[i]) end
+return 1`;
+
 /** KEYS fence, leader, sums · ARGV token, id, field of those that are gone, their sum, then who is added to it. */
 export const RETIRE = `${FENCED}
 redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])

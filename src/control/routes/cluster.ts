@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { monotonicMs } from '../../shared/clock.ts';
 import { redisClient } from '../../shared/redis.ts';
-import { ACQUIRE, PUBLISH, RENEW, RETIRE } from './cluster-scripts.ts';
+import { ACQUIRE, FORGET, PUBLISH, RENEW, RETIRE } from './cluster-scripts.ts';
 import { decodeContribution, type EncodedContribution, encodeContribution, merge } from './contribution.ts';
 import { ForwardedLots } from './forwarded-lots.ts';
 
@@ -42,6 +42,8 @@ const TIMEOUT_MS = 2000;
 /** A gateway that has said nothing for so long is counted into the sum of those that are gone. */
 const GONE_MS = 3_600_000;
 const GONE = 'gone';
+/** Sums that nobody tells of any more are kept so long: a fleet that was off for a while goes on with them. */
+const SUMS_KEPT_MS = 30 * 86_400_000;
 /** Forwarded lots of rewards that are kept for gateways that could not be reached for a while. */
 const KEPT_REWARDS = 100_000;
 const REWARDS_AT_ONCE = 1000;
@@ -61,7 +63,7 @@ export class RouteCluster {
   private readonly events: ClusterEvents;
   private readonly redis: Redis;
   private readonly subscriber: Redis;
-  /** Of the routes whose sums are shared, this gateway's. */
+  /** This gateway's sums, by a name that says of what they are: only sums of one name are put together. */
   private readonly own: () => ReadonlyMap<string, EncodedContribution>;
   private others = new Map<string, EncodedContribution[]>();
   private token = 0;
@@ -117,9 +119,9 @@ export class RouteCluster {
     return { id: this.id, leader: this.leading(), reachable: this.reachable, token: this.token };
   }
 
-  /** What other gateways know of a route, as of the last round. */
-  contributions(route: string): EncodedContribution[] {
-    return this.others.get(route) ?? [];
+  /** Other gateways' sums of a name, as of the last round. */
+  contributions(sums: string): EncodedContribution[] {
+    return this.others.get(sums) ?? [];
   }
 
   /** Publishes decisions. False: this gateway is not the leader (any more), or Redis is away. */
@@ -133,6 +135,16 @@ export class RouteCluster {
     // Refused: somebody else has been leading. When Redis is away the lease runs out by itself.
     if (done === 0) this.token = 0;
     return done !== 0 && done !== undefined;
+  }
+
+  /**
+   * Removes sums of names that nothing goes by any more. A gateway that still goes by one tells its own again; where
+   * this one does not decide, or Redis is away, they stay until their time is over.
+   */
+  async forget(names: readonly string[]): Promise<void> {
+    if (!this.leading() || names.length === 0) return;
+    const keys = [this.key('fence'), this.key('leader'), ...names.map((name) => this.key(`sums:${name}`))];
+    await this.redis.eval(FORGET, keys.length, ...keys, this.token, this.id).catch(() => undefined);
   }
 
   /** Rejects when Redis is away. */
@@ -219,8 +231,10 @@ export class RouteCluster {
     const pipeline = this.redis.pipeline();
     pipeline.hset(this.key('nodes'), this.id, Date.now());
     const sums = this.own();
-    for (const [route, contribution] of sums)
-      pipeline.hset(this.key(`sums:${route}`), this.id, JSON.stringify(contribution));
+    for (const [name, contribution] of sums) {
+      pipeline.hset(this.key(`sums:${name}`), this.id, JSON.stringify(contribution));
+      pipeline.pexpire(this.key(`sums:${name}`), SUMS_KEPT_MS);
+    }
     for (const [error] of (await pipeline.exec()) ?? []) if (error !== null) throw error;
     this.events.onTold(sums);
   }
@@ -229,8 +243,8 @@ export class RouteCluster {
    * Which of its waiting decisions a process that is gone has learnt: all before the number. Of one that Redis does not
    * know any more, all: rather none is learnt than one twice. Rejects when Redis is away.
    */
-  async learnt(route: string, node: string): Promise<number> {
-    const text = await this.redis.hget(this.key(`sums:${route}`), node);
+  async learnt(sums: string, node: string): Promise<number> {
+    const text = await this.redis.hget(this.key(`sums:${sums}`), node);
     if (text !== null) return (JSON.parse(text) as EncodedContribution).learnt ?? 0;
     const known = await this.redis.hexists(this.key('nodes'), node);
     return known === 1 ? 0 : Number.POSITIVE_INFINITY;
@@ -259,12 +273,12 @@ export class RouteCluster {
     const gone = Object.keys(nodes).filter((id) => id !== this.id && now - Number(nodes[id]) > GONE_MS);
     if (retire) this.retiredAt = monotonicMs();
     const others = new Map<string, EncodedContribution[]>();
-    for (const route of this.own().keys()) {
-      const fields = await this.redis.hgetall(this.key(`sums:${route}`));
+    for (const name of this.own().keys()) {
+      const fields = await this.redis.hgetall(this.key(`sums:${name}`));
       delete fields[this.id];
       const parsed = new Map(Object.entries(fields).map(([id, text]) => [id, JSON.parse(text) as EncodedContribution]));
-      others.set(route, [...parsed.values()]);
-      if (gone.length > 0) await this.retire(route, parsed, gone);
+      others.set(name, [...parsed.values()]);
+      if (gone.length > 0) await this.retire(name, parsed, gone);
     }
     if (gone.length > 0) {
       await this.redis.hdel(this.key('nodes'), ...gone);
@@ -274,10 +288,10 @@ export class RouteCluster {
   }
 
   /** Adds what gateways that are gone have counted to the sum of all such, in one step. */
-  private async retire(route: string, parsed: ReadonlyMap<string, EncodedContribution>, gone: string[]): Promise<void> {
+  private async retire(name: string, parsed: ReadonlyMap<string, EncodedContribution>, gone: string[]): Promise<void> {
     const parts = [GONE, ...gone].flatMap((id) => parsed.get(id) ?? []).map(decodeContribution);
     if (parts.length === 0) return;
-    const keys = [this.key('fence'), this.key('leader'), this.key(`sums:${route}`)];
+    const keys = [this.key('fence'), this.key('leader'), this.key(`sums:${name}`)];
     // Epochs of so long ago are in the totals.
     const sum = JSON.stringify(encodeContribution({ ...merge(parts), epochs: [] }));
     await this.redis.eval(RETIRE, keys.length, ...keys, this.token, this.id, GONE, sum, ...gone);

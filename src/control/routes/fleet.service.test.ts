@@ -333,6 +333,65 @@ test('three gateways learn as one, and go on when Redis fails over to its replic
   );
 });
 
+const ARMS = (arms: string, more = ''): string => `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: b}
+spec:
+  variants: {stable: {model: m, version: "1"}, next: {model: m, version: "2"}, third: {model: m, version: "3"}}
+  strategy:
+    bandit: {policy: epsilonGreedy, arms: [${arms}], floor: 0.1, refresh: 500ms, reward: {wait: 1s${more}}}
+`;
+
+test('what a gateway that is gone has counted is of no other arms, nor of another reward', async () => {
+  const redisUrl = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
+  redis(STEADY, 'flushall');
+  const folder = mkdtempSync(join(scratch, 'arms-'));
+  const root = scriptRepository(folder, {
+    m: { versions: { 1: times(1), 2: times(2), 3: times(3) }, config: 'version_policy: { all: {} }\n' },
+  });
+  const routes = join(folder, 'routes.yaml');
+  writeFileSync(routes, ARMS('stable, next'));
+  const config = join(folder, 'switchyard.yaml');
+  writeFileSync(
+    config,
+    `models: {repositories: [${root}]}\nroutes: {files: [routes.yaml], redisUrl: "${redisUrl}", leaseSeconds: 2}\nthreads: {gateways: 1, executors: 1}\n`,
+  );
+  let servers: ServerProcess[] = [];
+  for (let i = 0; i < 3; i++) servers.push(await ServerProcess.start(['--config', config, '--no-supervise']));
+  for (const server of servers) running.add(server);
+  const rewards = async (server: ServerProcess): Promise<number[] | undefined> =>
+    (await admin<Partial<BanditView>>(server, '/routes/b')).bandit?.arms.map((arm) => arm.rewards);
+  const sum = (counts: number[] | undefined): number => (counts ?? []).reduce((all, count) => all + count, 0);
+  const request = async (server: ServerProcess): Promise<void> => {
+    const body = JSON.stringify({ inputs: x(1) });
+    await (await fetch(server.url('/v2/models/b/infer'), { method: 'POST', body })).arrayBuffer();
+  };
+  const all = (what: string, arms: number, count: number): Promise<void> =>
+    until(what, async () =>
+      (await Promise.all(servers.map(rewards))).every((counts) => counts?.length === arms && sum(counts) === count),
+    );
+
+  const { server: leader } = await aLeader('one of them decides', servers);
+  for (const server of servers) for (let i = 0; i < 5; i++) await request(server);
+  await all('all know of all', 2, 15);
+  const gone = servers.find((server) => server !== leader) as ServerProcess;
+  await gone.kill();
+  running.delete(gone);
+  servers = servers.filter((server) => server !== gone);
+  await all('what it counted stays', 2, 15);
+
+  writeFileSync(routes, ARMS('stable, next, third'));
+  await all('three arms begin anew', 3, 0);
+  for (const server of servers) for (let i = 0; i < 5; i++) await request(server);
+  await all('and learn', 3, 10);
+  writeFileSync(routes, ARMS('stable, next', ', range: [0, 2]'));
+  await all('so do the first two with another reward', 2, 0);
+  for (const server of servers) {
+    running.delete(server);
+    await server.stop();
+  }
+});
+
 const shares = (next: number, sample: number): string => `apiVersion: switchyard/v1
 kind: Route
 metadata: {name: w}

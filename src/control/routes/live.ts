@@ -73,6 +73,11 @@ export function newLive(
   };
 }
 
+/** Whose sums are put together: several gateways' of a route, as long as they have the same strategy. */
+export function sumsName({ name, standing }: LiveRoute): string {
+  return `${name}:${standing.print}`;
+}
+
 /** Whether somebody decides on what the route's traffic did. */
 export function isControlled({ spec }: RouteDocument): boolean {
   return spec.strategy.weighted === undefined;

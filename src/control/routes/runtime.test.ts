@@ -122,6 +122,7 @@ class Gateway {
         contributions: () => [],
         publish: async () => true,
         learnt: async () => 0,
+        forget: async () => {},
       },
       save: async () => {},
       journal: (_route, print) => {

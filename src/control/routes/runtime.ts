@@ -16,7 +16,7 @@ import {
 import { lookAtExperiment } from './experiment-control.ts';
 import { withVersions } from './experiment-versions.ts';
 import { Ledger, noRouteSums } from './ledger.ts';
-import { isControlled, type LiveRoute, learnFrom, mature, newLive } from './live.ts';
+import { isControlled, type LiveRoute, learnFrom, mature, newLive, sumsName } from './live.ts';
 import {
   beginIfDue,
   compareAnewIfDue,
@@ -43,10 +43,13 @@ export interface RuntimeDependencies {
   fleet:
     | {
         leading(): boolean;
-        contributions(route: string): EncodedContribution[];
+        /** By {@link sumsName}, as everything that was counted. */
+        contributions(sums: string): EncodedContribution[];
         publish(standings: ReadonlyMap<string, string | undefined>): Promise<boolean>;
         /** What an earlier process of this gateway has published of it. Rejects when it cannot be told now. */
-        learnt(route: string, node: string): Promise<number>;
+        learnt(sums: string, node: string): Promise<number>;
+        /** Removes sums that nothing goes by any more. Never rejects. */
+        forget(sums: readonly string[]): Promise<void>;
       }
     | undefined;
   /** Keeps standings; `undefined` removes. */
@@ -134,6 +137,7 @@ export class RouteRuntime {
     this.routes.clear();
     this.templates = templates;
     const published = new Map<string, string | undefined>();
+    const over: string[] = [];
     for (const document of routes) {
       const { name } = document.metadata;
       const old = before.get(name);
@@ -146,6 +150,7 @@ export class RouteRuntime {
         this.routes.set(name, Object.assign(old, { document, standing, unsaved: true }));
         continue;
       }
+      if (old !== undefined) over.push(sumsName(old));
       old?.join?.drop();
       const live = this.newLive(document, standing);
       this.ledger.set(name, noRouteSums());
@@ -156,10 +161,12 @@ export class RouteRuntime {
     this.dependencies.publishRoutes(routes, this.states());
     for (const [name, old] of before) {
       if (this.routes.has(name)) continue;
+      over.push(sumsName(old));
       old.join?.drop();
       published.set(name, undefined);
     }
     if (published.size > 0) void this.publish(published);
+    void this.dependencies.fleet?.forget(over);
     const aliased = routes.flatMap(({ spec }) =>
       Object.values(spec.variants).flatMap(({ model, alias }) => (alias === undefined ? [] : [model])),
     );
@@ -173,6 +180,7 @@ export class RouteRuntime {
 
   /** What was counted so far, and decisions that wait for rewards, are of what the route does not compare any more. */
   private countAnew(live: LiveRoute, standing: Standing): void {
+    void this.dependencies.fleet?.forget([sumsName(live)]);
     live.join?.drop();
     const { own, join } = this.newLive(live.document, standing);
     Object.assign(live, { own, join });
@@ -217,7 +225,8 @@ export class RouteRuntime {
     await Promise.all([...this.routes.values()].map((live) => this.recoverRoute(live)));
   }
 
-  private async recoverRoute({ name, join, standing }: LiveRoute): Promise<void> {
+  private async recoverRoute(live: LiveRoute): Promise<void> {
+    const { join, standing } = live;
     if (join === undefined || join.owners.size === 0) return;
     const { fleet } = this.dependencies;
     const kept = standing.before?.learnt ?? 0;
@@ -226,7 +235,7 @@ export class RouteRuntime {
       return;
     }
     try {
-      const told = await Promise.all([...join.owners].map((node) => fleet.learnt(name, node)));
+      const told = await Promise.all([...join.owners].map((node) => fleet.learnt(sumsName(live), node)));
       join.recover(Math.max(kept, ...told));
     } catch {
       // With the next tick again: without Redis nothing is learnt anyway.
@@ -235,21 +244,25 @@ export class RouteRuntime {
 
   /** Gateways of a fleet: what was counted so far is kept in Redis. */
   told(contributions: ReadonlyMap<string, EncodedContribution>): void {
-    for (const [name, { learnt = 0 }] of contributions) this.routes.get(name)?.join?.prune(learnt);
+    for (const live of this.routes.values()) {
+      const told = contributions.get(sumsName(live));
+      if (told !== undefined) live.join?.prune(told.learnt ?? 0);
+    }
   }
 
   /** What is known of a route, by all gateways together. */
-  data({ name, own, standing }: LiveRoute): Contribution {
+  data(live: LiveRoute): Contribution {
+    const { own, standing } = live;
     const { fleet } = this.dependencies;
-    const others = fleet?.contributions(name) ?? (standing.before === undefined ? [] : [standing.before]);
+    const others = fleet?.contributions(sumsName(live)) ?? (standing.before === undefined ? [] : [standing.before]);
     return others.length === 0 ? own : merge([own, ...others.map(decodeContribution)]);
   }
 
-  /** Of this gateway, for the others. */
+  /** Of this gateway, for the others: by {@link sumsName}. */
   contributions(): Map<string, EncodedContribution> {
     const all = new Map<string, EncodedContribution>();
     for (const live of this.routes.values())
-      if (isControlled(live.document)) all.set(live.name, encodeContribution(live.own));
+      if (isControlled(live.document)) all.set(sumsName(live), encodeContribution(live.own));
     return all;
   }
 

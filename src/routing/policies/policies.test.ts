@@ -173,6 +173,13 @@ test('nodes add up in any order, and folding discounts by age', () => {
     }),
   );
   assert.equal(keepPerEpoch(3_600_000, 7_200_000), Math.SQRT1_2);
+  const others = [{ node: 'a', closed: 1, epochs: [noEpoch(0, 2)] }];
+  const three = { epoch: 0, arms: noEpoch(0, 3).arms, folded: {} };
+  assert.deepEqual(
+    fold(three, others, 1, 1, () => 1).arms,
+    three.arms,
+    'sums of two arms are not of a bandit with three',
+  );
   assert.equal(keepPerEpoch(1, undefined), 1);
 });
 

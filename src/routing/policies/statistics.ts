@@ -83,6 +83,7 @@ function addLists(a: number[] | undefined, b: number[] | undefined, factor: numb
 /**
  * The totals at the beginning of `epoch`: each node's sums of the epochs before `until(node)` folded in, `keep` times
  * less per epoch of age. What is folded already is passed over, and how late a node's sums arrive makes no difference.
+ * Sums of another number of arms are of another bandit, and left out.
  */
 export function fold(
   totals: Totals,
@@ -98,7 +99,7 @@ export function fold(
     const from = folded[node.node] ?? 0;
     const end = until(node);
     for (const sums of node.epochs) {
-      if (sums.epoch < from || sums.epoch >= end) continue;
+      if (sums.epoch < from || sums.epoch >= end || sums.arms.length !== arms.length) continue;
       const age = keep ** (epoch - 1 - sums.epoch);
       arms = arms.map((arm, k) => addSums(arm, sums.arms[k], age));
     }

@@ -3,9 +3,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { monotonicMs } from '../../shared/clock.ts';
 import { redisClient } from '../../shared/redis.ts';
-import { ACQUIRE, FORGET, PUBLISH, RENEW, RETIRE } from './cluster-scripts.ts';
-import { decodeContribution, type EncodedContribution, encodeContribution, merge } from './contribution.ts';
+import { ACQUIRE, FORGET, PUBLISH, RENEW, RETIRE, TAKE_FOR_GONE, TELL } from './cluster-scripts.ts';
+import {
+  type Contribution,
+  decodeContribution,
+  type EncodedContribution,
+  encodeContribution,
+  merge,
+} from './contribution.ts';
 import { ForwardedLots } from './forwarded-lots.ts';
+import { SilentNodes } from './silent-nodes.ts';
 
 /** What the gateways of a fleet have to tell one another about routes. */
 export interface ClusterEvents {
@@ -28,6 +35,10 @@ export interface ClusterEvents {
   onLeading(): void;
   /** Redis has this gateway's sums as they were when they were asked for. */
   onTold(sums: ReadonlyMap<string, EncodedContribution>): void;
+  /** This gateway was taken for gone, with all it had told: it has another id, and begins to count anew. */
+  onTakenForGone(id: string): void;
+  /** Of sums of gateways that are gone, what has to be kept. */
+  kept(name: string, sums: Contribution): Contribution;
   log(level: 'info' | 'warn', message: string, fields: object): void;
 }
 
@@ -36,10 +47,11 @@ export interface ClusterSettings {
   leaseMs: number;
   prefix?: string;
   pollMs?: number;
+  /** A gateway that has said nothing for so long is taken for gone: its sums become part of those of all such. */
+  goneMs?: number;
 }
 
 const TIMEOUT_MS = 2000;
-/** A gateway that has said nothing for so long is counted into the sum of those that are gone. */
 const GONE_MS = 3_600_000;
 const GONE = 'gone';
 /** Sums that nobody tells of any more are kept so long: a fleet that was off for a while goes on with them. */
@@ -58,7 +70,7 @@ const RETRY_MS = 200;
  * everybody keeps the last that was decided, and nobody decides.
  */
 export class RouteCluster {
-  readonly id = randomUUID();
+  private name: string = randomUUID();
   private readonly settings: Required<ClusterSettings>;
   private readonly events: ClusterEvents;
   private readonly redis: Redis;
@@ -76,10 +88,13 @@ export class RouteCluster {
   private timer: NodeJS.Timeout | undefined;
   private closing = false;
   private readonly lots = new ForwardedLots();
-  private retiredAt = monotonicMs();
+  private readonly silent: SilentNodes;
+  /** The last lot of rewards that was taken in. */
+  private readTo: string | undefined;
 
   constructor(settings: ClusterSettings, own: () => ReadonlyMap<string, EncodedContribution>, events: ClusterEvents) {
-    this.settings = { prefix: 'sy:routes', pollMs: 500, ...settings };
+    this.settings = { prefix: 'sy:routes', pollMs: 500, goneMs: GONE_MS, ...settings };
+    this.silent = new SilentNodes(this.settings.goneMs);
     this.own = own;
     this.events = events;
     const options = {
@@ -92,6 +107,11 @@ export class RouteCluster {
     this.redis = redisClient(settings.url, options);
     this.subscriber = redisClient(settings.url, { ...options, commandTimeout: undefined });
     for (const client of [this.redis, this.subscriber]) client.on('error', () => {});
+  }
+
+  /** Among the gateways. Another one after it was taken for gone. */
+  get id(): string {
+    return this.name;
   }
 
   /** Tries to reach Redis for at most `waitMs`, takes part from then on either way. */
@@ -189,8 +209,9 @@ export class RouteCluster {
   /** Never rejects. */
   private async round(): Promise<void> {
     try {
-      await this.holdLease();
+      // First: who was taken for gone must not decide under the name it had.
       await this.tellSums();
+      await this.holdLease();
       await this.readStandings();
       await this.readSums();
       await this.readClaims();
@@ -203,6 +224,7 @@ export class RouteCluster {
         this.events.log('warn', 'Redis does not answer: routes stay as they are until it does', { reason });
       }
       this.reachable = false;
+      this.silent.reset();
     }
   }
 
@@ -221,6 +243,7 @@ export class RouteCluster {
     if (led === 0) {
       this.token = Number(answer);
       this.learning = true;
+      this.silent.reset();
       this.events.log('info', 'this gateway decides for all now', { token: this.token });
     }
     // Counted from before the question, and a margin for clocks that run differently.
@@ -228,15 +251,35 @@ export class RouteCluster {
   }
 
   private async tellSums(): Promise<void> {
-    const pipeline = this.redis.pipeline();
-    pipeline.hset(this.key('nodes'), this.id, Date.now());
-    const sums = this.own();
-    for (const [name, contribution] of sums) {
-      pipeline.hset(this.key(`sums:${name}`), this.id, JSON.stringify(contribution));
-      pipeline.pexpire(this.key(`sums:${name}`), SUMS_KEPT_MS);
+    let sums = this.own();
+    if (!(await this.tell(sums))) {
+      await this.beginAnew();
+      sums = this.own();
+      if (!(await this.tell(sums))) return;
     }
-    for (const [error] of (await pipeline.exec()) ?? []) if (error !== null) throw error;
     this.events.onTold(sums);
+  }
+
+  /** False: this gateway was taken for gone. */
+  private async tell(sums: ReadonlyMap<string, EncodedContribution>): Promise<boolean> {
+    const names = [...sums.keys()].map((name) => this.key(`sums:${name}`));
+    const keys = [this.markOf(this.id), this.key('nodes'), ...names];
+    const texts = [...sums.values()].map((contribution) => JSON.stringify(contribution));
+    return (await this.redis.eval(TELL, keys.length, ...keys, this.id, SUMS_KEPT_MS, ...texts)) === 1;
+  }
+
+  private markOf(id: string): string {
+    return this.key(`gone:${id}`);
+  }
+
+  /** What was told before is counted for good. What was counted since then is lost: it would take the old sums along. */
+  private async beginAnew(): Promise<void> {
+    this.events.log('warn', 'this gateway was taken for gone; it counts anew under another id', { id: this.name });
+    const name = randomUUID();
+    if (this.readTo !== undefined) await this.redis.hset(this.key('read'), name, this.readTo);
+    this.name = name;
+    this.token = 0;
+    this.events.onTakenForGone(name);
   }
 
   /**
@@ -267,33 +310,41 @@ export class RouteCluster {
   }
 
   private async readSums(): Promise<void> {
-    const now = Date.now();
-    const retire = this.leading() && monotonicMs() - this.retiredAt > GONE_MS / 10;
-    const nodes = retire ? await this.redis.hgetall(this.key('nodes')) : {};
-    const gone = Object.keys(nodes).filter((id) => id !== this.id && now - Number(nodes[id]) > GONE_MS);
-    if (retire) this.retiredAt = monotonicMs();
+    const looking = this.leading() && this.silent.due(monotonicMs());
+    if (looking) await this.takeSilentForGone();
     const others = new Map<string, EncodedContribution[]>();
     for (const name of this.own().keys()) {
       const fields = await this.redis.hgetall(this.key(`sums:${name}`));
       delete fields[this.id];
       const parsed = new Map(Object.entries(fields).map(([id, text]) => [id, JSON.parse(text) as EncodedContribution]));
       others.set(name, [...parsed.values()]);
-      if (gone.length > 0) await this.retire(name, parsed, gone);
-    }
-    if (gone.length > 0) {
-      await this.redis.hdel(this.key('nodes'), ...gone);
-      await this.redis.hdel(this.key('read'), ...gone);
+      if (looking) await this.retire(name, parsed);
     }
     this.others = others;
   }
 
-  /** Adds what gateways that are gone have counted to the sum of all such, in one step. */
-  private async retire(name: string, parsed: ReadonlyMap<string, EncodedContribution>, gone: string[]): Promise<void> {
+  /** From here on they can tell nothing more under the names they had. */
+  private async takeSilentForGone(): Promise<void> {
+    const { [this.id]: _, ...counts } = await this.redis.hgetall(this.key('nodes'));
+    const silent = this.silent.look(counts, monotonicMs());
+    if (silent.length === 0) return;
+    const marks = silent.map(([id]) => this.markOf(id));
+    const keys = [this.key('fence'), this.key('leader'), this.key('nodes'), this.key('read'), ...marks];
+    const counted = silent.flat();
+    await this.redis.eval(TAKE_FOR_GONE, keys.length, ...keys, this.token, this.id, SUMS_KEPT_MS, ...counted);
+  }
+
+  /** Adds what gateways that are gone have told to the sum of all such, in one step. */
+  private async retire(name: string, parsed: ReadonlyMap<string, EncodedContribution>): Promise<void> {
+    const ids = [...parsed.keys()].filter((id) => id !== GONE);
+    const marks = ids.length === 0 ? [] : await this.redis.mget(ids.map((id) => this.markOf(id)));
+    const gone = ids.filter((_, i) => marks[i] !== null);
+    // Rewards that nobody had learnt from when their gateway was gone are kept until somebody has.
+    const unlearnt = (parsed.get(GONE)?.epochs.length ?? 0) > 0;
+    if (gone.length === 0 && !unlearnt) return;
     const parts = [GONE, ...gone].flatMap((id) => parsed.get(id) ?? []).map(decodeContribution);
-    if (parts.length === 0) return;
     const keys = [this.key('fence'), this.key('leader'), this.key(`sums:${name}`)];
-    // Epochs of so long ago are in the totals.
-    const sum = JSON.stringify(encodeContribution({ ...merge(parts), epochs: [] }));
+    const sum = JSON.stringify(encodeContribution(this.events.kept(name, merge(parts))));
     await this.redis.eval(RETIRE, keys.length, ...keys, this.token, this.id, GONE, sum, ...gone);
   }
 
@@ -345,6 +396,7 @@ export class RouteCluster {
           last = await this.readUntil(predecessors);
           await this.redis.hset(this.key('read'), this.id, last);
         }
+        this.readTo = last;
         const answer = await this.subscriber.xread('COUNT', REWARDS_AT_ONCE, 'BLOCK', BLOCK_MS, 'STREAMS', key, last);
         const lots = answer?.[0][1] ?? [];
         const others = lots.flatMap(([id, [, from, , events]]) =>

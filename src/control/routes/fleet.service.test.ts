@@ -9,7 +9,7 @@ import { after, test } from 'node:test';
 import { scriptRepository, times, until, x } from '../../testing/script-models.ts';
 import { ServerProcess } from '../../testing/server-process.ts';
 import { RouteCluster } from './cluster.ts';
-import { encodeContribution, noContribution } from './contribution.ts';
+import { type Contribution, decodeContribution, encodeContribution, merge, noContribution } from './contribution.ts';
 
 /** Of its own: this one is stopped and loses what it held. */
 const PORT = 16_390;
@@ -501,6 +501,8 @@ test('a gateway that starts again is told which of its waiting decisions it had 
     predecessors: () => [],
     onCommand() {},
     onLeading() {},
+    onTakenForGone() {},
+    kept: (_name: string, sums: Contribution) => sums,
     log() {},
   };
   const settings = { url, leaseMs: 2000, prefix: 'waiting', pollMs: 20 };
@@ -523,6 +525,66 @@ test('a gateway that starts again is told which of its waiting decisions it had 
   await assert.rejects(after.learnt('b', before.id));
 });
 
+test('a gateway that was taken for gone is counted once when it is back, whatever it tells', async (t) => {
+  const url = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
+  const address = new MovableAddress(STEADY);
+  t.after(() => address.close());
+  await address.open();
+  /** A gateway with one sum, and the rewards it is given. */
+  const start = async (at: string, count: number) => {
+    const gateway = { count, ids: [] as string[], taken: [] as unknown[] };
+    const sums = () =>
+      new Map([['r', encodeContribution({ ...noContribution(), feedback: new Map([['n', gateway.count]]) })]]);
+    const cluster = new RouteCluster({ url: at, leaseMs: 2000, prefix: 'gone', pollMs: 20, goneMs: 5000 }, sums, {
+      onStanding() {},
+      onDocuments() {},
+      onRewards: async (events) => {
+        gateway.taken.push(...events);
+        return events.map(() => true);
+      },
+      onUnclaimed() {},
+      predecessors: () => [],
+      onCommand() {},
+      onLeading() {},
+      onTold() {},
+      onTakenForGone: (id) => {
+        gateway.count = 0;
+        gateway.ids.push(id);
+      },
+      kept: (_name, part) => part,
+      log() {},
+    });
+    t.after(() => cluster.close());
+    await cluster.start(60_000);
+    return Object.assign(gateway, { cluster });
+  };
+  const leader = await start(url, 100);
+  await until('it decides', () => leader.cluster.leading());
+  const other = await start(`redis://127.0.0.1:${address.port}`, 5);
+  const known = (): number => merge(leader.cluster.contributions('r').map(decodeContribution)).feedback.get('n') ?? 0;
+  await until('it is counted', () => known() === 5);
+  address.moveTo(1);
+  other.count = 7;
+  await until('it is gone', () => redis(STEADY, 'hkeys', 'gone:sums:r').split('\n').includes('gone'));
+  await until('what it told stays', () => known() === 5);
+  assert.deepEqual(other.ids, [], 'it does not know yet');
+  address.moveTo(STEADY);
+  await until('it tells again', () => redis(STEADY, 'hlen', 'gone:nodes') === '2');
+  other.count += 1;
+  await until('what it told and what it counted since then', () => known() === 6 || known() > 10);
+  assert.equal(known(), 6);
+  assert.deepEqual(other.ids, [other.cluster.id], 'under another id');
+  assert.equal(redis(STEADY, 'hlen', 'gone:sums:r'), '3', 'of the leader, those that are gone, and the new one');
+  await leader.cluster.forwardRewards(['a']);
+  await until('it gets rewards as before', () => other.taken.join() === 'a');
+  assert.equal(redis(STEADY, 'hexists', 'gone:read', other.cluster.id), '1');
+  redis(STEADY, 'hset', 'gone:sums:old', 'gone', '{}');
+  await until('sums of a strategy that is over are removed', async () => {
+    await leader.cluster.forget(['old']);
+    return redis(STEADY, 'exists', 'gone:sums:old') === '0';
+  });
+});
+
 test('a gateway that starts again takes in the rewards that came for it meanwhile, and no others again', async () => {
   const url = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
   const settings = { url, leaseMs: 2000, prefix: 'meanwhile', pollMs: 20 };
@@ -543,6 +605,8 @@ test('a gateway that starts again takes in the rewards that came for it meanwhil
       onCommand() {},
       onLeading() {},
       onTold() {},
+      onTakenForGone() {},
+      kept: (_name, sums) => sums,
       log() {},
     });
     clusters.push(cluster);
@@ -590,6 +654,8 @@ test('of the rewards that a gateway forwards it is told how many no other one cl
       onCommand() {},
       onLeading() {},
       onTold() {},
+      onTakenForGone() {},
+      kept: (_name, sums) => sums,
       log() {},
     });
     clusters.push(cluster);

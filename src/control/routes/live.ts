@@ -51,13 +51,11 @@ export function newLive(
 ): LiveRoute {
   const { bandit } = document.spec.strategy;
   const rewards = rewardsOf(document);
-  const own = noContribution();
-  if (bandit !== undefined) own.epochs.push({ node, closed: 0, epochs: [] });
   return {
     name: document.metadata.name,
     document,
     standing,
-    own,
+    own: nothingCounted(document, node),
     join:
       rewards === undefined
         ? undefined
@@ -71,6 +69,19 @@ export function newLive(
     querying: false,
     held: false,
   };
+}
+
+function nothingCounted({ spec }: RouteDocument, node: string): Contribution {
+  const own = noContribution();
+  if (spec.strategy.bandit !== undefined) own.epochs.push({ node, closed: 0, epochs: [] });
+  return own;
+}
+
+/** What was counted so far is another gateway's, by name: this one counts anew. Decisions that wait for rewards go on. */
+export function countUnder(live: LiveRoute, node: string): void {
+  live.own = nothingCounted(live.document, node);
+  live.join?.rename(node);
+  noteLearnt(live);
 }
 
 /** Whose sums are put together: several gateways' of a route, as long as they have the same strategy. */
@@ -192,7 +203,11 @@ export function mature(live: LiveRoute, now: number): void {
       node.epochs = node.epochs.filter((sums) => sums.epoch >= kept);
   }
   if (join.lost > 0) own.feedback.set('lost', join.lost);
-  if (join.owners.size === 0) own.learnt = join.learnt;
+  noteLearnt(live);
+}
+
+function noteLearnt({ join, own }: LiveRoute): void {
+  if (join !== undefined && join.owners.size === 0) own.learnt = join.learnt;
 }
 
 export function count(live: LiveRoute, what: string): void {

@@ -117,6 +117,12 @@ export class RewardJoin {
     if (this.kept === undefined) this.journal?.prune(learnt);
   }
 
+  /** The gateway counts anew under another name. */
+  rename(owner: string): void {
+    this.lost = 0;
+    this.journal?.rename(owner);
+  }
+
   /** Its route is gone, or has another strategy. */
   drop(): void {
     this.journal?.drop();

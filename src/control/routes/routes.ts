@@ -460,6 +460,8 @@ export class Routes {
       },
       onLeading: () => void this.runtime.lead(),
       onTold: (sums) => this.runtime.told(sums),
+      onTakenForGone: (id) => this.runtime.rename(id),
+      kept: (name, sums) => this.runtime.kept(name, sums),
       log: (level, message, fields) => log[level](fields, message),
     });
   }

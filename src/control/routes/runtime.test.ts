@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseRoutes } from '../../config/load-routes.ts';
 import type { AliasTable } from '../../pipeline/routed/route-version.ts';
@@ -7,7 +10,7 @@ import { experimentResults } from './experiment-control.ts';
 import { shadowOf } from './ledger.ts';
 import { rolloutOf } from './rollout-control.ts';
 import { RouteRuntime, type RuntimeDependencies } from './runtime.ts';
-import type { WaitingJournal } from './waiting-journal.ts';
+import { WaitingJournal } from './waiting-journal.ts';
 
 const set = parseRoutes([
   {
@@ -306,4 +309,76 @@ test('copies that nobody answered are of the version that is served, where the p
   gateway.runtime.activity({ slices: [], shadows: [{ ...copies, examples: [] }], learning: [], lost: 0 });
   const { sums } = gateway.runtime.routes.get('m')!.own;
   assert.deepEqual([shadowOf(sums, 'a', '3').failed, shadowOf(sums, 'a', '').failed], [3, 0]);
+});
+
+const BANDIT = `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: b}
+spec:
+  variants: {stable: {model: m, version: "1"}, next: {model: m, version: "2"}}
+  strategy:
+    bandit: {policy: thompsonBeta, arms: [stable, next], refresh: 500ms, reward: {wait: 5s}}
+`;
+
+test('a gateway that was taken for gone counts anew, and decisions that wait for rewards go on', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'switchyard-renamed-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  let clock = 10_000;
+  const runtime = new RouteRuntime({
+    publishRoutes: () => {},
+    publishState: () => {},
+    table: () => ({ models: new Map() }) as never,
+    aliases: { versionOf: () => '', follow: () => {} } as unknown as RouteAliases,
+    aliasSource: {} as never,
+    node: 'one',
+    fleet: {
+      leading: () => false,
+      contributions: () => [],
+      publish: async () => true,
+      learnt: async () => 0,
+      forget: async () => {},
+    },
+    save: async () => {},
+    journal: (_route, print) =>
+      new WaitingJournal({ folder, print, owner: 'one', problem: (text) => assert.fail(text) }),
+    log: (_level, message) => assert.fail(message),
+    now: () => clock,
+  });
+  runtime.restore(new Map());
+  runtime.replace(parseRoutes([{ file: 'routes.yaml', text: BANDIT }]));
+  const slice = {
+    ...{ route: 'b', variant: 'stable', assigned: 'stable', version: '1', role: 'arm', analysed: true, requests: 1 },
+    ...{ errors: 0, clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0, latency: [] },
+  } as const;
+  const decided = (id: string) => ({
+    ...{ id, time: clock, route: 'b', tenant: '', assigned: 'stable', served: 'stable', analysed: true, bucket: -1 },
+    ...{ unitHash: -1, pmf: [], proposed: undefined, snapshotVersion: 1, features: undefined, latencyMs: 1 },
+    ...{ status: 'ok' as const, failedOver: false },
+  });
+  const count = (id: string) =>
+    runtime.activity({ slices: [slice], shadows: [], learning: [decided(id)], lost: 0 } as never);
+  const told = () => {
+    const [{ sums, epochs, learnt }] = runtime.contributions().values();
+    const matured = epochs.flatMap((node) => node.epochs.flatMap(({ arms }) => arms.map((arm) => arm.count)));
+    return {
+      nodes: epochs.map(({ node }) => node),
+      requests: sums.slices.reduce((sum, { requests }) => sum + requests, 0),
+      rewards: matured.reduce((sum, rewards) => sum + rewards, 0),
+      learnt,
+    };
+  };
+  count('a');
+  clock += 3000;
+  count('b');
+  clock += 3000;
+  runtime.tick();
+  assert.deepEqual(told(), { nodes: ['one'], requests: 2, rewards: 1, learnt: 1 });
+  runtime.rename('two');
+  assert.deepEqual(told(), { nodes: ['two'], requests: 0, rewards: 0, learnt: 1 });
+  count('c');
+  clock += 3000;
+  runtime.tick();
+  assert.deepEqual(told(), { nodes: ['two'], requests: 1, rewards: 1, learnt: 2 });
+  // Its folder is removed afterwards.
+  await runtime.flush();
 });

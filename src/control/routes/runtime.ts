@@ -12,11 +12,12 @@ import {
   type EncodedContribution,
   encodeContribution,
   merge,
+  withoutFolded,
 } from './contribution.ts';
 import { lookAtExperiment } from './experiment-control.ts';
 import { withVersions } from './experiment-versions.ts';
 import { Ledger, noRouteSums } from './ledger.ts';
-import { isControlled, type LiveRoute, learnFrom, mature, newLive, sumsName } from './live.ts';
+import { countUnder, isControlled, type LiveRoute, learnFrom, mature, newLive, sumsName } from './live.ts';
 import {
   beginIfDue,
   compareAnewIfDue,
@@ -37,7 +38,7 @@ export interface RuntimeDependencies {
   table(): ServingTable;
   aliases: RouteAliases;
   aliasSource: AliasSource;
-  /** This gateway's name: the same after a restart, unless it is one of several. */
+  /** This gateway's name at the start: the same after a restart, unless it is one of several. */
   node: string;
   /** Whether this gateway decides, and what the others have counted; undefined: it is alone. */
   fleet:
@@ -74,6 +75,7 @@ export class RouteRuntime {
   templates: ReadonlyMap<string, TemplateDocument> = new Map();
   private readonly dependencies: RuntimeDependencies;
   private readonly ledger = new Ledger();
+  private node: string;
   /** Of routes that are not there (yet), as the database had them. */
   private stored = new Map<string, Standing>();
   private readonly keeper: StandingKeeper;
@@ -81,6 +83,7 @@ export class RouteRuntime {
 
   constructor(dependencies: RuntimeDependencies) {
     this.dependencies = dependencies;
+    this.node = dependencies.node;
     const { routes } = this;
     const { save, log, fleet, aliasSource, aliases, now } = dependencies;
     const leading = (): boolean => this.leading();
@@ -174,8 +177,8 @@ export class RouteRuntime {
   }
 
   private newLive(document: RouteDocument, standing: Standing): LiveRoute {
-    const { node, journal } = this.dependencies;
-    return newLive(document, standing, node, (print) => journal(document.metadata.name, print));
+    const { journal } = this.dependencies;
+    return newLive(document, standing, this.node, (print) => journal(document.metadata.name, print));
   }
 
   /** What was counted so far, and decisions that wait for rewards, are of what the route does not compare any more. */
@@ -248,6 +251,24 @@ export class RouteRuntime {
       const told = contributions.get(sumsName(live));
       if (told !== undefined) live.join?.prune(told.learnt ?? 0);
     }
+  }
+
+  /** Gateways of a fleet: others count this one among those that are gone. It counts anew, under another name. */
+  rename(node: string): void {
+    this.node = node;
+    for (const live of this.routes.values()) {
+      if (!isControlled(live.document)) continue;
+      this.ledger.set(live.name, noRouteSums());
+      countUnder(live, node);
+      live.own.sums = this.ledger.of(live.name);
+    }
+  }
+
+  /** Gateways of a fleet: of sums of those that are gone, all but what is in the totals. */
+  kept(sums: string, gone: Contribution): Contribution {
+    const live = [...this.routes.values()].find((each) => sumsName(each) === sums);
+    const left = withoutFolded(gone, live?.standing.totals);
+    return { ...left, epochs: left.epochs.filter(({ epochs }) => epochs.length > 0) };
   }
 
   /** What is known of a route, by all gateways together. */

@@ -86,6 +86,22 @@ test('whose a decision is outlives the process; one that an earlier version wrot
   );
 });
 
+test('a gateway that counts under another name is asked for under that one only', async () => {
+  const { begin } = processes();
+  const first = begin('p', 'one');
+  first.decided('a', 0, { arm: 0, context: [1, 2] });
+  first.decided('b', 90, { arm: 1, context: [3, 4] });
+  await first.flush();
+  assert.equal(matured(first, 100).length, 1);
+  first.rename('two');
+  first.decided('c', 95, { arm: 1, context: [5, 6] });
+  await first.flush();
+  const second = begin('p', 'three');
+  assert.deepEqual([...second.owners], ['two']);
+  second.recover(first.learnt);
+  assert.equal(matured(second, 1000).length, 2, 'waiting decisions go on');
+});
+
 test('sums of rewards go on, each event once', async () => {
   const { begin } = processes('sum');
   const first = begin();

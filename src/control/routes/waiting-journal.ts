@@ -62,6 +62,9 @@ const MAX_BYTES = 512 << 20;
  */
 export class WaitingJournal {
   private readonly settings: Required<JournalSettings>;
+  private owner: string;
+  /** The name this gateway had before: nobody is to be asked for it any more. */
+  private formerly: string | undefined;
   private segments: Segment[] = [];
   private number = 0;
   /** The last of the segments is open for writing. */
@@ -74,6 +77,7 @@ export class WaitingJournal {
 
   constructor(settings: JournalSettings) {
     this.settings = { segmentBytes: SEGMENT_BYTES, maxBytes: MAX_BYTES, ...settings };
+    this.owner = settings.owner;
   }
 
   /** To be called once, first. What cannot be read is told and left out. */
@@ -88,12 +92,13 @@ export class WaitingJournal {
       try {
         const text = readFileSync(file, 'utf8');
         const [head, ...lines] = text.split('\n').map(readLine);
-        const { print: of, owner } = (head ?? {}) as { print?: string; owner?: string };
+        const { print: of, owner, formerly } = (head ?? {}) as { print?: string; owner?: string; formerly?: string };
         if (of !== print || owner === undefined) {
           rmSync(file, { force: true });
           continue;
         }
         owners.add(owner);
+        if (formerly !== undefined) owners.delete(formerly);
         for (const line of lines) {
           if (!Array.isArray(line)) continue;
           const entry = entryOf(line);
@@ -134,6 +139,16 @@ export class WaitingJournal {
     void this.chain(() => this.write('', this.last));
   }
 
+  /** This gateway tells what it learnt under another name from now on. */
+  rename(owner: string): void {
+    void this.chain(async () => {
+      this.formerly = this.owner;
+      this.owner = owner;
+      this.open = false;
+      await this.write('', this.last);
+    });
+  }
+
   /** @param learnt seq of the first decision that is not learnt, as of what was kept with the sums */
   prune(learnt: number): void {
     const [first] = this.segments;
@@ -164,7 +179,7 @@ export class WaitingJournal {
   }
 
   private async write(text: string, last: number): Promise<void> {
-    const { folder, print, owner, segmentBytes, maxBytes } = this.settings;
+    const { folder, print, segmentBytes, maxBytes } = this.settings;
     const total = this.segments.reduce((sum, { bytes }) => sum + bytes, 0);
     if (total + text.length > maxBytes)
       throw new Error(`${total} bytes are kept in ${folder}; ${maxBytes} are allowed`);
@@ -173,7 +188,7 @@ export class WaitingJournal {
       mkdirSync(folder, { recursive: true });
       this.segments.push({ file: join(folder, `${String(this.number++).padStart(12, '0')}.jsonl`), bytes: 0, last });
       this.open = true;
-      head = `${JSON.stringify({ print, owner })}\n`;
+      head = `${JSON.stringify({ print, owner: this.owner, formerly: this.formerly })}\n`;
     }
     const segment = this.segments[this.segments.length - 1];
     await appendFile(segment.file, head + text);

@@ -177,6 +177,12 @@ const settings = z.strictObject({
         .describe('Route files: paths, folders (their *.yaml and *.yml), or patterns with * in the last part'),
       redisUrl: z.string().optional().describe('Shares experiments and rollouts among several gateways'),
       leaseSeconds: positive.max(3600).default(10).describe('The leader of several gateways loses its place after it'),
+      staleSeconds: positive
+        .max(86_400)
+        .default(120)
+        .describe(
+          'Of several gateways, one that has heard of no leader for so long serves canaries by stable; at least two leases',
+        ),
     })
     .prefault({}),
   kafka: kafkaSchema,

@@ -62,7 +62,11 @@ const STATUS = {
         'Models, versions and aliases that routes name and that are not there now, with file, line and column',
     },
     unmatched_feedback: { type: 'object', description: 'Feedback of no known decision, counted by result' },
-    gateway: { type: 'object', description: 'Among several gateways: which one this is, and whether it decides' },
+    gateway: {
+      type: 'object',
+      description:
+        'Among several gateways: which one this is, whether it decides, and whether it has heard of none that does for too long (stale)',
+    },
   },
 };
 const TEXT = { type: 'string' };

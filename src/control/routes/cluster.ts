@@ -13,6 +13,7 @@ import {
 } from './contribution.ts';
 import { ForwardedLots } from './forwarded-lots.ts';
 import { SilentNodes } from './silent-nodes.ts';
+import { Staleness } from './staleness.ts';
 
 /** What the gateways of a fleet have to tell one another about routes. */
 export interface ClusterEvents {
@@ -45,6 +46,8 @@ export interface ClusterEvents {
 export interface ClusterSettings {
   url: string;
   leaseMs: number;
+  /** What was decided is not gone by any more when nobody who decides was heard of for so long; at least two leases. */
+  staleMs: number;
   prefix?: string;
   pollMs?: number;
   /** A gateway that has said nothing for so long is taken for gone: its sums become part of those of all such. */
@@ -63,11 +66,13 @@ const REWARDS_AT_ONCE = 1000;
 const CLAIMS_KEPT_S = 120;
 const BLOCK_MS = 1000;
 const RETRY_MS = 200;
+/** Leases for which somebody must have been heard of before what was decided is gone by again. */
+const BACK_LEASES = 3;
 
 /**
  * Several gateways as one, through Redis: each publishes sums that only grow, one of them holds a lease and decides for
  * all. Its token grows with each change of leader, and Redis refuses what an earlier one publishes late. Without Redis
- * everybody keeps the last that was decided, and nobody decides.
+ * everybody keeps the last that was decided, until it is stale, and nobody decides.
  */
 export class RouteCluster {
   private name: string = randomUUID();
@@ -89,12 +94,17 @@ export class RouteCluster {
   private closing = false;
   private readonly lots = new ForwardedLots();
   private readonly silent: SilentNodes;
+  private readonly staleness: Staleness;
   /** The last lot of rewards that was taken in. */
   private readTo: string | undefined;
 
   constructor(settings: ClusterSettings, own: () => ReadonlyMap<string, EncodedContribution>, events: ClusterEvents) {
     this.settings = { prefix: 'sy:routes', pollMs: 500, goneMs: GONE_MS, ...settings };
     this.silent = new SilentNodes(this.settings.goneMs);
+    const { leaseMs } = settings;
+    // A leader that is killed is followed by another one within a lease.
+    const staleMs = Math.max(settings.staleMs, 2 * leaseMs);
+    this.staleness = new Staleness({ staleMs, gapMs: leaseMs, backMs: Math.min(staleMs, BACK_LEASES * leaseMs) });
     this.own = own;
     this.events = events;
     const options = {
@@ -135,8 +145,14 @@ export class RouteCluster {
     return this.token > 0 && !this.learning && monotonicMs() < this.leaseUntil;
   }
 
-  describe(): { id: string; leader: boolean; reachable: boolean; token: number } {
-    return { id: this.id, leader: this.leading(), reachable: this.reachable, token: this.token };
+  /** Whether it is too long ago that somebody was heard of who decides. */
+  stale(): boolean {
+    return this.staleness.look(monotonicMs());
+  }
+
+  describe(): { id: string; leader: boolean; reachable: boolean; stale: boolean; token: number } {
+    const { id, reachable, token } = this;
+    return { id, leader: this.leading(), reachable, stale: this.stale(), token };
   }
 
   /** Other gateways' sums of a name, as of the last round. */
@@ -212,8 +228,9 @@ export class RouteCluster {
       // First: who was taken for gone must not decide under the name it had.
       await this.tellSums();
       await this.holdLease();
-      await this.readStandings();
+      const decided = await this.readStandings();
       await this.readSums();
+      if (decided) this.staleness.heard(monotonicMs());
       await this.readClaims();
       if (this.leading()) await this.takeCommands();
       if (!this.reachable) this.events.log('info', 'Redis answers again', {});
@@ -221,7 +238,7 @@ export class RouteCluster {
     } catch (error) {
       if (this.reachable) {
         const reason = (error as Error).message;
-        this.events.log('warn', 'Redis does not answer: routes stay as they are until it does', { reason });
+        this.events.log('warn', 'Redis does not answer: nobody decides on routes until it does', { reason });
       }
       this.reachable = false;
       this.silent.reset();
@@ -293,20 +310,24 @@ export class RouteCluster {
     return known === 1 ? 0 : Number.POSITIVE_INFINITY;
   }
 
-  private async readStandings(): Promise<void> {
-    const [seq, documents, token] = await this.redis.mget(this.key('seq'), this.key('documents'), this.key('token'));
+  /** @returns whether somebody decides */
+  private async readStandings(): Promise<boolean> {
+    const names = ['seq', 'documents', 'token', 'leader'].map((name) => this.key(name));
+    const [seq, documents, token, leader] = await this.redis.mget(names);
+    const decided = leader !== null;
     const mark = `${seq}/${token}`;
     if ((documents ?? '') !== this.documents) {
       this.documents = documents ?? '';
       this.events.onDocuments();
     }
-    if (this.leading() || (mark === this.seen && !this.learning)) return;
+    if (this.leading() || (mark === this.seen && !this.learning)) return decided;
     const standings = await this.redis.hgetall(this.key('standings'));
     this.seen = mark;
     for (const [route, standing] of Object.entries(standings)) this.events.onStanding(route, standing);
-    if (!this.learning) return;
+    if (!this.learning) return decided;
     this.learning = false;
     this.events.onLeading();
+    return true;
   }
 
   private async readSums(): Promise<void> {

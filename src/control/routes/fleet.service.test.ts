@@ -33,6 +33,7 @@ after(async () => {
 });
 
 interface View {
+  status: string;
   weights: Record<string, number>;
   state_version: number;
   rollout?: { phase: string; window: { candidate: { requests: number } } };
@@ -82,6 +83,15 @@ async function aLeader(
     return found !== undefined;
   });
   return found!;
+}
+
+async function variantFor(server: ServerProcess, model: string): Promise<string | null> {
+  const response = await fetch(server.url(`/v2/models/${model}/infer`), {
+    method: 'POST',
+    body: JSON.stringify({ inputs: x(1) }),
+  });
+  await response.arrayBuffer();
+  return response.headers.get('x-switchyard-variant');
 }
 
 async function ask(server: ServerProcess): Promise<number> {
@@ -165,6 +175,59 @@ spec: {metrics: [{name: errors, test: errorRate, margin: 1%}]}
   await admin(servers.find((server) => server !== now) as ServerProcess, '/routes/m/promote', 'POST');
   await everywhere(1, 'all have the end');
   for (const server of servers) assert.equal((await view(server)).rollout?.phase, 'succeeded');
+});
+
+test('while Redis is away for too long, stable serves canaries; then they go on where they stood', async () => {
+  const redisUrl = execFileSync(REDIS, ['start', String(PORT)], { encoding: 'utf8' }).trim();
+  const folder = mkdtempSync(join(scratch, 'stale-'));
+  const root = scriptRepository(folder, {
+    m: { versions: { 1: times(1), 2: times(2) }, config: 'version_policy: { all: {} }\n' },
+  });
+  const config = join(folder, 'switchyard.yaml');
+  writeFileSync(
+    config,
+    `models: {repositories: [${root}]}\nroutes: {files: [routes.yaml], redisUrl: "${redisUrl}", leaseSeconds: 2, staleSeconds: 5}\nthreads: {gateways: 1, executors: 1}\n`,
+  );
+  const steps = 'steps: [{setWeight: 60}, {pause: {}}]';
+  writeFileSync(join(folder, 'routes.yaml'), SHARED.replace(/steps: .*/, `${steps}\n      onFail: {over: 2s}`));
+  const servers: ServerProcess[] = [];
+  for (let i = 0; i < 2; i++) servers.push(await ServerProcess.start(['--config', config, '--no-supervise']));
+  for (const server of servers) running.add(server);
+  const everywhere = (next: number, status: string): Promise<void> =>
+    until(`all have ${next}, ${status}`, async () =>
+      (await Promise.all(servers.map(view))).every((seen) => seen.weights.next === next && seen.status === status),
+    );
+  const stale = async (server: ServerProcess): Promise<string | undefined> => {
+    const text = await (await fetch(`http://127.0.0.1:${server.ports.admin}/metrics`)).text();
+    return /^switchyard_route_stale\{route="m"\} (\d)$/m.exec(text)?.[1];
+  };
+  const candidates = async (server: ServerProcess): Promise<number> => {
+    let seen = 0;
+    for (let i = 0; i < 40; i++) seen += Number((await variantFor(server, 'm')) === 'next');
+    return seen;
+  };
+
+  await everywhere(0.6, 'gated');
+  for (const server of servers) {
+    assert.ok((await candidates(server)) > 0);
+    assert.equal(await stale(server), '0');
+  }
+  execFileSync(REDIS, ['stop', String(PORT)]);
+  await everywhere(0, 'gated (stale)');
+  for (const server of servers) {
+    assert.equal(await candidates(server), 0);
+    assert.equal(await stale(server), '1');
+    assert.equal((await view(server)).rollout?.phase, 'gated', 'nothing was decided');
+  }
+  execFileSync(REDIS, ['start', String(PORT)]);
+  await everywhere(0.6, 'gated');
+  for (const server of servers) assert.ok((await candidates(server)) > 0);
+  await admin(servers[0], '/routes/m/abort', 'POST');
+  await everywhere(0, 'rolledBack');
+  for (const server of servers) {
+    running.delete(server);
+    await server.stop();
+  }
 });
 
 /** One address whose other end can be moved, as a service's or a floating one is. */
@@ -505,7 +568,7 @@ test('a gateway that starts again is told which of its waiting decisions it had 
     kept: (_name: string, sums: Contribution) => sums,
     log() {},
   };
-  const settings = { url, leaseMs: 2000, prefix: 'waiting', pollMs: 20 };
+  const settings = { url, leaseMs: 2000, staleMs: 60_000, prefix: 'waiting', pollMs: 20 };
   const sums = new Map([['b', encodeContribution({ ...noContribution(), learnt: 7 })]]);
   const told: number[] = [];
   const before = new RouteCluster(settings, () => sums, {
@@ -535,25 +598,29 @@ test('a gateway that was taken for gone is counted once when it is back, whateve
     const gateway = { count, ids: [] as string[], taken: [] as unknown[] };
     const sums = () =>
       new Map([['r', encodeContribution({ ...noContribution(), feedback: new Map([['n', gateway.count]]) })]]);
-    const cluster = new RouteCluster({ url: at, leaseMs: 2000, prefix: 'gone', pollMs: 20, goneMs: 5000 }, sums, {
-      onStanding() {},
-      onDocuments() {},
-      onRewards: async (events) => {
-        gateway.taken.push(...events);
-        return events.map(() => true);
+    const cluster = new RouteCluster(
+      { url: at, leaseMs: 2000, staleMs: 60_000, prefix: 'gone', pollMs: 20, goneMs: 5000 },
+      sums,
+      {
+        onStanding() {},
+        onDocuments() {},
+        onRewards: async (events) => {
+          gateway.taken.push(...events);
+          return events.map(() => true);
+        },
+        onUnclaimed() {},
+        predecessors: () => [],
+        onCommand() {},
+        onLeading() {},
+        onTold() {},
+        onTakenForGone: (id) => {
+          gateway.count = 0;
+          gateway.ids.push(id);
+        },
+        kept: (_name, part) => part,
+        log() {},
       },
-      onUnclaimed() {},
-      predecessors: () => [],
-      onCommand() {},
-      onLeading() {},
-      onTold() {},
-      onTakenForGone: (id) => {
-        gateway.count = 0;
-        gateway.ids.push(id);
-      },
-      kept: (_name, part) => part,
-      log() {},
-    });
+    );
     t.after(() => cluster.close());
     await cluster.start(60_000);
     return Object.assign(gateway, { cluster });
@@ -587,7 +654,7 @@ test('a gateway that was taken for gone is counted once when it is back, whateve
 
 test('a gateway that starts again takes in the rewards that came for it meanwhile, and no others again', async () => {
   const url = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
-  const settings = { url, leaseMs: 2000, prefix: 'meanwhile', pollMs: 20 };
+  const settings = { url, leaseMs: 2000, staleMs: 60_000, prefix: 'meanwhile', pollMs: 20 };
   const clusters: RouteCluster[] = [];
   /** A gateway, the rewards it is given, and whether it can take them in. */
   const start = async (predecessors: string[] = [], ready = true) => {
@@ -640,7 +707,7 @@ test('a gateway that starts again takes in the rewards that came for it meanwhil
 
 test('of the rewards that a gateway forwards it is told how many no other one claims, each once', async () => {
   const url = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
-  const settings = { url, leaseMs: 2000, prefix: 'claims', pollMs: 20 };
+  const settings = { url, leaseMs: 2000, staleMs: 60_000, prefix: 'claims', pollMs: 20 };
   const unclaimed: number[] = [];
   const clusters: RouteCluster[] = [];
   /** A gateway with decisions of its own. */

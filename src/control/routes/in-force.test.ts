@@ -55,7 +55,7 @@ class Control {
       subscribe: () => {},
     };
     this.routes = new Routes({
-      config: { files: [], leaseSeconds: 10 },
+      config: { files: [], leaseSeconds: 10, staleSeconds: 120 },
       kafka: { brokers: [] as string[], inference: [] } as unknown as RoutesParts['kafka'],
       baseDir: scratch,
       dataDir: mkdtempSync(join(scratch, 'data-')),

@@ -3,6 +3,7 @@ import type { ExperimentSpec, RewardSpec } from '../../config/strategy-schema.ts
 import { addToCluster, type Clusters } from '../../experiments/statistics/clusters.ts';
 import { NO_MOMENTS, withValue } from '../../experiments/statistics/moments.ts';
 import type { LearningRecord } from '../../gateway/route-activity.ts';
+import type { RouteState } from '../../routing/live-route.ts';
 import { addReward, noEpoch } from '../../routing/policies/statistics.ts';
 import { ERROR_TABLE } from '../../shared/errors.ts';
 import { dimensionOf, epochOf } from './bandit-control.ts';
@@ -10,6 +11,7 @@ import { type Contribution, clusterKey, clustersIn, noContribution } from './con
 import { clusteredMetrics, groupOf } from './experiment-control.ts';
 import { isMeasured } from './experiment-versions.ts';
 import { RewardJoin } from './reward-join.ts';
+import { unjudgedState } from './stale-canary.ts';
 import type { Standing } from './standing.ts';
 import type { WaitingJournal } from './waiting-journal.ts';
 
@@ -34,6 +36,8 @@ export interface LiveRoute {
   querying: boolean;
   /** Promoted by another gateway: threads get the state once the registry's aliases have been read since. */
   held: boolean;
+  /** Percent that a canary's candidate gets here while nobody is there to judge it; undefined: what was decided. */
+  unjudged: number | undefined;
 }
 
 /** Epochs that are still told after they were folded, for a leader that has to go back to an earlier standing. */
@@ -68,6 +72,7 @@ export function newLive(
     moveProblem: '',
     querying: false,
     held: false,
+    unjudged: undefined,
   };
 }
 
@@ -87,6 +92,11 @@ export function countUnder(live: LiveRoute, node: string): void {
 /** Whose sums are put together: several gateways' of a route, as long as they have the same strategy. */
 export function sumsName({ name, standing }: LiveRoute): string {
   return `${name}:${standing.print}`;
+}
+
+/** What threads go by. */
+export function servedState({ document, standing, unjudged }: LiveRoute): RouteState {
+  return unjudged === undefined ? standing.state : unjudgedState(document.spec, standing, unjudged);
 }
 
 /** Whether somebody decides on what the route's traffic did. */

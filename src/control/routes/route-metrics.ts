@@ -61,6 +61,15 @@ const FAMILIES: readonly Family[] = [
     lines: (live) => [`switchyard_route_state{${labels({ route: live.name, state: healthOf(live).status })}} 1`],
   },
   {
+    name: 'switchyard_route_stale',
+    type: 'gauge',
+    help: '1 for a canary that its stable variant serves here because nobody was there to judge it',
+    lines: ({ name, document, unjudged }) =>
+      document.spec.strategy.canary === undefined
+        ? []
+        : [`switchyard_route_stale{${labels({ route: name })}} ${Number(unjudged !== undefined)}`],
+  },
+  {
     name: 'switchyard_route_shadow_total',
     type: 'counter',
     help: 'Shadowed requests by what became of them',

@@ -440,7 +440,8 @@ export class Routes {
 
   private createCluster(url: string): RouteCluster {
     const { config, log } = this.parts;
-    return new RouteCluster({ url, leaseMs: config.leaseSeconds * 1000 }, () => this.runtime.contributions(), {
+    const settings = { url, leaseMs: config.leaseSeconds * 1000, staleMs: config.staleSeconds * 1000 };
+    return new RouteCluster(settings, () => this.runtime.contributions(), {
       onStanding: (route, standing) => this.runtime.follow(route, standing),
       onDocuments: () => void this.rereadDocuments(),
       onRewards: async (events) => {

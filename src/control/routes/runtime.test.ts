@@ -92,6 +92,7 @@ class Gateway {
   readonly aliases: RouteAliases;
   leads: boolean;
   private readonly routes: string;
+  stale = false;
   private clock = 10_000;
 
   constructor(leads: boolean, routes = CANARY) {
@@ -122,6 +123,7 @@ class Gateway {
       node: 'this',
       fleet: {
         leading: () => this.leads,
+        stale: () => this.stale,
         contributions: () => [],
         publish: async () => true,
         learnt: async () => 0,
@@ -311,6 +313,47 @@ test('copies that nobody answered are of the version that is served, where the p
   assert.deepEqual([shadowOf(sums, 'a', '3').failed, shadowOf(sums, 'a', '').failed], [3, 0]);
 });
 
+const GATED = CANARY.replace('{setWeight: 50}', '{setWeight: 50}, {setMirror: {percent: 20}}, {pause: {}}').replace(
+  'onPass:',
+  'onFail: {over: 4s}, onPass:',
+);
+
+test('a canary that nobody judges goes back to stable in a ramp, and on where it stands when somebody does', async () => {
+  const gateway = new Gateway(true, GATED);
+  await gateway.settled();
+  await gateway.tick();
+  assert.deepEqual([gateway.rollout?.phase, gateway.told.at(-1)], ['gated', 'candidate 5000']);
+  gateway.leads = false;
+  gateway.stale = true;
+  gateway.told.length = 0;
+  for (let i = 0; i < 6; i++) await gateway.tick();
+  assert.deepEqual(
+    gateway.told,
+    [5000, 3750, 2500, 1250, 0].map((share) => `candidate ${share}`),
+  );
+  gateway.reload();
+  await gateway.settled();
+  const served = gateway.runtime.states().get('m');
+  assert.equal(served?.buckets.length, 1, 'also in what threads are told after a reload');
+  assert.deepEqual([served?.mirror, served?.analysed], [0, false]);
+  assert.deepEqual([gateway.rollout?.phase, gateway.rollout?.weight], ['gated', 50], 'nothing was decided');
+  gateway.stale = false;
+  await gateway.tick();
+  assert.equal(gateway.told.at(-1), 'candidate 5000');
+  assert.deepEqual([gateway.runtime.states().get('m')?.mirror], [0.2]);
+});
+
+test('a canary that is over stays where it ended though nobody decides', async () => {
+  const gateway = new Gateway(true, CANARY.replace(', onPass: {setAlias: champion}', ''));
+  await gateway.settled();
+  await gateway.tick();
+  assert.deepEqual([gateway.rollout?.phase, gateway.told.at(-1)], ['succeeded', 'candidate 10000']);
+  gateway.stale = true;
+  gateway.told.length = 0;
+  for (let i = 0; i < 3; i++) await gateway.tick();
+  assert.deepEqual(gateway.told, []);
+});
+
 const BANDIT = `apiVersion: switchyard/v1
 kind: Route
 metadata: {name: b}
@@ -333,6 +376,7 @@ test('a gateway that was taken for gone counts anew, and decisions that wait for
     node: 'one',
     fleet: {
       leading: () => false,
+      stale: () => false,
       contributions: () => [],
       publish: async () => true,
       learnt: async () => 0,

@@ -17,7 +17,7 @@ import {
 import { lookAtExperiment } from './experiment-control.ts';
 import { withVersions } from './experiment-versions.ts';
 import { Ledger, noRouteSums } from './ledger.ts';
-import { countUnder, isControlled, type LiveRoute, learnFrom, mature, newLive, sumsName } from './live.ts';
+import { countUnder, isControlled, type LiveRoute, learnFrom, mature, newLive, servedState, sumsName } from './live.ts';
 import {
   beginIfDue,
   compareAnewIfDue,
@@ -27,6 +27,7 @@ import {
   type VersionPair,
 } from './rollout-control.ts';
 import { RolloutErrands } from './rollout-errands.ts';
+import { unjudgedWeight } from './stale-canary.ts';
 import { resume, type Standing, sameStrategy } from './standing.ts';
 import { StandingKeeper } from './standing-keeper.ts';
 import { variantVersions } from './variant-versions.ts';
@@ -44,6 +45,8 @@ export interface RuntimeDependencies {
   fleet:
     | {
         leading(): boolean;
+        /** Whether it is too long ago that somebody was heard of who decides. */
+        stale(): boolean;
         /** By {@link sumsName}, as everything that was counted. */
         contributions(sums: string): EncodedContribution[];
         publish(standings: ReadonlyMap<string, string | undefined>): Promise<boolean>;
@@ -76,6 +79,9 @@ export class RouteRuntime {
   private readonly dependencies: RuntimeDependencies;
   private readonly ledger = new Ledger();
   private node: string;
+  /** Since when there is nobody who could judge a canary, and the time of the last tick. */
+  private staleSince: number | undefined;
+  private ticked = 0;
   /** Of routes that are not there (yet), as the database had them. */
   private stored = new Map<string, Standing>();
   private readonly keeper: StandingKeeper;
@@ -191,7 +197,7 @@ export class RouteRuntime {
   }
 
   states(): Map<string, RouteState> {
-    return new Map([...this.routes].map(([name, { standing }]) => [name, standing.state]));
+    return new Map([...this.routes].map(([name, live]) => [name, servedState(live)]));
   }
 
   activity(activity: RouteActivity): void {
@@ -317,8 +323,37 @@ export class RouteRuntime {
     this.show(live);
   }
 
-  private show({ name, standing, held }: LiveRoute): void {
-    if (!held) this.dependencies.publishState(name, standing.state);
+  private show(live: LiveRoute): void {
+    live.unjudged = this.unjudged(live);
+    if (!live.held) this.dependencies.publishState(live.name, servedState(live));
+  }
+
+  private unjudged({ document, standing }: LiveRoute): number | undefined {
+    if (this.staleSince === undefined) return undefined;
+    const seconds = Math.floor((this.ticked - this.staleSince) / LOOK_MS);
+    return unjudgedWeight(document.spec, standing, seconds * LOOK_MS);
+  }
+
+  /** A gateway of a fleet serves canaries by stable while nobody judges them; then they go on where the leader has them. */
+  private watchAge(now: number): void {
+    this.ticked = now;
+    const stale = this.dependencies.fleet?.stale() ?? false;
+    if (stale) this.staleSince ??= now;
+    else this.staleSince = undefined;
+    for (const live of this.routes.values()) {
+      const { unjudged } = live;
+      if (this.unjudged(live) === unjudged) continue;
+      this.show(live);
+      const fields = { route: live.name };
+      if (unjudged === undefined)
+        this.dependencies.log(
+          'warn',
+          'nobody has decided on this canary for too long: stable takes its traffic here',
+          fields,
+        );
+      else if (live.unjudged === undefined)
+        this.dependencies.log('info', 'this canary goes on as it was decided', fields);
+    }
   }
 
   /** A gateway that decides from now on tells everybody where all routes stand. */
@@ -343,6 +378,7 @@ export class RouteRuntime {
     const now = this.dependencies.now();
     const leading = this.leading();
     void this.recover();
+    this.watchAge(now);
     for (const live of this.routes.values()) {
       try {
         mature(live, now);

@@ -6,7 +6,7 @@ import { banditState } from './bandit-control.ts';
 import type { Contribution } from './contribution.ts';
 import { experimentResults } from './experiment-control.ts';
 import { hasShadow, shadowOf, sliceOf } from './ledger.ts';
-import type { LiveRoute } from './live.ts';
+import { type LiveRoute, servedState } from './live.ts';
 import { evidenceOf, rolloutOf } from './rollout-control.ts';
 import { type ShadowView, shadowView } from './shadow-view.ts';
 
@@ -17,7 +17,8 @@ export function kindOf({ document }: LiveRoute): StrategyKind {
 }
 
 /** Share of the traffic by variant; of bandits with a context that of the last snapshot is unknown: even shares. */
-export function weightsOf({ document, standing }: LiveRoute): Record<string, number> {
+export function weightsOf(live: LiveRoute): Record<string, number> {
+  const { document, standing } = live;
   const { strategy, variants } = document.spec;
   const weights = Object.fromEntries(Object.keys(variants).map((name) => [name, 0]));
   if (strategy.bandit !== undefined) {
@@ -35,7 +36,7 @@ export function weightsOf({ document, standing }: LiveRoute): Record<string, num
     canary === undefined
       ? Object.keys(strategy.weighted ?? strategy.experiment?.split ?? {})
       : [canary.stable, canary.stable, canary.candidate];
-  for (const slot of decodeBuckets(standing.state.buckets, slots.length) ?? []) weights[slots[slot]] += 1 / BUCKETS;
+  for (const slot of decodeBuckets(servedState(live).buckets, slots.length) ?? []) weights[slots[slot]] += 1 / BUCKETS;
   for (const name of Object.keys(weights)) weights[name] = Math.round(weights[name] * BUCKETS) / BUCKETS;
   return weights;
 }
@@ -50,7 +51,8 @@ export function healthOf(live: LiveRoute): { status: string; exit: 0 | 1 | 2 | 3
   const rollout = rolloutOf(standing);
   if (rollout === undefined) return { status: 'waiting for its versions', exit: 3 };
   const { phase, paused } = rollout.state;
-  return { status: paused ? `${phase} (paused)` : phase, exit: exitStatus(rollout.state) };
+  const stale = live.unjudged === undefined ? '' : ' (stale)';
+  return { status: `${phase}${paused ? ' (paused)' : ''}${stale}`, exit: exitStatus(rollout.state) };
 }
 
 /** One row of the list. */
@@ -75,36 +77,37 @@ export function routeView(
   versions: Record<string, string>,
   now: number,
 ): object {
-  const { document, standing } = live;
+  const { document } = live;
+  const served = servedState(live);
   const weights = weightsOf(live);
   return {
     ...routeRow(live, origin),
-    analysed: standing.state.analysed,
-    mirror: standing.state.mirror,
+    analysed: served.analysed,
+    mirror: served.mirror,
     variants: Object.entries(document.spec.variants).map(([name, { model, alias }]) => {
-      const served = sliceOf(data.sums, ({ variant }) => variant === name);
+      const slice = sliceOf(data.sums, ({ variant }) => variant === name);
       return {
         name,
         model,
         ...(alias === undefined ? {} : { alias }),
         version: versions[name],
         weight: weights[name],
-        requests: served?.requests ?? 0,
-        errors: served?.errors ?? 0,
-        fallbacks: served?.fallbacks ?? 0,
+        requests: slice?.requests ?? 0,
+        errors: slice?.errors ?? 0,
+        fallbacks: slice?.fallbacks ?? 0,
         latency_ms:
-          served === undefined || total(served.latency) === 0
+          slice === undefined || total(slice.latency) === 0
             ? null
             : {
-                p50: round(histogramQuantile(served.latency, 0.5)),
-                p99: round(histogramQuantile(served.latency, 0.99)),
+                p50: round(histogramQuantile(slice.latency, 0.5)),
+                p99: round(histogramQuantile(slice.latency, 0.99)),
               },
         shadow: shadowedOf(document, data, name, versions[name]),
       };
     }),
     ...rolloutView(live, data),
-    ...given('experiment', experimentResults(document.spec, standing, data)),
-    ...given('bandit', banditState(document.spec, standing, data, now)),
+    ...given('experiment', experimentResults(document.spec, live.standing, data)),
+    ...given('bandit', banditState(document.spec, live.standing, data, now)),
     spec: document,
   };
 }

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { getPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import type { LoadSpec } from '../../backends/backend.ts';
 import type { Forked } from '../../backends/process/fork.ts';
 import type { ModelConfig } from '../../config/model-config.ts';
@@ -82,19 +84,37 @@ test('a spare process stands ready before the first model and after each, and pr
   const gone = async ({ process: child }: Forked) => {
     while (child.exitCode === null && child.signalCode === null) await sleep(5);
   };
+  /** Whether a process is started for it at once. Later ones are spare. */
+  const forks = async (spec: LoadSpec) => {
+    const before = forked.length;
+    const proven = launcher.run(spec);
+    const forks = forked.length > before;
+    await proven;
+    return forks;
+  };
   await ready(1);
-  await launcher.run(await script('own', 'export function execute({ X }) { return { Y: X }; }'));
-  assert.equal(forked.length, 2);
-  await launcher.run(onnx('simple'));
-  assert.equal(forked.length, 2);
+  assert.equal(await forks(await script('own', 'export function execute({ X }) { return { Y: X }; }')), true);
+  assert.equal(await forks(onnx('simple')), false);
   await ready(3);
   await gone(forked[0]);
   // One that is lost is not missed.
   forked[2].process.kill('SIGKILL');
   await gone(forked[2]);
-  await launcher.run(onnx('simple'));
+  assert.equal(await forks(onnx('simple')), true);
   await ready(5);
   assert.ok(forked[4].process.kill('SIGKILL'));
+});
+
+test('a spare process does not keep this one from its end', async () => {
+  const code = `
+    import { PreflightLauncher } from ${JSON.stringify(new URL('./launcher.ts', import.meta.url).href)};
+    import { forkChild } from ${JSON.stringify(new URL('./processes.ts', import.meta.url).href)};
+    new PreflightLauncher({ spare: true, fork: () => { const forked = forkChild(); console.log(forked.process.pid); return forked; } });
+    setTimeout(() => {}, 1500);
+  `;
+  const args = ['--import', 'tsx', '--input-type=module', '--eval', code];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 60_000 });
+  assert.match(stdout, /^\d+\n$/);
 });
 
 test('a proving process gives way to what serves', () => {

@@ -1,3 +1,5 @@
+import type { ChildProcess } from 'node:child_process';
+import type { Socket } from 'node:net';
 import { getPriority, setPriority } from 'node:os';
 import { type Forked, forkEntry } from '../../backends/process/fork.ts';
 import type { PreflightOrder } from './protocol.ts';
@@ -86,15 +88,18 @@ function wait(forked: Forked, ended: () => void): Waiting {
   child.once('exit', ended);
   // Of one that did not start.
   child.once('error', ended);
-  child.unref();
-  child.channel?.unref();
+  for (const handle of handlesOf(child)) handle?.unref();
   const resume = (): void => {
     child.off('exit', ended);
     child.off('error', ended);
-    child.ref();
-    child.channel?.ref();
+    for (const handle of handlesOf(child)) handle?.ref();
   };
   return { forked, resume };
+}
+
+/** All by which a process keeps this one from its end. */
+function handlesOf(child: ChildProcess): ({ ref(): void; unref(): void } | null | undefined)[] {
+  return [child, child.channel, child.stderr as Socket | null];
 }
 
 /** A process of child.ts, which gives way to those that serve. */

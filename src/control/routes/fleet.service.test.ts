@@ -103,6 +103,15 @@ async function ask(server: ServerProcess): Promise<number> {
   return response.status;
 }
 
+/** The next fleet on this Redis knows nothing of these. */
+async function leave(servers: readonly ServerProcess[]): Promise<void> {
+  for (const server of servers) {
+    running.delete(server);
+    await server.stop();
+  }
+  execFileSync(REDIS, ['stop', String(PORT)]);
+}
+
 test('three gateways roll out as one: the leader is killed, Redis is stopped and comes back empty', async () => {
   const redisUrl = execFileSync(REDIS, ['start', String(PORT)], { encoding: 'utf8' }).trim();
   const root = scriptRepository(scratch, {
@@ -175,6 +184,7 @@ spec: {metrics: [{name: errors, test: errorRate, margin: 1%}]}
   await admin(servers.find((server) => server !== now) as ServerProcess, '/routes/m/promote', 'POST');
   await everywhere(1, 'all have the end');
   for (const server of servers) assert.equal((await view(server)).rollout?.phase, 'succeeded');
+  await leave(servers);
 });
 
 test('while Redis is away for too long, stable serves canaries; then they go on where they stood', async () => {
@@ -224,10 +234,7 @@ test('while Redis is away for too long, stable serves canaries; then they go on 
   for (const server of servers) assert.ok((await candidates(server)) > 0);
   await admin(servers[0], '/routes/m/abort', 'POST');
   await everywhere(0, 'rolledBack');
-  for (const server of servers) {
-    running.delete(server);
-    await server.stop();
-  }
+  await leave(servers);
 });
 
 /** One address whose other end can be moved, as a service's or a floating one is. */

@@ -30,8 +30,8 @@ const FIXED_ADMISSION = ['redisUrl'] as const;
 
 /**
  * Reads the configuration again when one of its files changes, or on request: all of it is validated first, then the
- * admission section and the live settings are swapped whole; a bad one leaves the last good one serving. What threads and sockets were built
- * with needs a restart, and is named.
+ * admission section and the live settings are swapped whole; a bad one leaves the last good one serving. What threads and
+ * sockets were built with needs a restart, and is named.
  */
 export class ConfigReloader {
   current: Config;

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { scriptRepository, times, until, x } from '../../testing/script-models.ts';
 import { ServerProcess } from '../../testing/server-process.ts';
-import { RouteCluster } from './cluster.ts';
-import { type Contribution, decodeContribution, encodeContribution, merge, noContribution } from './contribution.ts';
+import { type ClusterEvents, RouteCluster } from './cluster.ts';
+import { decodeContribution, encodeContribution, merge, noContribution } from './contribution.ts';
 
 /** Of its own: this one is stopped and loses what it held. */
 const PORT = 16_390;
@@ -31,6 +31,21 @@ after(async () => {
   execFileSync(POSTGRES, ['stop', String(REGISTRY)]);
   rmSync(scratch, { recursive: true, force: true });
 });
+
+/** Of a gateway that nothing is to be heard of. */
+const QUIET: ClusterEvents = {
+  onStanding() {},
+  onDocuments() {},
+  onRewards: async () => [],
+  onUnclaimed() {},
+  predecessors: () => [],
+  onCommand() {},
+  onLeading() {},
+  onTold() {},
+  onTakenForGone() {},
+  kept: (_name, sums) => sums,
+  log() {},
+};
 
 interface View {
   status: string;
@@ -563,30 +578,18 @@ test('reloaded weights stay: other routes move on, the leader is killed, a gatew
 
 test('a gateway that starts again is told which of its waiting decisions it had learnt', async () => {
   const url = execFileSync(REDIS, ['start', String(STEADY)], { encoding: 'utf8' }).trim();
-  const events = {
-    onStanding() {},
-    onDocuments() {},
-    onRewards: async () => [],
-    onUnclaimed() {},
-    predecessors: () => [],
-    onCommand() {},
-    onLeading() {},
-    onTakenForGone() {},
-    kept: (_name: string, sums: Contribution) => sums,
-    log() {},
-  };
   const settings = { url, leaseMs: 2000, staleMs: 60_000, prefix: 'waiting', pollMs: 20 };
   const sums = new Map([['b', encodeContribution({ ...noContribution(), learnt: 7 })]]);
   const told: number[] = [];
   const before = new RouteCluster(settings, () => sums, {
-    ...events,
+    ...QUIET,
     onTold: (all) => void told.push(all.get('b')?.learnt ?? -1),
   });
   await before.start(60_000);
   await until('the sums are in Redis', () => told.length > 0);
   assert.equal(told[0], 7);
   await before.close();
-  const after = new RouteCluster(settings, () => new Map(), { ...events, onTold() {} });
+  const after = new RouteCluster(settings, () => new Map(), QUIET);
   await after.start(60_000);
   assert.equal(await after.learnt('b', before.id), 7);
   assert.equal(await after.learnt('another', before.id), 0, 'a route it had not told of');
@@ -609,23 +612,15 @@ test('a gateway that was taken for gone is counted once when it is back, whateve
       { url: at, leaseMs: 2000, staleMs: 60_000, prefix: 'gone', pollMs: 20, goneMs: 5000 },
       sums,
       {
-        onStanding() {},
-        onDocuments() {},
+        ...QUIET,
         onRewards: async (events) => {
           gateway.taken.push(...events);
           return events.map(() => true);
         },
-        onUnclaimed() {},
-        predecessors: () => [],
-        onCommand() {},
-        onLeading() {},
-        onTold() {},
         onTakenForGone: (id) => {
           gateway.count = 0;
           gateway.ids.push(id);
         },
-        kept: (_name, part) => part,
-        log() {},
       },
     );
     t.after(() => cluster.close());
@@ -667,21 +662,13 @@ test('a gateway that starts again takes in the rewards that came for it meanwhil
   const start = async (predecessors: string[] = [], ready = true) => {
     const gateway = { taken: [] as unknown[] };
     const cluster = new RouteCluster(settings, () => new Map(), {
-      onStanding() {},
-      onDocuments() {},
+      ...QUIET,
       onRewards: async (events) => {
         if (!ready) throw new Error('not yet');
         gateway.taken.push(...events);
         return events.map(() => true);
       },
-      onUnclaimed() {},
       predecessors: () => predecessors,
-      onCommand() {},
-      onLeading() {},
-      onTold() {},
-      onTakenForGone() {},
-      kept: (_name, sums) => sums,
-      log() {},
     });
     clusters.push(cluster);
     await cluster.start(60_000);
@@ -720,17 +707,9 @@ test('of the rewards that a gateway forwards it is told how many no other one cl
   /** A gateway with decisions of its own. */
   const start = async (own: string[]): Promise<RouteCluster> => {
     const cluster = new RouteCluster(settings, () => new Map(), {
-      onStanding() {},
-      onDocuments() {},
+      ...QUIET,
       onRewards: async (events) => events.map((event) => own.includes(event as string)),
       onUnclaimed: (count) => void unclaimed.push(count),
-      predecessors: () => [],
-      onCommand() {},
-      onLeading() {},
-      onTold() {},
-      onTakenForGone() {},
-      kept: (_name, sums) => sums,
-      log() {},
     });
     clusters.push(cluster);
     await cluster.start(60_000);

@@ -47,8 +47,9 @@ interface Feedback {
 /**
  * One row for each row of a request: id, row, event_time, model, version, variant, route, entity, sample_weight; a column for
  * each value of the inputs ("x", or "x[0]", "x[1]" …) and of the outputs ("prediction.y"); label, label_time and
- * "reward.name". A label that is a list as long as the request gives each row its own. A request that is there twice counts once. Failed requests and shadows are left
- * out; so are columns that the gateway added, and what a tenant told of another one's request, which is kept as a reject. Values that lie apart by reference are read there, and the request is rejected
+ * "reward.name". A label that is a list as long as the request gives each row its own. A request that is there twice counts
+ * once. Failed requests and shadows are left out; so are columns that the gateway added, and what a tenant told of another
+ * one's request, which is kept as a reject. Values that lie apart by reference are read there, and the request is rejected
  * where they are gone, as what is no record at all.
  */
 export async function readLog(

@@ -64,12 +64,11 @@ export function readDecoded(
 ): InferRequest | undefined {
   const count = meta[INPUTS];
   if (count < 0) return undefined;
-  const plainId = meta[ID] < 0 || meta[ID_LENGTH] >= 0;
-  const id = plainId && meta[ID] >= 0 ? latin1(body, meta[ID], meta[ID] + meta[ID_LENGTH]) : '';
+  const idIsLeft = meta[ID] >= 0 && meta[ID_LENGTH] < 0;
+  const id = meta[ID] < 0 || idIsLeft ? '' : latin1(body, meta[ID], meta[ID] + meta[ID_LENGTH]);
   const request: InferRequest = { model, version, id, inputs: [], outputs: [], parameters: undefined };
-  if (!plainId || meta[PARAMETERS] >= 0 || meta[OUTPUTS] >= 0) {
-    if (!readSections(request, meta, body, jsonLength, plainId)) return undefined;
-  }
+  const isLeft = idIsLeft || meta[PARAMETERS] >= 0 || meta[OUTPUTS] >= 0;
+  if (isLeft && !readSections(request, meta, body, jsonLength)) return undefined;
   if (count === 1) {
     // An array that grows by `push` has room for 17.
     request.inputs = [namedInput(meta, HEAD_WORDS, body, slab, own)];
@@ -97,17 +96,11 @@ function namedInput(
 }
 
 /** Reads the members that the addon only looked over. False where one is not as it should be. */
-function readSections(
-  request: InferRequest,
-  meta: Int32Array,
-  body: Uint8Array,
-  jsonLength: number,
-  plainId: boolean,
-): boolean {
+function readSections(request: InferRequest, meta: Int32Array, body: Uint8Array, jsonLength: number): boolean {
   try {
     const cursor = new JsonCursor(body, jsonLength < 0 ? body.length : jsonLength);
     let outputs: OutputList | undefined;
-    if (!plainId) {
+    if (meta[ID] >= 0 && meta[ID_LENGTH] < 0) {
       cursor.pos = meta[ID];
       request.id = cursor.string();
     }

@@ -1,5 +1,6 @@
 import { createPrivateKey } from 'node:crypto';
 import { getSystemErrorName } from 'node:util';
+import { BYTE_FLOOR } from '../../shared/byte-floor.ts';
 import { AnswerBoard } from '../../tensor/answer-board.ts';
 import { type NativeHttp, type NativeHttpServer, native } from '../../tensor/native.ts';
 import { nativeTls, type TlsTexts } from '../../tensor/native-tls.ts';
@@ -56,7 +57,7 @@ export class NativeServer implements HttpServer {
         maxHeld: heldBytes(options).max,
         headerMs: options.headerTimeoutMs ?? 10_000,
         keepAliveMs: options.keepAliveTimeoutMs ?? 60_000,
-        bytesPerSecond: options.minBytesPerSecond ?? 1024,
+        bytesPerSecond: options.minBytesPerSecond ?? BYTE_FLOOR,
         maxConnections: bound(options.maxConnections),
         maxConnectionsPerAddress: bound(options.maxConnectionsPerAddress),
       },

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { tooSlow } from '../../shared/byte-floor.ts';
 import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import { splitHead } from './answer-head.ts';
 import { BodyBuffer, type HeldBytes } from './body.ts';
@@ -210,11 +211,6 @@ export class NodeExchange implements HttpExchange {
     this.owner.finished(this);
     if (!this.complete) this.listener?.onAbort();
   }
-}
-
-/** Whether `bytes` are too few for `ms`: nothing is in the first ten seconds, which uWS gives too. */
-export function tooSlow(bytes: number, ms: number, floor: number): boolean {
-  return ms >= 10_000 && bytes < (floor * ms) / 1000;
 }
 
 /** A header block as the flat list writeHead takes. */

@@ -3,9 +3,10 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import { BYTE_FLOOR, tooSlow } from '../../shared/byte-floor.ts';
 import { type HeldBytes, heldBytes } from './body.ts';
 import { HeadFields, MAX_HEADER_BYTES } from './head.ts';
-import { NodeExchange, tooSlow } from './node-exchange.ts';
+import { NodeExchange } from './node-exchange.ts';
 import { quiet } from './quiet.ts';
 import type { HttpHandler, HttpServer, ListenOptions, TlsFiles } from './socket.ts';
 import { errorBody, statusLine } from './status.ts';
@@ -69,7 +70,7 @@ export class NodeServer implements HttpServer {
     this.server.on('checkExpectation', onRequest);
     this.server.on('connection', (socket: Socket) => this.countConnection(socket));
     if ((options.maxConnections ?? 0) > 0) this.server.maxConnections = options.maxConnections!;
-    const floor = options.minBytesPerSecond ?? 1024;
+    const floor = options.minBytesPerSecond ?? BYTE_FLOOR;
     if (floor > 0) {
       this.rateTimer = setInterval(() => this.cutSlow(floor), 1_000);
       this.rateTimer.unref();

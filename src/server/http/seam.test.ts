@@ -8,9 +8,9 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { tooSlow } from '../../shared/byte-floor.ts';
 import { speak } from '../../testing/raw-http.ts';
 import { SOCKET_LIBRARIES } from '../../testing/socket-libraries.ts';
-import { tooSlow } from './node-exchange.ts';
 import { chooseLibrary, freePort, httpLibrary, listen, openOnFree } from './open.ts';
 import type { HttpExchange, HttpHandler, HttpServer, ListenOptions, RequestHead } from './socket.ts';
 

@@ -29,6 +29,8 @@ test('creates, lists, shows and exports', async () => {
   assert.equal((await run('export', 'trips', '--to', to)).code, 0);
   assert.equal(readFileSync(to, 'utf8'), '{"km":1.5,"city":"Bonn"}\n{"km":2.5,"city":"Köln"}\n');
   assert.match((await run('versions', 'trips')).out, /trips +1/);
+  assert.match((await run('get', 'trips', '--version', '1')).out, /trips +1 +tabular/);
+  assert.match((await run('get', 'trips', '--version', '2')).err, /of version 2/);
 });
 
 test('keeps an inferred schema, and finds what a later version has against it', async () => {

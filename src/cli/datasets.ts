@@ -1,11 +1,14 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { readFile, rename, rm, stat } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import type { ColumnProfileRow, DatasetClient, DatasetRow, ImportRow } from '../client/datasets.ts';
+import { addSharing, connectDatasets } from './dataset-sharing.ts';
+import { readDocument } from './documents.ts';
 import { CliError, EXIT, type Output } from './io.ts';
-import { type AdminFlags, collect, withAdmin } from './options.ts';
+import { type AdminFlags, collect, pairs, withAdmin } from './options.ts';
+import { connectSchemas } from './schemas.ts';
 import { formatTable } from './table.ts';
 
 const FORMATS = ['csv', 'jsonl', 'parquet', 'arrow'];
@@ -30,11 +33,6 @@ interface CreateFlags extends AdminFlags {
   maxRejects: string;
 }
 
-async function connect({ admin, token }: AdminFlags): Promise<DatasetClient> {
-  const { DatasetClient } = await import('../client/datasets.ts');
-  return new DatasetClient({ url: admin, token });
-}
-
 export function addDatasets(program: Command, output: Output, setExit: (code: number) => void): void {
   const datasets = program.command('datasets').description('keep, find and share datasets');
   const show = (flags: AdminFlags, value: unknown, text: () => string): void =>
@@ -52,7 +50,7 @@ export function addDatasets(program: Command, output: Output, setExit: (code: nu
     .option('--description <text>')
     .option('--max-rejects <n>', 'rows that may be left out', '0')
     .action(async (name: string, file: string | undefined, flags: CreateFlags) => {
-      const row = await create(await connect(flags), name, file, flags, output);
+      const row = await create(await connectDatasets(flags), name, file, flags, output);
       show(
         flags,
         row,
@@ -62,20 +60,20 @@ export function addDatasets(program: Command, output: Output, setExit: (code: nu
   withAdmin(datasets.command('list').description('list datasets, the newest first'))
     .addOption(new Option('--filter <filter>', 'such as "tags.team = \'fraud\' AND rows > 1000"').default(''))
     .action(async (flags: AdminFlags & { filter: string }) => {
-      const rows = await (await connect(flags)).list(flags.filter);
+      const rows = await (await connectDatasets(flags)).list(flags.filter);
       show(flags, rows, () => formatTable(COLUMNS, rows.map(cells)));
     });
   withAdmin(datasets.command('versions').description('list the versions of a dataset, the latest first'))
     .argument('<name>')
     .action(async (name: string, flags: AdminFlags) => {
-      const rows = await (await connect(flags)).versions(name);
+      const rows = await (await connectDatasets(flags)).versions(name);
       show(flags, rows, () => formatTable(COLUMNS, rows.map(cells)));
     });
   withAdmin(datasets.command('get').description('show one version and its columns'))
     .argument('<name>')
     .addOption(version())
     .action(async (name: string, flags: AdminFlags & { version: string }) => {
-      const row = await (await connect(flags)).get(name, flags.version);
+      const row = await (await connectDatasets(flags)).get(name, flags.version);
       const columns = row.schema.fields.map((field) => [field.name, field.type]);
       show(
         flags,
@@ -87,7 +85,7 @@ export function addDatasets(program: Command, output: Output, setExit: (code: nu
     .argument('<name>')
     .addOption(version())
     .action(async (name: string, flags: AdminFlags & { version: string }) => {
-      const profile = await (await connect(flags)).profile(name, flags.version);
+      const profile = await (await connectDatasets(flags)).profile(name, flags.version);
       show(flags, profile, () => formatTable(PROFILE, profile.columns.map(profileCells)));
     });
   withAdmin(datasets.command('infer-schema').description('keep the schema that a dataset suggests'))
@@ -95,7 +93,7 @@ export function addDatasets(program: Command, output: Output, setExit: (code: nu
     .addOption(version())
     .addOption(new Option('--schema <name>', "its name; default: the dataset's"))
     .action(async (name: string, flags: AdminFlags & { version: string; schema?: string }) => {
-      const found = await (await connect(flags)).inferSchema(flags.schema ?? name, name, flags.version);
+      const found = await (await connectSchemas(flags)).infer(flags.schema ?? name, name, flags.version);
       show(
         flags,
         found,
@@ -113,7 +111,7 @@ export function addDatasets(program: Command, output: Output, setExit: (code: nu
         ...(/\.(json|ya?ml)$/.test(schema) ? { schema: await readDocument(schema) } : { schema_ref: { name: schema } }),
         ...(training === undefined ? {} : { training: { name: training } }),
       };
-      const found = await (await connect(flags)).validate(name, flags.version, wish);
+      const found = await (await connectDatasets(flags)).validate(name, flags.version, wish);
       const rows = found.anomalies.map(({ severity, field, kind, message }) => [severity, field, kind, message]);
       show(flags, found, () =>
         rows.length === 0
@@ -130,7 +128,7 @@ export function addDatasets(program: Command, output: Output, setExit: (code: nu
     .addOption(format())
     .action(
       async (name: string, flags: AdminFlags & { version: string; to?: string; target?: string; format?: string }) => {
-        const client = await connect(flags);
+        const client = await connectDatasets(flags);
         if ((flags.to === undefined) === (flags.target === undefined))
           throw new CliError('give either --to, a file here, or --target, where the server writes', EXIT.usage);
         if (flags.target !== undefined) {
@@ -153,6 +151,7 @@ export function addDatasets(program: Command, output: Output, setExit: (code: nu
         show(flags, { path, bytes: size }, () => `${path}: ${size} bytes`);
       },
     );
+  addSharing(datasets, output);
 }
 
 async function create(
@@ -214,29 +213,10 @@ async function follow(client: DatasetClient, id: string, output: Output): Promis
   }
 }
 
-function pairs(list: readonly string[], flag: string): Record<string, string> {
-  return Object.fromEntries(
-    list.map((pair) => {
-      const at = pair.indexOf('=');
-      if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
-      throw new CliError(`${flag} ${JSON.stringify(pair)} is not of the form name=value`, EXIT.usage);
-    }),
-  );
-}
-
 function formatOf(path: string): string {
   const ending = /\.([a-z]+)(\.gz)?$/i.exec(path)?.[1].toLowerCase() ?? '';
   if (Object.hasOwn(ENDINGS, ending)) return ENDINGS[ending];
   throw new CliError(`${path}: the ending tells no format; say --format ${FORMATS.join(', ')}`, EXIT.usage);
-}
-
-async function readDocument(file: string): Promise<unknown> {
-  const { parse } = await import('yaml');
-  try {
-    return parse(await readFile(file, 'utf8'));
-  } catch (error) {
-    throw new CliError(`${file}: ${(error as Error).message}`, EXIT.usage);
-  }
 }
 
 const COLUMNS = ['name', 'version', 'kind', 'rows', 'columns', 'bytes', 'rejects', 'owner', 'created', 'tags'];

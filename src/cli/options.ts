@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { AdminClient } from '../client/admin.ts';
+import { CliError, EXIT } from './io.ts';
 
 export function port(value: string): number {
   const parsed = Number(value);
@@ -27,6 +28,17 @@ export function list(value: string, previous: string[] = []): string[] {
 /** Collects a repeatable flag. */
 export function collect(value: string, previous: string[] = []): string[] {
   return [...previous, value];
+}
+
+/** Texts such as team=fraud by name. Throws CliError naming the flag that they came by. */
+export function pairs(list: readonly string[], flag: string): Record<string, string> {
+  return Object.fromEntries(
+    list.map((pair) => {
+      const at = pair.indexOf('=');
+      if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
+      throw new CliError(`${flag} ${JSON.stringify(pair)} is not of the form name=value`, EXIT.usage);
+    }),
+  );
 }
 
 export interface ServerFlags {

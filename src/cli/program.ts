@@ -19,6 +19,7 @@ import { addPipelines } from './pipelines.ts';
 import { addRegistry } from './registry.ts';
 import { addRegistryFiles } from './registry-files.ts';
 import { addRoutes } from './routes.ts';
+import { addSchemas } from './schemas.ts';
 import { addServe, type Serve } from './serve.ts';
 import { addSweeps } from './sweeps.ts';
 import { addTriggers } from './triggers.ts';
@@ -37,6 +38,8 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
     .description('A high-throughput model-serving gateway')
     .version(packageVersion())
     .addHelpText('after', EXIT_HELP)
+    // "--version 2" behind a verb is the verb's own.
+    .enablePositionalOptions()
     .showHelpAfterError('(see --help)')
     .exitOverride()
     .configureOutput({
@@ -78,6 +81,7 @@ export async function run(args: readonly string[], output: Output, serve: Serve)
   addDatasets(program, output, (exit) => {
     code = exit;
   });
+  addSchemas(program, output);
   addInfer(program, output);
   addBench(program, output);
   try {

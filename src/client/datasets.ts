@@ -12,6 +12,7 @@ export interface DatasetRow {
   rejects: number;
   tags: Record<string, string>;
   owner: string;
+  readers: string[];
   /** Milliseconds since 1970. */
   created_at: number;
 }
@@ -38,10 +39,16 @@ export interface ColumnProfileRow {
   numeric?: { min: number; max: number; mean: number; std: number; quantiles: Record<string, number> };
 }
 
-export interface SchemaRow {
+export interface DatasetLineageRow {
   name: string;
   version: number;
-  schema: { fields: Record<string, Record<string, unknown>> };
+  digest: string;
+  source: { kind: string; [fact: string]: unknown };
+  parents: { name: string; version: number }[];
+  made_by_run: string | null;
+  children: { name: string; version: number }[];
+  runs: { run_id: string; run_name: string; context: string }[];
+  model_versions: { name: string; version: string; aliases: string[] }[];
 }
 
 export interface ValidationRow {
@@ -106,9 +113,18 @@ export class DatasetClient {
     return this.call('POST', `${this.path(name, version)}/export`, { target });
   }
 
-  inferSchema(schema: string, name: string, version: string): Promise<SchemaRow> {
-    const at = { name, version: version === 'latest' ? version : Number(version) };
-    return this.call('POST', `/api/v1/data-schemas/${encodeURIComponent(schema)}`, { infer_from: at });
+  /** Where a version came from, and what was made of it. */
+  lineage(name: string, version: string): Promise<DatasetLineageRow> {
+    return this.call('GET', `${this.path(name, version)}/lineage`);
+  }
+
+  setTag(name: string, version: string, key: string, value: string): Promise<DatasetRow> {
+    return this.call('POST', `${this.path(name, version)}/tags`, { key, value });
+  }
+
+  /** Says who may read all versions, in the place of whoever might so far. */
+  share(name: string, readers: readonly string[]): Promise<DatasetRow> {
+    return this.call('POST', `${ROOT}/${encodeURIComponent(name)}/share`, { readers });
   }
 
   /** @param wish `schema`, or `schema_ref`; `training` */

@@ -34,13 +34,17 @@ export function validationRoutes(schemas: DataSchemas, onKept: () => Promise<voi
       path: ROOT,
       operationId: 'listDataSchemas',
       summary: 'Schemas that data is validated by, by name, the latest version first',
-      request: z.object({ max_results: int64.default(100), page_token: z.string().optional() }),
-      handle: async ({ max_results: limit, page_token }) => {
+      request: z.object({
+        name: z.string().optional().describe('Only its versions'),
+        max_results: int64.default(100),
+        page_token: z.string().optional(),
+      }),
+      handle: async ({ name, max_results: limit, page_token }) => {
         if (limit < 1 || limit > MAX_RESULTS)
           throw invalidParameter(`max_results must be 1 to ${MAX_RESULTS}, not ${limit}`);
         const position = decodePageToken(page_token, TOKEN, 2);
         const after = position && { name: String(position[0]), version: Number(position[1]) };
-        const found = await schemas.list(after, limit + 1);
+        const found = await schemas.list({ name, after, limit: limit + 1 });
         const page = found.slice(0, limit);
         const last = page.at(-1);
         const more = found.length > limit && last !== undefined;

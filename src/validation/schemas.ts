@@ -23,6 +23,13 @@ export interface DatasetAt {
   version: number | undefined;
 }
 
+export interface SchemaPage {
+  /** Undefined: all. */
+  name: string | undefined;
+  after: { name: string; version: number } | undefined;
+  limit: number;
+}
+
 /** Schemas by name, in versions that never change; and datasets checked by them. */
 export class DataSchemas {
   private readonly parts: Pick<RegistryParts, 'database'>;
@@ -74,10 +81,11 @@ export class DataSchemas {
     );
   }
 
-  /** By name, then the latest version first; behind a place, if one is given. */
-  async list(after: { name: string; version: number } | undefined, limit: number): Promise<SchemaVersion[]> {
+  /** By name, then the latest version first; behind a place, and those of one name alone, if these are given. */
+  async list({ name, after, limit }: SchemaPage): Promise<SchemaVersion[]> {
     const rows = await this.parts.database.read((db) => {
-      const query = db.selectFrom('data_schemas').selectAll().orderBy('name').orderBy('version', 'desc').limit(limit);
+      const all = db.selectFrom('data_schemas').selectAll().orderBy('name').orderBy('version', 'desc').limit(limit);
+      const query = name === undefined ? all : all.where('name', '=', name);
       if (after === undefined) return query.execute();
       return query
         .where((where) =>

@@ -14,6 +14,7 @@ const ENTRIES = [
   'cli/main',
   'main',
   'gateway/thread',
+  'protocol/scan/thread',
   'executor/thread',
   'eventlog/thread',
   'models/preflight/child',

@@ -12,6 +12,7 @@
 #include "give_way.h"
 #include "grpc_addon.h"
 #include "http_addon.h"
+#include "lend.h"
 #include "ort_addon.h"
 #include "ort_aside.h"
 #include "print.h"
@@ -302,7 +303,7 @@ bool exportMeta(napi_env env, napi_value exports, Instance& instance) {
 }
 
 /** Of what is exported: src/tensor/native.ts names the one that it was written for. Raise both with every change. */
-constexpr int32_t kInterface = 15;
+constexpr int32_t kInterface = 16;
 
 bool exportInterface(napi_env env, napi_value exports) {
   napi_value number;
@@ -321,7 +322,7 @@ NAPI_MODULE_INIT() {
     return nullptr;
   }
   const bool complete = exportInterface(env, exports) && exportMeta(env, exports, *instance) &&
-                        exportFunction(env, exports, "decode", decode) && exportDecodeAside(env, exports) &&
+                        exportFunction(env, exports, "decode", decode) && exportDecodeAside(env, exports) && exportLend(env, exports) &&
                         exportFunction(env, exports, "print", print) &&
                         exportFunction(env, exports, "recordLines", recordLines) &&
                         (!hasCrc32c() || (exportFunction(env, exports, "crc32c", checksum) &&

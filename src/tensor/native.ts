@@ -169,8 +169,16 @@ export interface NativeJob {
   readonly done: () => void;
 }
 
+/** Bytes of one thread that another one reads: src/lend.cc documents each function. */
+export interface NativeLoans {
+  lend(body: Uint8Array): number;
+  takeBack(loan: number): void;
+  borrow(loan: number): ArrayBuffer | undefined;
+  giveBack(buffer: ArrayBuffer): void;
+}
+
 /** The addon in native/: src/addon.cc documents each function. */
-export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeSessions, NativeStager {
+export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeLoans, NativeSessions, NativeStager {
   readonly interface: number;
   /** Words that both sides read and write during a call. Never give its memory away. */
   readonly meta: Int32Array;
@@ -194,7 +202,7 @@ export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeSessions, Na
 }
 
 /** The addon's kInterface that this file describes. */
-const INTERFACE = 15;
+const INTERFACE = 16;
 
 /** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
 function candidates(): string[] {

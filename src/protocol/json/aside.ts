@@ -1,4 +1,6 @@
 import { type NativeJob, native } from '../../tensor/native.ts';
+import { ScanBeside } from '../scan/beside.ts';
+import type { ScanForm, Scanned } from '../scan/messages.ts';
 import { FORM, INPUTS, WORDS } from './decoded-words.ts';
 
 /** Who waits for a body. */
@@ -21,6 +23,9 @@ export interface BodyDecoder<T> {
   read(job: AsideJob): T | undefined;
   /** All of it by the TypeScript twin. */
   scan(): T;
+  /** For the twin on a thread beside the loop, and what is made of its answer. */
+  readonly scanForm: ScanForm;
+  ofScanned(scanned: Scanned): T;
 }
 
 interface Waiting {
@@ -37,6 +42,7 @@ const JOB_SLAB_BYTES = 16384;
 
 const waiting: Waiting[] = [];
 let busy = false;
+let scans: ScanBeside | undefined;
 
 /** Whether a body has so much JSON that decoding it would hold the loop for long, and can be decoded beside it. */
 export function isForAside(bodyLength: number, jsonLength: number): boolean {
@@ -93,7 +99,31 @@ function answer({ decoder, listener }: Waiting, job: AsideJob | undefined): void
   if (!listener.wanted()) return;
   let decoded: unknown;
   try {
-    decoded = (job === undefined ? undefined : decoder.read(job)) ?? decoder.scan();
+    decoded = job === undefined ? undefined : decoder.read(job);
+  } catch (error) {
+    listener.onRefused(error);
+    return;
+  }
+  if (decoded !== undefined) listener.onDecoded(decoded);
+  else if (isForAside(decoder.body.length, decoder.jsonLength)) scanBeside(decoder, listener);
+  else scanHere(decoder, listener);
+}
+
+/** The twin takes several times as long as the addon. */
+function scanBeside(decoder: BodyDecoder<unknown>, listener: DecodeListener<unknown>): void {
+  scans ??= new ScanBeside(native!);
+  scans.read(decoder.body, decoder.scanForm, {
+    wanted: () => listener.wanted(),
+    onScanned: (scanned) => listener.onDecoded(decoder.ofScanned(scanned)),
+    onRefused: (error) => listener.onRefused(error),
+    onUnread: () => scanHere(decoder, listener),
+  });
+}
+
+function scanHere(decoder: BodyDecoder<unknown>, listener: DecodeListener<unknown>): void {
+  let decoded: unknown;
+  try {
+    decoded = decoder.scan();
   } catch (error) {
     listener.onRefused(error);
     return;

@@ -4,6 +4,7 @@ import { type NativeCodecs, native } from '../../tensor/native.ts';
 import { type AsideJob, type BodyDecoder, type DecodeListener, decodeBeside, isForAside } from '../json/aside.ts';
 import { sharedBlock, sharedOffset, takeShared } from '../json/block.ts';
 import { EXAMPLES, FORM, HEAD_WORDS, INPUTS, inputAt, NAME, nextInput, PREDICT, SLAB } from '../json/decoded-words.ts';
+import type { ScanForm, Scanned } from '../scan/messages.ts';
 import { scanExamples } from './classify.ts';
 import { expectedInputs } from './expected-inputs.ts';
 import { type PredictRequest, scanPredict } from './predict-request.ts';
@@ -69,6 +70,15 @@ export class TfServingBody implements BodyDecoder<PredictRequest> {
     const { model, version, body, signature } = this;
     if (this.form === PREDICT) return scanPredict(model, version, body, signature);
     return { request: scanExamples(model, version, body, signature), format: 'row' };
+  }
+
+  get scanForm(): ScanForm {
+    const { model, version, signature } = this;
+    return { kind: this.form === PREDICT ? 'predict' : 'examples', model, version, signature };
+  }
+
+  ofScanned(scanned: Scanned): PredictRequest {
+    return scanned;
   }
 
   private readWords(

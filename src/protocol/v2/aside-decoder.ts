@@ -22,6 +22,8 @@ export function decodeAside(
     expected: NO_INPUTS,
     read: ({ words, slab, buffers }) => readDecoded(words, model, version, body, jsonLength, slab, buffers),
     scan: () => scanInferRequest(model, version, body, jsonLength),
+    scanForm: { kind: 'infer', model, version, jsonLength },
+    ofScanned: ({ request }) => request,
   };
   decodeBeside(decoder, listener);
 }

@@ -1,7 +1,9 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { CUDA_PROVIDER, carriedRuntime, findCudaProvider, SHARED_PROVIDER } from '../backends/onnx/cuda-provider.ts';
+import { elfNeeds } from '../shared/elf.ts';
 import { type Check, check, reasonOf } from './check.ts';
+import { cudaMajor, driverVersion, wantedDriver } from './driver.ts';
 import { findLibrary, type LibraryPlaces, missingLibraries } from './libraries.ts';
 
 /** What is looked at; tests put their own in place. */
@@ -53,8 +55,8 @@ export function checkGpu(places: GpuPlaces, wanted: boolean): Check[] {
       ? check('gpu', 'devices', 'ok', devices.join(', '))
       : check('gpu', 'devices', absent, `no ${places.devices}/nvidia0`, install),
     library === undefined
-      ? check('gpu', 'driver', broken, `libcuda.so.1 is not found; ${driverVersion(places.driver)}`, install)
-      : check('gpu', 'driver', 'ok', `${library}; ${driverVersion(places.driver)}`),
+      ? check('gpu', 'driver', broken, `libcuda.so.1 is not found; ${kernelModule(places.driver)}`, install)
+      : check('gpu', 'driver', 'ok', `${library}; ${kernelModule(places.driver)}`),
     provider('CUDA provider', CUDA_PROVIDER, places, status),
     provider('TensorRT provider', TENSORRT_PROVIDER, places, 'missing'),
   ];
@@ -82,9 +84,16 @@ function gpuDevices(folder: string): string[] {
     .map((name) => join(folder, name));
 }
 
-function driverVersion(file: string): string {
+function kernelModule(file: string): string {
   if (!existsSync(file)) return 'no kernel module is loaded';
-  return /Kernel Module.*?(\d+\.[\d.]+)/.exec(readFileSync(file, 'utf8'))?.[1] ?? 'kernel module of unknown version';
+  return driverVersion(readFileSync(file, 'utf8'), '') || 'kernel module of unknown version';
+}
+
+/** Of what CUDA would ask here; '' = none, or it does not say. */
+function driverHere({ driver, libraries }: GpuPlaces): string {
+  const library = findLibrary('libcuda.so.1', libraries);
+  const text = existsSync(driver) ? readFileSync(driver, 'utf8') : '';
+  return driverVersion(text, library !== undefined && existsSync(library) ? realpathSync(library) : '');
 }
 
 function provider(name: string, library: string, places: GpuPlaces, absent: Check['status']): Check {
@@ -101,10 +110,24 @@ function provider(name: string, library: string, places: GpuPlaces, absent: Chec
   const lacking = [file, join(folder, SHARED_PROVIDER)].filter((path) => !existsSync(path));
   if (lacking.length > 0) return check('gpu', name, absent, `not there: ${lacking.join(', ')}`, remedy);
   try {
+    const unfit = absent === 'missing' ? 'warning' : absent;
     const missing = missingLibraries(file, places.libraries);
-    if (missing.length === 0) return check('gpu', name, 'ok', `${file}, and all that it needs`);
-    const remedy = `have the loader find them (LD_LIBRARY_PATH, ldconfig): ${sources(missing).join('; ')}`;
-    return check('gpu', name, absent === 'missing' ? 'warning' : absent, `needs ${missing.join(', ')}`, remedy);
+    if (missing.length > 0) {
+      const remedy = `have the loader find them (LD_LIBRARY_PATH, ldconfig): ${sources(missing).join('; ')}`;
+      return check('gpu', name, unfit, `needs ${missing.join(', ')}`, remedy);
+    }
+    const driver = driverHere(places);
+    const major = cudaMajor(elfNeeds(file).needed);
+    const wanted = wantedDriver(driver, major);
+    if (wanted === '') return check('gpu', name, 'ok', `${file}, and all that it needs`);
+    const found = `is built with CUDA ${major}, which needs driver ${wanted} or later; this machine has ${driver}`;
+    return check(
+      'gpu',
+      name,
+      unfit,
+      found,
+      `install NVIDIA's driver ${wanted} or later, or a provider for an older CUDA`,
+    );
   } catch (error) {
     return check('gpu', name, 'failed', reasonOf(error), 'replace the file');
   }

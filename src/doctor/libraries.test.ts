@@ -88,6 +88,16 @@ test('a GPU machine is told what it lacks, by name and package', () => {
     ['ok', 'ok', 'ok', 'missing'],
   );
   assert.deepEqual(gpuFacts(complete), { providers: ['cpu', 'cuda'], gpus: 1 });
+  const outdated = { ...complete, driver: join(folder, 'outdated') };
+  writeFileSync(outdated.driver, 'NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.256.02  Thu\n');
+  const refused = checkGpu(outdated, true)[2];
+  assert.equal(refused.status, 'failed');
+  assert.equal(
+    refused.found,
+    'is built with CUDA 12, which needs driver 525.60.13 or later; this machine has 470.256.02',
+  );
+  assert.match(refused.remedy, /install NVIDIA's driver 525\.60\.13 or later/);
+  assert.deepEqual(gpuFacts(outdated), { providers: ['cpu'], gpus: 1 }, 'a driver that is too old runs none of it');
   writeFileSync(join(devices, 'nvidia1'), '');
   library('ort/libonnxruntime_providers_tensorrt.so', []);
   assert.deepEqual(gpuFacts(complete), { providers: ['cpu', 'cuda', 'tensorrt'], gpus: 2 });

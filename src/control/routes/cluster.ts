@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis';
 import { monotonicMs } from '../../shared/clock.ts';
 import { redisClient } from '../../shared/redis.ts';
 import { ACQUIRE, FORGET, PUBLISH, RENEW, RETIRE, TAKE_FOR_GONE, TELL } from './cluster-scripts.ts';
+import { type CarryOut, CommandStream } from './command-stream.ts';
 import {
   type Contribution,
   decodeContribution,
@@ -31,7 +32,7 @@ export interface ClusterEvents {
   /** Earlier processes of this gateway whose decisions it waits for. */
   predecessors(): readonly string[];
   /** Only to the leader: a person's command to a rollout. */
-  onCommand(route: string, command: unknown): void;
+  onCommand: CarryOut;
   /** This gateway decides from now on, and knows what was decided before it. */
   onLeading(): void;
   /** Redis has this gateway's sums as they were when they were asked for. */
@@ -80,6 +81,7 @@ export class RouteCluster {
   private readonly events: ClusterEvents;
   private readonly redis: Redis;
   private readonly subscriber: Redis;
+  private readonly commands: CommandStream;
   /** This gateway's sums, by a name that says of what they are: only sums of one name are put together. */
   private readonly own: () => ReadonlyMap<string, EncodedContribution>;
   private others = new Map<string, EncodedContribution[]>();
@@ -117,6 +119,7 @@ export class RouteCluster {
     this.redis = redisClient(settings.url, options);
     this.subscriber = redisClient(settings.url, { ...options, commandTimeout: undefined });
     for (const client of [this.redis, this.subscriber]) client.on('error', () => {});
+    this.commands = new CommandStream(this.redis, this.key('rollout-commands'), events.onCommand);
   }
 
   /** Among the gateways. Another one after it was taken for gone. */
@@ -190,9 +193,14 @@ export class RouteCluster {
     if (lot !== null) this.lots.sent(lot, events.length, monotonicMs());
   }
 
-  /** For the leader to carry out. Rejects when Redis is away. */
+  /**
+   * For the leader to carry out, at once if that is this gateway; it is not lost with a leader. Rejects when Redis is
+   * away.
+   */
   async forwardCommand(route: string, command: unknown): Promise<void> {
-    await this.redis.rpush(this.key('commands'), JSON.stringify({ route, command }));
+    await this.commands.add(route, command);
+    // It is there: what fails here comes with the next round.
+    if (this.leading()) await this.commands.take().catch(() => {});
   }
 
   async documentsChanged(): Promise<void> {
@@ -232,7 +240,7 @@ export class RouteCluster {
       await this.readSums();
       if (decided) this.staleness.heard(monotonicMs());
       await this.readClaims();
-      if (this.leading()) await this.takeCommands();
+      if (this.leading()) await this.commands.take();
       if (!this.reachable) this.events.log('info', 'Redis answers again', {});
       this.reachable = true;
     } catch (error) {
@@ -396,14 +404,6 @@ export class RouteCluster {
       pipeline.expire(this.key(`claims:${id}`), CLAIMS_KEPT_S);
     }
     await pipeline.exec();
-  }
-
-  private async takeCommands(): Promise<void> {
-    const texts = (await this.redis.lpop(this.key('commands'), 100)) ?? [];
-    for (const text of texts) {
-      const { route, command } = JSON.parse(text) as { route: string; command: unknown };
-      this.events.onCommand(route, command);
-    }
   }
 
   /** Follows the stream of rewards until the end, and writes down how far it is for the process that comes after it. */

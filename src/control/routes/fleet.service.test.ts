@@ -39,7 +39,7 @@ const QUIET: ClusterEvents = {
   onRewards: async () => [],
   onUnclaimed() {},
   predecessors: () => [],
-  onCommand() {},
+  onCommand: async () => true,
   onLeading() {},
   onTold() {},
   onTakenForGone() {},

@@ -15,10 +15,18 @@ export interface RolloutErrandsParts {
   refreshAliases(): Promise<boolean>;
   step(live: LiveRoute, event: RolloutEvent): void;
   take(live: LiveRoute, standing: Standing): void;
+  /** Tells the other gateways where the route stands. False: they do not know. Never rejects. */
+  publish(live: LiveRoute): Promise<boolean>;
   log(level: 'info' | 'warn' | 'error', message: string, fields: object): void;
 }
 
-/** What rollouts have to wait for: aliases that are moved and metrics that are queried, one of each at a time for a route. */
+/** Commands that a rollout remembers: more than may come again, which is the last one. */
+const KEPT_COMMANDS = 10;
+
+/**
+ * What rollouts have to wait for: aliases that are moved and metrics that are queried, one of each at a time for a route,
+ * and commands that all gateways have to know.
+ */
 export class RolloutErrands {
   private readonly parts: RolloutErrandsParts;
 
@@ -84,5 +92,24 @@ export class RolloutErrands {
       standing = answerQuery(standing, query, results[i], now);
     });
     this.parts.take(current, standing);
+  }
+
+  /**
+   * A person's command, once for each id however often it comes: ids are published with what they led to, for the leader
+   * after this one. Resolves with whether that is done. Never rejects.
+   */
+  carryOut(live: LiveRoute, id: string, event: RolloutEvent): Promise<boolean> {
+    const { commands = [] } = live.standing;
+    if (!commands.includes(id)) {
+      // Not published by itself: whoever reads it finds what came of it.
+      live.standing = { ...live.standing, commands: [...commands, id].slice(-KEPT_COMMANDS) };
+      live.unsaved = true;
+      try {
+        this.parts.step(live, event);
+      } catch (err) {
+        this.parts.log('error', 'a command to a rollout cannot be carried out', { route: live.name, err });
+      }
+    }
+    return this.parts.publish(live);
   }
 }

@@ -304,8 +304,8 @@ export class Routes {
         'failed_precondition',
         `the rollout of ${name} waits for both its versions to be loaded`,
       );
-    if (this.runtime.leading()) this.runtime.command(live, event);
-    else if (this.cluster !== undefined) await this.forward(name, event);
+    if (this.cluster === undefined) this.runtime.command(live, event);
+    else await this.forward(name, event);
     const view = this.get(name);
     await this.inForce();
     return view;
@@ -455,9 +455,9 @@ export class Routes {
       },
       onUnclaimed: (count) => this.feedbackJoin.unclaimed(count),
       predecessors: () => this.runtime.predecessors(),
-      onCommand: (route, command) => {
+      onCommand: async (route, id, command) => {
         const live = this.runtime.routes.get(route);
-        if (live !== undefined) this.runtime.command(live, command as RolloutEvent);
+        return live === undefined ? 'unknown' : this.runtime.carryOut(live, id, command as RolloutEvent);
       },
       onLeading: () => void this.runtime.lead(),
       onTold: (sums) => this.runtime.told(sums),

@@ -100,6 +100,8 @@ export class RouteRuntime {
       refreshAliases: () => aliases.refresh(),
       step: (live, event) => this.step(live, event, now()),
       take: (live, standing) => this.take(live, standing),
+      publish: async ({ name, standing }) =>
+        (await fleet?.publish(new Map([[name, JSON.stringify(standing)]]))) === true,
     });
   }
 
@@ -394,9 +396,14 @@ export class RouteRuntime {
     void this.keeper.save(now);
   }
 
-  /** A person's word on a rollout. Only where this gateway decides. */
+  /** A person's word on a rollout, to a gateway that is alone. */
   command(live: LiveRoute, event: RolloutEvent): void {
     this.step(live, event, this.dependencies.now());
+  }
+
+  /** The same to the leader of several gateways, once for each id. Resolves with whether it is published. Never rejects. */
+  carryOut(live: LiveRoute, id: string, event: RolloutEvent): Promise<boolean> {
+    return this.errands.carryOut(live, id, event);
   }
 
   /** Everything to disk; on the way out. */

@@ -20,6 +20,8 @@ export interface Standing {
   totals?: Totals;
   /** Bandits and experiments: the versions that arms are measured on, '' for none yet. */
   versions?: Record<string, string>;
+  /** Canaries: the last commands that were carried out, by their ids in Redis. */
+  commands?: string[];
   /** Experiments: why they began anew, the newest last. */
   history?: { at: number; message: string }[];
   /** Experiments: evidence against the planned shares, and from which counts on requests are counted. */
@@ -92,8 +94,11 @@ export function resume(spec: RouteSpec, before: Standing | undefined): Standing 
   const weights = spec.strategy.weighted ?? spec.strategy.experiment?.split;
   const shared = weights === undefined ? undefined : sameShares(before, slots, Object.values(weights));
   const state = shared ?? before.state;
-  if (!sameStrategy(before.print, print) || takeState(spec, variants, state, newShared()) === undefined)
-    return { print, state: { ...fresh, version, buckets: shared?.buckets ?? fresh.buckets }, slots };
+  if (!sameStrategy(before.print, print) || takeState(spec, variants, state, newShared()) === undefined) {
+    const anew: Standing = { print, state: { ...fresh, version, buckets: shared?.buckets ?? fresh.buckets }, slots };
+    if (before.commands !== undefined) anew.commands = before.commands;
+    return anew;
+  }
   // A canary's own mirror stays while it is in force.
   const rollout = before.rollout as { state: { mirror: number } } | undefined;
   const mirror = (rollout?.state.mirror ?? 0) > 0 ? before.state.mirror : fresh.mirror;

@@ -1,12 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { parseRoutes } from '../../config/load-routes.ts';
+import type { RouteSpec } from '../../config/route-schema.ts';
 import { initialState } from '../../routing/live-route.ts';
 import { invert, multiply } from '../../routing/policies/linear.ts';
-import { addReward, type EpochSums, type NodeEpochs, noEpoch } from '../../routing/policies/statistics.ts';
+import {
+  type ArmSums,
+  addReward,
+  type EpochSums,
+  type NodeEpochs,
+  noEpoch,
+} from '../../routing/policies/statistics.ts';
 import { banditState, learnBandit } from './bandit-control.ts';
 import { type Contribution, merge, noContribution, withoutFolded } from './contribution.ts';
-import { type Standing, strategyPrint } from './standing.ts';
+import { resume, type Standing, strategyPrint } from './standing.ts';
 
 const ROUTE = `apiVersion: switchyard/v1
 kind: Route
@@ -83,6 +91,115 @@ test('an epoch that a gateway left open when it went is closed after half an hou
   assert.equal(learnt(standing, of(), later), 4);
 });
 
+/** What happens between two looks at two gateways: how long it takes, in refreshes, and what each counts and can tell. */
+const happenings = fc.array(
+  fc.record({
+    passes: fc.oneof(fc.double({ min: 0.1, max: 3, noNaN: true }), fc.constantFrom(4000, 20_000)),
+    // Lost: what it told is not in Redis any more, and it cannot tell again.
+    nodes: fc.tuple(
+      ...['a', 'b'].map(() =>
+        fc.record({ rewards: fc.nat(5), tells: fc.constantFrom('now', 'nothing', 'lost') } as const),
+      ),
+    ),
+  }),
+  { minLength: 1, maxLength: 30 },
+);
+const REFRESHES = [500, 60_000, 1_800_000, 7_200_000, 3 * 3_600_000, 86_400_000];
+
+test('no reward counts twice, and none is lost of gateways that tell in time, however long a refresh is', () => {
+  fc.assert(
+    fc.property(fc.constantFrom(...REFRESHES), happenings, (refresh, steps) => {
+      const slow = { ...spec, strategy: { bandit: { ...spec.strategy.bandit!, refresh } } };
+      let standing: Standing = { print: strategyPrint(slow), state: initialState(slow) };
+      // Each gateway's rewards are of an arm of its own.
+      const nodes = ['a', 'b'].map((node) => ({ node, epochs: [] as EpochSums[], given: 0, late: false }));
+      let told: (NodeEpochs | undefined)[] = [undefined, undefined];
+      let now = 1000.5 * refresh;
+      let learnt = 0;
+      const look = (passes: number, does: readonly { rewards: number; tells: 'now' | 'nothing' | 'lost' }[]): void => {
+        now += passes * refresh;
+        const epoch = Math.floor(now / refresh);
+        told = nodes.map((node, arm) => {
+          const { rewards, tells } = does[arm];
+          if (node.epochs.at(-1)?.epoch !== epoch) node.epochs.push(noEpoch(epoch, 2));
+          for (let i = 0; i < rewards; i++) addReward(node.epochs.at(-1)!.arms[arm], 1);
+          node.given += rewards;
+          const now = structuredClone({ node: node.node, closed: epoch, epochs: node.epochs });
+          const known = { now, nothing: told[arm], lost: undefined }[tells];
+          node.late ||= known === undefined || known.closed < epoch - Math.ceil(1_800_000 / refresh);
+          return known;
+        });
+        if (epoch === learnt) return;
+        learnt = epoch;
+        const data = of(...told.filter((node) => node !== undefined));
+        standing = learnBandit(slow, standing, data, { one: '1', two: '2' }, now);
+      };
+      for (const { passes, nodes } of steps) look(passes, nodes);
+      for (let i = 0; i < 3; i++)
+        look(
+          1,
+          [0, 1].map(() => ({ rewards: 0, tells: 'now' as const })),
+        );
+      for (const [arm, { given, late }] of nodes.entries()) {
+        const { count } = standing.totals!.arms[arm];
+        assert.ok(count <= given, `${count} rewards are learnt of ${given}`);
+        if (!late) assert.equal(count, given);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('a gateway that is back after three quarters of an hour is learnt from but for the epoch that it had left open', () => {
+  let standing: Standing = { print: strategyPrint(spec), state: initialState(spec) };
+  const told = { node: 'b', closed: 100, epochs: [rewards(99, 5), rewards(100, 2)] };
+  const away = 2_700_000 / REFRESH;
+  for (let epoch = 100; epoch < 100 + away; epoch += 100) standing = learn(standing, of(told), epoch);
+  assert.equal(standing.totals?.arms[1].count, 7);
+  const meanwhile = [rewards(99, 5), rewards(100, 3), rewards(101, 10), rewards(99 + away, 20)];
+  standing = learn(standing, of({ node: 'b', closed: 100 + away, epochs: meanwhile }), 100 + away);
+  assert.equal(standing.totals?.arms[1].count, 7 + 30);
+});
+
+test('what was learnt goes on with another refresh, also what comes then', () => {
+  const text = ROUTE.replace('refresh: 500ms', 'discount: {halfLife: 600s}, refresh: 500ms');
+  const specOf = (refresh: string): RouteSpec =>
+    parseRoutes([{ file: 'routes.yaml', text: text.replace('500ms', refresh) }]).routes[0].spec;
+  const now = 1_800_000_000_000;
+  for (const [refresh, ms] of [
+    ['60s', 60_000],
+    ['100ms', 100],
+  ] as const) {
+    const before = specOf('500ms');
+    const at = now / REFRESH;
+    let standing = resume(before, undefined);
+    const own = of({ node: 'this', closed: at, epochs: [rewards(at - 1, 8)] });
+    standing = learnBandit(before, standing, own, { one: '1', two: '2' }, now);
+    assert.equal(standing.totals?.arms[1].count, 8);
+    const spec = specOf(refresh);
+    const { policy } = standing.state;
+    standing = JSON.parse(JSON.stringify(resume(spec, standing))) as Standing;
+    assert.deepEqual(standing.state.policy, policy, 'decides as before until it learns again');
+    // What is counted begins anew, under another name.
+    standing = learnBandit(spec, standing, of({ node: 'this', closed: 0, epochs: [] }), { one: '1', two: '2' }, now);
+    assert.equal(standing.totals?.arms[1].count, 8, refresh);
+    const then = Math.floor(now / ms);
+    const next = of({ node: 'this', closed: then + 1, epochs: [rewards(then, 4)] });
+    standing = learnBandit(spec, standing, next, { one: '1', two: '2' }, now + ms);
+    const { count } = standing.totals!.arms[1];
+    assert.ok(count > 11 && count <= 12, `${refresh}: ${count} rewards`);
+    assert.ok((standing.state.policy?.version ?? 0) > (policy?.version ?? 0));
+  }
+});
+
+test('a gateway whose clock is fast is not worth more for that', () => {
+  const text = ROUTE.replace('refresh', 'discount: {halfLife: 1s}, refresh');
+  const discounted = parseRoutes([{ file: 'routes.yaml', text }]).routes[0].spec;
+  const fast = of({ node: 'fast', closed: 201, epochs: [rewards(200, 4)] });
+  const standing = learnBandit(discounted, resume(discounted, undefined), fast, { one: '1', two: '2' }, 101 * REFRESH);
+  assert.equal(standing.totals?.arms[1].count, 4);
+});
+
 test('a restarted gateway goes on with what it had kept', () => {
   let standing: Standing = { print: strategyPrint(spec), state: initialState(spec) };
   const first = of({ node: 'this', closed: 101, epochs: [rewards(100, 3), rewards(101, 1)] });
@@ -119,6 +236,34 @@ test("a version that is replaced in an arm, as by a moved alias, leaves the arm'
   const again = learn({ one: '1', two: '3' }, 104, epoch);
   assert.deepEqual(again.totals!.arms, standing.totals!.arms, 'once for each replacement');
   assert.equal(again.versions?.two, '3');
+});
+
+test('a model that is replaced in an arm is another version of it, though its number is the same', () => {
+  const of1 = (model: string): RouteSpec => {
+    const text = ROUTE.replace('two: {model: m, version: "2"}', `two: {model: ${model}, version: "2"}`);
+    return parseRoutes([{ file: 'routes.yaml', text: text.replace('refresh', 'priorStrength: 20, refresh') }]).routes[0]
+      .spec;
+  };
+  assert.equal(strategyPrint(of1('n')), strategyPrint(of1('m')), 'the bandit goes on');
+  const data = of({ node: 'a', closed: 101, epochs: [rewards(100, 400)] });
+  let standing: Standing = { print: strategyPrint(spec), state: initialState(spec) };
+  const learn = (model: string, version: string, at: number): ArmSums => {
+    standing = learnBandit(of1(model), standing, data, { one: '1', two: version }, at * REFRESH);
+    return standing.totals!.arms[1];
+  };
+  assert.equal(learn('m', '2', 101).count, 400);
+  assert.equal(learn('n', '', 102).count, 400, 'it serves nothing yet');
+  const { count, sum } = learn('n', '2', 103);
+  assert.ok(Math.abs(count - 20) < 1e-9 && Math.abs(sum / count - 1) < 1e-9, `${count} rewards are left`);
+  assert.equal(learn('n', '2', 104).count, count, 'once for each replacement');
+  assert.ok(learn('m', '2', 105).count <= 20, 'back again it is another one, too');
+  const { models, ...earlier } = standing;
+  standing = earlier;
+  assert.equal(
+    learn('m', '2', 106).count.toFixed(6),
+    '20.000000',
+    `what an earlier program kept goes on: ${JSON.stringify(models)}`,
+  );
 });
 
 test("a replaced version keeps a linear arm's coefficients nearly, and makes it explore more, for both linear policies", () => {

@@ -5,7 +5,9 @@ import { isContextual, makeSnapshot } from '../../routing/policies/snapshot.ts';
 import {
   type ArmSums,
   fold,
+  forgetNodes,
   keepPerEpoch,
+  NO_EPOCH,
   type NodeEpochs,
   noSums,
   replacedVersion,
@@ -16,7 +18,7 @@ import type { Standing } from './standing.ts';
 
 /** A gateway that is gone leaves its last epoch open; nothing is added to one of so long ago. */
 const ABANDONED_MS = 1_800_000;
-/** What is known of nodes' folded epochs is kept longer than anything of a node that is gone. */
+/** What is known of a node's folded epochs is kept so long after it was last told of. */
 const FORGOTTEN_MS = 4 * ABANDONED_MS;
 /** Decisions at which the interval of an apprentice's agreement is tuned to be tightest. */
 const AGREEMENT_TUNED_TO = 1000;
@@ -46,14 +48,18 @@ export function learnBandit(
   const before = totalsOf(standing, bandit, epoch);
   const replaced = bandit.arms.map((arm) => {
     const known = standing.versions?.[arm];
-    return known !== undefined && known !== '' && versions[arm] !== '' && known !== versions[arm];
+    if (known === undefined || known === '' || versions[arm] === '') return false;
+    const { model } = spec.variants[arm];
+    // Another model's version is another one, though it has the same number.
+    return known !== versions[arm] || (standing.models?.[arm] ?? model) !== model;
   });
   const abandoned = epoch - Math.ceil(ABANDONED_MS / bandit.refresh);
+  // What comes after the one that was left open is not told yet: it counts should the gateway be back.
   let totals = fold(before, data.epochs, Math.max(before.epoch, epoch), keep, ({ closed }) =>
-    Math.max(closed, abandoned),
+    closed < abandoned ? closed + 1 : closed,
   );
   const forgotten = epoch - Math.ceil(FORGOTTEN_MS / bandit.refresh);
-  totals.folded = Object.fromEntries(Object.entries(totals.folded).filter(([, folded]) => folded > forgotten));
+  totals = forgetNodes(totals, data.epochs, forgotten);
   if (replaced.includes(true)) {
     const arms = totals.arms.map((sums, k) => (replaced[k] ? replacedVersion(sums, bandit.priorStrength) : sums));
     totals = { ...totals, arms };
@@ -66,7 +72,13 @@ export function learnBandit(
     policy: makeSnapshot(bandit, current, version, now),
   };
   const known = Object.fromEntries(bandit.arms.map((arm) => [arm, versions[arm] || (standing.versions?.[arm] ?? '')]));
-  return { ...standing, totals, versions: known, state };
+  const models = Object.fromEntries(
+    bandit.arms.map((arm) => {
+      const { model } = spec.variants[arm];
+      return [arm, versions[arm] === '' ? (standing.models?.[arm] ?? model) : model];
+    }),
+  );
+  return { ...standing, totals, versions: known, models, state };
 }
 
 /** Totals that fit the bandit as it is now; new ones otherwise. */
@@ -77,7 +89,7 @@ function totalsOf({ totals }: Standing, bandit: BanditSpec, epoch: number): Tota
     totals.arms.length === bandit.arms.length &&
     totals.arms.every(({ weighted }) => (weighted?.length ?? 0) === dim);
   if (!fits) return { epoch, arms: bandit.arms.map(() => noSums(dim)), folded: {} };
-  return totals.epoch <= epoch + 1 ? totals : { ...totals, epoch };
+  return totals.epoch !== NO_EPOCH && totals.epoch <= epoch + 1 ? totals : { ...totals, epoch };
 }
 
 /** Everything learnt so far, the running epoch included. */

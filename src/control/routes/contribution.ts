@@ -7,7 +7,7 @@ import {
 } from '../../experiments/statistics/clusters.ts';
 import { addMoments, type Moments, NO_MOMENTS } from '../../experiments/statistics/moments.ts';
 import { type EncodedUnits, UnitSample } from '../../experiments/statistics/unit-sample.ts';
-import type { NodeEpochs, Totals } from '../../routing/policies/statistics.ts';
+import { foldedTo, type NodeEpochs, type Totals } from '../../routing/policies/statistics.ts';
 import { addSums, decodeSums, type EncodedSums, encodeSums, noRouteSums, type RouteSums } from './ledger.ts';
 
 /**
@@ -98,7 +98,7 @@ function addNode(nodes: NodeEpochs[], { node, closed, epochs }: NodeEpochs): voi
 /** Without the epochs that are in the totals. */
 export function withoutFolded(part: Contribution, totals: Totals | undefined): Contribution {
   const epochs = part.epochs.map((node) => {
-    const from = totals?.folded[node.node] ?? 0;
+    const from = foldedTo(totals, node.node);
     return { ...node, epochs: node.epochs.filter(({ epoch }) => epoch >= from) };
   });
   return { ...part, epochs };

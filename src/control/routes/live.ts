@@ -4,7 +4,7 @@ import { addToCluster, type Clusters } from '../../experiments/statistics/cluste
 import { NO_MOMENTS, withValue } from '../../experiments/statistics/moments.ts';
 import type { LearningRecord } from '../../gateway/route-activity.ts';
 import type { RouteState } from '../../routing/live-route.ts';
-import { addReward, noEpoch } from '../../routing/policies/statistics.ts';
+import { addReward, foldedTo, noEpoch } from '../../routing/policies/statistics.ts';
 import { ERROR_TABLE } from '../../shared/errors.ts';
 import { dimensionOf, epochOf } from './bandit-control.ts';
 import { type Contribution, clusterKey, clustersIn, noContribution } from './contribution.ts';
@@ -208,7 +208,7 @@ export function mature(live: LiveRoute, now: number): void {
   });
   if (bandit !== undefined) {
     node.closed = epoch;
-    const kept = (live.standing.totals?.folded[node.node] ?? 0) - KEPT_EPOCHS;
+    const kept = foldedTo(live.standing.totals, node.node) - KEPT_EPOCHS;
     if (node.epochs.length > 0 && node.epochs[0].epoch < kept)
       node.epochs = node.epochs.filter((sums) => sums.epoch >= kept);
   }

@@ -3,7 +3,7 @@ import type { RouteSpec, VariantSpec } from '../../config/route-schema.ts';
 import type { RatioEvidence } from '../../experiments/statistics/sample-ratio.ts';
 import { initialState, type RouteState, slotsOf, takeState, withWeights } from '../../routing/live-route.ts';
 import { newShared } from '../../routing/matchers.ts';
-import type { Totals } from '../../routing/policies/statistics.ts';
+import { NO_EPOCH, type Totals } from '../../routing/policies/statistics.ts';
 import type { EncodedContribution } from './contribution.ts';
 
 /**
@@ -20,6 +20,8 @@ export interface Standing {
   totals?: Totals;
   /** Bandits and experiments: the versions that arms are measured on, '' for none yet. */
   versions?: Record<string, string>;
+  /** Bandits: the models that these versions are of. Absent in what an earlier version of the program kept. */
+  models?: Record<string, string>;
   /** Canaries: the last commands that were carried out, by their ids in Redis. */
   commands?: string[];
   /** Experiments: why they began anew, the newest last. */
@@ -55,7 +57,8 @@ export function strategyPrint({ strategy, variants }: RouteSpec): string {
         : bandit !== undefined
           ? { arms: bandit.arms, dim: bandit.context?.dim ?? 0, range: bandit.reward.range }
           : canary !== undefined && { canary, stable: variants[canary.stable], candidate: variants[canary.candidate] };
-  return createHash('sha256').update(JSON.stringify(kept)).digest('base64url').slice(0, 16);
+  const print = createHash('sha256').update(JSON.stringify(kept)).digest('base64url').slice(0, 16);
+  return bandit === undefined ? print : `${print}${EPOCHS}${bandit.refresh}`;
 }
 
 function servedBy({ model, version, alias }: VariantSpec): (string | undefined)[] {
@@ -72,8 +75,10 @@ export function sameStrategy(a: string, b: string): boolean {
   return strategyOf(a) === strategyOf(b);
 }
 
-/** Is no digit of a print. */
+/** Are no digits of a print. */
 const ANEW = '.';
+/** Before the length of a bandit's epochs: what is counted by others is not put together. */
+const EPOCHS = '/';
 
 function strategyOf(print: string): string {
   return print.split(ANEW)[0];
@@ -97,12 +102,21 @@ export function resume(spec: RouteSpec, before: Standing | undefined): Standing 
   if (!sameStrategy(before.print, print) || takeState(spec, variants, state, newShared()) === undefined) {
     const anew: Standing = { print, state: { ...fresh, version, buckets: shared?.buckets ?? fresh.buckets }, slots };
     if (before.commands !== undefined) anew.commands = before.commands;
-    return anew;
+    return learntSoFar(before, anew);
   }
   // A canary's own mirror stays while it is in force.
   const rollout = before.rollout as { state: { mirror: number } } | undefined;
   const mirror = (rollout?.state.mirror ?? 0) > 0 ? before.state.mirror : fresh.mirror;
   return { ...before, slots, state: mirror === state.mirror ? state : { ...state, version, mirror } };
+}
+
+/** What a bandit has learnt goes on with epochs of another length, but for what is not in the totals yet. */
+function learntSoFar(before: Standing, anew: Standing): Standing {
+  const { totals, versions, models } = before;
+  const learns = ({ print }: Standing): string => strategyOf(print).split(EPOCHS)[0];
+  if (totals === undefined || learns(before) !== learns(anew)) return anew;
+  const state = { ...anew.state, policy: before.state.policy };
+  return { ...anew, state, totals: { epoch: NO_EPOCH, arms: totals.arms, folded: {} }, versions, models };
 }
 
 /** The state with the shares as they are now; the same one if nobody moves. Undefined: it is not told whose they were. */

@@ -26,12 +26,17 @@ export interface NodeEpochs {
   epochs: EpochSums[];
 }
 
+/** Of totals that no epochs were counted by yet: they are as of now. */
+export const NO_EPOCH = -1;
+
 /** The leader's totals as of the beginning of `epoch`. JSON as it is. */
 export interface Totals {
   epoch: number;
   arms: ArmSums[];
   /** By node, the epoch before which its sums are in. */
   folded: Record<string, number>;
+  /** The same of nodes that are forgotten: of each of them no later one was in. */
+  forgotten?: number;
 }
 
 /** Sums of no reward. @param dim length of contexts; 0: without one */
@@ -96,16 +101,33 @@ export function fold(
   let arms = totals.arms.map((sums) => addSums(noSums(), sums, aged));
   const folded = { ...totals.folded };
   for (const node of nodes) {
-    const from = folded[node.node] ?? 0;
+    const from = foldedTo(totals, node.node);
     const end = until(node);
     for (const sums of node.epochs) {
       if (sums.epoch < from || sums.epoch >= end || sums.arms.length !== arms.length) continue;
-      const age = keep ** (epoch - 1 - sums.epoch);
+      // A node whose clock is fast is not worth more for that.
+      const age = keep ** Math.max(0, epoch - 1 - sums.epoch);
       arms = arms.map((arm, k) => addSums(arm, sums.arms[k], age));
     }
     folded[node.node] = Math.max(from, end);
   }
-  return { epoch, arms, folded };
+  return { ...totals, epoch, arms, folded };
+}
+
+/** The epoch before which a node's sums are in. Of one that is not known (any more) they may be: rather none than twice. */
+export function foldedTo(totals: Totals | undefined, node: string): number {
+  return totals?.folded[node] ?? totals?.forgotten ?? 0;
+}
+
+/** Without the nodes that nothing is told of any more, and of which nothing since `before` is in. */
+export function forgetNodes(totals: Totals, told: readonly NodeEpochs[], before: number): Totals {
+  const names = new Set(told.map(({ node }) => node));
+  const isGone = ([node, epoch]: [string, number]): boolean => epoch <= before && !names.has(node);
+  const all = Object.entries(totals.folded);
+  const gone = all.filter(isGone).map(([, epoch]) => epoch);
+  if (gone.length === 0) return totals;
+  const folded = Object.fromEntries(all.filter((entry) => !isGone(entry)));
+  return { ...totals, folded, forgotten: Math.max(totals.forgotten ?? 0, ...gone) };
 }
 
 /** Per-epoch factor of a half-life. */

@@ -27,6 +27,7 @@ export interface SliceActivity {
 export interface ShadowActivity {
   route: string;
   variant: string;
+  model: string;
   /** '' where none was named and none answered. */
   version: string;
   match: number;

@@ -54,12 +54,12 @@ export class RouteRecorder implements DecisionTap {
   }
 
   shadowed(outcome: ShadowOutcome): void {
-    const key = `${outcome.route}\n${outcome.variant}\n${outcome.version}`;
+    const { route, variant, model, version } = outcome;
+    const key = `${route}\n${variant}\n${model}\n${version}`;
     let shadow = this.shadows.get(key);
     if (shadow === undefined) {
-      const { route, variant, version } = outcome;
       const counts = { match: 0, mismatch: 0, failed: 0, dropped: 0, uncompared: 0 };
-      shadow = { route, variant, version, ...counts, examples: [] };
+      shadow = { route, variant, model, version, ...counts, examples: [] };
       this.shadows.set(key, shadow);
     }
     shadow[outcome.outcome]++;

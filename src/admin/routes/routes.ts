@@ -72,11 +72,12 @@ const STATUS = {
 const TEXT = { type: 'string' };
 const MISMATCH = {
   type: 'object',
-  required: ['id', 'variant', 'version', 'difference'],
+  required: ['id', 'variant', 'model', 'version', 'difference'],
   properties: {
     id: { ...TEXT, description: 'Of the request; the event log has both answers, this and <id>.shadow' },
     route: TEXT,
     variant: TEXT,
+    model: TEXT,
     version: TEXT,
     outcome: { enum: ['mismatch', 'failed'] },
     latencyMs: { type: 'number' },

@@ -102,13 +102,14 @@ function addSlice({ slices }: RouteSums, slice: SliceSums | Omit<SliceActivity, 
 }
 
 function addShadow({ shadows }: RouteSums, shadow: ShadowSums): void {
-  const key = (version: string) => shadowKey(shadow.variant, version);
   // Sums that were kept by an earlier version of the program do not say.
+  const { model = '' } = shadow;
+  const key = (version: string) => shadowKey(shadow.variant, { model, version });
   let version = shadow.version ?? '';
   if (!shadows.has(key(version)) && shadows.size >= MAX_SHADOWS) version = '';
   const found = shadows.get(key(version));
   if (found === undefined) {
-    shadows.set(key(version), { ...shadow, version, examples: shadow.examples.slice(-MAX_EXAMPLES) });
+    shadows.set(key(version), { ...shadow, model, version, examples: shadow.examples.slice(-MAX_EXAMPLES) });
     return;
   }
   found.match += shadow.match;
@@ -133,8 +134,14 @@ export function decodeSums({ slices, shadows }: EncodedSums): RouteSums {
   return sums;
 }
 
-function shadowKey(variant: string, version: string): string {
-  return `${variant}\n${version}`;
+/** What a variant is served by: the same number may be a version of another model. */
+export interface ServedVersion {
+  model: string;
+  version: string;
+}
+
+function shadowKey(variant: string, { model, version }: ServedVersion): string {
+  return `${variant}\n${model}\n${version}`;
 }
 
 /** Whether a variant, in any version, got copies of requests. */
@@ -144,9 +151,9 @@ export function hasShadow({ shadows }: RouteSums, variant: string): boolean {
 }
 
 /** What copies to a version of a variant came to. */
-export function shadowOf({ shadows }: RouteSums, variant: string, version: string): ShadowSums {
+export function shadowOf({ shadows }: RouteSums, variant: string, served: ServedVersion): ShadowSums {
   const none = { match: 0, mismatch: 0, failed: 0, dropped: 0, uncompared: 0, examples: [] };
-  return shadows.get(shadowKey(variant, version)) ?? { variant, version, ...none };
+  return shadows.get(shadowKey(variant, served)) ?? { variant, ...served, ...none };
 }
 
 /** Sums of the slices that fit, as one. Undefined if none does. */

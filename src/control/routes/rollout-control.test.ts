@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseRoutes } from '../../config/load-routes.ts';
-import type { CanarySpec } from '../../config/strategy-schema.ts';
 import { newHistogram } from '../../experiments/statistics/latency-histogram.ts';
 import { Ledger, noRouteSums, type RouteSums } from './ledger.ts';
 import {
@@ -52,17 +51,16 @@ test("a canary's mirror goes back to the shadow's own sample when it ends, and a
 
 test('a candidate that fails its copies does not agree with stable', () => {
   const spec = specOf('50%');
-  const canary = spec.strategy.canary as CanarySpec;
   const sums = noRouteSums();
   const standing = beginIfDue('m', spec, resume(spec, undefined), { stable: '1', candidate: '2' }, sums, 0) as Standing;
-  const shadow = { route: 'm', variant: 'next', version: '2', match: 60, mismatch: 1, failed: 39 };
+  const shadow = { route: 'm', variant: 'next', model: 'm', version: '2', match: 60, mismatch: 1, failed: 39 };
   const ledger = new Ledger();
   ledger.set('m', sums);
   const counted = { dropped: 7, uncompared: 5, examples: [] };
   // Of a gateway that has not read yet what the candidate is.
   const other = { ...shadow, ...counted, version: '1', mismatch: 500 };
   ledger.add({ slices: [], shadows: [{ ...shadow, ...counted }, other], learning: [], lost: 0 });
-  const { compared, mismatched } = evidenceOf(canary, rolloutOf(standing) as RolloutStanding, sums).shadow;
+  const { compared, mismatched } = evidenceOf(spec, rolloutOf(standing) as RolloutStanding, sums).shadow;
   assert.deepEqual([compared, mismatched], [100, 40]);
 });
 
@@ -74,7 +72,6 @@ function served(sums: RouteSums, version: string, requests: number, errors: numb
 
 test('a canary is compared with the version that stable has become, from nothing', () => {
   const spec = specOf('50%');
-  const canary = spec.strategy.canary as CanarySpec;
   const sums = noRouteSums();
   const begun = beginIfDue('m', spec, resume(spec, undefined), { stable: '1', candidate: '2' }, sums, 0) as Standing;
   assert.equal(compareAnewIfDue(begun, { stable: '1', candidate: '2' }, sums, 5), begun);
@@ -85,7 +82,7 @@ test('a canary is compared with the version that stable has become, from nothing
   served(sums, '1', 1100, 450);
   served(sums, '3', 70, 2);
   const rollout = rolloutOf(moved) as RolloutStanding;
-  const { control } = evidenceOf(canary, rollout, sums);
+  const { control } = evidenceOf(spec, rollout, sums);
   assert.deepEqual([control.requests, control.errors], [70, 2]);
   assert.match(rollout.state.history.at(-1)?.message ?? '', /stable is version 3 now, not 1/);
   assert.equal(rollout.state.stableVersion, '1', 'its end moves the alias only if that names what it did');

@@ -117,7 +117,7 @@ export function stepRollout(
   const canary = spec.strategy.canary as CanarySpec;
   const before = rolloutOf(standing);
   if (before === undefined) return { standing, alias: undefined };
-  const withReports = event.type === 'tick' ? { ...event, ...judgeAll(canary, before, sums, templates) } : event;
+  const withReports = event.type === 'tick' ? { ...event, ...judgeAll(spec, before, sums, templates) } : event;
   const { state, commands } = advance(before.state, canary, withReports, now);
   let next: Standing = standing;
   let rollout: RolloutStanding = state === before.state ? before : { ...before, state };
@@ -203,16 +203,17 @@ function queryKey(place: string, template: string, metric: Metric): string {
 }
 
 function judgeAll(
-  canary: CanarySpec,
+  spec: RouteSpec,
   rollout: RolloutStanding,
   sums: RouteSums,
   templates: Templates,
 ): { inline: Report[]; background: Report[] } {
+  const canary = spec.strategy.canary as CanarySpec;
   const share = alphaShare(canary, templates);
   const reports: { inline: Report[]; background: Report[] } = { inline: [], background: [] };
   const places = inForce(canary, rollout);
   if (places.length === 0) return reports;
-  const evidence = evidenceOf(canary, rollout, sums);
+  const evidence = evidenceOf(spec, rollout, sums);
   for (const { place, template } of places) {
     for (const metric of templates.get(template)?.spec.metrics ?? []) {
       const queries = { [metric.name]: rollout.queries[queryKey(place, template, metric)] ?? NO_MEASUREMENTS };
@@ -223,11 +224,13 @@ function judgeAll(
 }
 
 /** What control and candidate did since the comparison began. */
-export function evidenceOf(canary: CanarySpec, rollout: RolloutStanding, sums: RouteSums): Evidence {
+export function evidenceOf(spec: RouteSpec, rollout: RolloutStanding, sums: RouteSums): Evidence {
+  const canary = spec.strategy.canary as CanarySpec;
+  const candidate = { model: spec.variants[canary.candidate].model, version: rollout.state.candidateVersion };
   const window = decodeSums(rollout.window);
   const control = canary.control === 'matched' ? 'control' : 'stable';
   const stableOf = (part: RouteSums) => armOf(part, canary.stable, control, rollout.stable);
-  const compared = (part: RouteSums) => comparisons(shadowOf(part, canary.candidate, rollout.state.candidateVersion));
+  const compared = (part: RouteSums) => comparisons(shadowOf(part, canary.candidate, candidate));
   const shadow = compared(sums);
   const before = compared(decodeSums(rollout.start));
   return {

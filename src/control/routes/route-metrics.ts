@@ -77,7 +77,7 @@ const FAMILIES: readonly Family[] = [
       [...own.sums.shadows.values()].flatMap((shadow) =>
         OUTCOMES.map(
           (outcome) =>
-            `switchyard_route_shadow_total{${labels({ route: name, variant: shadow.variant, version: shadow.version, outcome })}} ${shadow[outcome]}`,
+            `switchyard_route_shadow_total{${labels({ route: name, variant: shadow.variant, model: shadow.model, version: shadow.version, outcome })}} ${shadow[outcome]}`,
         ),
       ),
   },
@@ -179,11 +179,11 @@ function shadowsOf(
 ): { variant: string; version: string; view: ShadowView }[] {
   if (own.sums.shadows.size === 0) return [];
   const limit = document.spec.shadow?.compare.maxMismatch;
-  return Object.entries(versions(document)).flatMap(([variant, version]) =>
-    hasShadow(own.sums, variant)
-      ? [{ variant, version, view: shadowView(shadowOf(own.sums, variant, version), limit) }]
-      : [],
-  );
+  return Object.entries(versions(document)).flatMap(([variant, version]) => {
+    if (!hasShadow(own.sums, variant)) return [];
+    const { model } = document.spec.variants[variant];
+    return [{ variant, version, view: shadowView(shadowOf(own.sums, variant, { model, version }), limit) }];
+  });
 }
 
 function sliceLabels(live: LiveRoute, { variant, assigned, version, role, analysed }: SliceSums): string {

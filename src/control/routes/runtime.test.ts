@@ -307,10 +307,21 @@ test('an experiment begins anew when the alias of an arm moves, and counts nothi
 test('copies that nobody answered are of the version that is served, where the policy has the choice', () => {
   const text = EXPERIMENT.replace('alias: champion', 'version: "2"').replace('version: "1"', '').replace('m, }', 'm}');
   const gateway = new Gateway(true, text);
-  const copies = { route: 'm', variant: 'a', version: '', match: 0, mismatch: 0, failed: 3, dropped: 1, uncompared: 0 };
+  const copies = {
+    route: 'm',
+    variant: 'a',
+    model: 'm',
+    version: '',
+    match: 0,
+    mismatch: 0,
+    failed: 3,
+    dropped: 1,
+    uncompared: 0,
+  };
   gateway.runtime.activity({ slices: [], shadows: [{ ...copies, examples: [] }], learning: [], lost: 0 });
   const { sums } = gateway.runtime.routes.get('m')!.own;
-  assert.deepEqual([shadowOf(sums, 'a', '3').failed, shadowOf(sums, 'a', '').failed], [3, 0]);
+  const failed = (version: string): number => shadowOf(sums, 'a', { model: 'm', version }).failed;
+  assert.deepEqual([failed('3'), failed('')], [3, 0]);
 });
 
 const GATED = CANARY.replace('{setWeight: 50}', '{setWeight: 50}, {setMirror: {percent: 20}}, {pause: {}}').replace(

@@ -31,7 +31,7 @@ export function comparisons({ match, mismatch, failed }: Pick<ShadowSums, 'match
 
 /** What a variant's shadowed requests say of it, and whether that is within what its route allows. */
 export function shadowView(
-  { match, mismatch, failed, dropped, uncompared }: Omit<ShadowSums, 'examples' | 'variant' | 'version'>,
+  { match, mismatch, failed, dropped, uncompared }: Omit<ShadowSums, 'examples' | 'variant' | 'model' | 'version'>,
   maxMismatch: number | undefined,
 ): ShadowView {
   const { compared, mismatched } = comparisons({ match, mismatch, failed });

@@ -117,7 +117,7 @@ function rolloutView(live: LiveRoute, data: Contribution): object {
   const { canary } = live.document.spec.strategy;
   if (rollout === undefined || canary === undefined) return {};
   const { state } = rollout;
-  const { control, candidate, shadow } = evidenceOf(canary, rollout, data.sums);
+  const { control, candidate, shadow } = evidenceOf(live.document.spec, rollout, data.sums);
   const arm = ({ requests, errors, latency }: typeof control) => ({
     requests,
     errors,
@@ -151,7 +151,8 @@ function shadowedOf(
   version: string,
 ): ShadowView | undefined {
   if (!hasShadow(sums, variant)) return undefined;
-  return shadowView(shadowOf(sums, variant, version), spec.shadow?.compare.maxMismatch);
+  const { model } = spec.variants[variant];
+  return shadowView(shadowOf(sums, variant, { model, version }), spec.shadow?.compare.maxMismatch);
 }
 
 function given(key: string, value: object | undefined): object {

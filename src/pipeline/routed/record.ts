@@ -69,6 +69,7 @@ export interface ShadowOutcome {
   id: string;
   route: string;
   variant: string;
+  model: string;
   /** Without an answer the one that was asked for; '' when the version policy had the choice, or nothing was sent. */
   version: string;
   /**

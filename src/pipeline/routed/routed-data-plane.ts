@@ -207,11 +207,12 @@ export class RoutedDataPlane implements DataPlane {
     const inFlight = this.shadowsInFlight.get(route.name) ?? 0;
     const limit = route.spec.shadow?.maxInFlight ?? DEFAULT_SHADOWS;
     if (inFlight >= limit || this.inner.inFlight >= this.dependencies.shadowsUpTo) {
-      const { name } = route.variants[decision.shadow];
+      const { name, model } = route.variants[decision.shadow];
       this.shadowed({
         id: record.id,
         route: route.name,
         variant: name,
+        model,
         version: '',
         outcome: 'dropped',
         latencyMs: 0,

@@ -47,11 +47,12 @@ export class ShadowCall implements ResponseObserver {
       priority: COPY_LEVEL,
       served: undefined,
     };
-    const { name } = route.variants[variant];
+    const { name, model } = route.variants[variant];
     this.outcome = {
       id: record.id,
       route: route.name,
       variant: name,
+      model,
       version: '',
       outcome: 'failed',
       latencyMs: 0,

@@ -100,7 +100,8 @@ async function removeRuns(db: Db, kind: DatabaseKind, keys: number[], bounds: Bo
     .execute();
   if (gone.length === 0) return 0;
   const runKeys = gone.map(({ run_key }) => run_key);
-  for (const table of ['params', 'tags', 'latest_metrics', 'metric_backlog', 'run_datasets', 'run_models'] as const)
+  const theirs = ['params', 'tags', 'latest_metrics', 'metric_backlog', 'run_datasets', 'run_models'] as const;
+  for (const table of [...theirs, 'runs_without_name_tag'] as const)
     await db
       .deleteFrom(table)
       .where(inKeys(kind, 'run_key', runKeys))

@@ -21,6 +21,7 @@ import { runNamePrefix } from './migrations/0021-run-name-prefix.ts';
 import { importedArtifacts } from './migrations/0022-imported-artifacts.ts';
 import { collectedRuns } from './migrations/0023-collected-runs.ts';
 import { stageMoves } from './migrations/0024-stage-moves.ts';
+import { namesByTag } from './migrations/0025-names-by-tag.ts';
 
 /** Words in which the two databases' definitions of tables differ. */
 export interface Dialect {
@@ -79,6 +80,7 @@ const MIGRATIONS: Record<string, MigrationStatements> = {
   '0022-imported-artifacts': importedArtifacts,
   '0023-collected-runs': collectedRuns,
   '0024-stage-moves': stageMoves,
+  '0025-names-by-tag': namesByTag,
 };
 
 function migration(statements: string[]): Migration {

@@ -22,7 +22,7 @@ const PRAGMAS = [
   'temp_store = MEMORY',
   'cache_size = -65536',
   // A checkpoint writes every page once, however many commits changed it.
-  'wal_autocheckpoint = 4000',
+  'wal_autocheckpoint = 16000',
 ];
 
 function connect(file: string): Connection {

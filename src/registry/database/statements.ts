@@ -23,7 +23,7 @@ export async function run<Row = never>(db: Db, text: string, parameters: readonl
 }
 
 /** Rows per statement: few different texts, so that prepared ones are found again. */
-const CHUNKS = [100, 30, 10, 4, 2, 1];
+const CHUNKS = [100, 30, 16, 8, 4, 2, 1];
 
 type Values = readonly unknown[];
 

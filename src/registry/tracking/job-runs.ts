@@ -9,7 +9,7 @@ import { insertDataset } from './inputs.ts';
 import { moveAll, readMetrics } from './metric-backlog.ts';
 import { insertMetricsOfRuns, type Metric, type SentMetric, toMetric } from './metrics.ts';
 import { runToWrite } from './run-ref.ts';
-import { insertParams, type KeyValue } from './run-values.ts';
+import { insertParams, type KeyValue, RUN_NAME_TAG } from './run-values.ts';
 import { createRun, type NewRun, updateRun } from './runs.ts';
 
 /** What training writes into runs, inside a write of its own. */
@@ -32,7 +32,7 @@ export async function createJobRun(
   { params, ...given }: NewRun & { params: readonly KeyValue[] },
   kind: RegistryDatabase['kind'],
 ): Promise<string> {
-  const tags = [...given.tags, { key: 'mlflow.runName', value: given.name }];
+  const tags = [...given.tags, { key: RUN_NAME_TAG, value: given.name }];
   const { run_id } = await createRun(db, kind, { ...given, tags });
   await insertParams(db, await runToWrite(db, kind, run_id), params);
   return run_id;

@@ -12,7 +12,7 @@ import { insertModelMetrics } from './logged-model-metrics.ts';
 import type { MetricBacklog } from './metric-backlog.ts';
 import { type Metric, metricFields, metricSchema, type RunMetrics, type SentMetric, toMetric } from './metrics.ts';
 import { givenRunId, type RunRef, runsToWrite, runToWrite } from './run-ref.ts';
-import { insertParams, type KeyValue, setTags } from './run-values.ts';
+import { insertParams, type KeyValue, RUN_NAME_TAG, setTags } from './run-values.ts';
 import { runId } from './runs.ts';
 import type { TrackingContext } from './tracking.ts';
 
@@ -87,9 +87,13 @@ function batchLogger({ database, backlog }: TrackingContext): (id: string, batch
   };
 }
 
-async function deleteTag(db: Db, runKey: number, id: string, key: string): Promise<void> {
-  const deleted = await run(db, 'DELETE FROM tags WHERE run_key = $1 AND key = $2 RETURNING key', [runKey, key]);
-  if (deleted.length === 0) throw doesNotExist(`No tag with name: ${key} in run with id ${id}`);
+/** The run keeps its name when the name's tag goes, as with MLflow. */
+async function deleteTag(db: Db, { run_key, run_id, experiment_id }: RunRef, key: string): Promise<void> {
+  const deleted = await run(db, 'DELETE FROM tags WHERE run_key = $1 AND key = $2 RETURNING key', [run_key, key]);
+  if (deleted.length === 0) throw doesNotExist(`No tag with name: ${key} in run with id ${run_id}`);
+  if (key !== RUN_NAME_TAG) return;
+  const unnamed = 'INSERT INTO runs_without_name_tag (experiment_id, run_key) VALUES ($1, $2) ON CONFLICT DO NOTHING';
+  await run(db, unnamed, [experiment_id, run_key]);
 }
 
 /** The tag in which MLflow's first clients kept the models of a run. */
@@ -199,8 +203,7 @@ export function logRoutes(context: TrackingContext): RestRoute[] {
       request: z.object({ run_id: required, key: required }),
       handle: async ({ run_id, key }) => {
         await database.write(async (db) => {
-          const { run_key } = await runToWrite(db, database.kind, givenRunId({ run_id }));
-          await deleteTag(db, run_key, run_id, key);
+          await deleteTag(db, await runToWrite(db, database.kind, givenRunId({ run_id })), key);
         });
         return {};
       },

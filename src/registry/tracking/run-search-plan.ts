@@ -5,6 +5,7 @@ import type { LifecycleStage } from '../database/tables/tracking.ts';
 import type { Comparison, OrderBy } from '../search/grammar.ts';
 import type { Position } from '../search/page-token.ts';
 import { behind, condition, integerCondition, orderClause, type SortKey } from '../search/sql.ts';
+import { RUN_NAME_TAG } from './run-values.ts';
 
 type Sql = RawBuilder<unknown>;
 type Condition = RawBuilder<boolean>;
@@ -50,11 +51,15 @@ export function runCondition(comparison: Comparison, kind: DatabaseKind): Condit
   return sql`${exists} AND ${valueCondition('x', comparison, kind)})`;
 }
 
-/** Asks for how the name begins, too, which is what the index has. */
-function runNameCondition({ operator, value }: Comparison, kind: DatabaseKind): Condition {
-  const starts = operator === 'IN' ? (value as readonly string[]).map(startOf) : startOf(value as string);
-  const start = condition(sql`substr(r.run_name, 1, 100)`, { operator, value: starts }, kind);
+/** Asks for how the name begins, too, which is what PostgreSQL's index has. */
+function runNameCondition(comparison: Comparison, kind: DatabaseKind): Condition {
+  const { operator, value } = comparison;
+  const start = condition(sql`substr(r.run_name, 1, 100)`, { operator, value: startsOf(comparison) }, kind);
   return sql`(${start} AND ${condition(sql.ref('r.run_name'), { operator, value }, kind)})`;
+}
+
+function startsOf({ operator, value }: Comparison): string | string[] {
+  return operator === 'IN' ? (value as readonly string[]).map(startOf) : startOf(value as string);
 }
 
 /** What substr(text, 1, 100) is in SQL: 100 code points. */
@@ -87,12 +92,24 @@ export function keysByIndex(comparison: Comparison, { kind, experiments }: RunSe
   }
   if (entity !== 'attribute') return undefined;
   const exact = operator === '=' || operator === 'IN';
+  if (kind === 'sqlite' && exact && key === 'run_name') return keysByNameTag(comparison, inExperiments);
   const indexed =
     (exact && (key === 'run_id' || key === 'run_name' || key === 'status')) ||
     (key === 'end_time' && operator !== '!=');
   return indexed
     ? sql`SELECT run_key FROM runs r WHERE ${inExperiments} AND ${runCondition(comparison, kind)}`
     : undefined;
+}
+
+/**
+ * Runs that may have a name, on SQLite. A name is the value of a tag, too, whose index leads to both: one over names
+ * would change a page of its own for almost every new run, and be a quarter of what a commit of them writes.
+ */
+function keysByNameTag(comparison: Comparison, inExperiments: Condition): Sql {
+  const { operator } = comparison;
+  const starts = condition(sql`substr(value, 1, 100)`, { operator, value: startsOf(comparison) }, 'sqlite');
+  return sql`SELECT run_key FROM tags x WHERE ${inExperiments} AND key = ${RUN_NAME_TAG} AND ${starts}
+    UNION ALL SELECT run_key FROM runs_without_name_tag WHERE ${inExperiments}`;
 }
 
 /** The phases of a search, in the order in which their rows come. */

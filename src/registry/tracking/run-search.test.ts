@@ -211,6 +211,27 @@ test('several experiments, and ones that are not there', async () => {
   assert.deepEqual(await search({ experiment_ids: [] }), []);
 });
 
+test('runs are found by name however it was given, and when its tag is gone', async () => {
+  const long = 'n'.repeat(120);
+  const make = async (values: object): Promise<string> =>
+    (await registry.ok('POST', 'runs/create', { experiment_id, start_time: 9, ...values })).run.info.run_id;
+  const byName = await make({ run_name: 'by name' });
+  const byTag = await make({ tags: [{ key: 'mlflow.runName', value: 'by tag' }] });
+  const ends = [await make({ run_name: `${long}1` }), await make({ run_name: `${long}2` })];
+  const renamed = await make({ run_name: 'old' });
+  await registry.ok('POST', 'runs/set-tag', { run_id: renamed, key: 'mlflow.runName', value: 'new' });
+  const found = (filter: string): Promise<string[]> => search({ filter: `attributes.run_name ${filter}` });
+  assert.deepEqual(await found("= 'by name'"), [byName]);
+  assert.deepEqual(await found(`= '${long}2'`), [ends[1]]);
+  assert.deepEqual((await found("IN ('by tag', 'new')")).toSorted(), [byTag, renamed].sort());
+  assert.deepEqual(await found("= 'old'"), []);
+  await registry.ok('POST', 'runs/delete-tag', { run_id: byTag, key: 'mlflow.runName' });
+  assert.deepEqual(await found("= 'by tag'"), [byTag], 'as with MLflow, the name stays');
+  await registry.ok('POST', 'runs/set-tag', { run_id: byTag, key: 'mlflow.runName', value: 'again' });
+  assert.deepEqual([await found("= 'by tag'"), await found("= 'again'")], [[], [byTag]]);
+  for (const run_id of [byName, byTag, ...ends, renamed]) await registry.ok('POST', 'runs/delete', { run_id });
+});
+
 test('datasets filter runs', async () => {
   const dataset = { name: 'iris', digest: 'd1', source_type: 'x', source: 'y' };
   const tags = [{ key: 'mlflow.data.context', value: 'train' }];

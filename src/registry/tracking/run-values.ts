@@ -8,6 +8,9 @@ export interface KeyValue {
   value: string;
 }
 
+/** The tag that holds a run's name, as MLflow's clients set and read it. */
+export const RUN_NAME_TAG = 'mlflow.runName';
+
 export function keyValueJson(key: string, value: string): string {
   return `{"key":${JSON.stringify(key)},"value":${JSON.stringify(value)}}`;
 }
@@ -28,7 +31,7 @@ function rows({ run_key, experiment_id }: RunRef, values: Iterable<readonly [str
 export async function setTags(db: Db, ref: RunRef, tags: readonly KeyValue[]): Promise<void> {
   if (tags.length === 0) return;
   await writeTags(db, [{ ref, tags }]);
-  const name = tags.findLast(({ key }) => key === 'mlflow.runName')?.value;
+  const name = tags.findLast(({ key }) => key === RUN_NAME_TAG)?.value;
   if (name !== undefined) await run(db, 'UPDATE runs SET run_name = $1 WHERE run_key = $2', [name, ref.run_key]);
 }
 

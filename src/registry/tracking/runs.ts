@@ -11,11 +11,10 @@ import { checkLength, checkTag, LIMITS } from './limits.ts';
 import { readMetrics } from './metric-backlog.ts';
 import { randomName } from './names.ts';
 import { findRun, givenRunId, type RunRef, runToWrite } from './run-ref.ts';
-import { type KeyValue, keyValueJson, setTags, writeTags } from './run-values.ts';
+import { type KeyValue, keyValueJson, RUN_NAME_TAG, setTags, writeTags } from './run-values.ts';
 import { type RunRow, runInfo, runTexts } from './run-view.ts';
 import type { TrackingContext } from './tracking.ts';
 
-const NAME_TAG = 'mlflow.runName';
 const STATUSES = ['RUNNING', 'SCHEDULED', 'FINISHED', 'FAILED', 'KILLED'] as const;
 
 export const runId = { run_id: text, run_uuid: text };
@@ -139,14 +138,14 @@ async function announcedRuns(db: Db, kind: DatabaseKind, given: readonly NewRun[
 
 /** The name and the tags of a new run: each may bring the name, and they may not disagree. */
 function namedTags(name: string, tags: readonly KeyValue[]): { name: string; tags: readonly KeyValue[] } {
-  const tagged = tags.findLast(({ key }) => key === NAME_TAG)?.value ?? '';
+  const tagged = tags.findLast(({ key }) => key === RUN_NAME_TAG)?.value ?? '';
   if (name !== '' && tagged !== '' && name !== tagged) {
     throw invalidParameter(
       `Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values (run_name=${shown(name)}, mlflow.runName=${shown(tagged)})`,
     );
   }
   const chosen = name || tagged || randomName();
-  return { name: chosen, tags: tagged === '' ? [...tags, { key: NAME_TAG, value: chosen }] : tags };
+  return { name: chosen, tags: tagged === '' ? [...tags, { key: RUN_NAME_TAG, value: chosen }] : tags };
 }
 
 interface RunUpdate {
@@ -170,7 +169,7 @@ export async function updateRun(db: Db, kind: DatabaseKind, id: string, update: 
     values.push(ref.run_key);
     await run(db, `UPDATE runs SET ${set.join(', ')} WHERE run_key = $${values.length}`, values);
   }
-  if (update.run_name) await setTags(db, ref, [{ key: NAME_TAG, value: update.run_name }]);
+  if (update.run_name) await setTags(db, ref, [{ key: RUN_NAME_TAG, value: update.run_name }]);
   return db.selectFrom('runs').selectAll().where('run_key', '=', ref.run_key).executeTakeFirstOrThrow();
 }
 

@@ -50,6 +50,8 @@ export interface TrackingTables {
   };
   /** See migrations/0023-collected-runs.ts. */
   collected_runs: { run_key: number };
+  /** See migrations/0025-names-by-tag.ts. */
+  runs_without_name_tag: { run_key: number; experiment_id: number };
   params: RunValue;
   tags: RunValue;
   metrics: MetricPoint & { run_key: number };

@@ -113,7 +113,8 @@ export const eventLogSchema = z
           .int()
           .min(MIB)
           .default(10 * 1024 * MIB)
-          .describe('The oldest beyond it are deleted'),
+          .describe('On the disk; the oldest beyond it are deleted'),
+        s3: bucket.optional().describe('An S3-compatible bucket; payloads wait on the disk until they are there'),
       })
       .prefault({}),
     sinks: z

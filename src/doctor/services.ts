@@ -88,9 +88,11 @@ function others({ kafka, eventLog, registry: { database, artifacts } }: Config):
     services.push({ name: 'PostgreSQL', at: hostOf(database), setting, ask: () => askPostgres(database) });
   }
   const buckets: [string, (S3Access & { bucket: string }) | undefined][] = [['registry.artifacts.s3', artifacts.s3]];
-  if (eventLog.enabled)
+  if (eventLog.enabled) {
+    buckets.push(['eventLog.payloads.s3', eventLog.payloads.s3]);
     for (const sink of eventLog.sinks)
       if (sink.kind === 'files') buckets.push([`eventLog.sinks ${sink.name}, s3`, sink.s3]);
+  }
   for (const [setting, s3] of buckets) {
     if (s3 === undefined) continue;
     const at = `bucket ${s3.bucket} at ${s3.endpoint === undefined ? `AWS ${s3.region}` : hostOf(s3.endpoint)}`;

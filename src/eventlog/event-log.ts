@@ -20,7 +20,7 @@ import { allocateRing, countersOf, LARGE, LOST, type RingMemory, TAKEN, wordsOf 
 import type { RouteRule } from './handover/targets.ts';
 import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData, TailAnswer, VerifyAnswer } from './messages.ts';
 import { logMetrics } from './metrics.ts';
-import { readPayload } from './payload-reader.ts';
+import { PayloadReader } from './payload-reader.ts';
 import type { FeedbackRecord } from './record.ts';
 import type { ReplayView, ReplayWish } from './replay/replay.ts';
 
@@ -54,6 +54,7 @@ export class EventLog {
   /** One a gateway thread. */
   readonly rings: readonly RingMemory[];
   private readonly data: LogThreadData;
+  private readonly payloads: PayloadReader;
   private readonly logger: Logger;
   private readonly routeRules: () => readonly RouteRule[];
   private worker: Worker | undefined;
@@ -77,6 +78,7 @@ export class EventLog {
     const sinks = (eventLog.sinks.length === 0 ? [DEFAULT_SINK] : eventLog.sinks).map((sink) =>
       sink.kind === 'files' && sink.dir !== undefined ? { ...sink, dir: resolve(baseDir, sink.dir) } : sink,
     );
+    this.payloads = new PayloadReader(payloadFolder(dir), eventLog.payloads.s3);
     this.data = {
       config: { ...eventLog, sinks },
       dir,
@@ -160,11 +162,10 @@ export class EventLog {
   }
 
   /**
-   * A whole record whose values are kept by reference, as JSON. Rejects with not_found, or invalid_argument for what is no
-   * digest.
+   * A whole record whose values are kept by reference, as JSON. Rejects as PayloadReader.read.
    */
   async payload(sha256: string): Promise<string> {
-    return recordJson(await readPayload(payloadFolder(this.data.dir), sha256));
+    return recordJson(await this.payloads.read(sha256));
   }
 
   verify(): Promise<VerifyAnswer> {

@@ -95,7 +95,16 @@ export interface LogStatus {
     errors: number;
     lastError: string;
   };
-  payloads: { bytes: number; stored: number; evicted: number; errors: number };
+  /** `bytes`: on the disk. `sent`, `sendErrors`, `lastError`: of the bucket, if there is one. */
+  payloads: {
+    bytes: number;
+    stored: number;
+    evicted: number;
+    errors: number;
+    sent: number;
+    sendErrors: number;
+    lastError: string;
+  };
   sinks: SinkFigures[];
   /** Of the topics that monitors read; undefined: they read this server's log. */
   monitorLags: Lag[];

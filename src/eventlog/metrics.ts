@@ -13,7 +13,7 @@ export function emptyStatus(): LogStatus {
     waiting: 0,
     spooled: 0,
     spool: { bytes: 0, first: 0, next: 0, setAside: 0, tornBytes: 0, evicted: 0, errors: 0, lastError: '' },
-    payloads: { bytes: 0, stored: 0, evicted: 0, errors: 0 },
+    payloads: { bytes: 0, stored: 0, evicted: 0, errors: 0, sent: 0, sendErrors: 0, lastError: '' },
     sinks: [],
     monitorMessages: undefined,
     monitorLags: [],
@@ -50,12 +50,16 @@ export function logMetrics(status: LogStatus, restarts: number): string {
     metric('spool_set_aside_total', 'counter', 'Damaged records', [{ value: spool.setAside }]),
     metric('spool_torn_bytes_total', 'counter', 'Bytes cut off at the start', [{ value: spool.tornBytes }]),
     metric('spool_evicted_total', 'counter', 'Records that the size limit took', [{ value: spool.evicted }]),
-    metric('payload_bytes', 'gauge', 'Payloads kept by reference', [{ value: payloads.bytes }]),
-    metric('payloads_total', 'counter', 'Payloads kept by reference, and deleted for room', [
+    metric('payload_bytes', 'gauge', 'Payloads by reference on the disk', [{ value: payloads.bytes }]),
+    metric('payloads_total', 'counter', 'Payloads kept by reference, sent to the bucket, and deleted for room', [
       { labels: { result: 'stored' }, value: payloads.stored },
+      { labels: { result: 'sent' }, value: payloads.sent },
       { labels: { result: 'evicted' }, value: payloads.evicted },
     ]),
     metric('payload_errors_total', 'counter', 'Payloads that the disk refused', [{ value: payloads.errors }]),
+    metric('payload_send_errors_total', 'counter', 'Attempts to send a payload that failed', [
+      { value: payloads.sendErrors },
+    ]),
     metric(
       'sink_recovered_records',
       'gauge',

@@ -11,13 +11,15 @@ import {
   utimesSync,
   writeSync,
 } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 const ROOT = 'sha256';
 
 /**
  * What is too large for a record, in files named by their content: sha256/ab/ab…. The same bytes are kept once. The
- * oldest files go when there is too much; a record may then name one that is gone.
+ * oldest files go when there is too much; a record may then name one that is gone. Where payloads go to a bucket, files
+ * wait here until they are there.
  */
 export class PayloadStore {
   bytes = 0;
@@ -88,12 +90,28 @@ export class PayloadStore {
     return kept;
   }
 
+  /** The digest of the one that has been here longest, besides those that are `taken`. */
+  oldest(taken: ReadonlySet<string>): string | undefined {
+    for (const hex of this.files.keys()) if (!taken.has(hex)) return hex;
+    return undefined;
+  }
+
+  /** Rejects with ENOENT where it is not here, or not any more. */
+  read(hex: string): Promise<Uint8Array> {
+    return readFile(payloadPath(this.dir, hex));
+  }
+
+  /** It is somewhere else, or of no use. */
+  remove(hex: string): void {
+    rmSync(payloadPath(this.dir, hex), { force: true });
+    this.bytes -= this.files.get(hex) ?? 0;
+    this.files.delete(hex);
+  }
+
   private evict(): void {
-    for (const [hex, size] of this.files) {
+    for (const hex of this.files.keys()) {
       if (this.bytes <= this.maxBytes || this.files.size === 1) return;
-      rmSync(payloadPath(this.dir, hex), { force: true });
-      this.files.delete(hex);
-      this.bytes -= size;
+      this.remove(hex);
       this.evicted++;
     }
   }
@@ -102,4 +120,9 @@ export class PayloadStore {
 /** Where a payload lies. @param dir of the payloads */
 export function payloadPath(dir: string, hex: string): string {
   return join(dir, ROOT, hex.slice(0, 2), hex);
+}
+
+/** Where it lies in a bucket, behind the prefix. */
+export function payloadKey(hex: string): string {
+  return `payloads/${ROOT}/${hex.slice(0, 2)}/${hex}`;
 }

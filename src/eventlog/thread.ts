@@ -3,12 +3,12 @@ import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from
 import { constants, getPriority, setPriority } from 'node:os';
 import { join } from 'node:path';
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
-import type { SinkConfig } from '../config/event-log-schema.ts';
+import type { BucketConfig, SinkConfig } from '../config/event-log-schema.ts';
 import { KafkaSource } from '../monitoring/kafka-source.ts';
 import { type MonitorStores, MonitorStream, openStores } from '../monitoring/stream.ts';
 import { steadyTime } from '../shared/clock.ts';
 import { SwitchyardError } from '../shared/errors.ts';
-import { createLogger } from '../telemetry/logging.ts';
+import { createLogger, type Logger } from '../telemetry/logging.ts';
 import { native } from '../tensor/native.ts';
 import { beginCounting, DROPPED_DISK, DROPPED_ENCODING, FEEDBACK, SPOOLED, UNWRITTEN } from './counts.ts';
 import { containerOf } from './encode/container.ts';
@@ -19,6 +19,7 @@ import { payloadFolder } from './folders.ts';
 import { countersOf, DROPPED, HANDED, LOST, SAMPLED_OUT, SERVED, TAKEN } from './handover/memory.ts';
 import { RingReader } from './handover/ring-reader.ts';
 import type { LogCall, LogCommand, LogEvent, LogStatus, LogThreadData } from './messages.ts';
+import { PayloadSender } from './payload-sender.ts';
 import { PayloadStore } from './payloads.ts';
 import { LogPipeline } from './pipeline.ts';
 import { Rate } from './rate.ts';
@@ -72,12 +73,18 @@ function readSalt(): string {
   return salt;
 }
 
+async function sendPayloads(payloads: PayloadStore, bucket: BucketConfig, logger: Logger): Promise<PayloadSender> {
+  const { BucketStore } = await import('./sinks/bucket-store.ts');
+  return new PayloadSender(payloads, new BucketStore(bucket), logger);
+}
+
 async function run(): Promise<void> {
   giveWay();
   const { logger } = createLogger({ thread: 'log', settings: data.logSettings });
   logger.level = data.logLevel;
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const payloads = new PayloadStore(payloadFolder(dir), config.payloads.maxBytes, config.spool.fsync === 'always');
+  const sender = config.payloads.s3 && (await sendPayloads(payloads, config.payloads.s3, logger));
   const spool = new Spool({ dir: join(dir, 'spool'), ...config.spool });
   const file = join(dir, 'monitor-labels.db');
   function openMonitors(): MonitorStores | undefined {
@@ -173,6 +180,9 @@ async function run(): Promise<void> {
         stored: payloads.stored,
         evicted: payloads.evicted,
         errors: payloads.errors,
+        sent: sender?.sent ?? 0,
+        sendErrors: sender?.errors ?? 0,
+        lastError: sender?.lastError ?? '',
       },
       sinks: runners.map((runner) => runner.figures()),
       monitorMessages: topics?.counts,
@@ -193,6 +203,7 @@ async function run(): Promise<void> {
 
   /** Deletes what nobody needs any more. Monitors and replays may ask for a part of the spool: they must never fill it. */
   function release(): void {
+    sender?.notify();
     for (const runner of runners) runner.save();
     const needed = runners.map(({ released }) => released);
     if (spool.bytes < FOR_OTHERS * config.spool.maxBytes)
@@ -248,7 +259,7 @@ async function run(): Promise<void> {
     spool.flush();
     while (feed?.step(steadyTime()) === true);
     monitors.close();
-    await Promise.all(runners.map((runner) => runner.stop(ms)));
+    await Promise.all([...runners.map((runner) => runner.stop(ms)), sender?.stop(ms)]);
     release();
     spool.close();
     post({ kind: 'status', status: status() });

@@ -1,7 +1,7 @@
 import type { DatasetServices } from '../datasets/front.ts';
 import { columnsJson } from '../eventlog/encode/json.ts';
 import { eventLogFolders, eventLogRoot, payloadFolder } from '../eventlog/folders.ts';
-import { readPayload } from '../eventlog/payload-reader.ts';
+import { PayloadReader } from '../eventlog/payload-reader.ts';
 import { RegistryFront } from '../registry/front.ts';
 import type { DataSchemas } from '../validation/schemas.ts';
 import type { Setup } from './setup.ts';
@@ -51,9 +51,10 @@ export function createRegistry(setup: Setup, schemaKept: () => Promise<void>): R
 
 /** Reads what records of the event log name by digest. */
 function payloads({ config, dataDir, baseDir }: Setup) {
-  const folder = payloadFolder(eventLogRoot(config.eventLog.dir, dataDir, baseDir));
+  const { dir, payloads: settings } = config.eventLog;
+  const reader = new PayloadReader(payloadFolder(eventLogRoot(dir, dataDir, baseDir)), settings.s3);
   return async (sha256: string) => {
-    const { features, predictions } = await readPayload(folder, sha256);
+    const { features, predictions } = await reader.read(sha256);
     return { features: columnsJson(features), predictions: columnsJson(predictions) };
   };
 }

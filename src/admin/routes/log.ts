@@ -58,9 +58,10 @@ export const logRoutes: readonly AdminRoute[] = [
     path: '/api/v1/log/payloads/{sha256}',
     role: 'operator',
     operationId: 'getLogPayload',
-    summary: 'The whole record, redacted, of a request whose values were kept by reference on this server',
+    summary:
+      'The whole record, redacted, of a request whose values were kept by reference, on this server or in the bucket',
     response: FREE,
-    errors: ['invalid_argument', 'not_found', 'failed_precondition'],
+    errors: ['invalid_argument', 'not_found', 'failed_precondition', 'unavailable'],
     // JSON already, with 64-bit integers that no number holds.
     handle: async ({ services, params }) => ({ body: await logOf(services).payload(params.sha256) }),
   },

@@ -3,7 +3,7 @@
  * the same id. What was logged was known when it was asked, so these rows cannot know the future.
  */
 import { type Column, isOwnColumn, isWithheld } from '../../eventlog/record.ts';
-import { SwitchyardError } from '../../shared/errors.ts';
+import { SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import { parseBig } from '../../shared/exact-json.ts';
 import { isOfTenant } from '../../shared/feedback-events.ts';
 import type { FieldType, Source } from '../batch.ts';
@@ -27,10 +27,17 @@ export interface LogWindow {
 /** The columns of a payload by reference, as JSON. Rejects where it is not here, or not any more. */
 export type ReadPayload = (sha256: string) => Promise<{ features: string; predictions: string }>;
 
-/** Puts the values where they belong, if they can be had. */
-async function resolve(record: Record<string, unknown>, payloads: ReadPayload | undefined): Promise<void> {
-  const whole = await payloads?.(String(record.payloadSha256)).catch(() => undefined);
-  if (whole !== undefined) Object.assign(record, whole);
+/** Puts the values where they belong. Returns why they cannot be had. Rejects while their storage is away. */
+async function resolve(record: Record<string, unknown>, payloads: ReadPayload | undefined): Promise<string> {
+  if (payloads === undefined) return 'nothing here reads them';
+  try {
+    Object.assign(record, await payloads(String(record.payloadSha256)));
+    return '';
+  } catch (error) {
+    const { code, message } = toSwitchyardError(error);
+    if (code === 'unavailable') throw error;
+    return message;
+  }
 }
 
 /** What one tenant told of a request, or somebody for all tenants (''). */
@@ -50,7 +57,7 @@ interface Feedback {
  * "reward.name". A label that is a list as long as the request gives each row its own. A request that is there twice counts
  * once. Failed requests and shadows are left out; so are columns that the gateway added, and what a tenant told of another
  * one's request, which is kept as a reject. Values that lie apart by reference are read there, and the request is rejected
- * where they are gone, as what is no record at all.
+ * where they are gone, as what is no record at all; while their storage is away nothing is read.
  */
 export async function readLog(
   origin: LogOrigin,
@@ -77,8 +84,8 @@ export async function readLog(
       if (seen.has(id)) continue;
       seen.add(id);
       const record = { ...row.values };
-      if (record.payloadSha256) await resolve(record, payloads);
-      yield* rowsOf(record, window, feedback, row, options.rejects);
+      const apart = record.payloadSha256 ? await resolve(record, payloads) : '';
+      yield* rowsOf(record, apart, window, feedback, row, options.rejects);
     }
   }
   const types: Record<string, FieldType> = { event_time: 'timestamp', label: 'string', label_time: 'timestamp' };
@@ -197,8 +204,10 @@ function isWanted(
   return (version === undefined || record.version === version) && (route === undefined || record.route === route);
 }
 
+/** @param apart why values by reference cannot be had; '': there are none, or they are in the record */
 function* rowsOf(
   record: Record<string, unknown>,
+  apart: string,
   { model, labelled }: LogWindow,
   feedback: ReadonlyMap<string, Feedback[]>,
   { line, source }: RawRow,
@@ -216,7 +225,8 @@ function* rowsOf(
   const outputs = columnsOf(record.predictions);
   const taken = inputs.find(({ data }) => data === null);
   if (taken !== undefined) {
-    const problem = `the values of ${JSON.stringify(taken.name)} are not in the record: redacted, or kept by reference where this server cannot read them`;
+    const why = apart === '' ? 'redacted' : `kept by reference, and cannot be read: ${apart}`;
+    const problem = `the values of ${JSON.stringify(taken.name)} are not in the record: ${why}`;
     yield { source, line, values: { id: record.id }, problem };
     return;
   }

@@ -1,11 +1,10 @@
-import { createReadStream, createWriteStream } from 'node:fs';
-import { rename, rm, stat } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import type { ColumnProfileRow, DatasetClient, DatasetRow, ImportRow } from '../client/datasets.ts';
 import { addSharing, connectDatasets } from './dataset-sharing.ts';
-import { readDocument } from './documents.ts';
+import { readDocument, saveAs } from './documents.ts';
 import { CliError, EXIT, type Output } from './io.ts';
 import { type AdminFlags, collect, pairs, withAdmin } from './options.ts';
 import { connectSchemas } from './schemas.ts';
@@ -137,20 +136,21 @@ export function addDatasets(program: Command, output: Output, setExit: (code: nu
           return;
         }
         const path = flags.to as string;
-        const partial = `${path}.partial`;
-        try {
-          await pipeline(
-            client.download(name, flags.version, flags.format ?? formatOf(path)),
-            createWriteStream(partial),
-          );
-          await rename(partial, path);
-        } finally {
-          await rm(partial, { force: true });
-        }
-        const { size } = await stat(path);
-        show(flags, { path, bytes: size }, () => `${path}: ${size} bytes`);
+        const bytes = await saveAs(path, client.download(name, flags.version, flags.format ?? formatOf(path)));
+        show(flags, { path, bytes }, () => `${path}: ${bytes} bytes`);
       },
     );
+  withAdmin(datasets.command('arrays').description('write a version as NumPy arrays, one for each input of a model'))
+    .argument('<name>')
+    .addOption(version())
+    .requiredOption('--inputs <file>', 'JSON or YAML: a list of inputs, see docs/datasets.md')
+    .requiredOption('--to <file>', 'here, such as rows.npz')
+    .action(async (name: string, flags: AdminFlags & { version: string; inputs: string; to: string }) => {
+      const client = await connectDatasets(flags);
+      const document = await readDocument(flags.inputs);
+      const bytes = await saveAs(flags.to, client.arrays(name, flags.version, document));
+      show(flags, { path: flags.to, bytes }, () => `${flags.to}: ${bytes} bytes`);
+    });
   addSharing(datasets, output);
 }
 

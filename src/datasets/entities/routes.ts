@@ -6,6 +6,7 @@ import { jsonRoute, type RestRoute } from '../../registry/rest/route.ts';
 import type { Connectors } from '../connectors/connectors.ts';
 import { joinSpec, sourceSpec, targetSpec } from '../connectors/spec.ts';
 import { encodeBatch, encodeSpec, inputJson } from '../tensors/encode.ts';
+import { arrayRoutes } from './array-routes.ts';
 import { type ByteParts, byteRoutes, DEFAULT_REJECTS } from './byte-routes.ts';
 import type { Datasets } from './datasets.ts';
 import {
@@ -31,7 +32,13 @@ interface Parts extends ByteParts {
 
 /** Datasets over REST. They are part of the registry's API, so that jobs reach them with their tokens. */
 export function datasetRoutes(parts: Parts): RestRoute[] {
-  return [...searchRoutes(parts), ...versionRoutes(parts), ...byteRoutes(parts), ...importRoutes(parts)];
+  return [
+    ...searchRoutes(parts),
+    ...versionRoutes(parts),
+    ...byteRoutes(parts),
+    ...arrayRoutes(parts),
+    ...importRoutes(parts),
+  ];
 }
 
 function searchRoutes({ datasets }: Parts): RestRoute[] {

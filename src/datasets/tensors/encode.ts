@@ -58,13 +58,15 @@ export async function encodeBatch(
   return tensors;
 }
 
-function widthOf(spec: EncodeSpec): number {
+/** Values of a row; of columns that hold lists, at least so many. */
+export function widthOf(spec: EncodeSpec): number {
   if ('columns' in spec) return spec.columns.length;
   if ('hash' in spec) return spec.buckets;
   return 'image' in spec ? spec.width * spec.height * spec.channels : 1;
 }
 
-async function encodeOne(
+/** One input, whatever its size. @param image the bytes of the picture that a cell names or holds */
+export async function encodeOne(
   schema: Schema,
   batch: Batch,
   spec: EncodeSpec,

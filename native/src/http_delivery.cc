@@ -13,6 +13,8 @@ constexpr size_t kBlockBytes = 1 << 20;
 constexpr int kMostWords = 4 + 12 + 2 * kFields + 6 * static_cast<int>(kMostAsked);
 /** Instead of the length of a text that lies in the block: it is known by its number. */
 constexpr int32_t kByNumber = -1;
+/** Beside the names that are asked for and their count: there are several of one of them. */
+constexpr uint32_t kRepeats = 1u << 30;
 /** Tensors in a body are to lie as they do in a buffer of their own. */
 size_t aligned(size_t offset) { return (offset + 7) & ~size_t{7}; }
 
@@ -107,7 +109,7 @@ void Delivery::tellRequest(HttpConnection& connection, const Queued& queued) {
   for (int field = 0; field < kFields; field++) {
     if ((head.present >> field & 1u) != 0) place(text + head.fields[field].at, head.fields[field].length);
   }
-  push(static_cast<int32_t>(head.askedNames << kMostAsked | head.askedPresent));
+  push(static_cast<int32_t>(head.askedNames << kMostAsked | head.askedPresent | (head.askedRepeats ? kRepeats : 0)));
   for (uint32_t asked = 0; asked < head.askedNames; asked++) {
     if ((head.askedPresent >> asked & 1u) == 0) continue;
     if (numbers[asked] < 0) {

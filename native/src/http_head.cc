@@ -151,7 +151,11 @@ Refusal finish(const char* text, const Framing& framing, Head& head) {
 
 void takeAsked(const char* text, const Text& name, const Text& value, const AskedNames& asked, Head& head) {
   const int place = asked.find(text + name.at, name.length);
-  if (place < 0 || (head.askedPresent >> place & 1u) != 0) return;
+  if (place < 0) return;
+  if ((head.askedPresent >> place & 1u) != 0) {
+    head.askedRepeats = true;
+    return;
+  }
   head.asked[place] = value;
   head.askedPresent |= 1u << place;
 }

@@ -61,6 +61,8 @@ struct Head {
   /** By the places of AskedNames, the first of several: only where its bit is set. */
   Text asked[kMostAsked];
   uint32_t askedPresent = 0;
+  /** There are several of one of these names. */
+  bool askedRepeats = false;
   /** How many names were asked for when it was read. */
   uint32_t askedNames = 0;
   /** -1: none is declared. */

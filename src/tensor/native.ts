@@ -202,7 +202,7 @@ export interface NativeCodecs extends NativeGrpc, NativeHttp, NativeLoans, Nativ
 }
 
 /** The addon's kInterface that this file describes. */
-const INTERFACE = 16;
+const INTERFACE = 17;
 
 /** Absolute paths, the one to try first before the other; native/platform.mjs names the prebuilt in the same way. */
 function candidates(): string[] {

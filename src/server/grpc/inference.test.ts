@@ -26,6 +26,7 @@ describe('inference over gRPC', () => {
       const metadata = new Metadata();
       metadata.set('traceparent', '00-11111111111111111111111111111111-2222222222222222-01');
       metadata.set('tracestate', 'rojo=00f067aa0ba902b7');
+      metadata.add('tracestate', 'congo=t61rcWkgMzE');
       const request = inferRequest('echo', [1, 2, 3], {
         parameters: { priority: { uint64_param: 2 }, a: { double_param: 1.5 } },
       });
@@ -39,7 +40,7 @@ describe('inference over gRPC', () => {
       assert.equal(context.priority, 2);
       assert.equal(context.deadline, Number.POSITIVE_INFINITY);
       assert.match(context.traceparent, /^00-1+-2+-01$/);
-      assert.equal(context.tracestate, 'rojo=00f067aa0ba902b7');
+      assert.equal(context.tracestate.replace(', ', ','), 'rojo=00f067aa0ba902b7,congo=t61rcWkgMzE');
     });
 
     it('answers classes when asked to', async () => {

@@ -151,6 +151,14 @@ export class HeadFields implements RequestHead {
     return '';
   }
 
+  headerList(name: string): string {
+    let list = '';
+    for (let i = 0; i < this.count; i++) {
+      if (this.names[i] === name) list = join(list, this.values[i]);
+    }
+    return list;
+  }
+
   keep({ names }: RoutedHeaders): RequestHeaders {
     return new KeptHeaders(this, names);
   }
@@ -162,6 +170,11 @@ export class HeadFields implements RequestHead {
   certificateName(): string {
     return '';
   }
+}
+
+/** A list with another value behind it; '' is none. */
+export function join(list: string, value: string): string {
+  return list === '' || value === '' ? list + value : `${list},${value}`;
 }
 
 /** Digits only, at most 15 of them; -1 otherwise. */

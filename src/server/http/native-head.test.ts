@@ -21,6 +21,7 @@ const handler: HttpHandler = {
     const asked = head.query.split(',');
     const kept = head.keep({ names: asked, units: UNALIKE });
     const values = asked.map((name) => head.header(name));
+    const lists = asked.map((name) => head.headerList(name));
     const fields = [head.requestId, head.traceparent];
     exchange.receive({
       onAbort: () => {},
@@ -30,7 +31,7 @@ const handler: HttpHandler = {
           const where = kept.bytes?.(name);
           return where === undefined ? [] : [[name, latin1(where)]];
         });
-        exchange.respond(200, '', JSON.stringify([fields, values, again, lying, head.header(asked[0])]));
+        exchange.respond(200, '', JSON.stringify([fields, values, lists, again, lying, head.header(asked[0])]));
       },
     });
   },
@@ -75,8 +76,11 @@ describe('headers that are asked for by name', { skip }, () => {
         assert.equal(answers.length, requests.length, text);
         for (const [i, { asked, headers }] of requests.entries()) {
           const first = (name: string): string => headers.find(([each]) => each === name)?.[2] ?? '';
-          const [[requestId, traceparent], values, again, lying, later] = JSON.parse(answers[i].body);
+          const list = (name: string): string =>
+            headers.flatMap(([each, , value]) => (each === name && value !== '' ? [value] : [])).join();
+          const [[requestId, traceparent], values, lists, again, lying, later] = JSON.parse(answers[i].body);
           assert.deepEqual(values, asked.map(first));
+          assert.deepEqual(lists, asked.map(list));
           assert.deepEqual(again, values);
           for (const [name, value] of lying) assert.equal(value, first(name));
           assert.equal(requestId, headers.findLast(([each]) => each === 'x-request-id')?.[2] ?? '');

@@ -1,5 +1,6 @@
 import type { HeaderBytes, RequestHeaders, RoutedHeaders } from '../../pipeline/types.ts';
 import type { NativeHttp, NativeHttpServer } from '../../tensor/native.ts';
+import { join } from './head.ts';
 import { type HeaderSource, NativeHeaders } from './native-headers.ts';
 import type { RequestHead } from './socket.ts';
 
@@ -18,6 +19,9 @@ const METHOD = 1 << 10;
 
 /** As kMostAsked in native/src/http_head.h. */
 const MOST_ASKED = 16;
+
+/** As kRepeats in native/src/http_delivery.cc. */
+const REPEATS = 1 << 30;
 
 /** Instead of a length, as kByNumber in native/src/http_delivery.cc. */
 const BY_NUMBER = -1;
@@ -45,6 +49,8 @@ export class NativeHead implements RequestHead, HeaderSource {
   private readonly asked: string[] = [];
   /** How many of them this request tells of, which of them it has, and where the words of those begin. */
   private told = 0;
+  /** There are several of one of them. */
+  private repeats = false;
   private has = 0;
   private askedAt = 0;
   /** The headers that were kept last, and the places of their names. */
@@ -71,7 +77,8 @@ export class NativeHead implements RequestHead, HeaderSource {
     if (method === 0) this.method = this.field(METHOD);
     const further = at + 1 + wordsOf(present);
     const asked = this.shared.words[further];
-    this.told = asked >>> MOST_ASKED;
+    this.told = (asked & ~REPEATS) >>> MOST_ASKED;
+    this.repeats = (asked & REPEATS) !== 0;
     this.has = asked & ((1 << MOST_ASKED) - 1);
     this.askedAt = further + 1;
     return further + 1 + wordsOf(this.has);
@@ -156,6 +163,11 @@ export class NativeHead implements RequestHead, HeaderSource {
     return this.shared.words[at + 1] === BY_NUMBER ? this.texts[this.shared.words[at]] : this.text(at);
   }
 
+  headerList(name: string): string {
+    const known = this.placeOf(name, false) < this.told;
+    return known && !this.repeats ? this.header(name) : this.values(name, this.slot, this.generation).reduce(join, '');
+  }
+
   keep(headers: RoutedHeaders): RequestHeaders {
     const { names, units } = headers;
     if (headers !== this.kept) {
@@ -200,14 +212,19 @@ export class NativeHead implements RequestHead, HeaderSource {
   }
 
   search(name: string, slot: number = this.slot, generation: number = this.generation): string {
+    return this.values(name, slot, generation)[0] ?? '';
+  }
+
+  private values(name: string, slot: number, generation: number): string[] {
+    const values: string[] = [];
     const [, ...lines] = this.native.httpHead(this.shared.server, slot, generation).split('\r\n');
     for (const line of lines) {
       const colon = line.indexOf(':');
       if (colon > 0 && line.slice(0, colon).toLowerCase() === name) {
-        return line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, '');
+        values.push(line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, ''));
       }
     }
-    return '';
+    return values;
   }
 
   remoteAddress(): string {

@@ -32,6 +32,8 @@ export interface RequestHead {
   readonly requestId: string;
   /** Any other header by its lower-case name; '' = absent, the first of several. Slower than the fields. */
   header(name: string): string;
+  /** A header that is a list: its values in their order between commas; '' = absent. */
+  headerList(name: string): string;
   /** What can be asked of these headers when this head is gone, until the request is answered. */
   keep(headers: RoutedHeaders): RequestHeaders;
   /** The peer's address as text. */

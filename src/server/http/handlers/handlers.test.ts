@@ -217,6 +217,22 @@ for (const library of SOCKET_LIBRARIES) {
       assert.deepEqual(await encodings('br, gzip;q=0'), [null, null, null, null, null]);
     });
 
+    it('joins several tracestate headers in their order, as W3C Trace Context has it', async () => {
+      const body = inferBody();
+      const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+      const head = `POST ${ECHO} HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\ntraceparent: ${trace}\r\n`;
+      // The addon learns of the name with the first request.
+      for (const lines of [
+        'tracestate: a=1\r\nTraceState: b=2,c=3\r\ntracestate: \r\nx-other: x\r\ntracestate: d=4\r\n',
+        'tracestate: a=1\r\ntracestate: b=2,c=3\r\ntracestate: d=4\r\n',
+        'tracestate: a=1,b=2,c=3,d=4\r\n',
+      ]) {
+        services.dataPlane.contexts.length = 0;
+        await speak(server.port, [`${head}${lines}\r\n${body}`], /model_name/);
+        assert.equal(services.dataPlane.contexts[0].tracestate, 'a=1,b=2,c=3,d=4');
+      }
+    });
+
     it('passes deadline, priority and trace context on', async () => {
       const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
       await call('POST', ECHO, inferBody({ parameters: { timeout: 5_000_000, priority: 3 } }), {

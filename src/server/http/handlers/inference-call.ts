@@ -65,7 +65,7 @@ export abstract class InferenceCall implements RequestListener, ResponseObserver
     this.version = route.version;
     this.acceptEncoding = head.acceptEncoding;
     this.traceparent = head.traceparent;
-    this.tracestate = this.traceparent === '' ? '' : head.header('tracestate');
+    this.tracestate = this.traceparent === '' ? '' : head.headerList('tracestate');
     this.path = head.path;
     const wanted = gateway.services.dataPlane.headersOf(route.model);
     this.headers = wanted.names.length === 0 ? undefined : head.keep(wanted);

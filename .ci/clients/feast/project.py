@@ -5,6 +5,7 @@
   project.py compare FOLDER URL BROKER TOPIC reads rows from the topic into a project's own SQLite store, reads the same
                                              entities from Switchyard through Feast's remote store, writes one there,
                                              and prints all values as JSON
+  project.py read FOLDER ENTITIES FEATURES...  prints what the project in FOLDER serves of ENTITIES (JSON: rows of keys)
 """
 import json
 import sys
@@ -125,6 +126,9 @@ def main(verb, folder, *rest):
         push(open_project(Path(folder)), frame(drivers, datetime.now(timezone.utc) - timedelta(minutes=1)))
     elif verb == "compare":
         compare(folder, *rest[:-1], int(rest[-1]))
+    elif verb == "read":
+        found = open_project(Path(folder)).get_online_features(features=list(rest[1:]), entity_rows=json.loads(rest[0]))
+        print(json.dumps(found.to_dict()))
     else:
         sys.exit(__doc__)
 

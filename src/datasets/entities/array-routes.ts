@@ -35,7 +35,7 @@ export function arrayRoutes({ datasets, connectors }: { datasets: Datasets; conn
             columns,
             open: () => datasets.open(name, version, by),
             maxPixels: connectors.maxImagePixels,
-            image: async (cell) => (typeof cell === 'string' ? connectors.picture(source, cell) : cell),
+            picture: (path) => connectors.picture(source, path),
           },
           inputs,
         );

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -286,6 +287,24 @@ test('rows become inputs of a model', async () => {
   const pictures = await server.ok('POST', '/api/v1/datasets/pictures/versions/latest/tensors', { inputs: image });
   assert.deepEqual(pictures.inputs[0].shape, [1, 2, 2, 3]);
   assert.deepEqual(pictures.inputs[0].data.slice(0, 3), [0x33, 0x66, 0x99]);
+  // Another picture in its place, and one that is gone: neither is taken for the one that was recorded.
+  const path = join(folder, 'images', 'cats', 'a.png');
+  const recorded = readFileSync(path);
+  const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+  const other = Buffer.concat([recorded, Buffer.from('more')]);
+  const tensors = (max_rejects: number) =>
+    server.call('POST', '/api/v1/datasets/pictures/versions/latest/tensors', { inputs: image, max_rejects });
+  writeFileSync(path, other);
+  const reason = `cats/a.png has SHA-256 ${sha256(other)}, ${sha256(recorded)} was recorded`;
+  const changed = await tensors(0);
+  assert.equal(changed.status, 400);
+  assert.ok(changed.json.error.includes(`row 1: ${reason};`), changed.json.error);
+  const { rows, rejects } = (await tensors(1)).json;
+  assert.deepEqual([rows, rejects], [0, [{ line: 1, reason, data: '{"path":"cats/a.png"}' }]]);
+  rmSync(path);
+  assert.match((await tensors(1)).json.rejects[0].reason, /cats\/a\.png": there is no such file/);
+  writeFileSync(path, recorded);
+  assert.equal((await tensors(0)).json.rows, 1);
   const wrong = await server.call('POST', '/api/v1/datasets/words/versions/1/tensors', {
     inputs: [{ name: 'x', columns: ['text'] }],
   });

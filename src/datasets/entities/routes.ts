@@ -6,6 +6,7 @@ import { jsonRoute, type RestRoute } from '../../registry/rest/route.ts';
 import type { Connectors } from '../connectors/connectors.ts';
 import { joinSpec, sourceSpec, targetSpec } from '../connectors/spec.ts';
 import { encodeBatch, encodeSpec, inputJson } from '../tensors/encode.ts';
+import { readPictures } from '../tensors/pictures.ts';
 import { arrayRoutes } from './array-routes.ts';
 import { type ByteParts, byteRoutes, DEFAULT_REJECTS } from './byte-routes.ts';
 import type { Datasets } from './datasets.ts';
@@ -176,14 +177,17 @@ function versionRoutes({ datasets, connectors }: Parts): RestRoute[] {
         inputs: z.array(encodeSpec).min(1).max(100),
         from: z.int().min(0).default(0),
         rows: z.int().min(1).max(10_000).default(10),
+        max_rejects: z.int().min(0).max(10_000).default(0),
       }),
-      handle: async ({ name, version, inputs, from, rows }, by) => {
+      handle: async ({ name, version, inputs, from, rows, max_rejects: maxRejects }, by) => {
         const found = await datasets.rows(name, readVersion(version), by, from, rows);
         const { source } = found.version;
-        const tensors = await encodeBatch(found.schema, found.batch, inputs, connectors.maxImagePixels, async (cell) =>
-          typeof cell === 'string' ? connectors.picture(source, cell) : cell,
-        );
-        return { name, version: found.version.version, rows: found.batch.rows, inputs: tensors.map(inputJson) };
+        const columns = inputs.flatMap((input) => ('image' in input ? [input.image] : []));
+        const read = (path: string) => connectors.picture(source, path);
+        const named = { columns: [...new Set(columns)], recorded: 'path', firstLine: from + 1, maxRejects, read };
+        const { batch, rejects } = await readPictures(found.schema, found.batch, named);
+        const tensors = await encodeBatch(found.schema, batch, inputs, connectors.maxImagePixels);
+        return { name, version: found.version.version, rows: batch.rows, inputs: tensors.map(inputJson), rejects };
       },
     }),
     jsonRoute({

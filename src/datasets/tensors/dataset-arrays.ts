@@ -5,6 +5,7 @@ import { type Batch, type Cell, fieldIndex, type Schema, type Source } from '../
 import type { ColumnProfile } from '../profile.ts';
 import { type EncodeSpec, encodeOne, widthOf } from './encode.ts';
 import type { NpzArray } from './npz.ts';
+import { readPictures } from './pictures.ts';
 
 /** What a whole dataset is made arrays of. */
 export interface ArraySource {
@@ -15,8 +16,8 @@ export interface ArraySource {
   /** Its rows from the front; each array reads them by itself. */
   open(): Promise<Source>;
   maxPixels: number;
-  /** The bytes of the picture that a cell names or holds. */
-  image(cell: string | Uint8Array): Promise<Uint8Array>;
+  /** See PictureSource. */
+  picture(path: string): Promise<Uint8Array>;
 }
 
 /** Values that are made at a time. */
@@ -35,7 +36,7 @@ export async function datasetArrays(source: ArraySource, specs: readonly EncodeS
     const room = 'bytes' in spec ? await longestText(source, spec) : 0;
     // No rows tell what a row looks like, and whether the columns can be that.
     const empty = { rows: 0, columns: source.schema.fields.map(() => []) };
-    const { datatype, shape } = await encodeOne(source.schema, empty, spec, source.maxPixels, source.image);
+    const { datatype, shape } = await encodeOne(source.schema, empty, spec, source.maxPixels);
     arrays.push({
       name: spec.name,
       descr: datatype === 'BYTES' ? `|S${room}` : datatype === 'UINT8' ? '|u1' : '<f4',
@@ -50,14 +51,19 @@ export async function datasetArrays(source: ArraySource, specs: readonly EncodeS
 }
 
 async function* tensors(source: ArraySource, spec: EncodeSpec, width: number): AsyncGenerator<Tensor> {
-  const { schema, maxPixels, image } = source;
+  const { schema, maxPixels, picture } = source;
+  const columns = 'image' in spec ? [spec.image] : [];
   const step = Math.max(1, Math.floor(CHUNK_VALUES / Math.max(1, width)));
   const missing = source.columns.map(({ lengths }) => new Array<number>(lengths?.max ?? 0).fill(Number.NaN));
-  for await (const batch of (await source.open()).batches())
+  let firstLine = 1;
+  for await (const batch of (await source.open()).batches()) {
     for (let from = 0; from < batch.rows; from += step) {
       const part = partOf(schema, batch, from, Math.min(batch.rows, from + step), missing);
-      yield await encodeOne(schema, part, spec, maxPixels, image);
+      const named = { columns, recorded: 'path', firstLine: firstLine + from, maxRejects: 0, read: picture };
+      yield await encodeOne(schema, (await readPictures(schema, part, named)).batch, spec, maxPixels);
     }
+    firstLine += batch.rows;
+  }
 }
 
 /** Some rows. A list that is missing has NaN for its items: a part without any list would not tell how long they are. */

@@ -39,13 +39,12 @@ export type EncodeSpec = z.output<typeof encodeSpec>;
 /** More in one answer would be a download. */
 const MAX_ELEMENTS = 4_000_000;
 
-/** @param image the bytes of the picture that a cell names or holds */
+/** Cells of pictures are their bytes: see readPictures. */
 export async function encodeBatch(
   schema: Schema,
   batch: Batch,
   specs: readonly EncodeSpec[],
   maxPixels: number,
-  image: (cell: string | Uint8Array) => Promise<Uint8Array>,
 ): Promise<Tensor[]> {
   const tensors: Tensor[] = [];
   let elements = 0;
@@ -53,7 +52,7 @@ export async function encodeBatch(
     elements += batch.rows * widthOf(spec);
     if (elements > MAX_ELEMENTS)
       throw invalidArgument(`these tensors have more than ${MAX_ELEMENTS} values; ask for fewer rows at once`);
-    tensors.push(await encodeOne(schema, batch, spec, maxPixels, image));
+    tensors.push(await encodeOne(schema, batch, spec, maxPixels));
   }
   return tensors;
 }
@@ -65,14 +64,8 @@ export function widthOf(spec: EncodeSpec): number {
   return 'image' in spec ? spec.width * spec.height * spec.channels : 1;
 }
 
-/** One input, whatever its size. @param image the bytes of the picture that a cell names or holds */
-export async function encodeOne(
-  schema: Schema,
-  batch: Batch,
-  spec: EncodeSpec,
-  maxPixels: number,
-  image: (cell: string | Uint8Array) => Promise<Uint8Array>,
-): Promise<Tensor> {
+/** One input, whatever its size. Cells of pictures are their bytes: see readPictures. */
+export async function encodeOne(schema: Schema, batch: Batch, spec: EncodeSpec, maxPixels: number): Promise<Tensor> {
   const { name } = spec;
   if ('columns' in spec) return columnsToTensor(name, schema, batch, spec.columns);
   if ('bytes' in spec) return columnToBytes(name, schema, batch, spec.bytes);
@@ -86,9 +79,9 @@ export async function encodeOne(
   const { imagesToTensor } = await import('./image.ts');
   const pictures: Uint8Array[] = [];
   for (const [row, cell] of column.entries()) {
-    if (typeof cell !== 'string' && !(cell instanceof Uint8Array))
+    if (!(cell instanceof Uint8Array))
       throw invalidArgument(`row ${row + 1}: column ${JSON.stringify(spec.image)} holds no picture and no path of one`);
-    pictures.push(await image(cell));
+    pictures.push(cell);
   }
   return imagesToTensor(name, pictures, { ...spec, maxPixels });
 }

@@ -3,7 +3,7 @@
 # The codecs once as they are built for this processor, eight floats at a time and one by one, and once without its vector
 # instructions, then the gRPC server, the HTTP server, the TLS of both, then the shared sessions of ONNX Runtime, then the
 # stager of GPUs over a fake device, and what it has beneath it, CUDA and ONNX Runtime, over fakes of theirs.
-# Each for SECONDS. Finds are left in native/build/.
+# Each for SECONDS. Then their threads, and those beside JavaScript's, under the thread sanitizer. Finds are left in native/build/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=$1
@@ -57,3 +57,17 @@ threads() {
 threads ort "${ort[@]}"
 threads stage "${stage[@]}"
 threads cuda "${cuda[@]}"
+# The threads beside JavaScript's, in node. It is not instrumented: what is looked at is the addon's own memory.
+aside() {
+  local work=native/build/fuzz-aside headers library version
+  mkdir -p "$work"
+  headers=$(node -p "require('node-api-headers').include_dir")
+  library=$PWD/node_modules/onnxruntime-node/bin/napi-v6/linux/$(node -p process.arch)/libonnxruntime.so.1
+  version=$(node -p "require('onnxruntime-node/package.json').version")
+  printf '%s\0' native/src/*.cc | xargs -0 -P 2 -I{} sh -c 'g++ -std=c++17 -O1 -g -fPIC -fsanitize=thread \
+    -fvisibility=hidden -fno-exceptions -fno-rtti -DNAPI_VERSION=8 -I "$2" -c "$1" -o "$3/$(basename "$1").o"' - {} "$headers" "$work"
+  g++ -shared -fsanitize=thread "$work"/*.o -o "$work/switchyard.node"
+  "${fixed[@]}" env TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1" \
+    LD_PRELOAD="$(g++ -print-file-name=libtsan.so)" node native/fuzz/aside.cjs "$PWD/$work/switchyard.node" "$library" "$version"
+}
+aside

@@ -301,6 +301,43 @@ test('data that does not pass its validation is never learnt from', async () => 
   await monitors.change([{ name: 'strict', body: undefined }], false);
 });
 
+test('rows that a schema contradicts start no pipeline, and are told; once they pass, one is run', async () => {
+  const model = 'checked';
+  await champion(model);
+  const wrong = { fields: { label: { values: ['nothing'] }, a: { min: 100 } }, extra: 'allow' };
+  await open.schemas.put('labelled', wrong, '', { actor: 'test' });
+  const happened: Record<string, unknown>[] = [];
+  const { events } = open.under.registry.registry;
+  const unsubscribe = events.subscribe(({ type, data }) => void (type === 'drift.set' && happened.push(data)));
+  const data = { minRows: 80, since: 'all', columns: COLUMNS };
+  const retrain = {
+    pipeline: 'again',
+    on: CAUSES.labels.on,
+    data,
+    parameters: { go: process.execPath },
+    validate: { schema: 'labelled' },
+    cooldown: '1s',
+  };
+  await open.watch(model, { ...SPEC, model, retrain });
+  await until('it watches the champion', async () => (await monitors.get(model)).version === '1', WAIT_MS);
+  send(model, 330);
+  const rows = () => monitors.lineage(model, 1e9, 9);
+  await until('its data does not pass', async () => (await rows())[0]?.status === 'failed', WAIT_MS);
+  unsubscribe();
+  const [row] = await rows();
+  assert.match(
+    row.outcome,
+    /^dataset retraining\.checked\/1 does not pass schema labelled: label: VOCABULARY, .*; a: BELOW_MIN, .* is below 100$/,
+  );
+  assert.deepEqual([row.steps, row.version], [[], ''], 'no pipeline ran');
+  const [told] = happened.filter(({ signal }) => signal === 'validation');
+  assert.deepEqual([told.monitor, told.level, told.reason], [model, 'alert', row.outcome]);
+  await open.schemas.put('labelled', { fields: { label: { values: LETTERS } }, extra: 'allow' }, '', { actor: 'test' });
+  send(model, 330);
+  await until('one is run with what passes', async () => (await rows()).some(({ steps }) => steps.length > 0), WAIT_MS);
+  await monitors.change([{ name: model, body: undefined }], false);
+});
+
 test('one request is followed to the version that its window brought, and that version back to it', async () => {
   const model = 'letters';
   await champion(model);

@@ -125,6 +125,13 @@ const retrain = z.strictObject({
         .describe('New names, such as "inputs.image[*]": "p*"'),
     })
     .prefault({}),
+  validate: z
+    .strictObject({
+      schema: name.describe('Of those that data is validated by'),
+      version: count.optional().describe('Absent: the latest'),
+    })
+    .optional()
+    .describe('What the labelled rows must pass before the pipeline is run'),
   alias: name.default('champion').describe('A version counts as promoted when it has it'),
   promoteWithin: duration.default(86_400_000).describe('After the run; then it counts as not promoted'),
   cooldown: duration.default(3_600_000).describe('From the end of a retraining to the next one'),

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import type { Happening } from '../registry/commit.ts';
 import { toSwitchyardError } from '../shared/errors.ts';
 import type { RunWish } from '../training/pipelines/pipelines.ts';
 import type { FullRunView } from '../training/pipelines/view.ts';
@@ -19,6 +20,9 @@ import type { RetrainingRow, RetrainingStore } from './retraining-store.ts';
 import type { MonitorState } from './state.ts';
 import type { MonitorStore } from './store.ts';
 import type { DatasetPlace, Exported } from './types.ts';
+
+/** Of what a schema has against data, in a message. */
+const SHOWN = 5;
 
 /** A canary as a route tells of it. */
 export interface RolloutFacts {
@@ -50,6 +54,12 @@ export interface RetrainerParts {
     | undefined;
   /** Keeps what is learnt from as a version of a dataset, which is never changed. */
   keepRows(rows: LabelledRowsFile): Promise<DatasetPlace>;
+  /** What contradicts a schema in a version of a dataset, as texts; none: it passes. Rejects with not_found. */
+  checkRows(
+    rows: DatasetPlace,
+    schema: { schema: string; version?: number | undefined },
+    monitor: string,
+  ): Promise<string[]>;
   pipelines: { run(wish: RunWish): Promise<FullRunView>; getRun(id: string): Promise<FullRunView> };
   /** The last rollout of a version of a model, if a route has one. */
   rollout(model: string, version: string): RolloutFacts | undefined;
@@ -139,11 +149,17 @@ export class Retrainer {
     name: string,
     end: { id: string; status: RetrainingRow['status']; version: string },
     outcome: string,
+    happened: Happening[] = [],
   ): Promise<void> {
     const { store } = this;
     const now = Date.now();
     await this.retrainings.change(end.id, { status: end.status, outcome, version: end.version, endedAt: now });
-    await store.update(name, now, (state) => ({ ...state, retrain: withEnd(state.retrain, end, now) }));
+    await store.update(
+      name,
+      now,
+      (state) => ({ ...state, retrain: withEnd(state.retrain, end, now) }),
+      () => happened,
+    );
     this.metrics.retraining(name, end.status);
     const level = end.status === 'promoted' ? 'info' : 'warn';
     this.parts.log(level, 'a retraining ended', { monitor: name, retraining: end.id, status: end.status, outcome });
@@ -180,6 +196,23 @@ export class Retrainer {
       return;
     }
     if (decision.what === 'start') await this.begin(document, spec, state, want, since, labels);
+  }
+
+  /** Why the rows must not be learnt from; undefined: they pass. */
+  private async contradiction(
+    rows: DatasetPlace,
+    wanted: NonNullable<RetrainSpec['validate']>,
+    monitor: string,
+  ): Promise<string | undefined> {
+    const which = `dataset ${rows.name}/${rows.version}`;
+    try {
+      const found = await this.parts.checkRows(rows, wanted, monitor);
+      if (found.length === 0) return undefined;
+      const rest = found.length > SHOWN ? `; and ${found.length - SHOWN} more` : '';
+      return `${which} does not pass schema ${wanted.schema}: ${found.slice(0, SHOWN).join('; ')}${rest}`;
+    } catch (error) {
+      return `${which} cannot be validated: ${toSwitchyardError(error).message}`;
+    }
   }
 
   /** Retrainings of the model that other monitors started, and that go on. */
@@ -249,6 +282,22 @@ export class Retrainer {
       retrain: { ...withStart(spec, old.retrain, id, want, now), labelsAt: labels, due: 0 },
     }));
     const facts = { monitor: name, retraining: id, cause: want.cause, reason: want.reason, rows: exported.rows };
+    if (spec.validate !== undefined) {
+      const problem = await this.contradiction({ name: dataset, version }, spec.validate, name);
+      if (problem !== undefined) {
+        const data = {
+          monitor: name,
+          model: document.spec.model,
+          version: want.version,
+          level: 'alert',
+          reason: problem,
+        };
+        const told = { name: document.spec.model, ...data, signal: 'validation', retraining: id };
+        return this.finish(name, { id, status: 'failed', version: '' }, problem, [
+          { entity: 'drift', action: 'set', data: told },
+        ]);
+      }
+    }
     try {
       await this.parts.pipelines.run({
         pipeline: spec.pipeline,

@@ -11,6 +11,8 @@ import { Monitors } from '../monitoring/monitors.ts';
 import { MonitorStream } from '../monitoring/stream.ts';
 import type { MonitorListener } from '../monitoring/types.ts';
 import type { Training } from '../training/training.ts';
+import { contradictions } from '../validation/anomalies.ts';
+import { DataSchemas } from '../validation/schemas.ts';
 import { PipelinesUnderTest } from './pipelines.ts';
 import { RegistryClient } from './registry-client.ts';
 import { trainingUnderTest } from './training.ts';
@@ -24,6 +26,7 @@ export class MonitorsUnderTest {
   readonly training: Training;
   readonly client: RegistryClient;
   readonly datasets: Datasets;
+  readonly schemas: DataSchemas;
   readonly monitors: Monitors;
   readonly log: { level: string; message: string; fields: Record<string, unknown> }[] = [];
   /** Where records are kept, as the sink of kind `files` does it. */
@@ -38,6 +41,7 @@ export class MonitorsUnderTest {
     this.training = training;
     this.client = new RegistryClient(under.registry.url);
     this.datasets = new Datasets(under.registry.registry);
+    this.schemas = new DataSchemas(under.registry.registry, this.datasets);
     this.folder = join(under.folder, 'records');
     mkdirSync(this.folder);
     this.stream = new MonitorStream((event) => void this.listener(event, false));
@@ -56,6 +60,11 @@ export class MonitorsUnderTest {
       },
       registry: async () => under.registry.registry,
       keepRows: (rows) => keepLabelledRows(this.datasets, rows),
+      checkRows: async (rows, { schema: name, version }, monitor) => {
+        const { schema } = await this.schemas.get(name, version);
+        const { anomalies } = await this.schemas.validate(rows, schema, undefined, { actor: `monitor ${monitor}` });
+        return contradictions(anomalies);
+      },
       pipelines: under.pipelines,
       rollout: () => undefined,
       records: new RecordFinder({ folders: { files: this.folder }, log: undefined, others: [] }),

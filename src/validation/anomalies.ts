@@ -63,6 +63,13 @@ export function findAnomalies(profile: Profile, schema: DataSchema, training?: P
   return found;
 }
 
+/** The errors among them, one text each. */
+export function contradictions(anomalies: readonly Anomaly[]): string[] {
+  return anomalies
+    .filter(({ severity }) => severity === 'error')
+    .map(({ field, kind, message }) => `${field === '' ? 'data' : field}: ${kind}, ${message}`);
+}
+
 type Report = (kind: AnomalyKind, message: string) => void;
 
 function checkColumn(column: ColumnProfile, rule: FieldRule, report: Report): void {

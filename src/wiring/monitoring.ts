@@ -4,6 +4,7 @@ import { TopicRecords } from '../eventlog/find-topic.ts';
 import { eventLogFolders } from '../eventlog/folders.ts';
 import { Monitors } from '../monitoring/monitors.ts';
 import type { Pipelines } from '../training/pipelines/pipelines.ts';
+import { contradictions } from '../validation/anomalies.ts';
 import type { RegistryServices } from './registry.ts';
 import type { Setup } from './setup.ts';
 import type { Threads } from './threads.ts';
@@ -12,7 +13,7 @@ import type { Threads } from './threads.ts';
 export function createMonitors(
   setup: Setup,
   { eventLog }: Pick<Threads, 'eventLog'>,
-  { registry, datasets }: Pick<RegistryServices, 'registry' | 'datasets'>,
+  { registry, datasets, schemas }: Pick<RegistryServices, 'registry' | 'datasets' | 'schemas'>,
   pipelines: Pipelines,
   routes: Pick<Routes, 'rolloutOf'>,
 ): Monitors {
@@ -28,6 +29,12 @@ export function createMonitors(
     keepRows: async (rows) => {
       const { keepLabelledRows } = await import('../datasets/entities/labelled-rows.ts');
       return keepLabelledRows((await datasets()).datasets, rows);
+    },
+    checkRows: async (rows, { schema: name, version }, monitor) => {
+      const known = await schemas();
+      const { schema } = await known.get(name, version);
+      const { anomalies } = await known.validate(rows, schema, undefined, { actor: `monitor ${monitor}` });
+      return contradictions(anomalies);
     },
     pipelines,
     rollout: (model, version) => routes.rolloutOf(model, version),

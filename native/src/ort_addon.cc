@@ -32,7 +32,7 @@ napi_value open(napi_env env, napi_callback_info info) {
 }
 
 /**
- * ortLoad(key: string, path: string, numbers: Int32Array, entries: string[], providers: string[][]): {session, fresh,
+ * ortLoad(key: string, path: string, numbers: Int32Array, entries: string[], extensions: string[][]): {session, fresh,
  * inputs, outputs}. The last three as readOptions takes them. Throws ONNX Runtime's message.
  */
 napi_value load(napi_env env, napi_callback_info info) {

@@ -53,6 +53,8 @@ struct Api {
   SWITCHYARD_ORT_ENTRY(23, Status*, SetSessionGraphOptimizationLevel, SessionOptions*, int level)
   SWITCHYARD_ORT_ENTRY(24, Status*, SetIntraOpNumThreads, SessionOptions*, int threads)
   SWITCHYARD_ORT_ENTRY(25, Status*, SetInterOpNumThreads, SessionOptions*, int threads)
+  /** The handle is the library's, which the caller may close when no session uses it any more. */
+  SWITCHYARD_ORT_ENTRY(29, Status*, RegisterCustomOpsLibrary, SessionOptions*, const char* path, void** library)
   SWITCHYARD_ORT_ENTRY(30, Status*, SessionGetInputCount, const SessionHandle*, size_t*)
   SWITCHYARD_ORT_ENTRY(31, Status*, SessionGetOutputCount, const SessionHandle*, size_t*)
   SWITCHYARD_ORT_ENTRY(33, Status*, SessionGetInputTypeInfo, const SessionHandle*, size_t index, TypeInfo**)

@@ -114,7 +114,7 @@ struct Discarded {
 };
 
 /**
- * ortLoadAside(key, path, numbers, entries, providers): Promise of what ortLoad answers for the same arguments. The thread
+ * ortLoadAside(key, path, numbers, entries, extensions): Promise of what ortLoad answers for the same arguments. The thread
  * that loads gives way to those that serve, unless the session makes threads of its own, which would give way ever after.
  */
 napi_value loadAside(napi_env env, napi_callback_info info) {

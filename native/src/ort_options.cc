@@ -68,6 +68,11 @@ std::string makeOptions(const Api& api, const Options& options, void* stream, Se
   if (!options.memPattern) apply(api.DisableMemPattern(it));
   if (!options.arena) apply(api.DisableCpuMemArena(it));
   for (const auto& [key, value] : options.entries) apply(api.AddSessionConfigEntry(it, key.c_str(), value.c_str()));
+  for (const std::string& library : options.operators) {
+    // Never closed: a session that runs elsewhere may be in it until the process ends.
+    void* handle = nullptr;
+    apply(api.RegisterCustomOpsLibrary(it, library.c_str(), &handle));
+  }
   for (const Provider& provider : options.providers) {
     if (!problem.empty()) break;
     problem = provider.kind == Provider::kCuda ? appendCuda(api, provider, stream, it)

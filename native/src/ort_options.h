@@ -28,6 +28,8 @@ struct Options {
   bool arena = true;
   std::vector<std::pair<std::string, std::string>> entries;
   std::vector<Provider> providers;
+  /** Absolute paths of libraries of custom operators. */
+  std::vector<std::string> operators;
 };
 
 /** Session options, to be released by the caller also where it fails. `stream`: the providers' CUDA stream, null: own. */

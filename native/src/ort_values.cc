@@ -30,7 +30,7 @@ bool readText(napi_env env, napi_value value, std::string& text) {
   return napi_get_value_string_utf8(env, value, text.data(), length + 1, &length) == napi_ok;
 }
 
-bool readOptions(napi_env env, napi_value numbers, napi_value entries, napi_value providers, Options& options) {
+bool readOptions(napi_env env, napi_value numbers, napi_value entries, napi_value extensions, Options& options) {
   napi_typedarray_type type;
   size_t length = 0;
   void* data = nullptr;
@@ -51,11 +51,15 @@ bool readOptions(napi_env env, napi_value numbers, napi_value entries, napi_valu
   if (!readTexts(env, entries, texts)) return false;
   for (size_t i = 0; i + 1 < texts.size(); i += 2) options.entries.emplace_back(texts[i], texts[i + 1]);
   uint32_t count = 0;
-  if (napi_get_array_length(env, providers, &count) != napi_ok) return false;
+  if (napi_get_array_length(env, extensions, &count) != napi_ok) return false;
   for (uint32_t i = 0; i < count; i++) {
     napi_value list;
     texts.clear();
-    if (napi_get_element(env, providers, i, &list) != napi_ok || !readTexts(env, list, texts) || texts.empty()) return false;
+    if (napi_get_element(env, extensions, i, &list) != napi_ok || !readTexts(env, list, texts) || texts.empty()) return false;
+    if (texts[0] == "operators") {
+      options.operators.insert(options.operators.end(), texts.begin() + 1, texts.end());
+      continue;
+    }
     Provider provider;
     provider.kind = texts[0] == "tensorrt" ? Provider::kTensorRt : Provider::kCuda;
     for (size_t k = 1; k + 1 < texts.size(); k += 2) provider.options.emplace_back(texts[k], texts[k + 1]);

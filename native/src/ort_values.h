@@ -21,9 +21,10 @@ napi_value fail(napi_env env, const std::string& message);
 /**
  * Session options out of JavaScript. numbers: Int32Array of intra threads, inter threads, graph level, log severity,
  * parallel, memory pattern, arena, shared threads; entries: keys and values of the session's configuration by turns;
- * providers: for each its name (cuda, tensorrt), then keys and values of its options by turns. False: they are not that.
+ * extensions: for each provider its name (cuda, tensorrt), then keys and values of its options by turns; libraries of custom
+ * operators as "operators", then their paths. False: they are not that.
  */
-bool readOptions(napi_env env, napi_value numbers, napi_value entries, napi_value providers, Options& options);
+bool readOptions(napi_env env, napi_value numbers, napi_value entries, napi_value extensions, Options& options);
 
 bool readText(napi_env env, napi_value value, std::string& text);
 bool readTexts(napi_env env, napi_value list, std::vector<std::string>& texts);

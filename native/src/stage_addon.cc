@@ -98,7 +98,7 @@ bool readPlan(Numbers numbers, const std::vector<std::string>& names, CudaPlan& 
 }
 
 /**
- * stageOpen(cudaLibrary: string, path: string, numbers, entries, providers, plan: Float64Array, names: string[], wake: () =>
+ * stageOpen(cudaLibrary: string, path: string, numbers, entries, extensions, plan: Float64Array, names: string[], wake: () =>
  * void): stager. The third to fifth as readOptions takes them. plan: device, slots, most rows (0: no batches), bytes of device
  * memory for slots (0: no limit), count of batch buckets and each, then for inputs and outputs their count and for each its
  * rank and dims without the batch; names: theirs. Returns at once; `wake` is called once it is open or has failed, and when

@@ -1,6 +1,8 @@
 import { SwitchyardError } from '../shared/errors.ts';
 import { estimateOf } from './budget.ts';
 import { ensembleDependencies } from './config/ensemble.ts';
+import type { RawConfig } from './config/map.ts';
+import { asRawModel } from './config/raw-types.ts';
 import { readModelConfig } from './config/read.ts';
 import { createEntry, failureOf, type ModelEntry } from './entry.ts';
 import type { KeptRecords } from './kept-records.ts';
@@ -39,7 +41,9 @@ export class LoadRequests {
     const { models, catalogue, records } = this.parts;
     checkModelName(name);
     if (configJson !== '') {
-      checkRemoteHosts(readModelConfig(configJson, `${name}/config.json`), name, this.parts.remoteHosts);
+      const config = readModelConfig(configJson, `${name}/config.json`);
+      checkRemoteHosts(config, name, this.parts.remoteHosts);
+      refuseOperators(config, name);
     }
     if (files.size > 0) checkOverrideFiles(files);
     else await this.parts.refresh();
@@ -127,4 +131,13 @@ export class LoadRequests {
         ),
     );
   }
+}
+
+/** Libraries are code that this machine would run: whoever may load models may not therefore say which. */
+function refuseOperators(config: RawConfig, name: string): void {
+  if ((asRawModel(config).model_operations?.op_library_filename ?? []).length === 0) return;
+  throw new SwitchyardError(
+    'permission_denied',
+    `the configuration in the load request of "${name}" names libraries of operators; only the file in the model repository may`,
+  );
 }

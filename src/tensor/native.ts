@@ -118,7 +118,7 @@ export interface NativeLoaded {
   outputs: OrtValueInfo[];
 }
 
-type OrtLoad<T> = (key: string, path: string, numbers: Int32Array, entries: string[], providers: string[][]) => T;
+type OrtLoad<T> = (key: string, path: string, numbers: Int32Array, entries: string[], extensions: string[][]) => T;
 
 /** Sessions of ONNX Runtime that all threads share: src/ort_addon.cc and src/ort_aside.cc document each function. */
 export interface NativeSessions {
@@ -137,7 +137,7 @@ export interface NativeStager {
     path: string,
     numbers: Int32Array,
     entries: string[],
-    providers: string[][],
+    extensions: string[][],
     plan: Float64Array,
     names: string[],
     wake: () => void,

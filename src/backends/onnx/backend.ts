@@ -10,11 +10,12 @@ import { locateModel, type ModelFiles } from './files.ts';
 import { graphBuckets, planGpu } from './gpu-options.ts';
 import { loadError, runError } from './messages.ts';
 import { TensorNames } from './names.ts';
+import { operatorLibraries } from './operators.ts';
 import { planSession, type SessionPlan } from './options.ts';
 import { type OnnxRuntimeWay, onnxRuntimeWay } from './runtime-way.ts';
 import { type NativeSession, type NativeTensor, type NativeValueInfo, openSession } from './session.ts';
 import { SharedOnnxModel } from './shared-model.ts';
-import { nativeOptions, nativeProviders, openShared, sharedProblem } from './shared-session.ts';
+import { nativeOperators, nativeOptions, nativeProviders, openShared, sharedProblem } from './shared-session.ts';
 import { StagedOnnxModel } from './staged-model.ts';
 import { openStager } from './stager.ts';
 import { datatypeOf, fromNative, toNative } from './tensors.ts';
@@ -44,11 +45,14 @@ export class OnnxBackend implements Backend {
     const { parameters, raw, instanceGroups } = spec.config;
     const plan = planSession(parameters, raw.optimization, spec.device);
     const onCpu = plan.options.executionProviders?.every((each) => (each as { name: string }).name === 'cpu') ?? true;
-    const job: LoadJob = { spec, files, plan, memoryBytes: Math.ceil(files.bytes * RESIDENT_FACTOR) + SESSION_BYTES };
+    const memoryBytes = Math.ceil(files.bytes * RESIDENT_FACTOR) + SESSION_BYTES;
+    const operators = await operatorLibraries(spec);
+    const job: LoadJob = { spec, files, plan, operators: nativeOperators(operators), memoryBytes };
     // Also before onnxruntime-node loads a model: the first to open the runtime decides on the threads that models share.
     const shared = this.#way !== 'node' && usable(this.#way);
     try {
       if (!shared) {
+        if (operators.length > 0) throw needsAddon(spec);
         for (const warning of plan.warnings)
           process.emitWarning(`model "${spec.model}" version ${spec.version}: ${warning}`);
         return loadOwn(job);
@@ -71,6 +75,7 @@ interface LoadJob {
   spec: LoadSpec;
   files: ModelFiles;
   plan: SessionPlan;
+  operators: string[][];
   memoryBytes: number;
 }
 
@@ -81,6 +86,15 @@ function usable(way: OnnxRuntimeWay): boolean {
   if (way === 'auto') return false;
   const remedy = 'set models.onnxRuntime to auto or node, or run: npm run build:native';
   throw new SwitchyardError('failed_precondition', `models.onnxRuntime is native, but ${problem}; ${remedy}`);
+}
+
+/** onnxruntime-node has no way to register operators. */
+function needsAddon({ model, version }: LoadSpec): SwitchyardError {
+  const why = sharedProblem() || 'models.onnxRuntime is node';
+  return new SwitchyardError(
+    'failed_precondition',
+    `model "${model}" version ${version} was not loaded: its custom operators need the addon's ONNX Runtime, and ${why}; set models.onnxRuntime to auto, or run: npm run build:native`,
+  );
 }
 
 function loadOwn({ spec, files, plan, memoryBytes }: LoadJob): BackendModel {
@@ -95,10 +109,10 @@ function loadOwn({ spec, files, plan, memoryBytes }: LoadJob): BackendModel {
 }
 
 async function loadShared(
-  { spec, files, plan, memoryBytes }: LoadJob,
+  { spec, files, plan, operators, memoryBytes }: LoadJob,
   providers: string[][] = [],
 ): Promise<BackendModel> {
-  const session = await openShared(files.path, files.identity, plan, providers);
+  const session = await openShared(files.path, files.identity, plan, providers, operators);
   try {
     const signature = signatureOf(session.inputs, session.outputs, true);
     const bytes = session.fresh ? memoryBytes : SESSION_BYTES;
@@ -122,7 +136,7 @@ function loadOnGpu(job: LoadJob): Promise<BackendModel> {
 }
 
 async function loadStaged(
-  { spec, files, plan, memoryBytes }: LoadJob,
+  { spec, files, plan, operators, memoryBytes }: LoadJob,
   gpus: readonly { device: number; instances: number }[],
 ): Promise<BackendModel> {
   const { parameters, raw, signature, batching } = spec.config;
@@ -137,14 +151,14 @@ async function loadStaged(
   const opened = await Promise.allSettled(
     gpus.map(({ device, instances }) => {
       const head = [device, slotsFor(instances), maxBatchSize, gpu.memoryLimit, buckets.length, ...buckets];
-      const providers = nativeProviders(gpu.providers, device);
+      const extensions = [...operators, ...nativeProviders(gpu.providers, device)];
       return openStager(native!, device, (_, wake) =>
         native!.stageOpen(
           library,
           files.path,
           numbers,
           entries,
-          providers,
+          extensions,
           Float64Array.from([...head, ...shapes]),
           names,
           wake,

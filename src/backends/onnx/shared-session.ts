@@ -69,23 +69,30 @@ export function nativeProviders(providers: readonly ProviderPlan[], device: numb
   ]);
 }
 
+/** Libraries of custom operators as the addon takes them beside providers. */
+export function nativeOperators(libraries: readonly string[]): string[][] {
+  return libraries.length === 0 ? [] : [['operators', ...libraries]];
+}
+
 /**
  * Loads `path`, or takes the session that another thread of this process has for the same files (`identity`) and options.
  * `providers`: as nativeProviders gives them, none for the CPU. On a GPU it blocks the thread, else another one loads it, which
- * gives way to those that serve. Rejects with ONNX Runtime's own message, as an Error. sharedProblem() must have been ''.
+ * gives way to those that serve. `operators`: as nativeOperators gives them. Rejects with ONNX Runtime's own message, as an Error. sharedProblem() must have been ''.
  */
 export async function openShared(
   path: string,
   identity: string,
   { options, ownThreads }: SessionPlan,
   providers: string[][] = [],
+  operators: string[][] = [],
 ): Promise<SharedSession> {
   const addon: NativeSessions = native!;
   const { numbers, entries } = nativeOptions(options, ownThreads ? 'own' : 'shared');
-  const key = JSON.stringify([path, identity, [...numbers], entries, providers]);
+  const extensions = [...operators, ...providers];
+  const key = JSON.stringify([path, identity, [...numbers], entries, extensions]);
   const load = providers.length === 0 ? addon.ortLoadAside : addon.ortLoad;
   const { session, fresh, inputs, outputs } = await startOn('shared', () =>
-    load(key, path, numbers, entries, providers),
+    load(key, path, numbers, entries, extensions),
   );
   return {
     inputs,

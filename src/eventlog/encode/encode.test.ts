@@ -126,6 +126,7 @@ test('a record says who was asked, who answered and how long it took', () => {
     entity: '',
     traceparent: '',
     model: 'iris',
+    tenant: 'default',
     event: '',
   });
   const record = decodeRecord(bytes);

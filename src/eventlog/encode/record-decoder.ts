@@ -128,8 +128,8 @@ export interface RecordHead {
   time: number;
   entity: string;
   traceparent: string;
-  /** Of inference records: up to where `model` stands in both kinds. */
   model: string;
+  tenant: string;
   /** Of feedback: the event's own id; '' where there is none. */
   event: string;
 }
@@ -148,8 +148,12 @@ export function readHead(
   const traceparent = reader.string();
   for (let i = feedback ? 1 : 3; i > 0; i--) reader.skipBytes();
   const model = reader.string();
-  const { event = '' } = feedback ? decodeFeedback(bytes, start, end) : {};
-  return { id, time, entity, traceparent, model, event };
+  if (feedback) {
+    const { event = '', tenant } = decodeFeedback(bytes, start, end);
+    return { id, time, entity, traceparent, model, tenant, event };
+  }
+  for (let i = 0; i < 3; i++) reader.skipBytes();
+  return { id, time, entity, traceparent, model, tenant: reader.string(), event: '' };
 }
 
 function readTimings(reader: AvroReader): NonNullable<LogRecord['timings']> {

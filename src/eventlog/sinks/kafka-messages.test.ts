@@ -9,7 +9,7 @@ import { recordJson, sagemakerLine } from '../encode/json.ts';
 import { decodeRecord } from '../encode/record-decoder.ts';
 import { FEEDBACK, INFERENCE, SpoolRecord } from '../spool/format.ts';
 import type { RecordGroup } from './kafka-blocks.ts';
-import { RecordMessages } from './kafka-messages.ts';
+import { messageKey, RecordMessages } from './kafka-messages.ts';
 
 const requests = fc.record({
   id: fc.string({ minLength: 1, maxLength: 40 }),
@@ -50,7 +50,7 @@ test('each record is a message: its JSON, its time, and CloudEvents headers', ()
         assert.deepEqual(others, []);
         const record = decodeRecord(own.u8, own.start, own.end);
         assert.equal(String(message.value), recordJson(record));
-        assert.equal(message.key, record.entity === '' ? record.id : record.entity);
+        assert.equal(message.key, messageKey(record));
         assert.equal(message.timestamp, String(record.time));
         assert.deepEqual(message.headers, {
           ce_specversion: '1.0',
@@ -63,6 +63,20 @@ test('each record is a message: its JSON, its time, and CloudEvents headers', ()
           ...(record.traceparent === '' ? {} : { traceparent: record.traceparent }),
         });
       });
+    }),
+  );
+});
+
+test('an entity is its own key, and no other tenant`s', () => {
+  const of = (tenant: string, entity: string): string => messageKey({ tenant, entity, id: 'id' });
+  assert.equal(of('default', 'user-7'), 'user-7');
+  assert.equal(of('', 'user-7'), 'user-7', 'the tenant is redacted');
+  assert.equal(of('acme', 'user-7'), 'acme/user-7');
+  assert.equal(of('acme', ''), 'id');
+  const names = fc.oneof(fc.constantFrom('default', 'a', 'a/b', 'default/a', '/'), fc.string({ minLength: 1 }));
+  fc.assert(
+    fc.property(names, names, names, names, (tenant, entity, other, others) => {
+      if (tenant !== other || entity !== others) assert.notEqual(of(tenant, entity), of(other, others));
     }),
   );
 });

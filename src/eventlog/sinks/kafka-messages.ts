@@ -7,6 +7,19 @@ import { eventId, headOf, type RecordGroup, type Sized } from './kafka-blocks.ts
 import { RecordLines } from './record-lines.ts';
 
 const LINE_END = 0x0a;
+/** Of callers without credentials. */
+const DEFAULT_TENANT = 'default';
+
+/**
+ * The entity, else the id, which is nobody else's anyway. Two tenants' entities of one name have different keys, so that
+ * neither takes the other's place in a compacted topic: they stand behind the tenant, those of the default one only where
+ * they would look like another's.
+ */
+export function messageKey({ entity, id, tenant }: Pick<RecordHead, 'entity' | 'id' | 'tenant'>): string {
+  if (entity === '') return id;
+  const alone = tenant === '' || tenant === DEFAULT_TENANT;
+  return alone && !entity.includes('/') ? entity : `${encodeURIComponent(tenant)}/${entity}`;
+}
 
 /** Records as messages, one of each: the `record` layout. */
 export class RecordMessages {
@@ -30,7 +43,7 @@ export class RecordMessages {
       const value = values[i];
       if (head === undefined || value === undefined) continue;
       const message = {
-        key: head.entity === '' ? head.id : head.entity,
+        key: messageKey(head),
         value,
         timestamp: String(head.time),
         headers: this.headersOf(head, type),

@@ -19,8 +19,10 @@ constexpr size_t kMaxAhead = 64 * 1024;
 constexpr size_t kLag = 64 * 1024;
 /** Buffers up to this size are kept for the next request. */
 constexpr size_t kKept = 32 * 1024;
-/** Nothing is too slow before. */
-constexpr uint64_t kGraceMs = 10000;
+/** So long are bytes counted before they are too few, and then anew: what came quickly excuses nothing later. */
+constexpr uint64_t kWatchedMs = 10000;
+/** Between sweeps, of which there is one a second: after more, it was this machine that stood still. */
+constexpr uint64_t kStoodStillMs = 5000;
 /** A client that takes nothing of its answer for so many seconds is cut. */
 constexpr int kStalledSweeps = 10;
 /** What a client may send between two sweeps in messages of TLS itself, as the socket's server counts them. */
@@ -73,7 +75,7 @@ HttpConnection* Exchanges::find(uint32_t slot, uint32_t generation) {
 }
 
 HttpConnection::HttpConnection(Exchanges& exchanges, uint64_t now)
-    : exchanges_(exchanges), slot_(exchanges.open(this)), since_(now), idleSince_(now), now_(now) {
+    : exchanges_(exchanges), slot_(exchanges.open(this)), since_(now), idleSince_(now), now_(now), sweptAt_(now) {
   generation_ = exchanges_.renew(slot_);
 }
 
@@ -213,7 +215,8 @@ bool HttpConnection::beginRequest() {
   stage_ = Stage::kRequest;
   fresh_ = false;
   generation_ = exchanges_.renew(slot_);
-  since_ = now_;
+  since_ = arrivingSince_ = now_;
+  arrivingLeft_ = length;
   told_ = answered_ = tracked_ = streaming_ = closes_ = false;
   const size_t here = std::min(length, input_.size() - headAt_ - headLength_);
   bodyLeft_ = length - here;
@@ -399,6 +402,8 @@ void HttpConnection::charge(size_t bytes) {
 bool HttpConnection::sweep(uint64_t now, uint64_t sent) {
   now_ = now;
   strayed_ = 0;
+  if (now - sweptAt_ >= kStoodStillMs) watchAnew(sent);
+  sweptAt_ = now;
   // Also of one that is broken: it ends when what is on its way has been taken, which this client may never do.
   if (unsent() > 0 || sending_) {
     if (laggingSince_ == 0) {
@@ -406,7 +411,11 @@ bool HttpConnection::sweep(uint64_t now, uint64_t sent) {
       laggingSent_ = sent;
     }
     stalledSweeps_ = sent == seenSent_ ? stalledSweeps_ + 1 : 0;
-    if (stalledSweeps_ >= kStalledSweeps || tooSlow(static_cast<double>(sent - laggingSent_), laggingSince_)) return false;
+    if (stalledSweeps_ >= kStalledSweeps || tooSlow(sent - laggingSent_, laggingSince_)) return false;
+    if (now - laggingSince_ >= kWatchedMs) {
+      laggingSince_ = now;
+      laggingSent_ = sent;
+    }
   } else {
     stalledSweeps_ = 0;
   }
@@ -420,19 +429,33 @@ bool HttpConnection::sweep(uint64_t now, uint64_t sent) {
     } else if (waited >= (fresh_ ? limits.headerMs : limits.keepAliveMs)) {
       stage_ = Stage::kDone;
     }
-  } else if (stage_ == Stage::kRequest && bodyLeft_ > 0 && tooSlow(static_cast<double>(bodyLength() - bodyLeft_), since_)) {
-    if (answered_ || streaming_) return false;
-    if (told_) exchanges_.queue(Notice::kGone, slot_, generation_);
-    refuse(408, "the body arrives slower than " + std::to_string(static_cast<int64_t>(limits.bytesPerSecond)) +
-                    " bytes per second");
+  } else if (stage_ == Stage::kRequest && bodyLeft_ > 0) {
+    if (tooSlow(arrivingLeft_ - bodyLeft_, arrivingSince_)) {
+      if (answered_ || streaming_) return false;
+      if (told_) exchanges_.queue(Notice::kGone, slot_, generation_);
+      refuse(408, "the body arrives slower than " + std::to_string(static_cast<int64_t>(limits.bytesPerSecond)) +
+                      " bytes per second");
+    } else if (now - arrivingSince_ >= kWatchedMs) {
+      arrivingSince_ = now;
+      arrivingLeft_ = bodyLeft_;
+    }
   }
   return true;
 }
 
+/** What the client sent meanwhile has not been read, nor was anything offered to it. */
+void HttpConnection::watchAnew(uint64_t sent) {
+  if (laggingSince_ != 0) laggingSince_ = now_;
+  laggingSent_ = sent;
+  arrivingSince_ = now_;
+  arrivingLeft_ = bodyLeft_;
+}
+
 /** Whether so many bytes are too few for the time. */
-bool HttpConnection::tooSlow(double bytes, uint64_t since) const {
+bool HttpConnection::tooSlow(uint64_t bytes, uint64_t since) const {
   const uint64_t waited = now_ - since;
-  return waited >= kGraceMs && bytes < exchanges_.limits.bytesPerSecond * static_cast<double>(waited) / 1000;
+  return waited >= kWatchedMs &&
+         static_cast<double>(bytes) < exchanges_.limits.bytesPerSecond * static_cast<double>(waited) / 1000;
 }
 
 bool HttpConnection::wantsRead() const {

@@ -121,7 +121,8 @@ class HttpConnection final : public net::Connection {
   bool hold(size_t bytes);
   void letGo();
   void overloaded();
-  bool tooSlow(double bytes, uint64_t since) const;
+  void watchAnew(uint64_t sent);
+  bool tooSlow(uint64_t bytes, uint64_t since) const;
   void bodyEnded();
   void settle();
   void refuse(int status, const std::string& message);
@@ -169,9 +170,13 @@ class HttpConnection final : public net::Connection {
   bool lagging_ = false;
   uint64_t seenSent_ = 0;
   int stalledSweeps_ = 0;
-  /** Since when something waits to be taken by the client, and what had been sent by then. 0: nothing waits. */
+  /** Since when what waits to be taken by the client is watched, and what had been sent by then. 0: nothing waits. */
   uint64_t laggingSince_ = 0;
   uint64_t laggingSent_ = 0;
+  /** The same of a body that arrives: since when, and what of it was missing by then. */
+  uint64_t arrivingSince_ = 0;
+  size_t arrivingLeft_ = 0;
+  uint64_t sweptAt_;
 };
 
 }  // namespace switchyard::http

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { tooSlow } from '../../shared/byte-floor.ts';
+import { ByteWatch, tooSlow } from '../../shared/byte-floor.ts';
 import { type SwitchyardError, toSwitchyardError } from '../../shared/errors.ts';
 import { splitHead } from './answer-head.ts';
 import { BodyBuffer, type HeldBytes } from './body.ts';
@@ -30,8 +30,7 @@ const STALLED_READER_MS = 5_000;
 
 /** One request on node:http. */
 export class NodeExchange implements HttpExchange {
-  /** performance.now() at the head, for the body's byte rate. */
-  readonly startedAt = performance.now();
+  private readonly arriving = new ByteWatch(performance.now());
   private readonly req: IncomingMessage;
   private readonly res: ServerResponse;
   private readonly owner: NodeExchangeOwner;
@@ -69,10 +68,10 @@ export class NodeExchange implements HttpExchange {
     return this.answered || this.gone;
   }
 
-  /** Bytes of a body that is still arriving; -1: none is. */
-  get receiving(): number {
-    if (this.finished || this.taken || this.bodyComplete || this.contentLength <= 0) return -1;
-    return this.body?.received ?? 0;
+  /** Whether a body arrives slower than `floor` bytes per second. */
+  crawls(now: number, floor: number): boolean {
+    if (this.finished || this.taken || this.bodyComplete || this.contentLength <= 0) return false;
+    return this.arriving.tooSlow(this.body?.received ?? 0, now, floor);
   }
 
   /** Whether the client takes a whole answer slower than `floor` bytes per second. */

@@ -3,7 +3,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { BYTE_FLOOR, tooSlow } from '../../shared/byte-floor.ts';
+import { BYTE_FLOOR } from '../../shared/byte-floor.ts';
 import { type HeldBytes, heldBytes } from './body.ts';
 import { HeadFields, MAX_HEADER_BYTES } from './head.ts';
 import { NodeExchange } from './node-exchange.ts';
@@ -122,9 +122,7 @@ export class NodeServer implements HttpServer {
     const now = performance.now();
     for (const exchange of this.open) {
       if (exchange.lags(now, floor)) exchange.destroy();
-      const received = exchange.receiving;
-      if (received < 0 || !tooSlow(received, now - exchange.startedAt, floor)) continue;
-      exchange.refuse(408, `the body arrives slower than ${floor} bytes per second`);
+      if (exchange.crawls(now, floor)) exchange.refuse(408, `the body arrives slower than ${floor} bytes per second`);
     }
   }
 

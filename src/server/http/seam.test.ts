@@ -8,7 +8,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { tooSlow } from '../../shared/byte-floor.ts';
+import { ByteWatch, tooSlow } from '../../shared/byte-floor.ts';
 import { speak } from '../../testing/raw-http.ts';
 import { SOCKET_LIBRARIES } from '../../testing/socket-libraries.ts';
 import { chooseLibrary, freePort, httpLibrary, listen, openOnFree } from './open.ts';
@@ -563,5 +563,20 @@ describe('slow bodies and slow readers on node', () => {
     assert.equal(tooSlow(10_240, 10_000, 1024), false);
     assert.equal(tooSlow(10_239, 10_000, 1024), true);
     assert.equal(tooSlow(20_000, 20_000, 1024), true);
+  });
+
+  it('are cut ten seconds after they became slow, however quick they were before', () => {
+    const watch = new ByteWatch(0);
+    const cutAt = (bytes: (second: number) => number): number => {
+      for (let second = 1; second < 100; second++) if (watch.tooSlow(bytes(second), second * 1000, 1024)) return second;
+      return 100;
+    };
+    assert.equal(
+      cutAt((second) => (second <= 12 ? second * 1_000_000 : 12_000_000 + second)),
+      30,
+    );
+    const steady = new ByteWatch(0);
+    for (let second = 1; second < 100; second++)
+      assert.equal(steady.tooSlow(second * 1100, second * 1000, 1024), false);
   });
 });

@@ -58,6 +58,7 @@ async function build(setup: Setup, adminPort: Promise<number>, onFatal: (message
   const manager: ModelManager = createModels(setup, threads, remotes, async (table) => {
     await threads.gatewaysStarted;
     await door.keptSchemas.follow(table);
+    routes.tableChanges();
     await fleet.publish(table);
     routes.tableChanged();
     pull?.tableChanged();

@@ -7,8 +7,10 @@ export interface SliceActivity {
   variant: string;
   /** Another one than served where that one failed or was ejected. */
   assigned: string;
-  /** '' when none was named and none answered. */
+  /** '' when none was loaded. */
   version: string;
+  /** Of the assigned variant; '' when it was not asked, too. */
+  assignedVersion: string;
   role: DecisionRecord['role'];
   analysed: boolean;
   requests: number;
@@ -58,6 +60,8 @@ export type LearningRecord = Pick<
 > & {
   /** Of its first byte: steadyTime() of the control thread, where its reward is waited for. */
   time: number;
+  /** Of the assigned variant; '' when it was not asked, or none was loaded. */
+  assignedVersion: string;
   /** The assigned variant failed, and others were asked after it. */
   failedOver: boolean;
 };

@@ -87,7 +87,9 @@ export class RouteRecorder implements DecisionTap {
     return activity;
   }
 
-  private sliceOf({ route, served, assigned, version, role, analysed }: DecisionRecord): Slice {
+  private sliceOf(record: DecisionRecord): Slice {
+    const { route, served, assigned, version, role, analysed } = record;
+    const assignedVersion = assignedVersionOf(record);
     let slices = this.slices.get(route);
     if (slices === undefined) {
       slices = [];
@@ -95,10 +97,12 @@ export class RouteRecorder implements DecisionTap {
     }
     for (const slice of slices) {
       if (slice.variant !== served || slice.assigned !== assigned || slice.version !== version) continue;
+      if (slice.assignedVersion !== assignedVersion) continue;
       if (slice.role === role && slice.analysed === analysed) return slice;
     }
     const counts = { requests: 0, errors: 0, clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0 };
-    const slice = { route, variant: served, assigned, version, role, analysed, ...counts, tally: new LatencyTally() };
+    const which = { route, variant: served, assigned, version, assignedVersion, role, analysed };
+    const slice = { ...which, ...counts, tally: new LatencyTally() };
     slices.push(slice);
     this.sliceCount++;
     return slice;
@@ -124,18 +128,25 @@ export class RouteRecorder implements DecisionTap {
       features: record.features,
       status: record.status,
       latencyMs: record.latencyMs,
+      assignedVersion: assignedVersionOf(record),
       failedOver: record.fallbacks.some(({ variant }) => variant === record.assigned),
     });
   }
 }
 
+function assignedVersionOf({ served, assigned, version, fallbacks }: DecisionRecord): string {
+  if (served === assigned) return version;
+  for (const { variant, version: failed } of fallbacks) if (variant === assigned) return failed;
+  return '';
+}
+
 /** What a slice counted, after which it counts from 0. */
 function report(slice: Slice): SliceActivity {
-  const { route, variant, assigned, version, role, analysed } = slice;
+  const { route, variant, assigned, version, assignedVersion, role, analysed } = slice;
   const { requests, errors, clientErrors, sheds, cancelled, fallbacks } = slice;
   const counts = { requests, errors, clientErrors, sheds, cancelled, fallbacks };
   const latency = slice.tally.encode();
   slice.requests = slice.errors = slice.clientErrors = slice.sheds = slice.cancelled = slice.fallbacks = 0;
   slice.tally.clear();
-  return { route, variant, assigned, version, role, analysed, ...counts, latency };
+  return { route, variant, assigned, version, assignedVersion, role, analysed, ...counts, latency };
 }

@@ -285,6 +285,7 @@ async function run(): Promise<void> {
         for (const model of command.delta.changed) models.set(model.name, model);
         const table: ServingTable = { generation: command.delta.generation, models };
         dataPlane.setTable(table);
+        routed.versionsChanged();
         // Behind what links send at the end of this turn: whoever hears of it may unload what the old table named.
         setImmediate(() => post({ kind: 'table', generation: table.generation }));
         break;

@@ -28,6 +28,13 @@ export interface RouteHealth {
   failing: boolean;
 }
 
+/** A variant is served by another version from now on, which is not to blame for what was. What is in flight still ends. */
+export function renewVariant(health: RouteHealth, variant: number): void {
+  health.outliers[variant] = newOutlierStates(1)[0];
+  health.circuits[variant] = { ...newCircuit(), inFlight: health.circuits[variant].inFlight };
+  health.calm = false;
+}
+
 /** Of a route whose variants have all been well so far. @param variants 32 at most: they are bits of masks */
 export function newHealth(spec: RouteSpec['resilience'], variants: number): RouteHealth {
   return {

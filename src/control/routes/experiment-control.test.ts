@@ -87,7 +87,7 @@ class Bench {
   }
 }
 
-const FAILED = [{ variant: 'b', cause: '5xx' }];
+const FAILED = [{ variant: 'b', cause: '5xx', version: '2' }];
 const EXPERIMENT = `experiment:
   split: {a: 50, b: 50}
   primary: {metric: reward}
@@ -118,9 +118,34 @@ test('a fallback does not hide an arm that fails, and its answers stay those of 
   assert.equal(guardrails[0].verdict, 'violated');
   assert.equal(verdict, 'guardrail violated');
   for (const id of rewarded) assert.equal(bench.live.join?.reward(id, 1, undefined, 1), 'accepted');
-  mature(bench.live, 1000);
+  mature(bench.live, 1000, {});
   const [a, b] = bench.results().arms;
   assert.deepEqual([a.rewards, a.reward_mean, b.rewards, b.reward_mean], [2000, 0, 2050, 1]);
+});
+
+test('a bandit learns no late reward of the version an arm had before', () => {
+  const bench = new Bench('bandit: {policy: thompsonBeta, arms: [a, b], refresh: 500ms, reward: {wait: 1s}}\n');
+  const rewards = (): number =>
+    bench.live.own.epochs[0].epochs.flatMap(({ arms }) => arms[1].count).reduce((sum, each) => sum + each, 0);
+  const decided = (version: string): void => {
+    const id = bench.decided({ assigned: 'b', served: 'b', version });
+    bench.report();
+    assert.equal(bench.live.join?.reward(id, 1, undefined, 1), 'accepted');
+  };
+  bench.live.standing.versions = { a: '1', b: '2' };
+  decided('2');
+  decided('');
+  mature(bench.live, 2000, { a: '1', b: '3' });
+  assert.equal(rewards(), 2, 'the replacement is not learnt yet, and with it what came before will count less');
+  bench.live.standing.versions = { a: '1', b: '3' };
+  decided('2');
+  decided('3');
+  mature(bench.live, 2000, { a: '1', b: '3' });
+  assert.deepEqual([rewards(), bench.live.own.feedback.get('otherVersion')], [3, 1]);
+  // Back again, which is learnt with the next refresh.
+  decided('2');
+  mature(bench.live, 2000, { a: '1', b: '2' });
+  assert.equal(rewards(), 4);
 });
 
 test('a bandit learns the default reward of an arm that failed, whatever the answer of another variant earned', () => {
@@ -133,7 +158,7 @@ test('a bandit learns the default reward of an arm that failed, whatever the ans
   assert.equal(join?.reward(failed, 1, undefined, 1), 'failedOver');
   assert.equal(join?.reward(ejected, 1, undefined, 1), 'unknown');
   assert.equal(join?.reward(fine, 1, undefined, 1), 'accepted');
-  mature(bench.live, 2000);
+  mature(bench.live, 2000, {});
   const [, b] = own.epochs[0].epochs[0].arms;
   assert.deepEqual([b.count, b.sum], [2, 1]);
   assert.equal(own.feedback.get('detoured'), 1);
@@ -239,7 +264,7 @@ test("several gateways' parts are one experiment, also after they were written d
             bench.live.join?.reward(id, Math.round(reward * 8) / 8, undefined, 1);
           }
         }
-        for (const bench of [whole, ...parts]) mature(bench.live, 1000);
+        for (const bench of [whole, ...parts]) mature(bench.live, 1000, {});
         const told = parts.map(
           ({ live }) => JSON.parse(JSON.stringify(encodeContribution(live.own))) as EncodedContribution,
         );
@@ -281,7 +306,7 @@ test("mSPRT's mixture is fixed once, and its p-value never rises", () => {
       bench.report();
       bench.live.join?.reward(id, (i >> 1) % 10 < (assigned === 'a' ? a : b) ? 1 : 0, undefined, 1);
     }
-    mature(bench.live, 1000);
+    mature(bench.live, 1000, {});
     bench.look();
     return bench.results().primary[0].p_value ?? Number.NaN;
   };

@@ -165,7 +165,7 @@ function countsOf(spec: RouteSpec, data: Contribution): number[] {
 function armsOf(spec: RouteSpec, standing: Standing, data: Contribution): ArmData[] {
   const { split } = spec.strategy.experiment as ExperimentSpec;
   return Object.keys(split).map((name) => {
-    const arm = armData(name, data, (version) => isMeasured(spec, standing, name, version));
+    const arm = armData(name, data, (version) => isMeasured(standing, name, version));
     if (spec.unit === undefined) return arm;
     return { ...arm, clusters: (metric) => data.clusters.get(clusterKey(metric, name)) ?? noClusters() };
   });
@@ -181,7 +181,7 @@ function armData(name: string, data: Contribution, measured: (version: string) =
   const arm: ArmData = { name, requests: 0, errors: 0, latency, rewards: data.rewards.get(name) ?? NO_MOMENTS };
   for (const slice of data.sums.slices.values()) {
     if (slice.assigned !== name || slice.role !== 'arm' || !slice.analysed) continue;
-    if (slice.variant === name && !measured(slice.version)) continue;
+    if (!measured(slice.variant === name ? slice.version : slice.assignedVersion)) continue;
     addHistogram(latency, slice.latency);
     if (slice.variant !== name) {
       arm.requests += slice.fallbacks;

@@ -37,11 +37,10 @@ export function withVersions(
 }
 
 /**
- * Whether what a version of an arm did is measured. Until a gateway has read what an alias means now it serves the
- * version before, or the one to come; '' = not known which it was.
+ * Whether what a version of an arm did is measured. Until a gateway has read what an alias means now, or loaded what is the
+ * newest, it serves the version before, or the one to come; '' = not known which it was.
  */
-export function isMeasured({ variants }: RouteSpec, standing: Standing, arm: string, version: string): boolean {
-  if (variants[arm]?.alias === undefined) return true;
+export function isMeasured(standing: Standing, arm: string, version: string): boolean {
   const measured = standing.versions?.[arm] ?? '';
   return measured === '' || version === '' || version === measured;
 }

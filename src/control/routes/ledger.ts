@@ -81,14 +81,19 @@ export function addSums(into: RouteSums, other: RouteSums): void {
 function addSlice({ slices }: RouteSums, slice: SliceSums | Omit<SliceActivity, 'route'>): void {
   // Sums that were kept by an earlier version of the program do not say.
   const assigned = slice.assigned ?? slice.variant;
-  const key = (version: string) => `${slice.variant}\n${assigned}\n${version}\n${slice.role}\n${slice.analysed}`;
-  let found = slices.get(key(slice.version));
+  const assignedVersion = slice.assignedVersion ?? (assigned === slice.variant ? slice.version : '');
+  const { variant, role, analysed } = slice;
+  const key = (version: string, assignedVersion: string) =>
+    `${variant}\n${assigned}\n${version}\n${assignedVersion}\n${role}\n${analysed}`;
+  let found = slices.get(key(slice.version, assignedVersion));
   if (found === undefined) {
-    const version = slices.size < MAX_SLICES ? slice.version : '';
-    found = slices.get(key(version));
+    const versions =
+      slices.size < MAX_SLICES ? { version: slice.version, assignedVersion } : { version: '', assignedVersion: '' };
+    const where = key(versions.version, versions.assignedVersion);
+    found = slices.get(where);
     if (found === undefined) {
-      found = { ...slice, assigned, version, ...NO_REQUESTS, latency: newHistogram() };
-      slices.set(key(version), found);
+      found = { ...slice, assigned, ...versions, ...NO_REQUESTS, latency: newHistogram() };
+      slices.set(where, found);
     }
   }
   found.requests += slice.requests;

@@ -38,6 +38,8 @@ export interface LiveRoute {
   held: boolean;
   /** Percent that a canary's candidate gets here while nobody is there to judge it; undefined: what was decided. */
   unjudged: number | undefined;
+  /** A canary's candidate is served by another version than its weight was decided for: it gets nothing. */
+  unknown: boolean;
 }
 
 /** Epochs that are still told after they were folded, for a leader that has to go back to an earlier standing. */
@@ -73,6 +75,7 @@ export function newLive(
     querying: false,
     held: false,
     unjudged: undefined,
+    unknown: false,
   };
 }
 
@@ -95,7 +98,8 @@ export function sumsName({ name, standing }: LiveRoute): string {
 }
 
 /** What threads go by. */
-export function servedState({ document, standing, unjudged }: LiveRoute): RouteState {
+export function servedState({ document, standing, unjudged, unknown }: LiveRoute): RouteState {
+  if (unknown) return unjudgedState(document.spec, standing, 0);
   return unjudged === undefined ? standing.state : unjudgedState(document.spec, standing, unjudged);
 }
 
@@ -123,7 +127,7 @@ export function learnFrom(live: LiveRoute, record: LearningRecord): void {
   if (record.proposed !== undefined) count(live, record.proposed.variant === record.assigned ? 'agreed' : 'disagreed');
   const { experiment } = live.document.spec.strategy;
   if (experiment !== undefined) {
-    const measured = record.assigned !== record.served || isServed(live, record);
+    const measured = isMeasured(live.standing, record.assigned, record.assignedVersion);
     countUnit(live, experiment, record, measured);
     if (!measured) {
       count(live, 'otherVersion');
@@ -143,11 +147,8 @@ export function learnFrom(live: LiveRoute, record: LearningRecord): void {
       failed: detoured,
       bucket: record.bucket,
       tenant: record.tenant,
+      version: record.assignedVersion,
     });
-}
-
-function isServed({ document, standing }: LiveRoute, { assigned, version }: LearningRecord): boolean {
-  return isMeasured(document.spec, standing, assigned, version);
 }
 
 /**
@@ -181,8 +182,13 @@ function clustersOf(live: LiveRoute, metric: string, arm: string): Clusters {
   return clustersIn(live.own.clusters, clusterKey(metric, arm));
 }
 
-/** Learns what has waited long enough. */
-export function mature(live: LiveRoute, now: number): void {
+/**
+ * Learns what has waited long enough. A bandit learns nothing of a version that an arm had before: what was learnt of it
+ * is a first guess by now, and its late rewards would pass for the new one's.
+ *
+ * @param served the versions that arms are served by now
+ */
+export function mature(live: LiveRoute, now: number, served: Readonly<Record<string, string>>): void {
   const { join, document, own } = live;
   if (join === undefined) return;
   const { bandit } = document.spec.strategy;
@@ -190,8 +196,12 @@ export function mature(live: LiveRoute, now: number): void {
   const [node] = own.epochs;
   // A clock that is set back does not open an epoch again.
   const epoch = bandit === undefined ? 0 : Math.max(node.closed, epochOf(bandit, now));
-  join.mature(now, ({ arm, context, bucket = -1 }, reward) => {
+  join.mature(now, ({ arm, context, bucket = -1, version = '' }, reward) => {
     live.stirred = true;
+    if (bandit !== undefined && version !== served[arms[arm]] && !isMeasured(live.standing, arms[arm], version)) {
+      count(live, 'otherVersion');
+      return;
+    }
     count(live, 'matured');
     if (bandit === undefined) {
       own.rewards.set(arms[arm], withValue(own.rewards.get(arms[arm]) ?? NO_MOMENTS, reward));

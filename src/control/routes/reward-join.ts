@@ -25,10 +25,13 @@ export interface Awaiting {
   bucket?: number;
   /** Who asked: no other tenant's reward counts. '': not known, as of what an earlier version of the program wrote down. */
   tenant?: string;
+  /** Of the arm, that was asked; '': not known, as of what an earlier version of the program wrote down. */
+  version?: string;
 }
 
 interface Pending extends Awaiting {
   tenant: string;
+  version: string;
   seq: number;
   due: number;
   count: number;
@@ -132,7 +135,8 @@ export class RewardJoin {
     return this.pending.size;
   }
 
-  decided(id: string, time: number, { arm, context, failed = false, bucket = -1, tenant = '' }: Awaiting): void {
+  decided(id: string, time: number, awaiting: Awaiting): void {
+    const { arm, context, failed = false, bucket = -1, tenant = '', version = '' } = awaiting;
     if (this.pending.size >= this.limit) {
       this.lost++;
       return;
@@ -140,7 +144,7 @@ export class RewardJoin {
     const due = time + this.spec.wait;
     const kept = this.dimension > 0 ? context : undefined;
     const seq = this.next++;
-    const decision = { seq, due, arm, context: kept, failed, bucket, tenant };
+    const decision = { seq, due, arm, context: kept, failed, bucket, tenant, version };
     this.pending.set(id, { ...decision, count: 0, value: 0, events: undefined });
     this.journal?.decided({ ...decision, id });
   }

@@ -67,7 +67,8 @@ test('a candidate that fails its copies does not agree with stable', () => {
 function served(sums: RouteSums, version: string, requests: number, errors: number): void {
   const none = { clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0, latency: newHistogram() };
   const slice = { variant: 'stable', assigned: 'stable', version, role: 'control' as const, analysed: true };
-  sums.slices.set(version, { ...slice, ...none, requests, errors });
+  const asked = { assignedVersion: version };
+  sums.slices.set(version, { ...slice, ...asked, ...none, requests, errors });
 }
 
 test('a canary is compared with the version that stable has become, from nothing', () => {
@@ -89,4 +90,22 @@ test('a canary is compared with the version that stable has become, from nothing
   assert.equal(compareAnewIfDue(moved, { stable: '3', candidate: '2' }, sums, 6), moved);
   const over = stepRollout(spec, begun, { type: 'abort' }, sums, new Map(), 7).standing;
   assert.equal(compareAnewIfDue(over, { stable: '3', candidate: '2' }, sums, 8), over);
+});
+
+test('a candidate is charged with nothing of the version before it, not even of what another variant answered', () => {
+  const spec = specOf('50%');
+  const sums = noRouteSums();
+  const standing = beginIfDue('m', spec, resume(spec, undefined), { stable: '1', candidate: '3' }, sums, 0) as Standing;
+  const slice = { assigned: 'next', role: 'candidate' as const, analysed: true };
+  const none = { clientErrors: 0, sheds: 0, cancelled: 0, latency: newHistogram() };
+  const late = (variant: string, version: string, assignedVersion: string, counts: object): void => {
+    const which = { ...slice, variant, version, assignedVersion };
+    sums.slices.set(JSON.stringify(which), { ...which, ...none, requests: 100, errors: 0, fallbacks: 0, ...counts });
+  };
+  late('next', '2', '2', { errors: 100 });
+  late('stable', '1', '2', { fallbacks: 100 });
+  late('next', '3', '3', { requests: 40, errors: 1 });
+  late('stable', '1', '3', { requests: 2, fallbacks: 2 });
+  const { requests, errors } = evidenceOf(spec, rolloutOf(standing) as RolloutStanding, sums).candidate;
+  assert.deepEqual([requests, errors], [42, 3]);
 });

@@ -230,12 +230,13 @@ export function evidenceOf(spec: RouteSpec, rollout: RolloutStanding, sums: Rout
   const window = decodeSums(rollout.window);
   const control = canary.control === 'matched' ? 'control' : 'stable';
   const stableOf = (part: RouteSums) => armOf(part, canary.stable, control, rollout.stable);
+  const candidateOf = (part: RouteSums) => armOf(part, canary.candidate, 'candidate', candidate.version);
   const compared = (part: RouteSums) => comparisons(shadowOf(part, canary.candidate, candidate));
   const shadow = compared(sums);
   const before = compared(decodeSums(rollout.start));
   return {
     control: since(stableOf(sums), stableOf(window)),
-    candidate: since(armOf(sums, canary.candidate, 'candidate'), armOf(window, canary.candidate, 'candidate')),
+    candidate: since(candidateOf(sums), candidateOf(window)),
     shadow: {
       compared: Math.max(0, shadow.compared - before.compared),
       mismatched: Math.max(0, shadow.mismatched - before.mismatched),
@@ -248,18 +249,20 @@ export function evidenceOf(spec: RouteSpec, rollout: RolloutStanding, sums: Rout
  * A part's requests as its variant answered them. One that failed and was answered by another variant is still its
  * failure: fallbacks must not hide a bad candidate. What the client got wrong, or was shed or given up, is nobody's.
  *
- * @param only other versions are left out, which gateways serve until they have read what an alias means now
+ * @param only other versions are left out: gateways serve the one before until they have read what an alias means now, and
+ *   what was in flight then is told later
  */
 function armOf(sums: RouteSums, variant: string, role: string, only?: string): ArmEvidence {
   const arm = { requests: 0, errors: 0, latency: newHistogram() };
   for (const slice of sums.slices.values()) {
     if (slice.role !== role || !slice.analysed) continue;
+    const asked = slice.variant === variant ? slice.version : slice.assignedVersion;
+    if (only !== undefined && asked !== '' && asked !== only) continue;
     if (slice.variant !== variant) {
       arm.requests += slice.fallbacks;
       arm.errors += slice.fallbacks;
       continue;
     }
-    if (only !== undefined && slice.version !== '' && slice.version !== only) continue;
     arm.requests += slice.requests - slice.clientErrors - slice.sheds - slice.cancelled;
     arm.errors += slice.errors;
     for (let i = 0; i < arm.latency.length; i++) arm.latency[i] += slice.latency[i];

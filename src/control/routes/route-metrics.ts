@@ -186,8 +186,10 @@ function shadowsOf(
   });
 }
 
-function sliceLabels(live: LiveRoute, { variant, assigned, version, role, analysed }: SliceSums): string {
-  return labels({ route: live.name, variant, version, role, analysed: String(analysed), assigned });
+function sliceLabels(live: LiveRoute, slice: SliceSums): string {
+  const { variant, assigned, version, assignedVersion, role, analysed } = slice;
+  const labelled = { route: live.name, variant, version, role, analysed: String(analysed), assigned };
+  return labels({ ...labelled, assigned_version: assignedVersion });
 }
 
 function latencyLines(live: LiveRoute): string[] {

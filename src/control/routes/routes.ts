@@ -10,6 +10,7 @@ import type { RolloutEvent } from '../../experiments/rollout/state.ts';
 import type { RouteActivity } from '../../gateway/route-activity.ts';
 import { kafkaConfigured } from '../../kafka/client.ts';
 import type { Lag } from '../../kafka/lag.ts';
+import type { AliasTable } from '../../pipeline/routed/route-version.ts';
 import type { ServingTable } from '../../pipeline/types.ts';
 import { steadyTime } from '../../shared/clock.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
@@ -90,7 +91,8 @@ export class Routes {
       move: async (...wish) => (await this.opened()).aliases.move(...wish),
     };
     const tell = (message: string, fields: object): void => log.warn(fields, message);
-    this.aliases = new RouteAliases(aliasSource, parts.table, (table) => fleet.setAliases(table), tell);
+    const publishAliases = (table: AliasTable): void => this.runtime.versionsChange(() => fleet.setAliases(table));
+    this.aliases = new RouteAliases(aliasSource, parts.table, publishAliases, tell);
     this.cluster = config.redisUrl === undefined ? undefined : this.createCluster(config.redisUrl);
     this.runtime = new RouteRuntime({
       publishRoutes: (routes, states) => {
@@ -178,8 +180,14 @@ export class Routes {
     });
   }
 
+  /** Threads are about to get another serving table. */
+  tableChanges(): void {
+    this.runtime.withhold();
+  }
+
   /** The serving table has changed. */
   tableChanged(): void {
+    this.runtime.giveBack();
     this.aliases.settle();
   }
 

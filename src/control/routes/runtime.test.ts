@@ -81,6 +81,18 @@ spec:
     canary: {stable: stable, candidate: next, steps: [{setWeight: 50}], onPass: {setAlias: champion}}
 `;
 
+/** Whose candidate follows an alias. */
+function followsCandidate(succeeds: boolean): string {
+  return `apiVersion: switchyard/v1
+kind: Route
+metadata: {name: m}
+spec:
+  variants: {stable: {model: m, version: "1"}, next: {model: m, alias: champion}}
+  strategy:
+    canary: {stable: stable, candidate: next, steps: [{setWeight: ${succeeds ? 100 : 50}}${succeeds ? '' : ', {pause: {}}'}]}
+`;
+}
+
 /** A gateway whose registry has model m with champion on version 1, and cannot always be read or written. */
 class Gateway {
   readonly registry = { champion: '1', readable: true, before: async (): Promise<void> => {} };
@@ -111,7 +123,8 @@ class Gateway {
         return this.registry.champion;
       },
     };
-    const told = (aliases: AliasTable) => this.told.push(`champion ${aliases.get('m')?.get('champion')}`);
+    const told = (aliases: AliasTable): void =>
+      this.runtime.versionsChange(() => this.told.push(`champion ${aliases.get('m')?.get('champion')}`));
     this.aliases = new RouteAliases(source, table, told, () => {});
     this.runtime = new RouteRuntime({
       publishRoutes: () => {},
@@ -156,6 +169,12 @@ class Gateway {
 
   get standing(): string {
     return JSON.stringify(this.runtime.routes.get('m')!.standing);
+  }
+
+  /** The alias names another version, and that was read. */
+  async moves(version: string): Promise<void> {
+    this.registry.champion = version;
+    await this.aliases.refresh();
   }
 
   /** A second passes, and what it set off comes to its end. */
@@ -226,6 +245,43 @@ test('a reload while an alias is being moved does not stop the rollout, whatever
   assert.deepEqual([gateway.rollout?.phase, gateway.registry.champion], ['succeeded', '2']);
 });
 
+test('a candidate that becomes another version loses its weight before it is served, and another one has to earn it', async () => {
+  const gateway = new Gateway(true, followsCandidate(false));
+  await gateway.moves('2');
+  await gateway.tick();
+  assert.deepEqual([gateway.rollout?.candidateVersion, gateway.rollout?.weight], ['2', 50]);
+  gateway.told.length = 0;
+  await gateway.moves('3');
+  assert.deepEqual(gateway.told, ['candidate 0', 'champion 3']);
+  await gateway.moves('2');
+  assert.deepEqual(gateway.told.slice(2), ['champion 2', 'candidate 5000'], 'back to the one that is judged');
+  await gateway.moves('3');
+  gateway.told.length = 0;
+  await gateway.tick();
+  assert.deepEqual([gateway.rollout?.candidateVersion, gateway.told.at(-1)], ['3', 'candidate 5000']);
+});
+
+test('a gateway that follows gives a version nothing that its leader has not decided for', async () => {
+  const [leader, other] = [new Gateway(true, followsCandidate(false)), new Gateway(false, followsCandidate(false))];
+  for (const gateway of [leader, other]) await gateway.moves('2');
+  await leader.tick();
+  other.runtime.follow('m', leader.standing);
+  other.told.length = 0;
+  await other.moves('3');
+  other.runtime.follow('m', leader.standing);
+  assert.deepEqual(other.told, ['candidate 0', 'champion 3']);
+});
+
+test('a rollout that is over without moving an alias leaves its weight to no other version', async () => {
+  const gateway = new Gateway(true, followsCandidate(true));
+  await gateway.moves('2');
+  for (let i = 0; i < 4; i++) await gateway.tick();
+  assert.equal(gateway.rollout?.phase, 'succeeded');
+  gateway.told.length = 0;
+  await gateway.moves('3');
+  assert.deepEqual(gateway.told, ['candidate 0', 'champion 3']);
+});
+
 const EXPERIMENT = `apiVersion: switchyard/v1
 kind: Route
 metadata: {name: m}
@@ -239,12 +295,14 @@ spec:
 function reported(gateway: Gateway, version: string, requests: number, status: 'ok' | 'internal'): void {
   const counts = { requests, errors: status === 'ok' ? 0 : requests, clientErrors: 0, sheds: 0, cancelled: 0 };
   const slice = { route: 'm', variant: 'b', assigned: 'b', version, role: 'arm' as const, analysed: true };
+  const versions = { assignedVersion: version };
   const decision = {
     route: 'm',
     time: 0,
     assigned: 'b',
     served: 'b',
     version,
+    assignedVersion: version,
     analysed: true,
     bucket: -1,
     unitHash: -1,
@@ -253,7 +311,7 @@ function reported(gateway: Gateway, version: string, requests: number, status: '
   const learning = Array.from({ length: requests }, (_, i) => ({
     ...{ ...decision, ...rest, id: `${version}-${i}`, status, latencyMs: 1, failedOver: false },
   }));
-  const slices = [{ ...slice, ...counts, fallbacks: 0, latency: [] }];
+  const slices = [{ ...slice, ...versions, ...counts, fallbacks: 0, latency: [] }];
   gateway.runtime.activity({ slices, shadows: [], learning, lost: 0 });
 }
 
@@ -276,8 +334,7 @@ test('an experiment begins anew when the alias of an arm moves, and counts nothi
   assert.equal(before.join?.waiting, 500);
   const { state } = before.standing;
 
-  leader.registry.champion = '3';
-  await leader.aliases.refresh();
+  await leader.moves('3');
   // Served, but not decided on yet.
   reported(leader, '3', 7, 'ok');
   assert.deepEqual(armB(leader), { version: '1', requests: 500, errors: 500 });

@@ -168,7 +168,10 @@ export class RouteRuntime {
       this.routes.set(name, live);
     }
     this.ledger.keepOnly(new Set(this.routes.keys()));
-    for (const live of this.routes.values()) live.own.sums = this.ledger.of(live.name);
+    for (const live of this.routes.values()) {
+      live.own.sums = this.ledger.of(live.name);
+      live.unknown = this.isUnknown(live);
+    }
     this.dependencies.publishRoutes(routes, this.states());
     for (const [name, old] of before) {
       if (this.routes.has(name)) continue;
@@ -327,7 +330,36 @@ export class RouteRuntime {
 
   private show(live: LiveRoute): void {
     live.unjudged = this.unjudged(live);
-    if (!live.held) this.dependencies.publishState(live.name, servedState(live));
+    live.unknown = this.isUnknown(live);
+    if (!live.held || live.unknown) this.dependencies.publishState(live.name, servedState(live));
+  }
+
+  /**
+   * Before threads serve by other versions: a canary's candidate that becomes one its weight was not decided for loses it,
+   * so that no request meets a version with the weight of another.
+   */
+  withhold(): void {
+    for (const live of this.routes.values()) if (!live.unknown && this.isUnknown(live)) this.show(live);
+  }
+
+  /** Threads serve by other versions from now on. */
+  versionsChange(publish: () => void): void {
+    this.withhold();
+    publish();
+    this.giveBack();
+  }
+
+  /** After that: one that is again what its weight was decided for has it back. */
+  giveBack(): void {
+    for (const live of this.routes.values()) if (live.unknown && !this.isUnknown(live)) this.show(live);
+  }
+
+  private isUnknown({ document, standing }: LiveRoute): boolean {
+    const { canary } = document.spec.strategy;
+    const rollout = rolloutOf(standing);
+    if (canary === undefined || rollout === undefined) return false;
+    const candidate = this.versions(document)[canary.candidate];
+    return candidate !== '' && candidate !== rollout.state.candidateVersion;
   }
 
   private unjudged({ document, standing }: LiveRoute): number | undefined {
@@ -383,7 +415,7 @@ export class RouteRuntime {
     this.watchAge(now);
     for (const live of this.routes.values()) {
       try {
-        mature(live, now);
+        mature(live, now, this.versions(live.document));
         if (live.held) void this.release(live);
         if (leading) this.decide(live, now);
       } catch (error) {

@@ -5,7 +5,7 @@ import { VersionTraffic } from './version-traffic.ts';
 
 const slice = (changes: Partial<SliceActivity>): SliceActivity => ({
   ...{ route: 'r', variant: 'v', assigned: 'v', version: '1', role: 'arm', analysed: true, requests: 1, errors: 0 },
-  ...{ clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0, latency: [] },
+  ...{ assignedVersion: '1', clientErrors: 0, sheds: 0, cancelled: 0, fallbacks: 0, latency: [] },
   ...changes,
 });
 

@@ -15,6 +15,8 @@ export interface KeptDecision {
   bucket: number;
   /** Who asked; '': an earlier version of the program did not write it down. */
   tenant: string;
+  /** Of the arm, that was asked; '': not known, or not written down. */
+  version: string;
 }
 
 export interface KeptReward {
@@ -116,9 +118,9 @@ export class WaitingJournal {
     return { entries, owners, next: this.last + 1 };
   }
 
-  decided({ seq, id, due, arm, context, failed, bucket, tenant }: KeptDecision): void {
+  decided({ seq, id, due, arm, context, failed, bucket, tenant, version }: KeptDecision): void {
     this.last = seq;
-    this.lines.push(JSON.stringify([seq, id, due, arm, Number(failed), bucket, tenant, ...(context ?? [])]));
+    this.lines.push(JSON.stringify([seq, id, due, arm, Number(failed), bucket, tenant, version, ...(context ?? [])]));
   }
 
   rewarded({ id, reward, event }: KeptReward): void {
@@ -226,8 +228,9 @@ function entryOf(line: unknown[]): KeptDecision | KeptReward {
     number,
     ...unknown[],
   ];
-  // Lines of an earlier version have their numbers here.
-  const [tenant, ...context] = (typeof rest[0] === 'string' ? rest : ['', ...rest]) as unknown as [string, ...number[]];
+  // Earlier versions of the program wrote no version, or neither tenant nor version, before the numbers.
+  const [tenant = '', version = ''] = rest.filter((each) => typeof each === 'string');
+  const context = rest.filter((each) => typeof each === 'number');
   return {
     seq,
     id,
@@ -236,6 +239,7 @@ function entryOf(line: unknown[]): KeptDecision | KeptReward {
     failed: failed === 1,
     bucket,
     tenant,
+    version,
     context: context.length === 0 ? undefined : context,
   };
 }

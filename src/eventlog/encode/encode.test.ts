@@ -182,7 +182,7 @@ test('why a request was decided so is there for every reader of the schema; vers
       propensity: 0.25,
     },
     ...{ assigned: 'b', served: 'a', role: 'arm', analysed: true, detour: '', override: 2, bucket: 4711 },
-    fallbacks: [{ variant: 'b', cause: '5xx' }],
+    fallbacks: [{ variant: 'b', cause: '5xx', version: '1' }],
     proposed: { variant: 'b', pmf: [0.125, 0.875] },
     features: [1, -2.5],
   };

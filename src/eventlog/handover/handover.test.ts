@@ -170,7 +170,7 @@ test('a routed request says how it was decided, and its shadow says that it is o
     analysed: true,
     override: 1,
     bucket: 9999,
-    fallbacks: [{ variant: 'a', cause: 'timeout' }],
+    fallbacks: [{ variant: 'a', cause: 'timeout', version: '1' }],
     proposed: { variant: 'a', pmf: [0.125, 0.875] },
     features: [1, -2.5, 0],
     detour: '',

@@ -43,13 +43,13 @@ export interface DecisionRecord {
   readonly unitHash: number;
   /** Why another variant than the assigned one was served, or no policy was asked; '' = neither. */
   readonly detour: string;
-  /** Causes of the attempts that failed before the one that counts. */
-  readonly fallbacks: readonly { variant: string; cause: string }[];
+  /** Causes of the attempts that failed before the one that counts, and the versions that failed. */
+  readonly fallbacks: readonly { variant: string; cause: string; version: string }[];
   /** Apprentice mode: what the policy would have served, and its distribution. */
   readonly proposed: { variant: string; pmf: number[] } | undefined;
   /** Contextual bandits: the features a reward is learnt with. */
   readonly features: number[] | undefined;
-  /** Of the served variant. Without an answer the version is the one asked for; '' when the version policy had the choice. */
+  /** Of the served variant. Without an answer the version is the one asked for, or that the version policy had; '' = none. */
   readonly model: string;
   readonly version: string;
   readonly status: 'ok' | ErrorCode;

@@ -184,7 +184,8 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
 
   /** The variant is not asked: it is full, or has failed too often lately. */
   private refuse(): void {
-    const { name, spec } = this.compiled;
+    const { name, spec, variants } = this.compiled;
+    this.version = this.plane.currentVersion(variants[this.servedIndex]);
     const { maxInFlight, open } = spec.resilience.circuitBreaker ?? {};
     const full = maxInFlight === undefined ? '' : `, or ${maxInFlight} requests are in flight on this thread`;
     const message = `variant ${this.assigned} of route ${name} is not asked now: its circuit is open${full}; try again later`;
@@ -199,11 +200,12 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     requestStarted(compiled.health, this.servedIndex);
     try {
       // A failure is that version's.
-      this.version = this.plane.versionOf(variant);
+      const version = this.plane.versionOf(variant);
+      this.version = version === '' ? this.plane.policyVersion(variant.model) : version;
       // Named one by one: copying an object of unknown shape costs more than deciding.
       const asked: InferRequest = {
         model: variant.model,
-        version: this.version,
+        version,
         id: request.id,
         inputs: request.inputs,
         outputs: request.outputs,
@@ -249,12 +251,11 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
   onError(error: SwitchyardError): void {
     if (this.done) return;
     const now = monotonicMs();
-    requestEnded(
-      this.compiled.health,
-      this.servedIndex,
-      outcomeOf(error, this.allowedMs ?? Number.POSITIVE_INFINITY),
-      now,
-    );
+    const { health, variants } = this.compiled;
+    // One that was replaced meanwhile says nothing of the version that is there now.
+    const replaced = this.version !== this.plane.currentVersion(variants[this.servedIndex]);
+    const outcome = replaced ? 'forgotten' : outcomeOf(error, this.allowedMs ?? Number.POSITIVE_INFINITY);
+    requestEnded(health, this.servedIndex, outcome, now);
     this.fail(error, now);
   }
 
@@ -285,7 +286,7 @@ export class RoutedCall implements ResponseObserver, Submission, FinishedRequest
     if ((this.tried & (1 << next)) !== 0) return false;
     if (!this.retrying && !compiled.retries.tryRetry()) return false;
     this.retrying = true;
-    this.fallbacks = [...this.fallbacks, { variant: this.served, cause }];
+    this.fallbacks = [...this.fallbacks, { variant: this.served, cause, version: this.version }];
     this.servedIndex = next;
     this.attempt();
     return true;

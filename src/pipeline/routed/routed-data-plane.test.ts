@@ -165,7 +165,7 @@ test('a variant that fails is answered for by its fallback, and then ejected', a
   );
   for (let i = 0; i < 3; i++) assert.equal(factor(await ask()), 2);
   for (const record of records) {
-    assert.deepEqual(record.fallbacks, [{ variant: 'next', cause: '5xx' }]);
+    assert.deepEqual(record.fallbacks, [{ variant: 'next', cause: '5xx', version: '1' }]);
     assert.equal(record.served, 'stable');
     assert.equal(record.assigned, 'next');
   }
@@ -175,13 +175,66 @@ test('a variant that fails is answered for by its fallback, and then ejected', a
   assert.deepEqual(records[3].eligible, ['stable']);
 });
 
+test('a variant that was ejected, or whose circuit is open, is asked again once it is another version', async () => {
+  const aliased = VARIANTS.replace('model: two', 'model: two, alias: latest');
+  const latest = (version: string) => new Map([['two', new Map([['latest', version]])]]);
+  for (const [guard, detour] of [
+    ['outlier: {consecutive5xx: 3, baseEjection: 60s}', 'ejected'],
+    ['circuitBreaker: {minRequests: 3, open: 60s}', 'circuitOpen'],
+  ]) {
+    const fallback = detour === 'ejected' ? 'fallback: {order: [stable]}\n' : '';
+    const { ask, records, plane } = await routed(
+      `${aliased}${fallback}resilience: {${guard}, retryBudget: {minConcurrency: 10}}\nstrategy:\n  weighted: {stable: 0, next: 100}`,
+      failing,
+    );
+    plane.setAliases(latest('1'));
+    for (let i = 0; i < 4; i++) await ask();
+    plane.setAliases(latest('1'));
+    await ask();
+    assert.deepEqual(
+      records.map((record) => record.detour),
+      ['', '', '', detour, detour],
+    );
+    plane.setAliases(latest('2'));
+    await ask();
+    assert.equal(records.at(-1)?.detour, '');
+  }
+});
+
+test('failures of a version that was replaced meanwhile do not eject the one in its place', async () => {
+  const aliased = VARIANTS.replace('model: two', 'model: two, alias: latest');
+  const latest = (version: string) => new Map([['two', new Map([['latest', version]])]]);
+  let fail = (): void => {};
+  const held = new Promise<void>((resolve) => {
+    fail = resolve;
+  });
+  const { ask, records, plane } = await routed(
+    `${aliased}fallback: {order: [stable]}\nresilience: {outlier: {consecutive5xx: 3, baseEjection: 60s}, retryBudget: {minConcurrency: 10}}\nstrategy:\n  weighted: {stable: 0, next: 100}`,
+    async () => {
+      await held;
+      return failing();
+    },
+  );
+  plane.setAliases(latest('1'));
+  const old = Array.from({ length: 5 }, () => ask());
+  plane.setAliases(latest('2'));
+  fail();
+  await Promise.all(old);
+  assert.deepEqual(
+    new Set(records.flatMap(({ fallbacks }) => fallbacks.map(({ version }) => version))),
+    new Set(['1']),
+  );
+  await ask();
+  assert.equal(records.at(-1)?.detour, '');
+});
+
 test('without a fallback the error is the answer, and is on record', async () => {
   const { ask, records } = await routed(`${VARIANTS}strategy:\n  weighted: {stable: 0, next: 100}`, failing);
   const { error, context } = await ask();
   assert.match(String(error), /the weights are gone/);
   assert.equal(records[0].status, 'internal');
   const { id, variant, version } = context.served!;
-  assert.deepEqual({ id, variant, version }, { id: 'id0', variant: 'next', version: '' });
+  assert.deepEqual({ id, variant, version }, { id: 'id0', variant: 'next', version: '1' });
 });
 
 test('a failure is of the version that was asked for', async () => {
@@ -201,7 +254,7 @@ test('a slow variant is given up after its timeout, but not after the deadline o
     slow,
   );
   assert.equal(factor(await ask()), 2);
-  assert.deepEqual(records[0].fallbacks, [{ variant: 'next', cause: 'timeout' }]);
+  assert.deepEqual(records[0].fallbacks, [{ variant: 'next', cause: 'timeout', version: '1' }]);
   const { error } = await ask({}, 'ranker', monotonicMs() + 15);
   assert.equal(error?.code, 'deadline_exceeded');
   assert.deepEqual(records[1].fallbacks, []);
@@ -257,7 +310,7 @@ test('an open circuit answers at once, on record; a full one too, unless a fallb
   const first = [full.ask(), helped.ask()];
   assert.match(String((await full.ask()).error), /or 1 requests are in flight on this thread;/);
   assert.equal(factor(await helped.ask()), 2);
-  assert.deepEqual(helped.records[0].fallbacks, [{ variant: 'next', cause: 'unavailable' }]);
+  assert.deepEqual(helped.records[0].fallbacks, [{ variant: 'next', cause: 'unavailable', version: '1' }]);
   open();
   for (const one of first) assert.equal(factor(await one), 3);
   assert.equal(factor(await full.ask()), 3, 'the refused one held no place');

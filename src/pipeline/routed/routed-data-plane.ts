@@ -1,6 +1,6 @@
 import type { RouteSet } from '../../config/load-routes.ts';
 import { type Decision, decide, newDecision } from '../../routing/decide.ts';
-import { eligible, sweepHealth } from '../../routing/health.ts';
+import { eligible, renewVariant, sweepHealth } from '../../routing/health.ts';
 import type { RouteState } from '../../routing/live-route.ts';
 import { applyState, type CompiledRoute, compileRoutes, type RouteTable } from '../../routing/route-table.ts';
 import { monotonicMs } from '../../shared/clock.ts';
@@ -71,6 +71,8 @@ export class RoutedDataPlane implements DataPlane {
   private readonly shadowsInFlight = new Map<string, number>();
   /** Routes with outlier ejection, and when each was swept last. */
   private watched: { route: CompiledRoute; interval: number; swept: number }[] = [];
+  /** Routes that may stop asking a variant, with the versions their variants are served by. */
+  private guarded: { route: CompiledRoute; versions: string[] }[] = [];
   /** Wall time less the monotonic clock's: the time of a decision needs no clock call. */
   private epochOffset: number;
   private readonly sweeper: NodeJS.Timeout;
@@ -92,6 +94,10 @@ export class RoutedDataPlane implements DataPlane {
       const interval = route.spec.resilience.outlier?.interval;
       return interval === undefined ? [] : [{ route, interval, swept: before.get(route.name) ?? 0 }];
     });
+    this.guarded = [...this.table.routes.values()].flatMap((route) => {
+      const { outlier, circuitBreaker } = route.spec.resilience;
+      return outlier === undefined && circuitBreaker === undefined ? [] : [{ route, versions: this.versionsOf(route) }];
+    });
   }
 
   /** A state that does not fit the route, such as one from before a reload, is ignored. */
@@ -102,6 +108,30 @@ export class RoutedDataPlane implements DataPlane {
 
   setAliases(aliases: AliasTable): void {
     this.aliases = aliases;
+    this.versionsChanged();
+  }
+
+  /** The serving table or the aliases are others: a variant that has become another version is well until that one fails. */
+  versionsChanged(): void {
+    for (const guard of this.guarded) {
+      const versions = this.versionsOf(guard.route);
+      versions.forEach((version, i) => {
+        const before = guard.versions[i];
+        if (version === '') versions[i] = before;
+        else if (before !== '' && version !== before) renewVariant(guard.route.health, i);
+      });
+      guard.versions = versions;
+    }
+  }
+
+  private versionsOf({ variants }: CompiledRoute): string[] {
+    return variants.map((variant) => this.currentVersion(variant));
+  }
+
+  /** The version that a variant is served by now; '' = none. */
+  currentVersion({ model, version, alias }: { model: string; version?: string; alias?: string }): string {
+    if (alias !== undefined) return this.aliases.get(model)?.get(alias) ?? '';
+    return version ?? this.policyVersion(model);
   }
 
   /** What metadata and decoders look models up in: a name that only a route has stands for its first variant's model. */
@@ -181,6 +211,14 @@ export class RoutedDataPlane implements DataPlane {
 
   versionOf(variant: { model: string; version?: string; alias?: string }): string {
     return versionOf(variant, this.aliases);
+  }
+
+  /** The version that answers requests which name none; '' = none is loaded. */
+  policyVersion(model: string): string {
+    const versions = this.inner.currentTable().models.get(model)?.versions;
+    if (versions === undefined || versions.length === 0) return '';
+    for (const { version, absence } of versions) if (absence === '') return version;
+    return versions[0].version;
   }
 
   decided(call: RoutedCall, response: InferResponse | undefined): void {

@@ -338,13 +338,18 @@ export class RouteCluster {
     return true;
   }
 
+  /** Of all names at once: a lease does not wait for as many round trips as there are routes. */
   private async readSums(): Promise<void> {
     const looking = this.leading() && this.silent.due(monotonicMs());
     if (looking) await this.takeSilentForGone();
     const others = new Map<string, EncodedContribution[]>();
-    for (const name of this.own().keys()) {
-      const fields = await this.redis.hgetall(this.key(`sums:${name}`));
-      delete fields[this.id];
+    const names = [...this.own().keys()];
+    const pipeline = this.redis.pipeline();
+    for (const name of names) pipeline.hgetall(this.key(`sums:${name}`));
+    for (const [i, [error, answer]] of ((await pipeline.exec()) ?? []).entries()) {
+      if (error !== null) throw error;
+      const name = names[i];
+      const { [this.id]: _, ...fields } = answer as Record<string, string>;
       const parsed = new Map(Object.entries(fields).map(([id, text]) => [id, JSON.parse(text) as EncodedContribution]));
       others.set(name, [...parsed.values()]);
       if (looking) await this.retire(name, parsed);

@@ -41,11 +41,13 @@ class Control {
   /** Lets the threads confirm what they were asked for. */
   confirm = (): void => {};
   readonly routes: Routes;
+  /** Until the database has written where routes stand. */
+  writing: Promise<void> = Promise.resolve();
 
   constructor() {
     const table = () => ({ models: new Map([['m', { versions: [{ version: '1' }, { version: '2' }] }]]) }) as never;
     const storage = {
-      store: { load: async () => ({ documents: [], standings: new Map() }), putDocuments: async () => {} },
+      store: { load: async () => ({ documents: [], standings: new Map() }), putDocuments: async () => {}, putStandings: () => this.writing },
       aliases: {
         read: async () => {
           for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
@@ -130,7 +132,7 @@ test('what an alias of a new route means is in force with the route', async () =
   await changed;
 });
 
-test('a command to a canary is over when the threads have confirmed it, and shows what they go by', async ({
+test('a command to a canary is over when it is kept and the threads have confirmed it, and shows what they go by', async ({
   mock,
 }) => {
   mock.timers.enable({ apis: ['setInterval'] });
@@ -141,11 +143,18 @@ test('a command to a canary is over when the threads have confirmed it, and show
   control.confirm();
   await made;
   mock.timers.tick(2000);
+  await over(new Promise(() => {}));
   control.told.length = 0;
+  let written = (): void => {};
+  control.writing = new Promise((resolve) => {
+    written = resolve;
+  });
   const aborted = control.routes.command('front', { type: 'abort' });
   assert.equal(await over(aborted), false);
   assert.deepEqual(control.told, ['state of front', 'confirm']);
   control.confirm();
+  assert.equal(await over(aborted), false, 'a process that is killed now would not know of it');
+  written();
   const { rollout } = (await aborted) as { rollout: { phase: string } };
   assert.equal(rollout.phase, 'rolledBack');
 });

@@ -315,7 +315,8 @@ export class Routes {
     if (this.cluster === undefined) this.runtime.command(live, event);
     else await this.forward(name, event);
     const view = this.get(name);
-    await this.inForce();
+    // With several gateways it is in Redis.
+    await this.inForce(this.cluster === undefined ? this.runtime.saved() : undefined);
     return view;
   }
 
@@ -327,11 +328,16 @@ export class Routes {
     await this.cluster?.close();
   }
 
-  /** Resolves when this gateway's threads route by all that was changed before the call, or have had their time. */
-  private async inForce(): Promise<void> {
+  /**
+   * Resolves when this gateway's threads route by all that was changed before the call, or have had their time.
+   *
+   * @param kept what else has to come first
+   */
+  private async inForce(kept?: Promise<void>): Promise<void> {
     const taken = this.aliases
       .settled()
       .then(() => this.parts.fleet.routingTaken())
+      .then(() => kept)
       .then(() => true);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<false>((resolve) => {

@@ -438,10 +438,15 @@ export class RouteRuntime {
     return this.errands.carryOut(live, id, event);
   }
 
+  /** Resolves when where routes stand outlives this process, or could not be kept. Never rejects. */
+  saved(): Promise<void> {
+    return this.keeper.flush(this.dependencies.now());
+  }
+
   /** Everything to disk; on the way out. */
   async close(): Promise<void> {
     await this.flush();
-    await this.keeper.close(this.dependencies.now());
+    await this.saved();
   }
 
   private decide(live: LiveRoute, now: number): void {

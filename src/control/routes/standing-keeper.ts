@@ -50,8 +50,8 @@ export class StandingKeeper {
     await this.parts.save(gone).catch((error: unknown) => this.cannotSave(error));
   }
 
-  /** Everything; on the way out. */
-  async close(now: number): Promise<void> {
+  /** Everything there is to keep, or has been tried to. Never rejects. */
+  async flush(now: number): Promise<void> {
     // One that began earlier lacks what came since, and lets no second one begin.
     await this.saving;
     this.hurry();

@@ -39,6 +39,13 @@ test('one that is still on its way is not told, one that cannot come is, with th
   assert.match(problem, /cannot be served under its name/);
 });
 
+test('a reason longer than the registry takes is cut, and no character in halves', () => {
+  const problemOf = (text: string): string => reportedModels(table(place('1', text)), new Map(), [])[0].problem;
+  assert.equal(problemOf('x'.repeat(4000)), 'x'.repeat(4000));
+  assert.equal(problemOf('x'.repeat(4001)), `${'x'.repeat(3999)}…`);
+  assert.equal(problemOf(`${'x'.repeat(3998)}😀😀`), `${'x'.repeat(3998)}…`);
+});
+
 test("what routes lead to is told by the registered name; other models are none of the registry's", () => {
   const row = { route: 'r', variant: 'a', model: 'm', version: '1' };
   assert.deepEqual(registeredRows([row, { ...row, model: 'own' }], new Map([['m', 'registered']])), [

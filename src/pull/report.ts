@@ -16,6 +16,9 @@ export interface DecisionCount extends RouteTarget, Pick<ReportedDecisions, 'rol
   last_at: number;
 }
 
+/** A registry refuses a report with a longer one, in UTF-16 units; its histories are for people. */
+const MAX_PROBLEM = 4000;
+
 /**
  * What the registry is told of the versions here: each that is wanted, and beside it the one that stands until it is ready.
  * One that the manager does not know yet and that nothing stands in the way of is still to come, and is left out.
@@ -41,10 +44,16 @@ export function reportedModels(
       const obstacle = isSafeName(served) ? problem : unservable(served);
       if (status === undefined && obstacle === '') continue;
       const { state = 'UNAVAILABLE', reason = obstacle } = status ?? {};
-      models.push({ served, name, alias, version, digest, state, problem: reason });
+      models.push({ served, name, alias, version, digest, state, problem: cut(reason) });
     }
   }
   return models;
+}
+
+/** As much of a text as the registry takes, in whole characters. */
+function cut(text: string): string {
+  if (text.length <= MAX_PROBLEM) return text;
+  return `${text.slice(0, MAX_PROBLEM - 1).replace(/[\ud800-\udbff]$/, '')}…`;
 }
 
 /**

@@ -118,6 +118,7 @@ async function build(setup: Setup, adminPort: Promise<number>, onFatal: (message
   // Behind all others: what threads tell meanwhile finds who is told.
   const pull = await createFollower(setup, registry, manager, {
     traffic: () => routes.traffic(),
+    onMoved: () => routes.aliasesMoved(),
     registryToken: () => reloader.current.models.registry.token ?? '',
   });
   return {

@@ -31,6 +31,8 @@ export interface FollowerParts {
   index(): Promise<{ name: string; versions: VersionStatus[] }[]>;
   /** Which versions the gateway's routes lead to, and what they decided so far, by the names models are served under. */
   traffic(): { routes: RouteTarget[]; decisions: DecisionCount[] };
+  /** Has routes read aliases anew, and resolves when they go by them. Never rejects. */
+  onMoved(): Promise<unknown>;
   /** Proves a version that may be served soon, so that serving it takes no proof. */
   prove(model: ScannedModel): Promise<void>;
   gateway: Pick<GatewayReport, 'gateway_id' | 'host' | 'program_version' | 'started_at'>;
@@ -45,6 +47,8 @@ const BACKOFF_MS = { first: 250, longest: 5000 };
 /** A version that is not what it should be may be mended over there. */
 const REFUSED_MS = 60_000;
 const PARALLEL = 3;
+/** A replaced version waits no longer for routes to let go of it. */
+const LET_GO_MS = 2000;
 const REFUSALS = new Set(['failed_precondition', 'permission_denied', 'invalid_argument']);
 
 /** Makes this gateway serve what a registry's aliases point to, and goes on with what it has when the registry is away. */
@@ -159,6 +163,7 @@ export class RegistryFollower {
       if (!same) this.background(this.bring(place));
     }
     for (const deployment of upcoming) void this.foresee(deployment);
+    void this.parts.onMoved();
     this.background(this.publisher.request());
   }
 
@@ -230,11 +235,16 @@ export class RegistryFollower {
     const ready = new Set<string>();
     for (const { name, versions } of await this.parts.index())
       for (const { version, state } of versions) if (state === 'READY') ready.add(`${name}/${version}`);
-    let replaced = false;
-    for (const [key, place] of this.wanted) {
+    const fresh = [...this.wanted].filter(([key, place]) => {
       const { served, version } = place.deployment;
-      if (place.local === undefined || !ready.has(`${served}/${version}`)) continue;
-      if (this.standing.get(key) === place) continue;
+      return place.local !== undefined && ready.has(`${served}/${version}`) && this.standing.get(key) !== place;
+    });
+    // A route that still goes by the version before would find nothing in its place.
+    if (fresh.some(([key]) => this.standing.has(key)))
+      await Promise.race([this.parts.onMoved(), sleep(LET_GO_MS, undefined, { ref: false })]);
+    let replaced = false;
+    for (const [key, place] of fresh) {
+      if (this.wanted.get(key) !== place || this.standing.get(key) === place) continue;
       replaced = true;
       this.standing.set(key, place);
       this.recent.remember(place.deployment);

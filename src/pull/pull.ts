@@ -15,7 +15,7 @@ import { readCertificates } from './registry-http.ts';
 import { RemoteSource } from './remote-source.ts';
 import { VersionStore } from './version-store.ts';
 
-export interface PullParts extends Pick<FollowerParts, 'provide' | 'index' | 'prove' | 'traffic' | 'log'> {
+export interface PullParts extends Pick<FollowerParts, 'provide' | 'index' | 'prove' | 'traffic' | 'onMoved' | 'log'> {
   dataDir: string;
   /** For the registry of another server, as it is configured now; '' = none. */
   registryToken(): string;
@@ -46,7 +46,7 @@ export async function createPull(config: PullConfig, parts: PullParts): Promise<
     models: config.follow.map(({ name, alias, served = name }) => ({ name, alias, served })),
     everyAlias: config.follow.length === 0 ? config.alias : '',
   };
-  const { provide, index, prove, traffic, log } = parts;
+  const { provide, index, prove, traffic, onMoved, log } = parts;
   return new RegistryFollower({
     source,
     store: new VersionStore(folder, keys),
@@ -58,6 +58,7 @@ export async function createPull(config: PullConfig, parts: PullParts): Promise<
     index,
     prove,
     traffic,
+    onMoved,
     log,
     gateway: {
       gateway_id: config.gatewayId ?? (await ownId(folder)),

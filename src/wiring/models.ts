@@ -63,7 +63,7 @@ export async function createFollower(
   { config: { models }, dataDir, version, onnxRuntime, log }: Setup,
   { registry }: Pick<RegistryServices, 'registry'>,
   manager: ModelManager,
-  { traffic, registryToken }: Pick<PullParts, 'traffic' | 'registryToken'>,
+  { traffic, onMoved, registryToken }: Pick<PullParts, 'traffic' | 'onMoved' | 'registryToken'>,
 ): Promise<RegistryFollower | undefined> {
   if (models.source !== 'registry') return undefined;
   const { createPull } = await import('../pull/pull.ts');
@@ -77,6 +77,7 @@ export async function createFollower(
     index: () => manager.repositoryIndex(false),
     prove: (model) => manager.foresee(model),
     traffic,
+    onMoved,
     programVersion: version,
     runtimes: { onnxruntime: onnxRuntime.version, node: process.versions.node },
     ...gpuFacts(gpuPlaces(systemPlaces(), onnxRuntime.cudaProvider)),

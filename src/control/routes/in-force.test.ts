@@ -47,7 +47,11 @@ class Control {
   constructor() {
     const table = () => ({ models: new Map([['m', { versions: [{ version: '1' }, { version: '2' }] }]]) }) as never;
     const storage = {
-      store: { load: async () => ({ documents: [], standings: new Map() }), putDocuments: async () => {}, putStandings: () => this.writing },
+      store: {
+        load: async () => ({ documents: [], standings: new Map() }),
+        putDocuments: async () => {},
+        putStandings: () => this.writing,
+      },
       aliases: {
         read: async () => {
           for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);

@@ -191,6 +191,11 @@ export class Routes {
     this.aliases.settle();
   }
 
+  /** Aliases have moved in the registry. Resolves when routes go by them, or they cannot be read. Never rejects. */
+  aliasesMoved(): Promise<unknown> {
+    return this.aliases.refresh();
+  }
+
   /** @param tenant who sends it; '': it is for all tenants */
   feedback(body: unknown, tenant: string): Promise<FeedbackAnswer> {
     return this.feedbackJoin.take(body, tenant);

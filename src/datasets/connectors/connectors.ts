@@ -15,6 +15,7 @@ import { allowedNewPath, allowedPath, fileParts } from './files.ts';
 import { patternOf } from './glob.ts';
 import { download, upload } from './http.ts';
 import type { ReadPayload } from './log.ts';
+import { withUnmatched } from './log-topics.ts';
 import { type Part, readMany } from './many.ts';
 import { partitioned } from './partitions.ts';
 import type { SourceSpec, TargetSpec } from './spec.ts';
@@ -84,7 +85,7 @@ export class Connectors {
         const origin =
           spec.topics === undefined
             ? filesOrigin(this.logFolder(spec.sink), messages)
-            : topicsOrigin(await this.parts.kafka(), spec.topics, messages);
+            : await topicsOrigin(await this.parts.kafka(), withUnmatched(spec.model, spec.topics), messages);
         return readLog(origin, spec, options, payload);
       }
       case 'images': {
@@ -204,8 +205,10 @@ function readParts(
   return readMany(partitions === true ? partitioned(parts, options.types) : parts, options);
 }
 
-/** What of a source is kept with the dataset: everything but what may be secret. */
+/** What of a source is kept with the dataset: everything but what may be secret, and all topics that are read. */
 export function originOf(spec: SourceSpec): DatasetOrigin {
+  if (spec.kind === 'log' && spec.topics !== undefined)
+    return { ...spec, topics: withUnmatched(spec.model, spec.topics) };
   if (spec.kind !== 'http') return spec;
   const url = new URL(spec.url);
   return { kind: 'http', url: url.origin + url.pathname, format: spec.format };

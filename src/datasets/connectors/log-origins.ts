@@ -5,17 +5,21 @@ import { isReplayed, type MessageReader } from '../../eventlog/record.ts';
 import { jsonOf } from '../../kafka/avro-json.ts';
 import { isFramed } from '../../kafka/avro-values.ts';
 import type { KafkaClients } from '../../kafka/client.ts';
+import { topicsOf } from '../../kafka/topics.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import { readEvents, toldOf } from '../../shared/feedback-events.ts';
 import { decode } from '../formats/formats.ts';
 import { textLines } from '../formats/json-lines.ts';
 import type { RawRow } from '../reading.ts';
 import { type RowsOfMessage, topicRecords } from './kafka.ts';
+import type { LogTopics } from './log-topics.ts';
 
 /** Where the event log's records lie. The values of a row are a record's; of a Parquet file what is nested is JSON text. */
 export interface LogOrigin {
   inference(): AsyncIterable<RawRow>;
   feedback(): AsyncIterable<RawRow>;
+  /** Feedback that lies apart since it names no model: of the requests of all. Absent: there is none. */
+  unmatched?(): AsyncIterable<RawRow>;
 }
 
 type Kind = 'inference' | 'feedback';
@@ -42,15 +46,15 @@ export function filesOrigin(folder: string, reader: MessageReader): LogOrigin {
 
 /**
  * The topics that a sink of kind `kafka` writes, in any of its forms; feedback also as others write it, as Avro of their own.
- * What a replay sent once more is left out, as in files.
+ * What a replay sent once more is left out, as in files. The topic of unmatched feedback is made with its first record, so
+ * there is nothing in one that is not there. Rejects with unavailable when the brokers cannot be reached.
  */
-export function topicsOrigin(
+export async function topicsOrigin(
   clients: KafkaClients,
-  topics: Readonly<Record<Kind, string>>,
+  { inference, feedback, unmatched }: LogTopics,
   reader: MessageReader,
-): LogOrigin {
-  const rows = (kind: Kind): AsyncIterable<RawRow> => {
-    const topic = topics[kind];
+): Promise<LogOrigin> {
+  const rows = (kind: Kind, topic: string): AsyncIterable<RawRow> => {
     const read = rowsIn(kind, reader);
     const rowsOf: RowsOfMessage = async (message, partition) => {
       const place = `${topic}/${partition}`;
@@ -64,7 +68,24 @@ export function topicsOrigin(
     };
     return topicRecords(clients, { topic }, rowsOf);
   };
-  return { inference: () => rows('inference'), feedback: () => rows('feedback') };
+  const apart = unmatched !== undefined && (await isThere(clients, unmatched)) ? unmatched : undefined;
+  return {
+    inference: () => rows('inference', inference),
+    feedback: () => rows('feedback', feedback),
+    ...(apart === undefined ? {} : { unmatched: () => rows('feedback', apart) }),
+  };
+}
+
+async function isThere(clients: KafkaClients, topic: string): Promise<boolean> {
+  try {
+    return (await topicsOf(clients)).includes(topic);
+  } catch (error) {
+    throw new SwitchyardError(
+      'unavailable',
+      `whether Kafka has the topic ${JSON.stringify(topic)} cannot be told: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
 }
 
 /** Rejects while the registry cannot be asked; what is no event is a row that says why. */

@@ -33,11 +33,14 @@ test("the event log's topics become one training set, whether JSON, Avro or bloc
     kafka: async () => clients,
   });
   const prefix = `t${randomUUID()}.`;
-  const topics = { inference: `${prefix}churn.inference`, feedback: `${prefix}churn.feedback` };
+  // The sink's names, so that it is known where labels lie that name no model.
+  const topics = { inference: `${prefix}iris.inference`, feedback: `${prefix}iris.feedback` };
+  const unmatched = `${prefix}unmatched.feedback`;
   const admin = clients.admin();
   await admin.connect();
   t.after(async () => {
     await admin.deleteTopics({ topics: Object.values(topics) }).catch(() => {});
+    await admin.deleteTopics({ topics: [unmatched] }).catch(() => {});
     await admin.disconnect();
   });
   const made = Object.values(topics).map((topic) => ({ topic, numPartitions: 2 }));
@@ -118,6 +121,26 @@ test("the event log's topics become one training set, whether JSON, Avro or bloc
   const [{ feedback, inference }] = [topics];
   assert.deepEqual(places, [feedback, feedback, inference, inference]);
   await assert.rejects(connectors.open(spec, {}), /no record of the event log/);
+  // So far nobody had told anything without naming the model.
+  await admin.createTopics({ topics: [{ topic: unmatched, numPartitions: 2 }], waitForLeaders: true });
+  const nameless = [
+    { ...told[3], model: '', time: 5000, label: '33', rewards: {} },
+    { ...told[3], model: '', time: 500, label: '44', rewards: {} },
+    { ...told[3], id: 'of another model', model: '', rewards: { views: 1 } },
+  ];
+  await producer.send({
+    topic: unmatched,
+    messages: nameless.map((record) => ({ key: record.id, value: recordJson(record), headers })),
+  });
+  const joined = await connectors.open(spec, { rejects: { add: () => {} } });
+  const rows = await collect(joined);
+  const names = joined.schema.fields.map(({ name }) => name);
+  const labels = new Map(rows.columns[names.indexOf('id')].map((id, i) => [id, rows.columns[names.indexOf('label')][i]]));
+  assert.deepEqual(labels, new Map(ids.map((id, i) => [id, i === 3 ? 33 : i])));
+  assert.deepEqual(
+    names.filter((name) => name.startsWith('reward.')),
+    ['reward.clicks'],
+  );
 });
 
 const LABEL = {

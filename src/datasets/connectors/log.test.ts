@@ -295,3 +295,47 @@ test('a label counts by its id, also where its client named the route, and one o
     ['reward.clicks'],
   );
 });
+
+test('of what is told without a model, what is about other requests makes no column', async () => {
+  const nameless = join(folder, 'nameless');
+  mkdirSync(nameless);
+  const asked = [request('a', 1, [1, 2]), request('c', 1, [1, 2], { model: 'fraud' })];
+  writeFileSync(join(nameless, 'inference-000000000000000.jsonl'), `${asked.join('\n')}\n`);
+  const lines = [told('a', 2, 1, { clicks: 1 }), told('c', 3, 'yes', { views: 9 })];
+  const about = lines.map((line) => JSON.stringify({ ...JSON.parse(line), model: '' }));
+  writeFileSync(join(nameless, 'feedback-000000000000000.jsonl'), `${about.join('\n')}\n`);
+  const source = await readLog(filesOrigin(nameless, MESSAGES), { model: 'churn', labelled: true }, {});
+  const { columns } = await collect(source);
+  const names = source.schema.fields.map(({ name }) => name);
+  assert.deepEqual(columns[names.indexOf('label')], [1]);
+  assert.deepEqual(
+    names.filter((name) => name.startsWith('reward.')),
+    ['reward.clicks'],
+  );
+});
+
+test('a reward that comes before the label leaves the label its type and its time, and of several the latest counts', async () => {
+  const rewarded = join(folder, 'rewarded');
+  mkdirSync(rewarded);
+  writeFileSync(join(rewarded, 'inference-000000000000000.jsonl'), `${request('a', 1, [1, 2])}\n`);
+  const reward = (hour: number, rewards: object) =>
+    JSON.stringify({ ...JSON.parse(told('a', hour, 0, rewards)), label: null });
+  const lines = [reward(9, { clicks: 3, constructor: 1 }), told('a', 5, 7), reward(4, { clicks: 1 })];
+  writeFileSync(join(rewarded, 'feedback-000000000000000.jsonl'), `${lines.join('\n')}\n`);
+  const source = await readLog(filesOrigin(rewarded, MESSAGES), { model: 'churn', labelled: true }, {});
+  const { columns } = await collect(source);
+  const column = (name: string) => columns[source.schema.fields.findIndex((field) => field.name === name)];
+  assert.deepEqual([column('label'), column('label_time')], [[7], [T0 + 5 * HOUR]]);
+  assert.deepEqual([column('reward.clicks'), column('reward.constructor')], [[3], [1]]);
+});
+
+test('a label stays a number where another request has rewards alone', async () => {
+  const apart = join(folder, 'rewards-alone');
+  mkdirSync(apart);
+  const asked = ['a', 'b'].map((id, i) => request(id, i, [1, 2]));
+  writeFileSync(join(apart, 'inference-000000000000000.jsonl'), `${asked.join('\n')}\n`);
+  const alone = JSON.stringify({ ...JSON.parse(told('a', 5, 0, { clicks: 1 })), label: null });
+  writeFileSync(join(apart, 'feedback-000000000000000.jsonl'), `${alone}\n${told('b', 6, 1)}\n`);
+  const source = await readLog(filesOrigin(apart, MESSAGES), { model: 'churn', labelled: true }, {});
+  assert.equal(source.schema.fields.find(({ name }) => name === 'label')?.type, 'integer');
+});

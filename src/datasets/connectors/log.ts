@@ -40,13 +40,17 @@ async function resolve(record: Record<string, unknown>, payloads: ReadPayload | 
   }
 }
 
+interface Told {
+  value: unknown;
+  /** Milliseconds since 1970. */
+  time: number;
+}
+
 /** What one tenant told of a request, or somebody for all tenants (''). */
 interface Feedback {
   tenant: string;
-  /** Of the label, or of what came first without one. */
-  time: number;
-  label: unknown;
-  rewards: Record<string, unknown>;
+  label: Told | undefined;
+  rewards: Map<string, Told>;
   /** The last record of it. */
   row: RawRow;
 }
@@ -66,10 +70,9 @@ export async function readLog(
   payloads?: ReadPayload,
 ): Promise<Source> {
   let records = 0;
-  let labelType: FieldType | undefined;
   const feedback = await readFeedback(origin, window, options);
   const told = [...feedback.values()].flat();
-  const rewards = new Set(told.flatMap((each) => Object.keys(each.rewards)));
+  const rewards = new Set(told.flatMap((each) => [...each.rewards.keys()]));
   async function* rows(): AsyncGenerator<RawRow> {
     const seen = new Set<string>();
     for await (const row of origin.inference()) {
@@ -90,11 +93,12 @@ export async function readLog(
   }
   const types: Record<string, FieldType> = { event_time: 'timestamp', label: 'string', label_time: 'timestamp' };
   for (const name of rewards) types[`reward.${name}`] = 'number';
+  let labelType: FieldType | undefined;
   for (const { label } of told) {
-    const type = typeOfValue(Array.isArray(label) ? label[0] : label);
-    types.label = labelType === undefined ? (type ?? 'string') : (widen(labelType, type) ?? 'string');
-    labelType = types.label;
+    const value = label?.value;
+    labelType = widen(labelType, typeOfValue(Array.isArray(value) ? value[0] : value));
   }
+  types.label = labelType ?? 'string';
   const source = await typedRows(rows(), { ...options, types: { ...types, ...options.types } });
   const some: Source = {
     schema: source.schema,
@@ -114,53 +118,70 @@ export async function readLog(
   return withProgress(some, () => ({ bytes: records, totalBytes: undefined }), options.onProgress);
 }
 
-/** By the id of the request. The model's name in it is the client's, who may have called it by its route's. */
+/**
+ * By the id of the request. The model's name in it is the client's, who may have called it by its route's, or not at all. Of
+ * what names no model, only what is about the window's requests is held.
+ */
 async function readFeedback(
   origin: LogOrigin,
   window: LogWindow,
   { rejects }: ReadOptions,
 ): Promise<Map<string, Feedback[]>> {
-  const { model, labelsUntil = Number.POSITIVE_INFINITY } = window;
   const found = new Map<string, Feedback[]>();
+  const take = (row: RawRow, wanted?: ReadonlySet<string>): void => {
+    const id = String(row.values.id);
+    if (row.problem !== undefined) reject(row, row.problem, rejects);
+    else if (wanted?.has(id) !== false) add(found, id, row, window);
+  };
   let others = false;
   for await (const row of origin.feedback()) {
-    if (row.problem !== undefined) {
-      reject(row, row.problem, rejects);
-      continue;
-    }
-    const record = row.values;
-    const time = Number(record.time);
-    if (time > labelsUntil) continue;
-    if (record.model && record.model !== model) others = true;
-    const label =
-      record.label === null || record.label === undefined || record.label === '' ? undefined : parse(record.label);
-    const rewards = { ...(parse(record.rewards) as object | undefined) };
-    const next = { tenant: String(record.tenant ?? ''), time, label, rewards, row };
-    const told = found.get(String(record.id)) ?? [];
-    found.set(String(record.id), told);
-    const at = told.findIndex(({ tenant }) => tenant === next.tenant);
-    if (at < 0) told.push(next);
-    else told[at] = together(told[at], next);
+    take(row);
+    if (row.problem === undefined && row.values.model !== window.model) others = true;
   }
-  if (!others) return found;
+  if (!others && origin.unmatched === undefined) return found;
   // Most of these are of other models: their rewards would be columns here.
-  const own = new Map<string, Feedback[]>();
-  for await (const { values, problem } of origin.inference()) {
-    const told = found.get(String(values.id));
-    if (told !== undefined && problem === undefined && isWanted(values, window)) own.set(String(values.id), told);
-  }
-  return own;
+  const own = new Set<string>();
+  for await (const { values, problem } of origin.inference())
+    if (problem === undefined && isWanted(values, window)) own.add(String(values.id));
+  for (const id of found.keys()) if (!own.has(id)) found.delete(id);
+  if (origin.unmatched !== undefined) for await (const row of origin.unmatched()) take(row, own);
+  return found;
 }
 
-/** Of several labels the latest counts; rewards of different names add up. */
-function together(known: Feedback, next: Feedback): Feedback {
-  const later = next.time >= known.time;
-  return {
-    ...next,
-    time: next.label === undefined ? known.time : later ? next.time : known.time,
-    label: next.label !== undefined && later ? next.label : (known.label ?? next.label),
-    rewards: { ...known.rewards, ...next.rewards },
+function add(
+  found: Map<string, Feedback[]>,
+  id: string,
+  row: RawRow,
+  { labelsUntil = Number.POSITIVE_INFINITY }: LogWindow,
+): void {
+  const { tenant, label, rewards } = row.values;
+  const time = Number(row.values.time);
+  if (time > labelsUntil) return;
+  const given = Object.entries({ ...(parse(rewards) as object | undefined) });
+  const next: Feedback = {
+    tenant: String(tenant ?? ''),
+    label: label === null || label === undefined || label === '' ? undefined : { value: parse(label), time },
+    rewards: new Map(given.map(([name, value]) => [name, { value, time }])),
+    row,
   };
+  const told = found.get(id) ?? [];
+  found.set(id, told);
+  const at = told.findIndex((each) => each.tenant === next.tenant);
+  if (at < 0) told.push(next);
+  else told[at] = together(told[at], next);
+}
+
+/** Of several labels the latest counts, and of several rewards of a name. */
+function together(known: Feedback, next: Feedback): Feedback {
+  const rewards = new Map(known.rewards);
+  for (const [name, reward] of next.rewards) rewards.set(name, later(rewards.get(name), reward));
+  return { ...next, label: later(known.label, next.label), rewards };
+}
+
+/** Of two of the same time, `next`. */
+function later<T extends Told | undefined>(known: Told | undefined, next: T): T | Told {
+  if (known === undefined) return next;
+  return next !== undefined && next.time >= known.time ? next : known;
 }
 
 /** What is nested is JSON text in some files. */
@@ -246,10 +267,10 @@ function* rowsOf(
     };
     for (const column of inputs) spread(values, types, column.name, column, row, count);
     for (const column of outputs) spread(values, types, `prediction.${column.name}`, column, row, count);
-    const { label } = told ?? {};
+    const label = told?.label?.value;
     values.label = (Array.isArray(label) && label.length === count ? label[row] : label) ?? null;
-    values.label_time = label === undefined ? null : told?.time;
-    for (const [name, reward] of Object.entries(told?.rewards ?? {})) values[`reward.${name}`] = reward;
+    values.label_time = told?.label?.time ?? null;
+    for (const [name, reward] of told?.rewards ?? []) values[`reward.${name}`] = reward.value;
     yield { source, line, values, types };
   }
 }

@@ -71,7 +71,13 @@ export const sourceSpec = z.discriminatedUnion('kind', [
     labelled: z.boolean().default(true).describe('Leave requests without a label out'),
     sink: z.string().optional().describe('Name of a sink of kind files; absent: the only one'),
     topics: z
-      .strictObject({ inference: topic, feedback: topic })
+      .strictObject({
+        inference: topic,
+        feedback: topic,
+        unmatched: topic
+          .optional()
+          .describe('Of feedback that names no model; absent: <prefix>unmatched.feedback beside <prefix><model>.inference'),
+      })
       .optional()
       .describe('Instead of files: topics of a sink of kind kafka, in any of its formats and layouts'),
   }),

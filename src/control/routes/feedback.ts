@@ -1,6 +1,6 @@
 import { readEvents } from '../../shared/feedback-events.ts';
 import { count, type LiveRoute } from './live.ts';
-import type { RewardResult } from './reward-join.ts';
+import { MAX_EVENT_IDS, type RewardResult } from './reward-join.ts';
 
 /** One reward as a client sends it. */
 export interface RewardEvent {
@@ -43,6 +43,7 @@ const MESSAGES: Record<Exclude<EventResult, 'accepted' | 'forwarded'>, string> =
     'no decision of a bandit or an experiment for this tenant has this id; send the x-switchyard-id of an answer',
   expired: 'the decision was learnt from already: the reward came after the reward.wait of its route',
   duplicate: 'a reward for this decision was counted before',
+  tooManyIds: `the event ids of this decision (at most ${MAX_EVENT_IDS}), or those of its route's waiting decisions, leave no room for one more, so this reward was not counted; add rewards up before they are sent, or shorten reward.wait`,
   notANumber: 'the reward is not a number',
   failedOver: 'the arm that was chosen failed and another variant answered: the arm learns its default reward',
   outOfRange: 'the reward lies outside the reward.range of its route',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { RewardJoin, type RewardResult } from './reward-join.ts';
+import { MAX_EVENT_IDS, RewardJoin, type RewardResult } from './reward-join.ts';
 
 const SPEC = { wait: 100, default: 0.25, aggregate: 'first', range: [0, 1] as [number, number] } as const;
 
@@ -72,6 +72,30 @@ test('rewards add up as the route says, and an event that is sent twice counts o
     const [value] = matured(rewards, 100);
     assert.ok(Math.abs(value - expected) < 1e-12, `${aggregate}: ${value}`);
   }
+});
+
+test('an event counts once however many a decision has: what could not be remembered is not counted at all', () => {
+  const rewards = join({ aggregate: 'mean' });
+  rewards.decided('a', 0, { arm: 0, context: undefined });
+  const send = (event: number | undefined, reward: number): RewardResult =>
+    rewards.reward('a', reward, event?.toString(), 1);
+  for (let event = 0; event < MAX_EVENT_IDS; event++) assert.equal(send(event, 0), 'accepted');
+  for (const event of [64, 65, MAX_EVENT_IDS - 1]) assert.equal(send(event, 1), 'duplicate');
+  for (let times = 0; times < 2; times++) assert.equal(send(MAX_EVENT_IDS, 1), 'tooManyIds');
+  assert.equal(send(undefined, 1), 'accepted', 'one without an id needs no memory');
+  assert.deepEqual(matured(rewards, 100), [1 / (MAX_EVENT_IDS + 1)]);
+});
+
+test('all decisions that wait share a bound of event ids, and give their part back when they are learnt', () => {
+  const rewards = new RewardJoin({ ...SPEC, aggregate: 'sum', range: [0, 9] }, 0, undefined, undefined, 3);
+  rewards.decided('a', 0, { arm: 0, context: undefined });
+  rewards.decided('b', 50, { arm: 0, context: undefined });
+  const send = (id: string, event: string): RewardResult => rewards.reward(id, 1, event, 60);
+  for (const event of ['1', '2']) assert.equal(send('a', event), 'accepted');
+  assert.deepEqual([send('b', '1'), send('b', '2'), send('a', '3')], ['accepted', 'tooManyIds', 'tooManyIds']);
+  assert.deepEqual(matured(rewards, 100), [2]);
+  assert.deepEqual([send('b', '2'), send('b', '3'), send('b', '4')], ['accepted', 'accepted', 'tooManyIds']);
+  assert.deepEqual(matured(rewards, 150), [3]);
 });
 
 test('memory is bounded and what it cannot hold is counted', () => {

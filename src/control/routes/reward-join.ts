@@ -10,6 +10,8 @@ export type RewardResult =
   | 'unknown'
   | 'expired'
   | 'duplicate'
+  /** Its event id could not be remembered, so neither it nor its repetitions count. */
+  | 'tooManyIds'
   /** For an answer of another variant than the arm that was chosen, which failed. */
   | 'failedOver'
   | 'notANumber'
@@ -45,7 +47,10 @@ interface Pending extends Awaiting {
 const MAX_PENDING = 200_000;
 /** Numbers of contexts that are kept at a time. */
 const MAX_NUMBERS = 8_000_000;
-const MAX_EVENTS = 64;
+/** Of events of one decision. */
+export const MAX_EVENT_IDS = 1000;
+/** Of events of all decisions of a route that wait. */
+const MAX_ROUTE_EVENT_IDS = 1_000_000;
 const NOBODY: ReadonlySet<string> = new Set();
 /** Ids remembered after their time, to tell a late reward from one for nothing: at least so many, at most twice. */
 const REMEMBERED = 50_000;
@@ -62,6 +67,9 @@ export class RewardJoin {
   private readonly limit: number;
   /** Of the contexts that are learnt with; 0: policies without one keep none. */
   private readonly dimension: number;
+  private readonly maxEventIds: number;
+  /** Remembered for all that wait. */
+  private eventIds = 0;
   /** In the order of their decisions, to within the time requests take. */
   private pending = new Map<string, Pending>();
   private readonly journal: WaitingJournal | undefined;
@@ -72,10 +80,20 @@ export class RewardJoin {
   private young = new Map<string, string>();
   private old = new Map<string, string>();
 
-  /** @param journal where decisions outlive the process; what it holds is waited for from {@link recover} on */
-  constructor(spec: RewardSpec, dimension = 0, limit = MAX_PENDING, journal?: WaitingJournal) {
+  /**
+   * @param journal where decisions outlive the process; what it holds is waited for from {@link recover} on
+   * @param maxEventIds of events, for all decisions that wait together
+   */
+  constructor(
+    spec: RewardSpec,
+    dimension = 0,
+    limit = MAX_PENDING,
+    journal?: WaitingJournal,
+    maxEventIds = MAX_ROUTE_EVENT_IDS,
+  ) {
     this.spec = spec;
     this.dimension = dimension;
+    this.maxEventIds = maxEventIds;
     this.limit = Math.min(limit, Math.floor(MAX_NUMBERS / Math.max(1, dimension)));
     this.journal = journal;
     const kept = journal?.read();
@@ -102,12 +120,18 @@ export class RewardJoin {
     const recent = this.pending;
     this.pending = new Map();
     for (const entry of kept.entries) {
-      if (!('seq' in entry)) this.count(this.pending.get(entry.id), entry);
+      if (!('seq' in entry)) this.recount(entry);
       else if (entry.seq < learnt) this.remember(entry);
       else this.pending.set(entry.id, { ...entry, count: 0, value: 0, events: undefined });
     }
     for (const [id, entry] of recent) this.pending.set(id, entry);
     this.journal?.begin();
+  }
+
+  /** Without bounds: only what fitted was written down, though decisions that were learnt since made room for it. */
+  private recount({ id, reward, event }: KeptReward): void {
+    const found = this.pending.get(id);
+    if (found !== undefined && !this.isCounted(found, event)) this.count(found, reward, event);
   }
 
   /** Resolves when what was taken in outlives this process. Never rejects. */
@@ -165,26 +189,34 @@ export class RewardJoin {
     if (Number.isNaN(reward)) return 'notANumber';
     if (found.failed) return 'failedOver';
     if (reward < range[0] || reward > range[1]) return 'outOfRange';
-    if (!this.count(found, { id, reward, event })) return 'duplicate';
+    if (this.isCounted(found, event)) return 'duplicate';
+    if (event !== undefined && !this.hasRoom(found)) return 'tooManyIds';
+    this.count(found, reward, event);
     this.journal?.rewarded({ id, reward, event });
     return 'accepted';
   }
 
-  /** False: it was counted before. */
-  private count(found: Pending | undefined, { reward, event }: KeptReward): boolean {
-    if (found === undefined) return false;
+  private isCounted({ count, events }: Pending, event: string | undefined): boolean {
+    if (count > 0 && this.spec.aggregate === 'first') return true;
+    return event !== undefined && events?.has(event) === true;
+  }
+
+  /** For one more event id: one that was forgotten would count again when it is sent again. */
+  private hasRoom({ events }: Pending): boolean {
+    return (events?.size ?? 0) < MAX_EVENT_IDS && this.eventIds < this.maxEventIds;
+  }
+
+  private count(found: Pending, reward: number, event: string | undefined): void {
     const { aggregate } = this.spec;
-    if (found.count > 0 && aggregate === 'first') return false;
     if (event !== undefined) {
       found.events ??= new Set();
-      if (found.events.has(event)) return false;
-      if (found.events.size < MAX_EVENTS) found.events.add(event);
+      found.events.add(event);
+      this.eventIds++;
     }
     found.count++;
     if (found.count === 1 || aggregate === 'last') found.value = reward;
     else if (aggregate === 'max') found.value = Math.max(found.value, reward);
     else found.value += reward;
-    return true;
   }
 
   /** Hands over what is due, each once. */
@@ -193,6 +225,7 @@ export class RewardJoin {
     for (const [id, entry] of this.pending) {
       if (entry.due > now) break;
       this.pending.delete(id);
+      this.eventIds -= entry.events?.size ?? 0;
       this.remember({ id, tenant: entry.tenant });
       take(entry, this.valueOf(entry));
     }

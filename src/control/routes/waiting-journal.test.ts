@@ -3,7 +3,7 @@ import { appendFileSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { RewardJoin } from './reward-join.ts';
+import { MAX_EVENT_IDS, RewardJoin, type RewardResult } from './reward-join.ts';
 import { WaitingJournal } from './waiting-journal.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'switchyard-journal-'));
@@ -13,12 +13,12 @@ type Aggregate = 'first' | 'sum';
 let folders = 0;
 
 /** Each call of the result is a process that begins where the one before it was killed. */
-function processes(aggregate: Aggregate = 'first', settings: object = {}) {
+function processes(aggregate: Aggregate = 'first', settings: object = {}, maxEventIds?: number) {
   const folder = join(scratch, String(folders++));
   const problems: string[] = [];
   const begin = (print = 'p', owner = 'this'): RewardJoin => {
     const journal = new WaitingJournal({ folder, print, owner, problem: (text) => problems.push(text), ...settings });
-    return new RewardJoin({ wait: 100, default: 0.25, aggregate, range: [0, 9] }, 2, undefined, journal);
+    return new RewardJoin({ wait: 100, default: 0.25, aggregate, range: [0, 9] }, 2, undefined, journal, maxEventIds);
   };
   return { folder, problems, begin };
 }
@@ -65,6 +65,27 @@ test('decisions and rewards from before a restart are learnt once, with context,
   const fourth = begin();
   fourth.recover(third.learnt);
   assert.deepEqual([fourth.waiting, fourth.learnt], [0, third.learnt]);
+});
+
+test('event ids are known again after a restart, and those that found no room stay uncounted', async () => {
+  const { begin } = processes('sum', {}, MAX_EVENT_IDS + 1);
+  const first = begin();
+  first.decided('a', 0, { arm: 0, context: undefined });
+  first.decided('b', 10, { arm: 1, context: undefined });
+  const send = (to: RewardJoin, id: string, event: number): RewardResult => to.reward(id, 0.001, String(event), 50);
+  for (let event = 0; event <= MAX_EVENT_IDS; event++) send(first, 'a', event);
+  assert.deepEqual([send(first, 'b', 0), send(first, 'b', 1)], ['accepted', 'tooManyIds']);
+  // Learnt, and killed before anybody was told: what was learnt waits again, beside what took its room.
+  assert.equal(matured(first, 105).length, 1);
+  assert.equal(send(first, 'b', 1), 'accepted');
+  await first.flush();
+
+  const second = begin();
+  second.recover(0);
+  assert.deepEqual([send(second, 'a', 70), send(second, 'a', MAX_EVENT_IDS)], ['duplicate', 'tooManyIds']);
+  assert.deepEqual([send(second, 'b', 1), send(second, 'b', 2)], ['duplicate', 'tooManyIds']);
+  const values = matured(second, 1000).map(({ reward }) => reward.toFixed(6));
+  assert.deepEqual(values, ['1.000000', '0.002000']);
 });
 
 test('whose a decision is outlives the process; one that an earlier version wrote down is everybody’s', async () => {

@@ -239,6 +239,64 @@ test('mistakes are refused with place and remedy', () => {
   );
 });
 
+test('measurements that cannot all be had before a timeout or a deadline are refused; in the last moment they can', () => {
+  const canary = ROUTE.replace('STRATEGY', STRATEGIES.canary);
+  const measured = (count: number, interval: string) =>
+    canary.replace('failureLimit: 0', `failureLimit: 0, count: ${count}, interval: ${interval}`);
+  const timed = (text: string, onInconclusive = 'hold') =>
+    text
+      .replace('analysis: {templates: [golden]}', 'analysis: {templates: [golden], timeout: 60s}')
+      .replace('onInconclusive: hold', `onInconclusive: ${onInconclusive}`);
+  for (const onInconclusive of ['hold', 'fail', 'pass']) {
+    assert.deepEqual(problems(timed(measured(3, '29s'), onInconclusive)), []);
+    const [problem, ...others] = problems(timed(measured(3, '30s'), onInconclusive));
+    assert.deepEqual(others, []);
+    assert.match(
+      problem,
+      /^route.yaml:\d+:\d+: .*steps.3.analysis.timeout: 3 measurements of metric revenue \(golden\), one every 30 s, take at least 60 s, so .* within 60 s; allow more than 60 s/,
+    );
+  }
+  // Ten minutes of pauses before the analysis; the background measures beside them.
+  assert.deepEqual(problems(measured(12, '599s')), []);
+  assert.match(
+    problems(measured(12, '600s'))[0],
+    /^route.yaml:\d+:\d+: .*canary.deadline: 12 measurements of metric revenue .* at least 6600 s, with what comes before 7200 s, so a rollout never ends within 7200 s; allow more than 7200 s/,
+  );
+  const inBackground = (text: string) => text.replace('        - analysis: {templates: [golden]}\n', '');
+  assert.deepEqual(problems(inBackground(measured(13, '599s'))), []);
+  assert.match(
+    problems(inBackground(measured(13, '600s')))[0],
+    /canary.deadline: 13 .*, with what comes before 7200 s/,
+  );
+  // What a timeout passes over keeps nobody waiting.
+  const passes = timed(measured(3, '29s'), 'pass').replace('deadline: 2h', 'deadline: 659s');
+  assert.deepEqual(problems(passes), []);
+});
+
+test('latencies are compared by their mean and by percentiles that there are', () => {
+  const named = (metric: string) => ROUTE.replace('STRATEGY', STRATEGIES.experiment.replace('latency.p99', metric));
+  for (const metric of ['mean', 'p1', 'p50', 'p99', 'p99.9', 'p99.99', 'p0.50'])
+    assert.deepEqual(problems(named(`latency.${metric}`)), [], metric);
+  for (const metric of [
+    'p0',
+    'p00',
+    'p0.0',
+    'p0.000',
+    'p05',
+    'p100',
+    'p100.0',
+    'p99.',
+    'p-1',
+    'p',
+    'p99.9999999999999999999',
+  ])
+    assert.match(
+      problems(named(`latency.${metric}`)).join('\n'),
+      /^route.yaml:\d+:\d+: .*guardrails.0.metric: allowed: reward, .*percentiles above 0 and below 100/,
+      metric,
+    );
+});
+
 test('a reward topic needs brokers, where it is known that there are none', () => {
   const text = ROUTE.replace('STRATEGY', STRATEGIES.bandit);
   const files = [{ file: 'route.yaml', text }];

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Document } from 'yaml';
+import { checkMeasuringTime } from './rollout-time.ts';
 import type { RouteDocument, TemplateDocument } from './route-schema.ts';
 import { routeDocumentSchema } from './route-schema.ts';
 import {
@@ -235,4 +236,5 @@ function checkTemplates(
   const ever = canary.steps.some(({ setWeight }) => setWeight !== undefined && compared(setWeight));
   if (canary.background)
     check(canary.background.templates, ['spec', 'strategy', 'canary', 'background', 'templates'], ever);
+  checkMeasuringTime(canary, templates, report);
 }

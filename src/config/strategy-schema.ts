@@ -45,10 +45,14 @@ const reward = z.strictObject({
   topic: z.string().min(1).optional(),
 });
 
-const METRIC_NAMES = /^(reward|errors|latency\.(mean|p\d{1,2}(\.\d+)?))$/;
+/** Percentiles lie strictly between 0 and 100, and few decimals keep them there as a number. */
+const METRIC_NAMES = /^(reward|errors|latency\.(mean|p([1-9]\d?(\.\d{1,4})?|0\.(?!0+$)\d{1,4})))$/;
 const experimentMetric = z
   .string()
-  .regex(METRIC_NAMES, 'allowed: reward, errors, latency.mean, latency.p50, latency.p99, …');
+  .regex(
+    METRIC_NAMES,
+    'allowed: reward, errors, latency.mean, and percentiles above 0 and below 100 with at most four decimals: latency.p50, latency.p99, latency.p99.9, …',
+  );
 
 const experiment = z.strictObject({
   split: weights,

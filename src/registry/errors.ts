@@ -8,7 +8,6 @@ export const REGISTRY_ERRORS = {
   INVALID_PARAMETER_VALUE: { http: 400, code: 'invalid_argument' },
   INVALID_STATE: { http: 400, code: 'failed_precondition' },
   RESOURCE_ALREADY_EXISTS: { http: 400, code: 'conflict' },
-  BAD_REQUEST: { http: 400, code: 'invalid_argument' },
   UNAUTHENTICATED: { http: 401, code: 'unauthenticated' },
   PERMISSION_DENIED: { http: 403, code: 'permission_denied' },
   RESOURCE_DOES_NOT_EXIST: { http: 404, code: 'not_found' },

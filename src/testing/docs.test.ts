@@ -15,6 +15,7 @@ import { renderFeatures } from '../features/metrics.ts';
 import { newJoinCounts } from '../features/serving/join.ts';
 import { EXTENSION_PREFIX, EXTENSIONS } from '../models/config/schema.ts';
 import { MonitorMetrics } from '../monitoring/metrics.ts';
+import { REGISTRY_ERRORS } from '../registry/errors.ts';
 import { ERROR_TABLE } from '../shared/errors.ts';
 import { MetricsReader } from '../telemetry/metrics-reader.ts';
 import { renderExecutorLosses, renderModelMemory, renderPrometheus } from '../telemetry/prometheus.ts';
@@ -199,6 +200,18 @@ test('docs/protocols.md has the error table', () => {
     ),
     ERROR_TABLE,
   );
+});
+
+test("docs/registry.md has the registry's errors and their statuses", () => {
+  const rows = tableRows('docs/registry.md').filter(({ heading }) => heading === 'Errors');
+  const documented = rows.flatMap(({ cells }) => {
+    const codes = codeSpans(cells[0]);
+    const statuses = cells[1].split(', ').map(Number);
+    // Several codes of a row have a status each; several statuses of one code begin with the usual one.
+    return codes.map((code, i) => [code, statuses[codes.length === 1 ? 0 : i]]);
+  });
+  const answered = Object.entries(REGISTRY_ERRORS).map(([code, { http }]) => [code, http]);
+  assert.deepEqual(Object.fromEntries(documented), Object.fromEntries(answered));
 });
 
 test("docs/models.md has exactly Switchyard's own parameters of a model", () => {

@@ -51,6 +51,17 @@ test('sets tags of the version that is the latest when it begins', async () => {
   assert.match((await run('tag', 'nothing', 'a=b')).err, /there is no dataset "nothing"/);
 });
 
+test('removes tags of one version, all or none of those that are named', async () => {
+  await create('untagged', '1\n');
+  await run('tag', 'untagged', 'team=fraud', 'a/b c=1', 'left=x');
+  const none = await run('untag', 'untagged', 'team', 'tema');
+  assert.deepEqual([none.code, none.err], [1, 'error: untagged version 1 has no tag tema; it has a/b c, left, team']);
+  const untagged = await run('untag', 'untagged', 'team', 'a/b c', 'team');
+  assert.equal(untagged.out, 'untagged version 1: left=x', untagged.err);
+  assert.equal((await run('untag', 'untagged', 'left', '--version', '1')).out, 'untagged version 1: no tags');
+  assert.match((await run('untag', 'nothing', 'a')).err, /there is no dataset "nothing"/);
+});
+
 test('tells where a version comes from and what was made of it', async () => {
   await create('origin', '1\n');
   const body = 'a\n1\n2\n';

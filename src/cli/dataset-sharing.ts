@@ -48,8 +48,22 @@ export function addSharing(datasets: Command, output: Output): void {
       // A version of its own: all tags go to the same one, whatever is made meanwhile.
       let row = await client.get(name, flags.version);
       for (const [key, value] of wanted) row = await client.setTag(name, String(row.version), key, value);
-      const all = Object.entries(row.tags).map(([key, value]) => `${key}=${value}`);
-      show(flags, row, () => `${row.name} version ${row.version}: ${all.join(' ')}`);
+      show(flags, row, () => tagged(row));
+    });
+  withAdmin(datasets.command('untag').description('remove tags of a version'))
+    .argument('<name>')
+    .argument('<keys...>', 'such as team')
+    .addOption(version())
+    .action(async (name: string, keys: string[], flags: AdminFlags & { version: string }) => {
+      const client = await connectDatasets(flags);
+      let row = await client.get(name, flags.version);
+      const unknown = keys.filter((key) => !Object.hasOwn(row.tags, key));
+      if (unknown.length > 0)
+        throw new CliError(
+          `${name} version ${row.version} has no tag ${unknown.join(', ')}; it has ${Object.keys(row.tags).join(', ') || 'none'}`,
+        );
+      for (const key of new Set(keys)) row = await client.removeTag(name, String(row.version), key);
+      show(flags, row, () => tagged(row));
     });
   withAdmin(datasets.command('lineage').description('where a version comes from, and what was made of it'))
     .argument('<name>')
@@ -58,6 +72,11 @@ export function addSharing(datasets: Command, output: Output): void {
       const found = await (await connectDatasets(flags)).lineage(name, flags.version);
       show(flags, found, () => formatTable(['what', 'is'], lineageRows(found)));
     });
+}
+
+function tagged({ name, version, tags }: DatasetRow): string {
+  const all = Object.entries(tags).map(([key, value]) => `${key}=${value}`);
+  return `${name} version ${version}: ${all.join(' ') || 'no tags'}`;
 }
 
 function whoReads({ name, owner, readers }: DatasetRow): string {

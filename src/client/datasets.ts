@@ -128,6 +128,10 @@ export class DatasetClient {
     return this.call('POST', `${this.path(name, version)}/tags`, { key, value });
   }
 
+  removeTag(name: string, version: string, key: string): Promise<DatasetRow> {
+    return this.call('DELETE', `${this.path(name, version)}/tags/${encodeURIComponent(key)}`);
+  }
+
   /** Says who may read all versions, in the place of whoever might so far. */
   share(name: string, readers: readonly string[]): Promise<DatasetRow> {
     return this.call('POST', `${ROOT}/${encodeURIComponent(name)}/share`, { readers });

@@ -131,6 +131,20 @@ test('datasets are found by filter, page after page', async () => {
   assert.match(json.error, /unknown attribute "nothing"/);
 });
 
+test('tags of one version are set and removed, and one that is not there is not found', async () => {
+  await upload('marked', 'n\n1\n', { tags: '{"team":"fraud"}' });
+  await upload('marked', 'n\n2\n', { tags: '{"team":"geo"}' });
+  const tags = '/api/v1/datasets/marked/versions/1/tags';
+  await server.ok('POST', tags, { key: 'a/b c', value: '1' });
+  assert.deepEqual((await server.ok('DELETE', `${tags}/a%2Fb%20c`)).tags, { team: 'fraud' });
+  assert.deepEqual((await server.ok('DELETE', `${tags}/team`)).tags, {});
+  const again = await server.call('DELETE', `${tags}/team`);
+  assert.deepEqual([again.status, again.json.code], [404, 'not_found']);
+  assert.equal(again.json.error, 'version 1 of dataset marked has no tag "team"');
+  assert.equal((await server.call('DELETE', '/api/v1/datasets/marked/versions/9/tags/team')).status, 404);
+  assert.deepEqual((await server.ok('GET', '/api/v1/datasets/marked/versions/2')).tags, { team: 'geo' });
+});
+
 test('what may not be is refused with the reason, and leaves nothing behind', async () => {
   assert.match((await upload('bad name', CSV)).json.error, /dataset name "bad name" is not allowed/);
   assert.match(

@@ -1,6 +1,6 @@
 import { buffer } from 'node:stream/consumers';
 import type { Digest } from '../../registry/blobs/digest.ts';
-import { doesNotExist, RegistryError } from '../../registry/errors.ts';
+import { doesNotExist, RegistryError, shown } from '../../registry/errors.ts';
 import { versionsFrom } from '../../registry/models/lineage.ts';
 import type { Registry } from '../../registry/registry.ts';
 import { type Batch, type Cell, collect, type Schema, type Source } from '../batch.ts';
@@ -172,6 +172,20 @@ export class Datasets {
         .onConflict((conflict) => conflict.columns(['version_key', 'key']).doUpdateSet({ value }))
         .execute(),
     );
+  }
+
+  /** Throws not_found where the version has no such tag. */
+  async removeTag(name: string, version: number, key: string, by: Caller): Promise<void> {
+    const { version_key } = await this.row(name, version, by);
+    await this.parts.database.write(async (db) => {
+      const { numDeletedRows } = await db
+        .deleteFrom('dataset_tags')
+        .where('version_key', '=', version_key)
+        .where('key', '=', key)
+        .executeTakeFirst();
+      if (Number(numDeletedRows) === 0)
+        throw doesNotExist(`version ${version} of dataset ${name} has no tag ${shown(key)}`);
+    });
   }
 
   /** Who may read all versions of a name. Only its owner may say so. */

@@ -143,6 +143,17 @@ function versionRoutes({ datasets, connectors }: Parts): RestRoute[] {
       },
     }),
     jsonRoute({
+      method: 'DELETE',
+      path: `${VERSION}/tags/{key}`,
+      operationId: 'deleteDatasetTag',
+      summary: 'Remove a tag of a version',
+      request: z.object({ name: required, version: versionNumber, key: required }),
+      handle: async ({ name, version, key }, by) => {
+        await datasets.removeTag(name, version, key, by);
+        return datasetJson(await datasets.get(name, version, by));
+      },
+    }),
+    jsonRoute({
       method: 'POST',
       path: `${ROOT}/{name}/share`,
       operationId: 'shareDataset',

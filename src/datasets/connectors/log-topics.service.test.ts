@@ -11,6 +11,7 @@ import { writeFeedback } from '../../eventlog/encode/feedback-encoder.ts';
 import { recordJson } from '../../eventlog/encode/json.ts';
 import { MESSAGES } from '../../eventlog/encode/message-reader.ts';
 import { decodeRecord } from '../../eventlog/encode/record-decoder.ts';
+import type { FeedbackRecord } from '../../eventlog/record.ts';
 import { kafkaClients } from '../../kafka/client.ts';
 import { service } from '../../testing/kafka-consumer.ts';
 import { finishedRequest, LogLoop } from '../../testing/log-records.ts';
@@ -123,7 +124,7 @@ test("the event log's topics become one training set, whether JSON, Avro or bloc
   await assert.rejects(connectors.open(spec, {}), /no record of the event log/);
   // So far nobody had told anything without naming the model.
   await admin.createTopics({ topics: [{ topic: unmatched, numPartitions: 2 }], waitForLeaders: true });
-  const nameless = [
+  const nameless: FeedbackRecord[] = [
     { ...told[3], model: '', time: 5000, label: '33', rewards: {} },
     { ...told[3], model: '', time: 500, label: '44', rewards: {} },
     { ...told[3], id: 'of another model', model: '', rewards: { views: 1 } },

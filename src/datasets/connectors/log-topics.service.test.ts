@@ -136,7 +136,9 @@ test("the event log's topics become one training set, whether JSON, Avro or bloc
   const joined = await connectors.open(spec, { rejects: { add: () => {} } });
   const rows = await collect(joined);
   const names = joined.schema.fields.map(({ name }) => name);
-  const labels = new Map(rows.columns[names.indexOf('id')].map((id, i) => [id, rows.columns[names.indexOf('label')][i]]));
+  const labels = new Map(
+    rows.columns[names.indexOf('id')].map((id, i) => [id, rows.columns[names.indexOf('label')][i]]),
+  );
   assert.deepEqual(labels, new Map(ids.map((id, i) => [id, i === 3 ? 33 : i])));
   assert.deepEqual(
     names.filter((name) => name.startsWith('reward.')),

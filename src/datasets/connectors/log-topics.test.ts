@@ -48,7 +48,7 @@ function brokersWith(topics: Readonly<Record<string, readonly string[]>>, read: 
 function request(id: string, model: string): string {
   const column = (name: string) => ({ name, datatype: 'FP32' as const, shape: [1, 1], values: [1] });
   const [features, predictions] = [[column('x')], [column('y')]];
-  const asked = { id, time: 1000, model, status: 'ok', shadow: false, sampleRate: 1, redactions: [] };
+  const asked = { id, time: 1000, model, version: '1', status: 'ok', shadow: false, sampleRate: 1, redactions: [] };
   return recordJson({ ...asked, features, predictions } as unknown as LogRecord);
 }
 

@@ -319,7 +319,7 @@ test('a reward that comes before the label leaves the label its type and its tim
   mkdirSync(rewarded);
   writeFileSync(join(rewarded, 'inference-000000000000000.jsonl'), `${request('a', 1, [1, 2])}\n`);
   const reward = (hour: number, rewards: object) =>
-    JSON.stringify({ ...JSON.parse(told('a', hour, 0, rewards)), label: null });
+    JSON.stringify({ ...JSON.parse(told('a', hour, 0, rewards)), label: undefined });
   const lines = [reward(9, { clicks: 3, constructor: 1 }), told('a', 5, 7), reward(4, { clicks: 1 })];
   writeFileSync(join(rewarded, 'feedback-000000000000000.jsonl'), `${lines.join('\n')}\n`);
   const source = await readLog(filesOrigin(rewarded, MESSAGES), { model: 'churn', labelled: true }, {});
@@ -334,7 +334,7 @@ test('a label stays a number where another request has rewards alone', async () 
   mkdirSync(apart);
   const asked = ['a', 'b'].map((id, i) => request(id, i, [1, 2]));
   writeFileSync(join(apart, 'inference-000000000000000.jsonl'), `${asked.join('\n')}\n`);
-  const alone = JSON.stringify({ ...JSON.parse(told('a', 5, 0, { clicks: 1 })), label: null });
+  const alone = JSON.stringify({ ...JSON.parse(told('a', 5, 0, { clicks: 1 })), label: undefined });
   writeFileSync(join(apart, 'feedback-000000000000000.jsonl'), `${alone}\n${told('b', 6, 1)}\n`);
   const source = await readLog(filesOrigin(apart, MESSAGES), { model: 'churn', labelled: true }, {});
   assert.equal(source.schema.fields.find(({ name }) => name === 'label')?.type, 'integer');

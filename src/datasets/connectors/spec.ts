@@ -76,7 +76,9 @@ export const sourceSpec = z.discriminatedUnion('kind', [
         feedback: topic,
         unmatched: topic
           .optional()
-          .describe('Of feedback that names no model; absent: <prefix>unmatched.feedback beside <prefix><model>.inference'),
+          .describe(
+            'Of feedback that names no model; absent: <prefix>unmatched.feedback beside <prefix><model>.inference',
+          ),
       })
       .optional()
       .describe('Instead of files: topics of a sink of kind kafka, in any of its formats and layouts'),

@@ -63,7 +63,8 @@ async function build(setup: Setup, adminPort: Promise<number>, onFatal: (message
     routes.tableChanged();
     pull?.tableChanged();
   });
-  const routes = createRoutes(setup, threads, registry, manager);
+  const registryToken = (): string => reloader.current.models.registry.token ?? '';
+  const routes = createRoutes(setup, threads, registry, manager, registryToken);
   const features = createFeatures(setup, threads, registry);
 
   // What learns from requests and brings new versions.
@@ -119,7 +120,7 @@ async function build(setup: Setup, adminPort: Promise<number>, onFatal: (message
   const pull = await createFollower(setup, registry, manager, {
     traffic: () => routes.traffic(),
     onMoved: () => routes.aliasesMoved(),
-    registryToken: () => reloader.current.models.registry.token ?? '',
+    registryToken,
   });
   return {
     threads,

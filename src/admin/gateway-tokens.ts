@@ -38,9 +38,9 @@ export class GatewayTokens {
     const list = this.configured();
     if (list === this.list) return;
     this.list = list;
-    this.entries = list.map(({ gatewayId, sha256, expires }) => ({
+    this.entries = list.map(({ gatewayId, sha256, expires, moveAliases }) => ({
       digest: Buffer.from(sha256, 'hex'),
-      claims: { gatewayId },
+      claims: { gatewayId, moveAliases },
       expiresAt: expires === undefined ? Number.POSITIVE_INFINITY : Date.parse(expires),
     }));
   }

@@ -31,7 +31,7 @@ function renderVariants({ variants }: RouteView): string {
 }
 
 function renderRollout(rollout: NonNullable<RouteView['rollout']>): string {
-  const { step, steps, phase, reason, reports, history, window } = rollout;
+  const { step, steps, phase, reason, problem, reports, history, window } = rollout;
   const lines = steps.map((entry, i) => {
     const mark = i < step || phase === 'succeeded' ? '✔' : i === step && !over(phase) ? '▶' : ' ';
     return ` ${mark} ${stepText(entry)}`;
@@ -39,6 +39,7 @@ function renderRollout(rollout: NonNullable<RouteView['rollout']>): string {
   const rows = reports.map(({ metric, verdict, requests, reason: why }) => [metric, verdict, String(requests), why]);
   return [
     `${rollout.stable_version} → ${rollout.candidate_version}: ${phase}${rollout.paused ? ' (paused)' : ''}${reason === '' ? '' : `, ${reason}`}`,
+    ...(problem === undefined ? [] : [`the alias cannot be moved; it is tried again: ${problem}`]),
     ...lines,
     '',
     `compared now: control ${armText(window.control)} · candidate ${armText(window.candidate)}`,

@@ -90,6 +90,8 @@ export interface RouteView extends RouteRow {
     stable_version: string;
     candidate_version: string;
     reason: string;
+    /** Why the alias cannot be moved; it is tried again. */
+    problem?: string;
     reports: MetricReport[];
     history: { at: number; message: string }[];
     window: { control: ArmView; candidate: ArmView; shadow: { compared: number; mismatched: number } };

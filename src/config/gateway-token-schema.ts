@@ -14,6 +14,10 @@ const token = z.strictObject({
     .regex(/^[0-9a-f]{64}$/, 'must be the SHA-256 of the token, 64 lower-case hex digits')
     .describe('Of the token, which is stored nowhere'),
   expires: z.iso.datetime({ offset: true }).optional().describe('ISO 8601 time from which it is refused'),
+  moveAliases: z
+    .boolean()
+    .default(false)
+    .describe('It may also move aliases of any model: for rollouts with onPass.setAlias that run on the gateway'),
 });
 
 /** `server.gatewayTokens`: what gateways elsewhere follow this server's registry with. */

@@ -1,16 +1,13 @@
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { hostname, totalmem } from 'node:os';
-import { join } from 'node:path';
 import type { PullConfig } from '../config/pull-schema.ts';
-import { readJsonFile, writeJsonFile } from '../models/repository/digest.ts';
 import { trustedKey } from '../registry/manifest/signature.ts';
 import type { ServingFacts } from '../registry/serving/requirements.ts';
 import type { Serving } from '../registry/serving/serving.ts';
 import { USABLE_CORES } from '../shared/usable-cores.ts';
 import { EmbeddedSource } from './embedded-source.ts';
 import { type FollowerParts, RegistryFollower } from './follower.ts';
+import { gatewayIdOf, pullFolder } from './gateway-id.ts';
 import { readCertificates } from './registry-http.ts';
 import { RemoteSource } from './remote-source.ts';
 import { VersionStore } from './version-store.ts';
@@ -34,7 +31,7 @@ export interface PullParts extends Pick<FollowerParts, 'provide' | 'index' | 'pr
 
 /** A gateway's side of the registry, wired. Paths of keys and certificates are absolute. Rejects when one cannot be read. */
 export async function createPull(config: PullConfig, parts: PullParts): Promise<RegistryFollower> {
-  const folder = join(parts.dataDir, 'pull');
+  const folder = pullFolder(parts.dataDir);
   const source =
     config.url === undefined
       ? new EmbeddedSource(parts.serving)
@@ -61,7 +58,7 @@ export async function createPull(config: PullConfig, parts: PullParts): Promise<
     onMoved,
     log,
     gateway: {
-      gateway_id: config.gatewayId ?? (await ownId(folder)),
+      gateway_id: await gatewayIdOf(config, parts.dataDir),
       host: hostname(),
       program_version: parts.programVersion,
       started_at: Date.now(),
@@ -79,15 +76,4 @@ function factsOf({ runtimes, providers, gpus, memoryBudgetBytes, hasModel }: Pul
     gpus,
     hasModel,
   };
-}
-
-/** Two gateways on one host are two: a number that is drawn once tells them apart. */
-async function ownId(folder: string): Promise<string> {
-  const file = join(folder, 'gateway.json');
-  const { id } = await readJsonFile<{ id?: string }>(file, {});
-  if (typeof id === 'string') return id;
-  const fresh = `${hostname().replace(/[^\w.-]/g, '-')}-${randomBytes(4).toString('hex')}`;
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  await writeJsonFile(file, { id: fresh });
-  return fresh;
 }

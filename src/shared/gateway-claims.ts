@@ -2,4 +2,6 @@
 export interface GatewayClaims {
   /** The id that it reports under; one that ends with "*" stands for all that begin so. */
   gatewayId: string;
+  /** Its rollouts may move aliases. */
+  moveAliases: boolean;
 }

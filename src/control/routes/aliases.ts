@@ -1,12 +1,19 @@
 import type { AliasTable } from '../../pipeline/routed/route-version.ts';
 import type { ServingTable } from '../../pipeline/types.ts';
 
-/** The registry's aliases, as routes need them. Wired in src/main.ts. */
+/** The registry's aliases, as routes need them, by the names that models are served under. Wired in src/wiring. */
 export interface AliasSource {
   /** What aliases of these models point to. Rejects when the registry cannot be asked. */
   read(models: readonly string[]): Promise<Map<string, Map<string, string>>>;
   /** Compare-and-set. Resolves with what the alias names after it: the version, or what it named instead. */
   move(model: string, alias: string, expected: string, version: string, reason: string): Promise<string>;
+}
+
+/** What aliases meant last, for a start without the registry. */
+export interface AliasKeeper {
+  read(): Map<string, Map<string, string>>;
+  /** Never rejects. */
+  keep(aliases: ReadonlyMap<string, ReadonlyMap<string, string>>): Promise<void>;
 }
 
 /**
@@ -19,7 +26,8 @@ export class RouteAliases {
   private readonly table: () => ServingTable;
   private readonly log: (message: string, fields: object) => void;
   private models: readonly string[] = [];
-  private wanted = new Map<string, Map<string, string>>();
+  private readonly keeper: AliasKeeper | undefined;
+  private wanted: Map<string, Map<string, string>>;
   private standing = new Map<string, Map<string, string>>();
   private published = '';
   private away = false;
@@ -31,11 +39,14 @@ export class RouteAliases {
     table: () => ServingTable,
     publish: (aliases: AliasTable) => void,
     log: (message: string, fields: object) => void,
+    keeper?: AliasKeeper,
   ) {
     this.source = source;
     this.table = table;
     this.publish = publish;
     this.log = log;
+    this.keeper = keeper;
+    this.wanted = keeper?.read() ?? new Map();
   }
 
   /** Models whose aliases routes follow. */
@@ -79,6 +90,7 @@ export class RouteAliases {
       try {
         this.wanted = this.models.length === 0 ? new Map() : await this.source.read(this.models);
         this.away = false;
+        void this.keeper?.keep(this.wanted);
       } catch (error) {
         if (!this.away) this.log('aliases cannot be read; routes keep the versions they have', { err: error });
         this.away = true;

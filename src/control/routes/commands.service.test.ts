@@ -100,13 +100,14 @@ class Gateway {
       table: () => ({ models: new Map([['m', { versions }]]) }),
       models: async () => new Set(['m']),
       embedded: true,
+      aliases: { read: async () => new Map(), move: async () => '' },
+      aliasPollMs: 5000,
       storage: async () => ({
         store: {
           load: async () => ({ documents: [], standings: new Map() }),
           async putDocuments() {},
           async putStandings() {},
         },
-        aliases: { read: async () => new Map(), move: async () => '' },
         subscribe() {},
       }),
       record: async () => [],

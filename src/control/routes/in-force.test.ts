@@ -52,12 +52,6 @@ class Control {
         putDocuments: async () => {},
         putStandings: () => this.writing,
       },
-      aliases: {
-        read: async () => {
-          for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
-          return new Map([['m', new Map([['champion', '2']])]]);
-        },
-      },
       subscribe: () => {},
     };
     this.routes = new Routes({
@@ -80,6 +74,14 @@ class Control {
       table,
       models: async () => new Set(['m']),
       embedded: true,
+      aliases: {
+        read: async () => {
+          for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
+          return new Map([['m', new Map([['champion', '2']])]]);
+        },
+        move: async () => '',
+      },
+      aliasPollMs: 5000,
       storage: async () => storage as never,
       record: async (_events, learnt) => learnt,
       log: {

@@ -31,7 +31,7 @@ export interface LiveRoute {
   epoch: number;
   /** An alias is being moved. */
   moving: boolean;
-  /** Why it could not be moved, as last told. */
+  /** Why it could not be moved, as last told; '' = nothing stands in the way. */
   moveProblem: string;
   querying: boolean;
   /** Promoted by another gateway: threads get the state once the registry's aliases have been read since. */

@@ -42,6 +42,7 @@ export class RolloutErrands {
     try {
       const reason = `rollout of route ${live.name}`;
       const named = await this.parts.aliasSource.move(model, alias, expected, version, reason);
+      live.moveProblem = '';
       // Stable's traffic may only come back once stable is the new version; the next tick asks again otherwise.
       if (named === version && !(await this.parts.refreshAliases())) return;
       if (!this.parts.leading()) return;

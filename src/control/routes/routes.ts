@@ -15,6 +15,7 @@ import type { ServingTable } from '../../pipeline/types.ts';
 import { steadyTime } from '../../shared/clock.ts';
 import { SwitchyardError } from '../../shared/errors.ts';
 import type { GatewayFleet } from '../gateway-fleet.ts';
+import { AliasMemory } from './alias-memory.ts';
 import { type AliasSource, RouteAliases } from './aliases.ts';
 import { RouteCluster } from './cluster.ts';
 import { Feedback, type FeedbackAnswer, readForwarded } from './feedback.ts';
@@ -43,15 +44,18 @@ export interface RoutesParts {
   models(): Promise<ReadonlySet<string>>;
   /** The storage is a file of this process: a start waits for it as long as nothing fails, however slow the machine is. */
   embedded: boolean;
-  /** Of the registry; rejects while it cannot be opened. */
-  storage(): Promise<{ store: RouteStore; aliases: AliasSource; subscribe(listener: (type: string) => void): void }>;
+  /** Of the registry that models come from. */
+  aliases: AliasSource;
+  /** How often they are read although nothing tells that they moved. */
+  aliasPollMs: number;
+  /** Of the registry of this process; rejects while it cannot be opened. */
+  storage(): Promise<{ store: RouteStore; subscribe(listener: (type: string) => void): void }>;
   /** Writes feedback of topics to the event log. Rejects when it is not kept. */
   record(events: readonly unknown[], learnt: TopicEvent[]): Promise<TopicEvent[]>;
   log: Logger;
 }
 
 const TICK_MS = 250;
-const ALIAS_POLL_MS = 5000;
 /** Name of a gateway that shares nothing. */
 const ALONE = 'this';
 /** A start waits so long for the database and Redis, and goes on without what they know. */
@@ -86,13 +90,12 @@ export class Routes {
       kafka: kafkaConfigured(parts.kafka),
     });
     this.book.readFiles(true);
-    const aliasSource: AliasSource = {
-      read: async (models) => (await this.opened()).aliases.read(models),
-      move: async (...wish) => (await this.opened()).aliases.move(...wish),
-    };
     const tell = (message: string, fields: object): void => log.warn(fields, message);
     const publishAliases = (table: AliasTable): void => this.runtime.versionsChange(() => fleet.setAliases(table));
-    this.aliases = new RouteAliases(aliasSource, parts.table, publishAliases, tell);
+    const memory = new AliasMemory(join(parts.dataDir, 'routes', 'aliases.json'), (err) =>
+      tell('what aliases mean cannot be kept on disk', { err }),
+    );
+    this.aliases = new RouteAliases(parts.aliases, parts.table, publishAliases, tell, memory);
     this.cluster = config.redisUrl === undefined ? undefined : this.createCluster(config.redisUrl);
     this.runtime = new RouteRuntime({
       publishRoutes: (routes, states) => {
@@ -102,7 +105,7 @@ export class Routes {
       publishState: (route, state) => fleet.setRouteState(route, state),
       table: parts.table,
       aliases: this.aliases,
-      aliasSource,
+      aliasSource: parts.aliases,
       node: this.cluster?.id ?? ALONE,
       fleet: this.cluster,
       save: async (standings) => (await this.opened()).store.putStandings(standings),
@@ -144,7 +147,7 @@ export class Routes {
     // The first request finds what bandits know already.
     this.runtime.tick();
     this.timers.push(setInterval(() => this.runtime.tick(), TICK_MS));
-    this.timers.push(setInterval(() => void this.aliases.refresh(), ALIAS_POLL_MS));
+    this.timers.push(setInterval(() => void this.aliases.refresh(), this.parts.aliasPollMs));
     for (const timer of this.timers) timer.unref();
     this.watchFiles();
   }

@@ -136,6 +136,7 @@ function rolloutView(live: LiveRoute, data: Contribution): object {
       started_at: state.startedAt,
       step_started_at: state.stepStartedAt,
       reason: state.reason,
+      ...(live.moveProblem === '' || state.phase !== 'promoting' ? {} : { problem: live.moveProblem }),
       reports: state.reports,
       history: state.history,
       window: { control: arm(control), candidate: arm(candidate), shadow },

@@ -39,6 +39,7 @@ before(async () => {
   give([
     { gatewayId: 'edge-1', sha256: sha256('token-of-one') },
     { gatewayId: 'pod-*', sha256: sha256('token-of-pods') },
+    { gatewayId: 'mover', sha256: sha256('token-of-mover'), moveAliases: true },
     { gatewayId: '*', sha256: sha256('over'), expires: '2020-01-01T00:00:00Z' },
   ]);
   const fake = fakeAdmin();
@@ -82,8 +83,40 @@ test('it reports as the gateways that its token names, and as no other', async (
   assert.deepEqual(ids, ['edge-1', 'pod-7f'], 'the path says whose report it is');
 });
 
+test('it reads what aliases point to, and moves one where its token says so, from the version it knows alone', async () => {
+  const read = async (...models: string[]) =>
+    (await call('token-of-one', 'POST', '/api/v1/registry/serving/aliases', { models }))[1];
+  await registry.ok('POST', 'registered-models/create', { name: 'led' });
+  for (let i = 0; i < 2; i++)
+    await registry.ok('POST', 'model-versions/create', { name: 'led', source: 'mlflow-artifacts:/0/m' });
+  assert.deepEqual(JSON.parse(await read('led', 'none')), { models: [] });
+  assert.deepEqual(JSON.parse(await read()), { models: [] });
+  await registry.ok('POST', 'registered-models/alias', { name: 'led', alias: 'champion', version: '1' });
+  const path = '/api/v1/registry/models/led/aliases/champion';
+  const wish = { version: '2', expected_version: '1', reason: 'rollout of route r' };
+  const [status, text] = await call('token-of-one', 'PUT', path, wish);
+  assert.equal(status, 403);
+  assert.match(text, /edge-1.*moveAliases: true.*server.gatewayTokens/);
+  for (const expected_version of [undefined, null])
+    assert.equal((await call('token-of-mover', 'PUT', path, { ...wish, expected_version }))[0], 403);
+  assert.equal((await call('token-of-mover', 'PUT', path, { ...wish, actor: 'gateway mover' }))[0], 200);
+  assert.equal((await call('token-of-mover', 'PUT', path, { ...wish, version: '1' }))[0], 409);
+  assert.deepEqual(JSON.parse(await read('led')), {
+    models: [{ name: 'led', aliases: [{ alias: 'champion', version: '2' }] }],
+  });
+  const { moves } = await registry.ok('GET', `${path}/history`);
+  assert.deepEqual([moves[0].actor, moves[0].reason], ['gateway mover', 'rollout of route r']);
+  assert.equal((await call('token-of-mover', 'DELETE', path, { expected_version: '2' }))[0], 403);
+});
+
 test('it reaches nothing else of the admin port', async () => {
-  const own = ['registryWatchServing', 'registryVersionManifest', 'registryReadBlob', 'registryReportGateway'];
+  const own = [
+    'registryWatchServing',
+    'registryReadAliases',
+    'registryVersionManifest',
+    'registryReadBlob',
+    'registryReportGateway',
+  ];
   const { routes } = registry.registry.rest;
   assert.equal(routes.filter(({ operationId }) => own.includes(operationId)).length, own.length);
   const check = tokenScope(registry.registry.database);
@@ -91,12 +124,19 @@ test('it reaches nothing else of the admin port', async () => {
   for (const route of routes) {
     if (own.includes(route.operationId)) continue;
     const refused = { code: 'permission_denied' };
-    await assert.rejects(() => check({ gatewayId: '*' }, route, { gateway_id: '1' }), refused, route.operationId);
+    const mover = check({ gatewayId: '*', moveAliases: true }, route, { gateway_id: '1', expected_version: '1' });
+    if (route.operationId === 'registryMoveAlias') await mover;
+    else await assert.rejects(mover, refused, route.operationId);
+    await assert.rejects(
+      () => check({ gatewayId: '*', moveAliases: false }, route, { gateway_id: '1' }),
+      refused,
+      route.operationId,
+    );
     const { method, path } = route;
     const [status, text] = await call('token-of-pods', method, filled(path), method === 'GET' ? undefined : {});
     // What a body must have is asked for first.
     assert.ok(status === 403 || status === 400, `${method} ${path}: ${status} ${text}`);
-    if (status === 403) assert.match(text, /does not open this call/, route.operationId);
+    if (status === 403) assert.match(text, /does not open this call|may not move aliases/, route.operationId);
   }
   for (const { method, path, role } of ADMIN_ROUTES) {
     if (role !== 'operator') continue;

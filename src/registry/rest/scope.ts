@@ -73,7 +73,7 @@ const RULES: Readonly<Record<string, Rule>> = {
 
 /**
  * Jobs read all of the registry, and write only what is theirs: their run and those below it, the models of these, and new
- * versions made of them. A token ends with its job. Gateways follow, fetch and report, and do nothing else.
+ * versions made of them. A token ends with its job. Gateways do what checkGatewayCall says.
  */
 export function tokenScope(database: RegistryDatabase): ScopeCheck {
   return async (claims, route, values) => {

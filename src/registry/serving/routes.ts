@@ -5,6 +5,7 @@ import { modelKeysOf } from '../models/history.ts';
 import { invalidToken, keyBefore, keyPage, pageFields } from '../models/pages.ts';
 import { int64, required } from '../rest/fields.ts';
 import { jsonRoute, type RestRoute, type StreamCall } from '../rest/route.ts';
+import { readAliases } from '../routes/route-aliases.ts';
 import { forgetGateway, listGateways } from './gateway-list.ts';
 import { endSilent, isGatewayId, servedBy } from './gateways.ts';
 import type { Serving, ServingContext } from './serving.ts';
@@ -41,6 +42,19 @@ export function servingRoutes({ models }: ServingContext, serving: Serving): Res
         response?.once('close', () => gone.abort());
         return serving.watch({ models: followed, everyAlias: every_alias }, mark, wait_seconds * 1000, gone.signal);
       },
+    }),
+    jsonRoute({
+      method: 'POST',
+      path: '/api/v1/registry/serving/aliases',
+      operationId: 'registryReadAliases',
+      summary: "What all aliases of some models point to, for a gateway's routes; models without one are left out",
+      request: z.object({ models: z.array(name).max(10_000) }),
+      handle: async ({ models: asked }) => ({
+        models: [...(await readAliases(database, asked))].map(([name, aliases]) => ({
+          name,
+          aliases: [...aliases].map(([alias, version]) => ({ alias, version })),
+        })),
+      }),
     }),
     jsonRoute({
       method: 'GET',

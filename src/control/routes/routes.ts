@@ -92,7 +92,7 @@ export class Routes {
     this.book.readFiles(true);
     const tell = (message: string, fields: object): void => log.warn(fields, message);
     const publishAliases = (table: AliasTable): void => this.runtime.versionsChange(() => fleet.setAliases(table));
-    const memory = new AliasMemory(join(parts.dataDir, 'routes', 'aliases.json'), (err) =>
+    const memory = new AliasMemory(join(parts.dataDir, 'route-aliases.json'), (err) =>
       tell('what aliases mean cannot be kept on disk', { err }),
     );
     this.aliases = new RouteAliases(parts.aliases, parts.table, publishAliases, tell, memory);

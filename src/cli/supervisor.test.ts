@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
-  collectorFlags,
   crashFile,
   EXIT_CONFIG,
+  engineFlags,
   finalExitCode,
   mustQuarantine,
   recentCrashes,
@@ -39,9 +40,14 @@ test('a damaged crash file counts as none', (t) => {
 
 test('the collector keeps to its threads where they fill the cores', () => {
   assert.deepEqual(
-    [1, 2, 3, 64].map((cores) => collectorFlags(cores).length),
+    [1, 2, 3, 64].map((cores) => engineFlags(cores).filter((flag) => flag.endsWith('-gc')).length),
     [1, 1, 0, 0],
   );
+});
+
+test('this engine has all the flags that it is given', () => {
+  const { status, stderr } = spawnSync(process.execPath, [...engineFlags(1), '-e', ''], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
 });
 
 test('the third crash quarantines', () => {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { writeJsonFile } from '../../models/repository/digest.ts';
+import { Coalesced } from '../../models/serial.ts';
 
 /** Model → alias → version. */
 type Aliases = ReadonlyMap<string, ReadonlyMap<string, string>>;
@@ -11,9 +12,9 @@ const KEPT = z.record(z.string(), z.record(z.string(), z.string()));
 export class AliasMemory {
   private readonly file: string;
   private readonly problem: (error: unknown) => void;
+  private readonly writer = new Coalesced(() => this.write(), false);
+  private newest: Aliases = new Map();
   private written: string | undefined;
-  private waiting: Aliases | undefined;
-  private writing: Promise<void> | undefined;
 
   /** @param problem told when it cannot be written */
   constructor(file: string, problem: (error: unknown) => void) {
@@ -33,25 +34,19 @@ export class AliasMemory {
 
   /** Keeps the newest of what it is given. Resolves when that is on disk, or cannot be. Never rejects. */
   keep(aliases: Aliases): Promise<void> {
-    this.waiting = aliases;
-    this.writing ??= this.writeAll().finally(() => {
-      this.writing = undefined;
-    });
-    return this.writing;
+    this.newest = aliases;
+    return this.writer.request();
   }
 
-  private async writeAll(): Promise<void> {
-    while (this.waiting !== undefined) {
-      const aliases = Object.fromEntries([...this.waiting].map(([model, each]) => [model, Object.fromEntries(each)]));
-      this.waiting = undefined;
-      const text = JSON.stringify(aliases);
-      if (text === this.written) continue;
-      try {
-        await writeJsonFile(this.file, aliases);
-        this.written = text;
-      } catch (error) {
-        this.problem(error);
-      }
+  private async write(): Promise<void> {
+    const aliases = Object.fromEntries([...this.newest].map(([model, each]) => [model, Object.fromEntries(each)]));
+    const text = JSON.stringify(aliases);
+    if (text === this.written) return;
+    try {
+      await writeJsonFile(this.file, aliases);
+      this.written = text;
+    } catch (error) {
+      this.problem(error);
     }
   }
 }

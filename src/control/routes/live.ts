@@ -99,8 +99,8 @@ export function sumsName({ name, standing }: LiveRoute): string {
 
 /** What threads go by. */
 export function servedState({ document, standing, unjudged, unknown }: LiveRoute): RouteState {
-  if (unknown) return unjudgedState(document.spec, standing, 0);
-  return unjudged === undefined ? standing.state : unjudgedState(document.spec, standing, unjudged);
+  const weight = unknown ? 0 : unjudged;
+  return weight === undefined ? standing.state : unjudgedState(document.spec, standing, weight);
 }
 
 /** Whether somebody decides on what the route's traffic did. */

@@ -342,16 +342,16 @@ export class RouteRuntime {
     for (const live of this.routes.values()) if (!live.unknown && this.isUnknown(live)) this.show(live);
   }
 
-  /** Threads serve by other versions from now on. */
+  /** After that: one that is again what its weight was decided for has it back. */
+  giveBack(): void {
+    for (const live of this.routes.values()) if (live.unknown && !this.isUnknown(live)) this.show(live);
+  }
+
+  /** @param publish hands threads the versions that they serve by from now on */
   versionsChange(publish: () => void): void {
     this.withhold();
     publish();
     this.giveBack();
-  }
-
-  /** After that: one that is again what its weight was decided for has it back. */
-  giveBack(): void {
-    for (const live of this.routes.values()) if (live.unknown && !this.isUnknown(live)) this.show(live);
   }
 
   private isUnknown({ document, standing }: LiveRoute): boolean {
